@@ -28,7 +28,7 @@ from everwatch.store.selections import Selection
 MOST_MOVED = 0.01
 """Share by which the count may differ from what was expected."""
 MOST_SHOWN = 10
-MOST_RUNNING = 20
+MOST_RUNNING, MOST_OF_USER = 20, 2
 _PAGE = 1_000
 
 
@@ -50,8 +50,7 @@ class JobRoutes:
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:
             return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
-        if sum(job.state is JobState.RUNNING for job in self._jobs.all()) >= MOST_RUNNING:
-            raise Problem(409, "too_many_jobs", f"There are {MOST_RUNNING} jobs that are not over: wait for one.")
+        self._refuse_too_many(call.principal.user_id)
         found = await self._counted(_selected(body.filter, call.principal))
         if abs(found.count - body.expect_count) > MOST_MOVED * body.expect_count:
             raise Problem(
@@ -98,6 +97,15 @@ class JobRoutes:
         if job is None or not _is_of(job, call.principal):
             raise not_found("such job")
         return job
+
+    def _refuse_too_many(self, user_id: str) -> None:
+        """Raise a Problem if as many jobs run as may. Tokens limited to a user take no place from the others."""
+        owners = [job.user_id for job in self._jobs.all() if job.state is JobState.RUNNING]
+        counted = owners if user_id else [owner for owner in owners if not owner]
+        if len(counted) >= MOST_RUNNING:
+            raise Problem(409, "too_many_jobs", f"There are {MOST_RUNNING} jobs that are not over: wait for one.")
+        if user_id and owners.count(user_id) >= MOST_OF_USER:
+            raise Problem(409, "too_many_jobs", f"This user has {MOST_OF_USER} jobs that are not over: wait for one.")
 
     async def _counted(self, which: Selection) -> JobPreview:
         return await self._database.ask(lambda reader: counted(reader, which))
