@@ -29,7 +29,7 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.processes.periodic import Periodic
 from everwatch.rules.changelog_marks import Mark
 from streams.agents.feedback import Feedback
-from streams.agents.inputs import Inputs
+from streams.agents.input_admission import InputAdmission
 from streams.agents.isolation import Isolated
 from streams.agents.manual_runs import ManualRuns
 from streams.agents.monitor_changes import MonitorChanges
@@ -158,10 +158,10 @@ class Engine(Service):
             self._store, self.outbox, self._packing, topics, clock, settings.output_format, secrets
         )
         outputs = Outputs(self.outbox, transitions, replies, rejected)
-        inputs = Inputs(rejected, clock, secrets, self.plans)
-        manual_runs = ManualRuns(self.outbox, topics, inputs.produced_at, inline.judge_now)
-        changes = MonitorChanges(inputs, outputs, manual_runs, clock)
-        self.registration = Registration(self.units, self.planner, outputs, inputs, changes, clock)
+        admission = InputAdmission(rejected, clock, secrets, self.plans)
+        manual_runs = ManualRuns(self.outbox, topics, admission.produced_at, inline.judge_now)
+        changes = MonitorChanges(admission, outputs, manual_runs, clock)
+        self.registration = Registration(self.units, self.planner, outputs, admission, changes, clock)
         self.signal_taker = SignalTaker(self.units, rejected, replies, self.outbox, clock, secrets)
         self.feedback = Feedback(self.units, self.planner, transitions, rejected, settings.tasks_kept_s * 1_000)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
