@@ -43,7 +43,7 @@ class AgendaRunner:
         self._store = store
         self._transitions = transitions
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     async def look(self) -> None:
         """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
@@ -58,7 +58,7 @@ class AgendaRunner:
             except PartitionLost:
                 pass  # its next owner does it
             except Exception as error:
-                if self._quiet.may_say((partition.number, type(error))):
+                if self._log_throttle.may_log((partition.number, type(error))):
                     logger.exception(
                         "agenda processing of partition %d failed; retrying (logged once a minute)",
                         partition.number,

@@ -93,7 +93,7 @@ class BatchConsumer:
         self._refuse = refuse
         self._clock = clock
         self._on_ended = on_ended
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
         self._gate: SchemaGate | None = None
@@ -203,7 +203,7 @@ class BatchConsumer:
             except NotPlanned:
                 raise  # the timetable is not complete: the worker ends, and the next owner rebuilds it
             except Exception as error:
-                if self._quiet.may_say(type(error).__name__):
+                if self._log_throttle.may_log(type(error).__name__):
                     logger.warning(
                         "a batch of %d records of %s failed; retrying (logged once a minute)",
                         len(records),

@@ -70,7 +70,7 @@ class CallableProcesses:
         self._clock = clock
         self._most = most_of_one(processes)
         self._output = output
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._dropped: Counter[str] = Counter()
         self._free = [_Seat(memory_mb) for _ in range(processes)]
         self._seats = tuple(self._free)
@@ -194,7 +194,7 @@ class CallableProcesses:
         self._output.settle(name, max(0, granted - written.kept), self._clock.monotonic_s())
         if written.dropped:
             self._dropped[name] += written.dropped
-            if self._quiet.may_say(name):
+            if self._log_throttle.may_log(name):
                 self._tell_dropped(name)
 
     def _tell_dropped(self, name: str) -> None:

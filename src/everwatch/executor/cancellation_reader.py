@@ -53,7 +53,7 @@ class CancellationReader:
         self._clients = clients
         self._topic = Topics.of(settings).cancellations
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
         # who waits to be told where the topic ends, and who until that is reached
@@ -98,7 +98,7 @@ class CancellationReader:
                     problem = self._unavailable(error.args[0]) if isinstance(error, KafkaException) else error
                     if not isinstance(problem, BrokerUnavailable):
                         raise problem from None
-                    if self._quiet.may_say("unavailable"):
+                    if self._log_throttle.may_log("unavailable"):
                         log.warning("%s Still trying; ticks go on with the cancellations that are known.", problem)
                     self._stopping.wait(_RETRY_S)
         except BaseException as error:
@@ -138,7 +138,7 @@ class CancellationReader:
             try:
                 found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
             except InvalidInput as wrong:
-                if self._quiet.may_say("wrong"):
+                if self._log_throttle.may_log("wrong"):
                     log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
         for each in sifted.unreadable:
             self._next[each.partition] = each.end
@@ -152,7 +152,7 @@ class CancellationReader:
                 behind.discard(number)
             elif error.fatal() or refused(error, read_of(self._topic)) is not None:
                 raise KafkaException(error)
-            elif self._quiet.may_say(error.code()):
+            elif self._log_throttle.may_log(error.code()):
                 log.warning("Kafka: %s; still trying", error.str())
         return found
 

@@ -109,7 +109,7 @@ class Checks:
         self._alarm_at_s: float | None = None
         self.running: Running[Taken, TickBacklog] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._quiet = LogThrottle(context.clock)
+        self._log_throttle = LogThrottle(context.clock)
         self._draining = False
         self._loop = asyncio.get_running_loop()
         self._standstill = Standstill(self._clock, read_cancellations, lambda: self.accept([]))
@@ -472,7 +472,7 @@ class Checks:
         """
         if is_retryable(error):
             raise error
-        if self._quiet.may_say(("refused", type(error).__name__)):
+        if self._log_throttle.may_log(("refused", type(error).__name__)):
             log.error(
                 "a tick cannot be started and is refused (logged once a minute)",
                 exc_info=error,

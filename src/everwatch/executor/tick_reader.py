@@ -70,7 +70,7 @@ class TickReader:
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
-        self._quiet, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
+        self._log_throttle, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
         self.held: dict[int, HeldPartition] = {}
         # nothing is read; and of which partitions not
         self._is_full = False
@@ -245,7 +245,7 @@ class TickReader:
         # called inside consume(), too, where an exception would be lost on the way through C
         if is_hopeless(error):
             self._hopeless = error
-        elif self._quiet.may_say(error.code()):
+        elif self._log_throttle.may_log(error.code()):
             log.warning("Kafka: %s; still trying", error.str())
 
     def unavailable(self, error: KafkaError) -> Transient:
@@ -288,7 +288,7 @@ class TickReader:
             held = self.held.get(offset.partition)
             if failure is not None and held is not None:
                 held.committed = None
-                if self._quiet.may_say(("commit", failure.code())):
+                if self._log_throttle.may_log(("commit", failure.code())):
                     log.warning("offsets could not be committed, trying again: %s", failure.str())
 
     def commit_at_last(self, consumer: Consumer) -> None:
