@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from everwatch.executor.backlog import Backlog, WaitingTick
 from everwatch.model import Misfire, Priority, Tick
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 
 NOW = 1_800_000_000_000
 rules = st.sampled_from(Misfire)
