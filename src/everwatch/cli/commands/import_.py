@@ -48,7 +48,7 @@ from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, RowSource, Telling
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, RowSource, PassCallbacks
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
@@ -201,7 +201,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
         digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
         rules = RowRules(plans_of(job.settings), digest, rest_ms)
         outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
-        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock, rules, outcomes)
+        importing = Pass(job.source, ledger, courier, PassCallbacks(refused, look), clock, rules, outcomes)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
         except EverwatchError:
