@@ -16,7 +16,7 @@ from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.target_incidents import TargetIncident
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 MOST_GROUPS = 500
 _LOOK_AGAIN_MS = 1_000
@@ -84,7 +84,7 @@ class _Composing:
             waiting.setdefault(group_id, []).append(item)
         return waiting
 
-    def _compose(self, group: Group, last: Delivery | None, given: Given | None, items: list[Item]) -> None:
+    def _compose(self, group: Group, last: Delivery | None, given: PlaceholderUser | None, items: list[Item]) -> None:
         now = self._now
         route = self._rules.named(group.route)
         if route is None or not items:
@@ -244,7 +244,7 @@ def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
     return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
-def new_delivery(route: AlertRoute, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:
+def new_delivery(route: AlertRoute, group_id: str, given: PlaceholderUser | None, message: Message, now: int) -> Delivery:
     """Return a message that waits for its first attempt; one without an address is dead, and says why."""
     state, reason, lane, target = "pending", "", "", ""
     try:

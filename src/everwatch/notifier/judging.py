@@ -21,7 +21,7 @@ from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.silencing import put_reminders, silenced
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.timing import flush_at
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.store.partition import Partition
 
 MOST_EVENTS = 1_000
@@ -69,7 +69,7 @@ class _Judging:
         self._rules = rules
         self._now = now
         self._begun_at = work.begun_at(now)
-        self._users: dict[str, Given] = {}
+        self._users: dict[str, PlaceholderUser] = {}
         self._incidents: dict[tuple[str, str], Incident | None] = {}
         self._changed: dict[tuple[str, str], tuple[int, Incident]] = {}
         self._gone: set[tuple[str, str]] = set()
@@ -78,7 +78,7 @@ class _Judging:
         self._disabled: set[str] = set()
         self._acks: dict[str, Acknowledgement] = {}
         self._verified: set[str] = set()
-        self._unverified: dict[str, Given] = {}
+        self._unverified: dict[str, PlaceholderUser] = {}
         self._silences: list[AlertSilence] = []
         self._correlating = Correlating(work, rules, now)
 
@@ -208,7 +208,7 @@ class _Judging:
                 names.append(f"{route.name} (held: executor {alert.executor} is doubted)" if is_held else route.name)
         return names
 
-    def _has_address(self, route: AlertRoute, given: Given | None) -> bool:
+    def _has_address(self, route: AlertRoute, given: PlaceholderUser | None) -> bool:
         if route.audience is Audience.USERS and given is None:
             return False
         try:

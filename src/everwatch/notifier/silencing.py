@@ -10,7 +10,7 @@ from everwatch.notifier.incidents import Incident, Phase, Step
 from everwatch.notifier.intake import event_row
 from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.storage import Storage, Work
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 _PAGE = 1_000
 _MOST = 100
@@ -64,7 +64,7 @@ def _remind(
     put_reminders(work, users, free, now)
 
 
-def put_reminders(work: Work, users: Mapping[str, Given], incidents: Collection[Incident], now: int) -> None:
+def put_reminders(work: Work, users: Mapping[str, PlaceholderUser], incidents: Collection[Incident], now: int) -> None:
     """Have it judged that these incidents go on, as if a worker reminded of them."""
     numbers = work.partitions_of_incidents({(each.user_id, each.monitor_id) for each in incidents})
     rows = []

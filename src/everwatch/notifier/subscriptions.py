@@ -19,7 +19,7 @@ from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriber_rows import DECLINED, NEVER_CONFIRMED, Announced, Subscriber, subscriber_id_of
 from everwatch.notifier.timing import Timing
 from everwatch.notifier.wording import instant
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 
 PREFIX = "status:"
@@ -174,7 +174,7 @@ def _ended(work: Work, page: OperatorPage, left: Sequence[Announced]) -> tuple[l
     return over, dropped
 
 
-def _is_on(page: OperatorPage, incident: Incident, given: Given | None) -> bool:
+def _is_on(page: OperatorPage, incident: Incident, given: PlaceholderUser | None) -> bool:
     plan = given.plan if given is not None else ""
     return page.match.matches(incident.user_id, plan, incident.monitor_kind, incident.target, incident.labels)
 
@@ -201,7 +201,7 @@ def _is_news(incident: Incident, now: int) -> bool:
     return incident.phase is Phase.OPEN and incident.told and is_shown and now - incident.opened_at >= OPEN_FOR_MS
 
 
-def _name(incident: Incident, given: Given | None) -> str:
+def _name(incident: Incident, given: PlaceholderUser | None) -> str:
     """Return what a page calls a monitor, as far as the notifier knows it: its group, else its user, and its id."""
     user = given.attributes.get("name") if given is not None else None
     return f"{incident.labels.get('group') or user or incident.user_id}: {incident.monitor_id}"

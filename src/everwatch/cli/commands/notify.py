@@ -38,7 +38,7 @@ from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, ch
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
@@ -265,7 +265,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
         time.sleep(_LOOK_EVERY_S)
 
 
-def _reach(work: Work, rules: Rules, route: AlertRoute, given: Given) -> dict[str, Any]:
+def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) -> dict[str, Any]:
     told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"

@@ -16,7 +16,7 @@ from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.contacts import contact_routes, send_codes
 from everwatch.notifier.routes import AlertRoute, Rules
 from everwatch.notifier.storage import Work, open_storage
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -74,7 +74,7 @@ def verify(
     typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
 
 
-def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[AlertRoute, Given]]:
+def _unverified(work: Work, rules: Rules, given: PlaceholderUser) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
     found = contact_routes(rules, [given])
     known = work.contacts(found)
     return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}
