@@ -122,7 +122,7 @@ class AgendaRunner:
         if lifecycle.is_to_be_forgotten(monitor, now):
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None
-        after, told = lifecycle.woken(monitor, now, partition.emitted_to)
+        after, told = lifecycle.after_agenda(monitor, now, partition.emitted_to)
         if after is monitor:
             return None
         if told is not None:

@@ -320,7 +320,7 @@ def _without_retry(monitor: Monitor) -> Monitor:
     return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0))
 
 
-def woken(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
+def after_agenda(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
     """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
 
     ``emitted_to``: up to when ticks are emitted; a monitor whose pause is over is due after that. The caller deletes
