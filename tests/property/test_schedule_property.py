@@ -191,7 +191,7 @@ def test_due_instants_however_they_are_spaced_are_settled_as_the_rule_says(
 
 
 def test_what_is_exactly_as_old_as_the_grace_is_within_it() -> None:
-    assert settle([START - 1, START], START + MINUTE_MS, Misfire.SKIP, MINUTE_MS) == ([START], [START - 1])
+    assert divide([START - 1, START], START + MINUTE_MS, Misfire.SKIP, MINUTE_MS) == ([START], [START - 1])
 
 
 @pytest.mark.parametrize("rule", Misfire)

@@ -15,7 +15,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
 from everwatch.transfer import outcomes
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, PassCallbacks
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.outcomes import AwaitedRow, Outcomes

@@ -79,7 +79,9 @@ class Importer:
         """One pass: read, new, changed, unchanged, refused, sent."""
         self.refused.clear()
         self.porter.sent.clear()
-        callbacks = PassCallbacks(lambda line, reason: self.refused.append((line, reason)), lambda tally: self.look(tally))
+        callbacks = PassCallbacks(
+            lambda line, reason: self.refused.append((line, reason)), lambda tally: self.look(tally)
+        )
         with Ledger(self.state, keep=keep) as ledger:
             one = Pass(source, ledger, lambda: self.porter, callbacks, SettableClock())
             return astuple(one.run(self.interruption, everything=everything, ship=keep))[:6]

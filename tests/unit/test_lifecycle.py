@@ -28,6 +28,7 @@ from everwatch.model import (
 )
 from everwatch.rules.lifecycle import (
     LEGAL,
+    after_agenda,
     after_result,
     after_signals,
     first_put,
@@ -44,7 +45,6 @@ from everwatch.rules.lifecycle import (
     runs_until,
     transition_between,
     with_reminder,
-    after_agenda,
 )
 from everwatch.schedule.due import NeverDue
 

@@ -25,7 +25,7 @@ from everwatch.model import (
     Status,
     User,
 )
-from everwatch.rules.lifecycle import after_result, after_agenda
+from everwatch.rules.lifecycle import after_agenda, after_result
 from everwatch.rules.registration_rules import Changes, carry_out, changed_signup, is_pending_task, newcomer, sign_up
 
 NOW, SETTLED = 1_000_500, 1_000_000

@@ -244,7 +244,9 @@ def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
     return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
-def new_delivery(route: AlertRoute, group_id: str, given: PlaceholderUser | None, message: Message, now: int) -> Delivery:
+def new_delivery(
+    route: AlertRoute, group_id: str, given: PlaceholderUser | None, message: Message, now: int
+) -> Delivery:
     """Return a message that waits for its first attempt; one without an address is dead, and says why."""
     state, reason, lane, target = "pending", "", "", ""
     try:

@@ -49,7 +49,9 @@ def contact_routes(rules: Rules, users: Iterable[PlaceholderUser]) -> dict[str, 
     return found
 
 
-def ask(work: Work, rules: Rules, users: Iterable[PlaceholderUser], now: int, make_code: Callable[[], str] = new_code) -> int:
+def ask(
+    work: Work, rules: Rules, users: Iterable[PlaceholderUser], now: int, make_code: Callable[[], str] = new_code
+) -> int:
     """Send a code to each address of these users that is not known yet; return how many."""
     wanted = contact_routes(rules, users)
     known = work.contacts(wanted)

@@ -9,7 +9,7 @@ import msgspec
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.model import MonitorSpec, Scalar, Signup
-from everwatch.plans.placeholders import PLAN_NAME, PlaceholderUser, Object, texts_of
+from everwatch.plans.placeholders import PLAN_NAME, Object, PlaceholderUser, texts_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
@@ -265,7 +265,9 @@ class Plans:
 
 
 def _admitted_alike(monitor: PlanMonitor, *values: Scalar) -> MonitorSpec:
-    return monitor.admitted(PlaceholderUser("", monitor.limits.plan, dict(zip(monitor.attributes, values, strict=True))))
+    return monitor.admitted(
+        PlaceholderUser("", monitor.limits.plan, dict(zip(monitor.attributes, values, strict=True)))
+    )
 
 
 def _found_twice(specs: list[MonitorSpec]) -> str:

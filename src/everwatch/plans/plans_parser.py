@@ -14,7 +14,7 @@ from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
 from everwatch.model import Every
-from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, PlaceholderUser, Object, compiled, texts_of
+from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Object, PlaceholderUser, compiled, texts_of
 from everwatch.plans.plan import Plan, PlanMonitor, PlanQuotas, Plans, spec_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import parse_duration_ms

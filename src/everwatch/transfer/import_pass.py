@@ -13,7 +13,7 @@ from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
 from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import Ledger, LedgerMark, digest_of
 from everwatch.transfer.load_sender import STALLED_AFTER_S, LoadSender
-from everwatch.transfer.outcomes import ID_BYTES, LateRefusal, Outcomes
+from everwatch.transfer.outcomes import ID_BYTES, Outcomes, RefusedAnswer
 
 ROWS_AT_ONCE = 2_000
 # when it is stopped, a pass waits so long for what is under way
@@ -136,7 +136,7 @@ class Pass:
         self._seen = _Seen()
         self.tally = ImportTally()
         if outcomes is not None:
-            outcomes.on_refusal = self._on_late_refusal
+            outcomes.on_refusal = self._on_refusal
 
     def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
         """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
@@ -268,8 +268,8 @@ class Pass:
             raise InvalidInput(f"{refused.reason}; it is not sent again until the row or the plans change")
         return True
 
-    def _on_late_refusal(self, refusal: LateRefusal) -> None:
-        """Count and tell a refusal by a worker."""
+    def _on_refusal(self, refusal: RefusedAnswer) -> None:
+        """Count a refusal by a worker and report it."""
         if refusal.line:
             self.tally.refused += 1
             self._callbacks.refused(refusal.line, refusal.reason)

@@ -48,7 +48,7 @@ from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, RowSource, PassCallbacks
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
