@@ -160,7 +160,7 @@ class MonitorChanges:
                 work.put(partition, change.after)
             if change.after is not None and change.transition is not None:
                 user = work.user(partition, user_id)
-                self._outputs.transitions.tell(partition, change.transition, change.after, user)
+                self._outputs.transitions.send(partition, change.transition, change.after, user)
 
 
 _FOR_MANY = frozenset(
