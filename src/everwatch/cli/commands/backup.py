@@ -150,7 +150,7 @@ def verify(
     try:
         manifest = read_manifest(folder)
     except Damaged as damage:
-        _tell_verified(VerifyReport(str(folder), [str(damage)]), as_json)
+        _print_verified(VerifyReport(str(folder), [str(damage)]), as_json)
         raise typer.Exit(1) from None
     with StageProgress(is_quiet=as_json) as stages:
         found = damages(folder, manifest, stages)
@@ -162,7 +162,7 @@ def verify(
                 with start_broker(elsewhere, clock) as kafka:
                     restore_into_scratch(settings, kafka.bootstrap_servers, folder, manifest, clock, stages)
     seconds = clock.monotonic_s() - began_s
-    _tell_verified(
+    _print_verified(
         VerifyReport(str(folder), [str(each) for each in found], manifest.monitors_hash, restored, seconds), as_json
     )
     if found:
@@ -201,7 +201,7 @@ def _report(folder: Path, manifest: Manifest) -> BackupReport:
     )
 
 
-def _tell_verified(report: VerifyReport, as_json: bool) -> None:
+def _print_verified(report: VerifyReport, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return

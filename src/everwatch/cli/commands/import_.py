@@ -39,7 +39,7 @@ from everwatch.cli.support.options import (
     ready_broker,
     settings_of,
 )
-from everwatch.cli.support.progress_bar import file_bar, tell_refused
+from everwatch.cli.support.progress_bar import file_bar, print_refused
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
@@ -185,7 +185,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
             hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is printed
             told = importing.tally.refused + importing.tally.refused_before
-            tell_refused(console, told, text, f"… more of them {hint}")
+            print_refused(console, told, text, f"… more of them {hint}")
 
         def courier() -> LoadSender:
             made = _new_courier(job.settings, clock)

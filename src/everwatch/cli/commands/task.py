@@ -124,10 +124,10 @@ def cancel(
     if bool(task) == all_ or task == "":
         raise SettingsError("Give either a TASK or --all.")
     wanted = {"command": "cancel", "user_id": user} | ({"monitor_id": task} if task else {})
-    send(wanted, sending, _tell_what_became_of_it)
+    send(wanted, sending, _print_what_became_of_it)
 
 
-def _tell_what_became_of_it(refused: Reply, settings: Settings) -> None:
+def _print_what_became_of_it(refused: Reply, settings: Settings) -> None:
     """Say on stderr what the database holds of a task that the worker does not know (any more)."""
     if refused.code != RefusalCode.NOT_FOUND or not refused.monitor_id:
         return

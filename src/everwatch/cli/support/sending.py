@@ -24,7 +24,7 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, tell
+from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, send
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
@@ -108,7 +108,7 @@ def send_one(
         raise typer.Exit(1) from None
     with connected(delivery, asked) as link:
         if not delivery.wait:
-            link.tell([asked])
+            link.send([asked])
             _print_sent(asked, delivery.as_json)
             return
         for _, reply in link.ask([asked]):
@@ -139,9 +139,9 @@ class Link:
     def delivered(self) -> int:
         return self._publisher.delivered
 
-    def tell(self, inputs: Iterable[Asked]) -> None:
+    def send(self, inputs: Iterable[Asked]) -> None:
         """Send inputs, durably. Raises BrokerUnavailable."""
-        tell(self._topics, inputs, self._publisher)
+        send(self._topics, inputs, self._publisher)
 
     def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
         """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""
