@@ -45,9 +45,9 @@ class TableExaminer:
     """Compares tables with their changelog; drops, writes back, or refuses.
 
     ``new_consumer`` makes consumers of an isolation level that report the end of partitions. ``topic_id`` gives the id
-    of the changelog's topic, "" if the broker does not tell. ``read_progress`` gives what was noted last. ``member`` is
-    this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth; with ``new_prober``
-    what cannot be read of the changelog is passed over (``kafka.unreadable``).
+    of the changelog's topic, "" if the broker does not report it. ``read_progress`` gives what was noted last.
+    ``member`` is this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth; with
+    ``new_prober`` what cannot be read of the changelog is passed over (``kafka.unreadable_batches``).
     """
 
     def __init__(

@@ -59,4 +59,4 @@ class Explaining:
         try:
             return await asyncio.to_thread(self._owners, partition, priority), ""
         except (BrokerUnavailable, AccessError) as error:
-            return None, "Kafka does not tell at the moment" if isinstance(error, AccessError) else str(error)
+            return None, "Kafka does not report at the moment" if isinstance(error, AccessError) else str(error)

@@ -94,7 +94,7 @@ def missing(right: Right, settings: Settings | None = None) -> PermissionMissing
     )
     hidden = ""
     if right.operation is Operation.DESCRIBE and right.resource is Resource.TOPIC:
-        hidden = " (without it Kafka does not even tell whether the topic exists)"
+        hidden = " (without it Kafka does not even report whether the topic exists)"
     return PermissionMissing(
         f"Kafka does not allow {user} the operation {right}{hidden}: add an ACL for it ({WHERE_ACLS_ARE})."
     )

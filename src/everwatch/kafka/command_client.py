@@ -98,7 +98,7 @@ def with_member(value: bytes, name: str, text: str) -> bytes:
     return b'%b,"%b":%b}' % (value[:-1], name.encode(), orjson.dumps(text))
 
 
-def send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+def send_inputs(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
     """Send inputs and wait until the broker has all of them. Raises BrokerUnavailable."""
     source = iter(inputs)
     while some := list(islice(source, AT_ONCE)):

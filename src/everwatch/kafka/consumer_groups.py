@@ -91,7 +91,7 @@ def committed_of(admin: AdminClient, group: str, *, timeout_s: float = 10.0) -> 
 
 
 def bounds_of(admin: AdminClient, positions: Iterable[Position], *, timeout_s: float = 10.0) -> dict[Position, range]:
-    """The offsets that each partition holds now; one that the broker does not tell of is left out.
+    """The offsets that each partition holds now; one that the broker does not report is left out.
 
     Raises BrokerUnavailable.
     """

@@ -130,7 +130,7 @@ class SchemaRegistry:
             )
         reason = f"HTTP {status}" if status else type(error).__name__
         return RegistryUnavailable(
-            f"The schema registry at {address} does not tell {what} ({reason}): is it running, and is"
+            f"The schema registry at {address} does not report {what} ({reason}): is it running, and is"
             " EVERWATCH_SCHEMA_REGISTRY_URL right?"
         )
 

@@ -32,7 +32,7 @@ def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
         except KafkaException as error:
             denied = refused(error.args[0], Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, resource.name))
             raise denied or BrokerUnavailable(
-                f"Kafka does not tell the configuration of topic {resource.name}: {error.args[0].str()}."
+                f"Kafka does not report the configuration of topic {resource.name}: {error.args[0].str()}."
             ) from None
         found[resource.name] = {
             name: str(entry.value)

@@ -44,7 +44,7 @@ def retentions(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) ->
             if denied is not None:
                 raise denied from None
             raise BrokerUnavailable(
-                f"Kafka does not tell how long topic {name} keeps: {error.args[0].str()}."
+                f"Kafka does not report how long topic {name} keeps: {error.args[0].str()}."
             ) from None
         kept.append(retention_of(name, {key: entry.value or "" for key, entry in entries.items()}))
     return kept

@@ -108,10 +108,10 @@ class RequestFailed(Exception):
         self.hung_up: yarl.URL | None = None
         self._parts = before, said, after
 
-    def told(self, tell: Callable[[str], str]) -> str:
-        """The sentence with the server's words as ``tell`` tells them."""
+    def sentence(self, rendered: Callable[[str], str]) -> str:
+        """The sentence with the server's words as ``rendered`` renders them."""
         before, said, after = self._parts
-        return before + (tell(said) if said else "") + after
+        return before + (rendered(said) if said else "") + after
 
 
 class RequestForbidden(RequestFailed):

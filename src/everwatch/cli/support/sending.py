@@ -24,7 +24,7 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, send
+from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, send_inputs
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
@@ -141,7 +141,7 @@ class Link:
 
     def send(self, inputs: Iterable[Asked]) -> None:
         """Send inputs, durably. Raises BrokerUnavailable."""
-        send(self._topics, inputs, self._publisher)
+        send_inputs(self._topics, inputs, self._publisher)
 
     def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
         """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""
