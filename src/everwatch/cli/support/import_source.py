@@ -60,32 +60,25 @@ DefaultMonitors = Annotated[
 ]
 CsvEncoding = Annotated[str, typer.Option("--encoding", help="Encoding of a CSV file.")]
 CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="What separates the cells of a CSV file.")]
-Every = Annotated[
-    str | None, typer.Option("--every", help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
-]
-StateFile = Annotated[
-    Path | None,
-    typer.Option("--state", help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
-]
 
 
-class GivenSource(NamedTuple):
-    """The options that name a source and say how its rows are read."""
+class SourceOptions(NamedTuple):
+    """Options that name a source and say how its rows are read."""
 
-    file: str | None
-    sql: str | None
-    from_: str | None
-    form: ImportFormat | None
-    user: str
-    renamed: list[str] | None
-    ignored: list[str] | None
-    plan: str
-    monitors: str | None
-    encoding: str
-    delimiter: str
+    file: File = None
+    sql: Sql = None
+    from_: From = None
+    form: Form = None
+    user: OfUser = ""
+    renamed: Renamed = None
+    ignored: Ignored = None
+    plan: DefaultPlan = ""
+    monitors: DefaultMonitors = None
+    encoding: CsvEncoding = "utf-8"
+    delimiter: CsvDelimiter = ","
 
 
-def source_of(given: GivenSource, settings: Settings) -> tuple[RowSource, str]:
+def source_of(given: SourceOptions, settings: Settings) -> tuple[RowSource, str]:
     """Return the source and the name of its state. Raises SettingsError for options that do not go together."""
     if len(given.delimiter) != 1:
         raise SettingsError(f"--delimiter wants one character, not {given.delimiter!r}.")
@@ -104,7 +97,7 @@ def source_of(given: GivenSource, settings: Settings) -> tuple[RowSource, str]:
     raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
 
 
-def _file_source(given: GivenSource, file: str, reading: RowReading) -> RowSource:
+def _file_source(given: SourceOptions, file: str, reading: RowReading) -> RowSource:
     convert = FOREIGN.get(given.form) if given.form else None
     rows = None if convert else Format(given.form) if given.form else format_of(file)
     if convert is None and rows is None:

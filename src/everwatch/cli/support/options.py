@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import orjson
 import typer
@@ -57,7 +57,36 @@ PolicyOption = Annotated[
     typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 
+NameOption = Annotated[str | None, typer.Option("--name", help="What people call it.", show_default=False)]
+LabelsOption = Annotated[
+    list[str] | None, typer.Option("--label", help="KEY=VALUE, to find it by; repeatable.", show_default=False)
+]
+
 log = logging.getLogger(__name__)
+
+
+class CommonOptions(NamedTuple):
+    """Options of a command that reads or writes Kafka: which one, and how the output is written."""
+
+    data_dir: DataDir = None
+    bootstrap_servers: Bootstrap = None
+    as_json: AsJson = False
+
+
+class DocumentOptions(NamedTuple):
+    """Options of a monitor that are JSON documents."""
+
+    config: Config = None
+    payload: Payload = None
+    policy: PolicyOption = None
+
+
+class NamingOptions(NamedTuple):
+    """Options by which people name a monitor and find it."""
+
+    name: NameOption = None
+    label: LabelsOption = None
+
 
 DEFAULT_ADDRESS = "127.0.0.1:9092"
 
@@ -187,6 +216,11 @@ def json_of(option: str, text: str | None) -> dict[str, Any]:
         raise SettingsError(f"The file {text[1:]} of {option} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise SettingsError(f"{option} is not valid JSON: {error}.") from None
+
+
+def documents_of(given: DocumentOptions) -> dict[str, Any]:
+    """Parse the documents that are given, by their fields of a monitor. Raises SettingsError."""
+    return json_of("--config", given.config) | json_of("--payload", given.payload) | json_of("--policy", given.policy)
 
 
 def duration_of(option: str, text: str) -> int:
