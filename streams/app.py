@@ -113,7 +113,7 @@ def create_app(
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        await engine.ownership.pause()
+        await engine.events.rebalance_begins()
 
     # a weak reference would be gone as soon as this function returns
     app.on_partitions_revoked.connect(on_revoked, weak=False)
