@@ -17,7 +17,7 @@ from everwatch.observability.logs import labelled_key
 from streams.metrics import UNDECODABLE
 
 logger = logging.getLogger(__name__)
-# of a partition; more are passed over without being told apart
+# of a partition; more are passed over without being distinguished
 MOST_KNOWN = 10_000
 
 

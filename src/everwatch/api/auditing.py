@@ -30,7 +30,7 @@ from everwatch.store.audit_log import AuditSelection
 
 logger = logging.getLogger(__name__)
 NOT_LOGGED = frozenset({400, 401, 405, 413, 415, 429})
-"""Statuses of requests that were no change that anybody could have made."""
+"""Statuses of requests that are not logged: no principal could have made the change."""
 ACCEPTED, DONE = "accepted", "done"
 _SHORT, _LONG = 64, 256
 # entries between two turns of the event loop

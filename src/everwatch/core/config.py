@@ -418,7 +418,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(
             description="Folder that `everwatch backup` without an argument makes backups in, each in a folder of its"
-            " own; the API's metrics and `everwatch doctor` tell the age of the newest. Empty: none."
+            " own; the API's metrics and `everwatch doctor` show the age of the newest. Empty: none."
         ),
     ] = None
 
@@ -432,7 +432,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     # logs
-    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")] = "INFO"
+    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Minimum log level.")] = "INFO"
     log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
 
     def __repr__(self) -> str:

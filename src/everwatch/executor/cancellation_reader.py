@@ -44,8 +44,8 @@ Cancellations = list[tuple[Key, Cancellation]]
 class CancellationReader:
     """Reads cancellations. ``ended`` is done when the thread is: with None after ``finish``, else with the error.
 
-    ``caught_up`` is set when all is read that the topic held at the start. A topic that cannot be read now is said once
-    a minute and tried again: what is known of cancellations holds meanwhile. Only a missing right is an end.
+    ``caught_up`` is set when all is read that the topic held at the start. A topic that cannot be read now is logged
+    once a minute and tried again; known cancellations apply meanwhile. Only a missing right is an end.
     """
 
     def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class CancellationReader:
         self._log_throttle = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
-        # who waits to be told where the topic ends, and who until that is reached
+        # callers that wait for the topic's end, and those that wait until it is reached
         self._unanswered: list[Future[None]] = []
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
@@ -157,12 +157,12 @@ class CancellationReader:
         return found
 
     def _answer(self, consumer: Consumer) -> None:
-        """Find out where the topic ends for those who have asked, and tell those whose end is reached."""
+        """Find out where the topic ends for callers that have asked, and wake those whose end is reached."""
         with suppress(Empty):
             while True:
                 self._unanswered.append(self._asked.get_nowait())
         if self._unanswered:
-            with suppress(KafkaException):  # a broker that does not tell is asked again
+            with suppress(KafkaException):  # a broker that does not answer is asked again
                 found = ends(consumer, self._topic, range(self._settings.partitions), _END_S)
                 self._waiting += [(asked, found) for asked in self._unanswered]
                 self._unanswered = []

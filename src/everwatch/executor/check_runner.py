@@ -339,7 +339,7 @@ class Checks:
         return True
 
     def _job_of(self, backlog: TickBacklog, found: WaitingTick[Taken]) -> Job | None:
-        """The job of a tick; None if that cannot be told: it is refused."""
+        """The job of a tick; None if the tick is refused."""
         try:
             return job_of(found.tick, self._secrets)
         except Exception as error:
@@ -422,7 +422,7 @@ class Checks:
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()
-                # only now: of two results of one identity the first has to be the one that tells what came of it
+                # only now: of two results of one identity the first has to be the one with the outcome
                 for taken in run.repeated:
                     count_skipped(SkipCause.REPEATED, 1)
                     self._reporting.skip([run.tick], reason_of_skip(run, run.tick), self._acknowledging_one(taken))

@@ -42,10 +42,10 @@ _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384,
 # Ticks are read ahead of what is begun, so that users whose ticks come later on the topic get their share too; but they
 # take memory, about 2 KB each.
 MOST_PARKED = 20_000
-# Of one partition half of that at most, and once so many wait only its share: one keeps no other one waiting.
-# A partition with late ticks is read to its end before these are begun, for so long at most.
+# Of one partition at most half of that, and only its share once this many wait: no partition delays another.
+# Longest time for which a partition with late ticks is read to its end before these are begun.
 CATCH_UP_S = 5.0
-# What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
+# What is finished behind the oldest tick that is not is run again by the next owner of a partition: this many at most.
 MOST_AGAIN = 100_000
 
 # A member learns of a rebalance by its next heartbeat; until then the partitions that move have no owner.
@@ -255,7 +255,7 @@ class TickReader:
     # --- committing -------------------------------------------------------------------------------------------------
 
     def settle(self, wait_s: float = 0) -> None:
-        """Work off the acknowledgements; with ``wait_s``, wait so long for the first one."""
+        """Work off the acknowledgements; with ``wait_s``, wait this long for the first one."""
         try:
             held, offset = self._acknowledged.get(block=wait_s > 0, timeout=wait_s or None)
             while True:

@@ -1,7 +1,7 @@
 """Trials: checks that people run once before they save a monitor. Their outcomes go to a topic that nothing stores.
 
 They pass the same guard, resolver, secrets and limits of callables as every check of this executor. What is lost on the
-way (a kill, a rebalance) is not run again: whoever waits for it asks once more.
+way (a kill, a rebalance) is not run again: its client asks once more.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class Trials:
         while self._waiting and len(self._tasks) < AT_ONCE:
             number, request = self._waiting.popleft()
             if request.expires_at <= self._context.clock.now_ms():
-                continue  # nobody waits for it any more
+                continue  # its client waits no longer
             task = asyncio.create_task(self._run(number, request), name="trial")
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -131,7 +131,7 @@ class Trials:
 class TrialReader:
     """Reads the topic ``trials``, in a thread, as one of the executors: each record goes to one of them.
 
-    A topic that cannot be read is said once a minute and tried again: ticks do not wait for it.
+    A topic that cannot be read is logged once a minute and tried again: ticks do not wait for it.
     """
 
     def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:

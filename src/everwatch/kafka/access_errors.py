@@ -45,7 +45,7 @@ def _of_line(line: str, settings: Settings, kafka: str) -> AccessError | None:
         )
     if "not valid in current SASL state" in line:
         return TransportRefused(
-            f"{kafka} does not authenticate anybody on this port, and EVERWATCH_SECURITY_PROTOCOL is {protocol.value}:"
+            f"{kafka} does not authenticate clients on this port, and EVERWATCH_SECURITY_PROTOCOL is {protocol.value}:"
             " set it to what the port speaks, or use another port."
         )
     if "SASL authentication error" in line or "uthentication failed" in line:

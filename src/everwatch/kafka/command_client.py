@@ -22,7 +22,7 @@ TAKE_S = 0.25
 class Unanswered(EverwatchError):
     """No worker answered an input. It may be carried out yet."""
 
-    # a script may tell it from a refusal, and send the same command_id again
+    # a script can distinguish it from a refusal, and send the same command_id again
     exit_code = BrokerUnavailable.exit_code
 
 

@@ -1,4 +1,4 @@
-"""Consumer groups as the broker tells of them: members with their partitions, committed offsets, who reads what."""
+"""Consumer groups as the broker reports them: members with their partitions, committed offsets, who reads what."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -126,7 +126,7 @@ def _offsets(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec], timeo
         try:
             told = _result(future, timeout_s)
         except BrokerUnavailable:
-            continue  # a partition without a leader; the others tell
+            continue  # a partition without a leader; the others have positions
         if told is not None:
             found[partition.topic, partition.partition] = told.offset
     return found

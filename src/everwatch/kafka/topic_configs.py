@@ -66,7 +66,7 @@ def _change(name: str, value: str | None) -> ConfigEntry:
 def rights_on(admin: Admin, prefix: str, *, timeout_s: float = 10) -> list[str]:
     """Return the ACLs of topics, groups and transactional ids that begin with ``prefix``, a line each.
 
-    Empty where the broker has none, or does not tell this user.
+    Empty where the broker has none, or does not show them to this user.
     """
     everything = AclBindingFilter(
         restype=ResourceType.ANY,

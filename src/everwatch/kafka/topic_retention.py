@@ -20,7 +20,7 @@ LONGEST_MS = 1 << 53
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """For how long a topic holds a record that it holds now, ms at the latest; None: for ever, as far as it tells.
+    """For how long a topic holds a record that it holds now, ms at the latest; None: for ever, as far as is known.
 
     ``rule``: the configuration that says so, for people.
     """
@@ -73,7 +73,7 @@ def retention_of(topic: str, config: Mapping[str, str]) -> Retention:
 
 
 def _length(config: Mapping[str, str], name: str) -> int | None:
-    """A length of time, ms; None where it is without bound or not told."""
+    """A length of time, ms; None where it is unlimited or not known."""
     try:
         length = int(config[name])
     except (KeyError, ValueError):

@@ -98,7 +98,7 @@ class Sieve:
         self._new_prober = new_prober
         self._clock = clock
         self._taken: list[Message] = []
-        # where the end of an unreadable batch was looked for in vain: when to look again, and the pause after that
+        # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._log_throttle = LogThrottle(clock)
 

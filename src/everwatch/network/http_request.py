@@ -24,7 +24,7 @@ def _always(_: HttpResponse) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """A request. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
+    """A request. ``follow``: how many redirects are followed; ``body_limit``: bytes of an answer that are kept.
 
     ``secret_headers``: names of headers that another server has no business with, after a redirect.
     ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the

@@ -96,7 +96,7 @@ class Notifier(Process):
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
         if not self._rules.current.routes:
-            logger.warning("there is no route: incidents are kept, and nobody is told (EVERWATCH_NOTIFY_FILE)")
+            logger.warning("there is no route: incidents are kept, and no alert is sent (EVERWATCH_NOTIFY_FILE)")
         resolver = Resolver(self.clock, ())
         self._clients.push_async_callback(resolver.close)
         outgoing = outgoing_of(self.settings)

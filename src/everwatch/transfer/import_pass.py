@@ -16,7 +16,7 @@ from everwatch.transfer.load_sender import STALLED_AFTER_S, LoadSender
 from everwatch.transfer.outcomes import ID_BYTES, Outcomes, RefusedAnswer
 
 ROWS_AT_ONCE = 2_000
-# when it is stopped, a pass waits so long for what is under way
+# longest wait of a stopped pass for what is under way
 STOPPED_WITHIN_S = 5.0
 _SECOND_ROW = "this is a second row of the same {}, and says something else: the first one counts"
 
@@ -97,7 +97,7 @@ class PassCallbacks:
 class RowRules:
     """Rules that a pass checks rows against: the worker's plans, as far as they are known here.
 
-    ``refused_rest_ms``: so long a row that a worker refused is not sent again, unless the row or the plans changed.
+    ``refused_rest_ms``: time until a row that a worker refused is sent again, unless the row or the plans changed.
     """
 
     plans: SignupPlans | None = None

@@ -87,7 +87,9 @@ def create(
     keep: Annotated[
         int,
         typer.Option(
-            "--keep", min=0, help="Then delete all but so many of the newest in EVERWATCH_BACKUP_DIR; 0: none."
+            "--keep",
+            min=0,
+            help="Backups to keep in EVERWATCH_BACKUP_DIR, the newest; older ones are deleted; 0: all are kept.",
         ),
     ] = 0,
     data_dir: DataDir = None,

@@ -49,7 +49,8 @@ from everwatch.store.selections import When
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
 Since = Annotated[
-    str | None, typer.Option("--since", help="Only those since INSTANT, or so long ago.", show_default=False)
+    str | None,
+    typer.Option("--since", help="Only those since INSTANT, or a duration ago, e.g. 1h.", show_default=False),
 ]
 FromSource = Annotated[str, typer.Option("--source", metavar="TOPIC", help="Only those from this topic.")]
 OfUser = Annotated[str, typer.Option("--user", help="Only those whose key is this user's.")]
@@ -82,7 +83,7 @@ LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
 @with_options(chosen=LetterFilter, common=CommonOptions)
 def list_(
     chosen: LetterFilter,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, the newest first.")] = 20,
     after: AfterOption = "",
     follow: FollowOption = False,
     secrets: ShowSecrets = False,

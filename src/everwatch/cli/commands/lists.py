@@ -51,7 +51,7 @@ SortOption = Annotated[
     Sort, typer.Option("--sort", help="By id, or the newest first by when the state was entered or what changed last.")
 ]
 ReverseOption = Annotated[bool, typer.Option("--reverse", help="In the opposite order.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all of them.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Maximum number; 0: all.")]
 
 
 class MonitorFilter(NamedTuple):
@@ -86,7 +86,7 @@ def list_monitors(
 ) -> None:
     """List monitors, of one user or of all, as the database has them; with --json one object a line.
 
-    Ordered by user and name unless --sort says otherwise, in pages: `--after` goes on where one ended.
+    Ordered by user and name unless --sort says otherwise, in pages: `--after` continues after a page.
 
     Examples: `everwatch monitor list u-1` · `everwatch monitor list --state down --sort state-since`
     · `everwatch monitor list --search shop --label env=prod`
@@ -131,7 +131,7 @@ def list_users(
 ) -> None:
     """List users as the database has them; with --state, --kind, --label or --target those that have such a monitor.
 
-    Ordered by user unless --sort says otherwise, in pages: `--after` goes on where one ended. With --json one object a
+    Ordered by user unless --sort says otherwise, in pages: `--after` continues after a page. With --json one object a
     line.
 
     Examples: `everwatch user list --plan gold` · `everwatch user list --state down`

@@ -105,7 +105,7 @@ def resume(
     *,
     sending: Sending,
 ) -> None:
-    """Let a paused monitor run again.
+    """Resume a paused monitor.
 
     Example: `everwatch monitor resume u-1 site --wait`
     """

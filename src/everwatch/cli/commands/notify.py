@@ -42,7 +42,9 @@ from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
-app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what was told to whom, and test routes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Check notification rules, see which alerts were sent to whom, and test routes."
+)
 
 
 @app.callback()
@@ -154,7 +156,7 @@ def show(
 
 @app.command()
 def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say what became of a monitor's newest changes: told by which routes, or why nobody was told.
+    """Show which routes sent alerts of a monitor's newest changes, or why none did.
 
     First successes, pauses and resumes are no alerts and are not listed.
 
@@ -190,7 +192,7 @@ def send_test(
     user: OptionalUser = None,
     route: RouteOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent where.")] = False,
-    within: Annotated[float, typer.Option("--within", min=1, help="Wait so many seconds for the outcome.")] = 60,
+    within: Annotated[float, typer.Option("--within", min=1, help="Longest wait for the outcome, s.")] = 60,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:

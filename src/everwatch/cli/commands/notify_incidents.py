@@ -85,7 +85,7 @@ def ack(
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: reminders and escalations go on.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Acknowledge a monitor's open incident: no reminders any more, and no escalation. Its end is told.
+    """Acknowledge a monitor's open incident: no more reminders and escalations. Its end is still sent.
 
     Examples: `everwatch notify ack u-1 shop --by ada` · `everwatch notify ack u-1 shop --undo`
     """
@@ -115,7 +115,7 @@ def snooze(
     by: ByOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Tell nothing of a monitor's open incident but its end for a while; then it is told again if it goes on.
+    """Send nothing of a monitor's open incident but its end for a while; a reminder follows if it lasts longer.
 
     Example: `everwatch notify snooze u-1 shop --for 2h --by ada`
     """
@@ -139,7 +139,9 @@ def snooze(
 
 
 def replay(
-    since: Annotated[str, typer.Option("--since", help="Messages made then or later: 2h, or an instant.")],
+    since: Annotated[
+        str, typer.Option("--since", help="Only messages made since INSTANT, or a duration ago, e.g. 2h.")
+    ],
     state: Annotated[str, typer.Option("--state", help="Which ones: dead, skipped or sent.")] = "dead",
     route: Annotated[str, typer.Option("--route", help="Only this route.")] = "",
     user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",

@@ -38,9 +38,10 @@ def silence(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send no alerts of the monitors that a selector has, for a while; checks go on. Incidents told before are ended.
+    """Send no alerts of the monitors that a selector matches, for a while; checks still run.
 
-    When it ends, alerts go out for what is still down.
+    The end of an incident whose alert was sent before is still sent. When the silence ends, alerts go out for what is
+    still down.
 
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
@@ -95,7 +96,7 @@ def unsilence(
     silence_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """End a silence now; what is still down is told.
+    """End a silence now; alerts go out for what is still down.
 
     Example: `everwatch notify unsilence 3f9c2a7be1d04458`
     """

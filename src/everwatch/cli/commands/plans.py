@@ -61,7 +61,7 @@ def show(
     attributes: Annotated[str, typer.Option("--attributes", metavar="JSON", help="The user's attributes.")] = "{}",
     secrets: ShowSecrets = False,
 ) -> None:
-    """Print the monitors that a signup with this plan gets, as JSON, the way a signup would name them.
+    """Print the monitors that a signup with this plan gets, as JSON, in the form of a signup.
 
     Exit status 1 where the signup would be refused.
 

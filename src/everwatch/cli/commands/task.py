@@ -145,7 +145,7 @@ def list_(
     status: Annotated[TaskStatus | None, typer.Option(help="Only those of this status.", show_default=False)] = None,
     from_: From = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, those due first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, by when they are due.")] = 20,
     after: AfterOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -130,7 +130,7 @@ def _url(given: str) -> str:
 def _name_of(stem: str, identity: str, settings: Settings) -> str:
     """A name for the state of a source: the same each time, another one for other topics or another Kafka.
 
-    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    The data folder that the state is in stands for the embedded Kafka; the order of servers does not matter.
     """
     servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
     told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()

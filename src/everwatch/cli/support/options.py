@@ -243,10 +243,11 @@ def instant_of(option: str, text: str, now: int, bare: Bare) -> int:
 
 
 ResumeUntil = Annotated[
-    str | None, typer.Option("--until", help="Resume by itself at INSTANT, or a duration from now.", show_default=False)
+    str | None,
+    typer.Option("--until", help="Resume automatically at INSTANT, or a duration from now.", show_default=False),
 ]
 ResumeFor = Annotated[
-    str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
+    str | None, typer.Option("--for", help="Resume automatically after a duration, e.g. 2h.", show_default=False)
 ]
 
 

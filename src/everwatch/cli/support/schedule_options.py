@@ -47,7 +47,7 @@ AlignOption = Annotated[
 ]
 SpreadOption = Annotated[
     str | None,
-    typer.Option("--spread", help="Spread the runs of --cron over so long, e.g. 10m.", show_default=False),
+    typer.Option("--spread", help="Spread the runs of --cron over a duration, e.g. 10m.", show_default=False),
 ]
 StartAtOption = Annotated[
     str | None,
@@ -57,7 +57,7 @@ EndAtOption = Annotated[
     str | None, typer.Option("--end-at", help="Due until then: INSTANT, or a duration from now.", show_default=False)
 ]
 MaxRunsOption = Annotated[
-    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Due so often at most.", show_default=False)
+    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Maximum number of runs.", show_default=False)
 ]
 
 
