@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import TextColumn
 
-from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, progress_bar, print_refused
+from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, print_refused, progress_bar
 
 
 def console_of(told: io.StringIO, *, terminal: bool = False, width: int = 40) -> Console:
