@@ -36,6 +36,7 @@ from streams.agents.monitor_changes import MonitorChanges
 from streams.agents.registration import Registration
 from streams.agents.signals import SignalTaker
 from streams.events import InputHandlers, WorkerEvents
+from streams.options import WorkerOptions
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
@@ -52,7 +53,7 @@ from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
 from streams.ticking.emitter import Emitter, TickSending
 from streams.ticking.inline_evaluator import InlineEvaluator
-from streams.transport.batch_consumer import BatchConsumer
+from streams.transport.batch_consumer import BatchConsumer, InputTopic
 from streams.transport.worker_clients import WorkerClients
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,6 @@ TABLE = "monitors"
 GIVEN_BACK_EVERY_S = 15.0
 AGENDAS_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
-CHANGELOG_LOOKED_AT_EVERY_S = 10.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -76,12 +76,13 @@ class Engine(Service):
         clients: Clients,
         clock: Clock,
         member: str,
-        rebuild_changelog: bool,
+        options: WorkerOptions,
     ) -> None:
         super().__init__()
         self._member = member
         self._settings = settings
         self._clock = clock
+        self._options = options
         self._app = app
         self.ready = asyncio.Event()
         self._has_failed = False
@@ -104,17 +105,8 @@ class Engine(Service):
             app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
         )
         self.table.store.new_consumer = made.changelog
-        new_prober = self.table.store.new_prober = made.changelog_prober if rebuild_changelog else None
-        self.examiner = TableExaminer(
-            topics.monitors_changelog,
-            member,
-            self._store,
-            made.changelog,
-            made.changelog_id,
-            made.read_progress,
-            rebuild_changelog,
-            new_prober,
-        )
+        self.table.store.new_prober = made.changelog_prober if options.rebuild_changelog else None
+        self.examiner = TableExaminer(topics.monitors_changelog, member, self._store, made, options)
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self.planner = TimetablePlanner(
@@ -133,7 +125,11 @@ class Engine(Service):
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolated}
         self.batch_consumers = [self._new_batch_consumer(topic, channel) for topic, channel in self.channels.items()]
         self.ownership = events.ownership = Ownership(
-            self, Parts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store), settings, clock
+            self,
+            Parts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store),
+            settings,
+            clock,
+            options,
         )
 
     async def on_start(self) -> None:
@@ -159,7 +155,7 @@ class Engine(Service):
         self._repeat(due_loader.load_ahead, PAUSE_S)
         self._repeat(partial(self._run_agendas, agendas), AGENDAS_EVERY_S)
         self._repeat(partial(asyncio.to_thread, give_back), GIVEN_BACK_EVERY_S, at_once=False)
-        self._repeat(self._compare_changelog_id, CHANGELOG_LOOKED_AT_EVERY_S, at_once=False)
+        self._repeat(self._compare_changelog_id, self._options.changelog_id_every_s, at_once=False)
         if self.plans is not None:
             # in a thread: a large file takes a moment to judge, in which ticks would be late
             self._repeat(partial(asyncio.to_thread, self.plans.look), PLANS_LOOKED_AT_EVERY_S, at_once=False)
@@ -249,13 +245,16 @@ class Engine(Service):
 
     def _new_batch_consumer(self, topic: str, channel: Any) -> BatchConsumer:
         return BatchConsumer(
-            topic,
-            partial(self._clients.inputs, topic),
+            InputTopic(
+                topic,
+                partial(self._clients.inputs, topic),
+                self._clients.former_commands if topic == self._topics.commands else None,
+            ),
             channel,
             self.events.unreadable,
             self.events.failed,
             self._clock,
-            self._clients.former_commands if topic == self._topics.commands else None,
+            self._options.retry_s,
         )
 
     def _store(self) -> Store:

@@ -12,7 +12,7 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 IN_FLIGHT = Gauge("everwatch_api_requests_in_flight", "Requests that are being answered.")
-FAILURES = Counter("everwatch_api_failures", "Requests that met a bug of ours, by route.", ["route"])
+FAILURES = Counter("everwatch_api_failures", "Requests that failed because of a bug in Everwatch, by route.", ["route"])
 AUDIT_LOST = Counter("everwatch_api_audit_entries_lost", "Changes whose audit log entry could not be sent.")
 SLOW_CLIENTS = Counter("everwatch_api_slow_clients", "Connections closed because no whole request came in time.")
 BACKUP = Gauge(

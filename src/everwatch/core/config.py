@@ -154,7 +154,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 30
     keep_audit_days: Annotated[
-        int, Meta(ge=0, le=36_500, description="Days for which the database keeps who changed what; 0: for good.")
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps the audit log (who changed what over HTTP); 0: for good.",
+        ),
     ] = 400
     keep_hourly_rollups_days: Annotated[
         int,

@@ -33,24 +33,27 @@ class UserSort(StrEnum):
     CHANGED = Sort.CHANGED.value
 
 
-StateOption = Annotated[State | None, typer.Option("--state", help="In this state.", show_default=False)]
-KindOption = Annotated[str, typer.Option("--kind", help="Of this kind, e.g. http.")]
-PlanOption = Annotated[str, typer.Option("--plan", help="Of users with this plan.")]
-TargetOption = Annotated[str, typer.Option("--target", metavar="HOST", help="That check this host.")]
+StateOption = Annotated[State | None, typer.Option("--state", help="Only in this state.", show_default=False)]
+KindOption = Annotated[str, typer.Option("--kind", help="Only of this kind, e.g. http.")]
+PlanOption = Annotated[str, typer.Option("--plan", help="Only of users with this plan.")]
+TargetOption = Annotated[str, typer.Option("--target", metavar="HOST", help="Only those that check this host.")]
 LabelOption = Annotated[
     list[str] | None,
-    typer.Option("--label", help="With this label: KEY=VALUE, or KEY for any value; repeatable.", show_default=False),
+    typer.Option(
+        "--label", help="Only with this label: KEY=VALUE, or KEY for any value; repeatable.", show_default=False
+    ),
 ]
 SearchOption = Annotated[
-    str, typer.Option("--search", metavar="TEXT", help="With this text in the id, name or target, in any case.")
+    str, typer.Option("--search", metavar="TEXT", help="Only with this text in the id, name or target, in any case.")
 ]
 PrefixOption = Annotated[
-    str, typer.Option("--prefix", metavar="TEXT", help="Whose id, name or target begins with this text.")
+    str,
+    typer.Option("--prefix", metavar="TEXT", help="Only with this text at the beginning of the id, name or target."),
 ]
 SortOption = Annotated[
     Sort, typer.Option("--sort", help="By id, or the newest first by when the state was entered or what changed last.")
 ]
-ReverseOption = Annotated[bool, typer.Option("--reverse", help="In the opposite order.")]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Maximum number; 0: all.")]
 
 
@@ -121,8 +124,12 @@ def list_monitors(
 @with_options(wanted=MonitorFilter, paging=PageOptions)
 def list_users(
     wanted: MonitorFilter,
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="With this text in the id, any case.")] = "",
-    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Whose id begins with this text.")] = "",
+    search: Annotated[
+        str, typer.Option("--search", metavar="TEXT", help="Only with this text in the id, in any case.")
+    ] = "",
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Only with this text at the beginning of the id.")
+    ] = "",
     sort: Annotated[
         UserSort, typer.Option("--sort", help="By id, or by when the user changed last, the newest first.")
     ] = UserSort.ID,

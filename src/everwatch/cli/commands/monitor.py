@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, r
 def put(
     user: UserArgument,
     monitor: MonitorArgument,
-    kind: Annotated[str, typer.Option(help="What is checked: http, tcp, heartbeat, …; see docs/kinds.md.")],
+    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")],
     documents: DocumentOptions,
     schedule: ScheduleOptions,
     naming: NamingOptions,

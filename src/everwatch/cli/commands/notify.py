@@ -191,7 +191,9 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 def send_test(
     user: OptionalUser = None,
     route: RouteOption = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent where.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; print what would be sent, and to which addresses.")
+    ] = False,
     within: Annotated[float, typer.Option("--within", min=1, help="Longest wait for the outcome, s.")] = 60,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -36,7 +36,7 @@ def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = Fal
 
 def verify(
     user: UserArgument,
-    code: Annotated[str, typer.Argument(help="What the message to the address says.", show_default=False)] = "",
+    code: Annotated[str, typer.Argument(help="Code from the message to the address.", show_default=False)] = "",
     trust: Annotated[
         bool, typer.Option("--trust", help="Take all addresses that the user has now as verified, without a code.")
     ] = False,

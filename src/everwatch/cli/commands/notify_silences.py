@@ -24,7 +24,7 @@ from everwatch.schedule.instant import Bare
 
 
 def silence(
-    duration: Annotated[str, typer.Option("--for", help="For how long, such as 2h.", show_default=False)],
+    duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
     user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = "",
     plan: Annotated[str, typer.Option("--plan", help="Only of users with this plan.")] = "",
     kind: Annotated[str, typer.Option("--kind", help="Only this kind.")] = "",
@@ -33,7 +33,7 @@ def silence(
         list[str] | None, typer.Option("--label", help="Only with KEY=VALUE; repeatable.", show_default=False)
     ] = None,
     at: Annotated[str | None, typer.Option("--at", help="Begin at INSTANT, or a duration from now.")] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for others to see.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")] = "",
     by: ByOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,

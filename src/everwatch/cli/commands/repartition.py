@@ -91,7 +91,7 @@ def repartition(
         Partitioner | None,
         typer.Option("--partitioner", help="Partitioner of all producers; default: the one that users' places show."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
     ] = False,

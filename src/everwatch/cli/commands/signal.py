@@ -29,20 +29,20 @@ class SignalOptions(NamedTuple):
     ] = None
     duration: Annotated[
         str | None,
-        typer.Option(help="How long it ran, e.g. 90s; default: since its start.", show_default=False),
+        typer.Option(help="Duration of the run, e.g. 90s; default: since its start.", show_default=False),
     ] = None
     run: Annotated[
         str | None,
-        typer.Option(
-            metavar="ID", help="Which run it is about, where several may be under way at once.", show_default=False
-        ),
+        typer.Option(metavar="ID", help="Id of the run, where several may be under way at once.", show_default=False),
     ] = None
     value: Annotated[
         float | None, typer.Option(metavar="X", help="A value for a monitor of kind threshold.", show_default=False)
     ] = None
     at: Annotated[
         str | None,
-        typer.Option(help="When it was: INSTANT, or a duration ago, e.g. 5m; default: now.", show_default=False),
+        typer.Option(
+            help="Instant of the signal: INSTANT, or a duration ago, e.g. 5m; default: now.", show_default=False
+        ),
     ] = None
 
 

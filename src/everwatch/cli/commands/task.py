@@ -71,7 +71,7 @@ def create(
     at: AtOption = None,
     in_: InOption = None,
     kind: Annotated[
-        str | None, typer.Option(help="What is run: webhook, http, …; see docs/kinds.md.", show_default=False)
+        str | None, typer.Option(help="Kind of the task: webhook, http, …; see docs/kinds.md.", show_default=False)
     ] = None,
     *,
     documents: DocumentOptions,

@@ -128,7 +128,7 @@ def maintain(
     duration: Annotated[
         str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
     ] = None,
-    none: Annotated[bool, typer.Option("--none", help="No maintenance any more.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="Remove all maintenance windows.")] = False,
     *,
     sending: Sending,
 ) -> None:

@@ -42,16 +42,17 @@ From = Annotated[
 ]
 Form = Annotated[
     ImportFormat | None,
-    typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
+    typer.Option("--format", help="Format of FILE; default: csv or jsonl, by its name."),
 ]
 OfUser = Annotated[
-    str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
+    str,
+    typer.Option("--user", help="User that the monitors of another product's export belong to.", show_default=False),
 ]
 Renamed = Annotated[
-    list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
+    list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Field that a column holds; repeatable.")
 ]
 Ignored = Annotated[
-    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
+    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")
 ]
 DefaultPlan = Annotated[str, typer.Option("--plan", help="Plan of users whose row names none.", show_default=False)]
 DefaultMonitors = Annotated[
@@ -59,7 +60,7 @@ DefaultMonitors = Annotated[
     typer.Option("--monitors", metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
 ]
 CsvEncoding = Annotated[str, typer.Option("--encoding", help="Encoding of a CSV file.")]
-CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="What separates the cells of a CSV file.")]
+CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="Delimiter of a CSV file.")]
 
 
 class SourceOptions(NamedTuple):

@@ -50,14 +50,15 @@ Config = Annotated[
     str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
 ]
 Payload = Annotated[
-    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
+    str | None,
+    typer.Option("--payload", help="Payload of each run, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 PolicyOption = Annotated[
     str | None,
     typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 
-NameOption = Annotated[str | None, typer.Option("--name", help="What people call it.", show_default=False)]
+NameOption = Annotated[str | None, typer.Option("--name", help="Display name.", show_default=False)]
 LabelsOption = Annotated[
     list[str] | None, typer.Option("--label", help="KEY=VALUE, to find it by; repeatable.", show_default=False)
 ]

@@ -51,10 +51,15 @@ SpreadOption = Annotated[
 ]
 StartAtOption = Annotated[
     str | None,
-    typer.Option("--start-at", help="Due from then on: INSTANT, or a duration from now.", show_default=False),
+    typer.Option(
+        "--start-at", help="First instant at which it may be due: INSTANT, or a duration from now.", show_default=False
+    ),
 ]
 EndAtOption = Annotated[
-    str | None, typer.Option("--end-at", help="Due until then: INSTANT, or a duration from now.", show_default=False)
+    str | None,
+    typer.Option(
+        "--end-at", help="Last instant at which it may be due: INSTANT, or a duration from now.", show_default=False
+    ),
 ]
 MaxRunsOption = Annotated[
     int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Maximum number of runs.", show_default=False)

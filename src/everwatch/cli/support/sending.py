@@ -39,7 +39,9 @@ Wait = Annotated[
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer, with --wait.")]
 CommandId = Annotated[
     str | None,
-    typer.Option("--id", help="Id that the answer names; a command is carried out once for each; default: a new one."),
+    typer.Option(
+        "--id", help="Id in the answer; of several commands with one id one is carried out; default: a new id."
+    ),
 ]
 ANSWER_WITHIN = "30s"
 
