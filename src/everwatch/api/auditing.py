@@ -1,4 +1,4 @@
-"""The audit log: every change that somebody asks for over HTTP goes to the topic ``audit``, and is listed from the
+"""The audit log: every change that is asked for over HTTP goes to the topic ``audit``, and is listed from the
 database.
 
 An entry is sent when the answer is known, and the answer waits for its acknowledgement. A process that is killed in

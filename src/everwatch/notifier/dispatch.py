@@ -175,7 +175,7 @@ class Dispatcher:
         if not self._lanes[lane]:
             del self._lanes[lane]
         if not task.cancelled() and task.exception() is not None:
-            logger.error("an attempt failed in a way that nobody thought of", exc_info=task.exception())
+            logger.error("an attempt failed unexpectedly", exc_info=task.exception())
         self._wake.set()
 
     # --- within a transaction -----------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class _Judging:
         self._judge(events)
 
     def remind(self, incidents: Collection[Incident]) -> None:
-        """Tell that these incidents go on; those that a silence has are told when it ends."""
+        """Send that these incidents last; those under a silence are sent when it ends."""
         users = {incident.user_id for incident in incidents}
         self._meet(users)
         self._correlating.meet({incident.target for incident in incidents}, ())
@@ -237,7 +237,7 @@ def put_alerts(work: Work, now: int, told: Collection[Told]) -> None:
             whose = alert.user_id if route.audience is Audience.USERS else ""
             group = Group(group_id, route.name, whose, 0, 0, "")
         wanted = flush_at(route.timing, now, group.flushed_at, alert.severity)
-        # one that holds something back tells of what is new in its time
+        # one that holds alerts back sends new ones in its time
         if not group.flush_at or wanted < group.flush_at:
             changed[group_id] = group._replace(flush_at=wanted)
     work.put_groups(changed.values())
@@ -266,7 +266,7 @@ def end_snoozes(storage: Storage, rules: Rules, now: int, most: int = MOST_EVENT
 
 
 def release_held(storage: Storage, rules: Rules, now: int) -> None:
-    """Let users be told of what executors found that have been doubted for long enough."""
+    """Release alerts of executors that have been in doubt for long enough."""
     with storage.begin() as work:
         known = work.outages().values()
         if not any(each.is_over_time(rules.own_outage, now) or each.is_forgotten(now) for each in known):

@@ -1,4 +1,4 @@
-"""Routes: which alerts go to whom, when and how. Pure."""
+"""Routes: which alerts go to which receiver, when and how. Pure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -114,7 +114,7 @@ class AlertRoute:
     def group_id(self, alert: Alert) -> str:
         """Return the group of an alert: one for each user (or one for operators), or one for each monitor.
 
-        Each monitor has its own where the receiver keeps incidents, or where somebody may acknowledge them.
+        Each monitor has its own where the receiver keeps incidents, or where they can be acknowledged.
         """
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:

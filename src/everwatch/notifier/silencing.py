@@ -17,7 +17,7 @@ _MOST = 100
 
 
 def silenced(step: Step, silence: AlertSilence) -> Step:
-    """Return what a transition does whose alerts are silenced: the end of what was told is told."""
+    """Return what a transition does whose alerts are silenced: the end of an incident that was sent is sent."""
     incident = step.incident
     if incident is not None and incident.is_open:
         incident = replace(incident, silenced=True)
@@ -31,7 +31,7 @@ def silenced(step: Step, silence: AlertSilence) -> Step:
 
 
 def end_silences(storage: Storage, now: int) -> int:
-    """Have incidents told of which something was silenced, and which no silence keeps quiet any more.
+    """Send reminders of incidents whose alerts were silenced and that no silence covers any more.
 
     Each gets a reminder, as at the end of maintenance. Returns how many silences are over.
     """
