@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -13,6 +13,7 @@ from everwatch.api.incident_views import SilenceBody
 from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
 from everwatch.cli.support.notifier_reading import reading_notifier
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -23,15 +24,22 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.instant import Bare
 
 
-def silence(
-    duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
-    user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = "",
-    plan: Annotated[str, typer.Option("--plan", help="Only of users with this plan.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="Only this kind.")] = "",
-    target: Annotated[str, typer.Option("--target", help="Only this host, or *.example.com below a domain.")] = "",
+class SelectorOptions(NamedTuple):
+    """Options that select the monitors of a silence."""
+
+    user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = ""
+    plan: Annotated[str, typer.Option("--plan", help="Only of users with this plan.")] = ""
+    kind: Annotated[str, typer.Option("--kind", help="Only this kind.")] = ""
+    target: Annotated[str, typer.Option("--target", help="Only this host, or *.example.com below a domain.")] = ""
     label: Annotated[
         list[str] | None, typer.Option("--label", help="Only with KEY=VALUE; repeatable.", show_default=False)
-    ] = None,
+    ] = None
+
+
+@with_options(chosen=SelectorOptions)
+def silence(
+    duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
+    chosen: SelectorOptions,
     at: Annotated[str | None, typer.Option("--at", help="Begin at INSTANT, or a duration from now.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")] = "",
     by: ByOption = "",
@@ -46,8 +54,7 @@ def silence(
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
     """
-    labels = pairs_of("--label", "KEY=VALUE", label or [])
-    given = {"user": user, "plan": plan, "kind": kind, "target": target, "label": labels}
+    given = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
     try:
         match = msgspec.convert(given, type=Selector)
     except msgspec.ValidationError as error:
