@@ -19,6 +19,7 @@ from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 from streams.agents.isolation import Isolated
 from streams.engine import Engine
+from streams.options import DEFAULT_OPTIONS, WorkerOptions
 from streams.state.recovery import BulkRecovery
 from streams.transport.batch_consumer import RecordBatch
 from streams.transport.faust_transport import Transport
@@ -70,13 +71,12 @@ def create_app(
     clock: Clock,
     folder: Path,
     *,
-    rebuild_changelog: bool = False,
     clients: Clients | None = None,
+    options: WorkerOptions = DEFAULT_OPTIONS,
 ) -> tuple[App, Engine]:
     """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it.
 
-    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. ``clients``: what
-    the engine talks to Kafka with; by default clients of ``bootstrap_servers``, which Faust's own consumer reads from.
+    ``clients``: those of the engine; default: clients of ``bootstrap_servers``, which Faust's own consumer reads from.
     """
     make_private_folder(folder)
     member = member_name(folder, folder.name)
@@ -108,12 +108,12 @@ def create_app(
     app.unread = {Topics.of(settings).commands}
     app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
     engine = app.engine = Engine(
-        app, settings, clients or KafkaClients(settings, bootstrap_servers), clock, member, rebuild_changelog
+        app, settings, clients or KafkaClients(settings, bootstrap_servers), clock, member, options
     )
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        await engine.ownership.pause()
+        await engine.events.rebalance_begins()
 
     # a weak reference would be gone as soon as this function returns
     app.on_partitions_revoked.connect(on_revoked, weak=False)

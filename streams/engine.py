@@ -1,12 +1,12 @@
 """The parts of a worker, and the order in which they start and stop.
 
 Faust decides which worker owns which partition (``ownership`` has what follows from that), and keeps the table, its
-changelog and its standbys.
+changelog and its standbys. ``events`` says which part handles what another one reports.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,18 +23,20 @@ from everwatch.kafka.compression import codec_named
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.kinds.execution.config_secrets import config_secrets
+from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.observability.metrics import ASSIGNED, PRODUCER_QUEUE
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes.periodic import Periodic
 from everwatch.rules.changelog_marks import Mark
 from streams.agents.feedback import Feedback
-from streams.agents.inputs import Inputs
+from streams.agents.input_admission import InputAdmission
 from streams.agents.isolation import Isolated
 from streams.agents.manual_runs import ManualRuns
 from streams.agents.monitor_changes import MonitorChanges
 from streams.agents.registration import Registration
 from streams.agents.signals import SignalTaker
+from streams.events import InputHandlers, WorkerEvents
+from streams.options import WorkerOptions
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
@@ -49,9 +51,9 @@ from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitsOfWork, new_monitors_table
 from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
-from streams.ticking.emitter import Emitter
+from streams.ticking.emitter import Emitter, TickSending
 from streams.ticking.inline_evaluator import InlineEvaluator
-from streams.transport.batch_consumer import BatchConsumer
+from streams.transport.batch_consumer import BatchConsumer, InputTopic
 from streams.transport.worker_clients import WorkerClients
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,6 @@ TABLE = "monitors"
 GIVEN_BACK_EVERY_S = 15.0
 AGENDAS_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
-CHANGELOG_LOOKED_AT_EVERY_S = 10.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -75,12 +76,13 @@ class Engine(Service):
         clients: Clients,
         clock: Clock,
         member: str,
-        rebuild_changelog: bool,
+        options: WorkerOptions,
     ) -> None:
         super().__init__()
         self._member = member
         self._settings = settings
         self._clock = clock
+        self._options = options
         self._app = app
         self.ready = asyncio.Event()
         self._has_failed = False
@@ -89,101 +91,71 @@ class Engine(Service):
         self.plans = PlansFile(settings.plans_file) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
         made = self._clients = WorkerClients(settings, clients)
+        events = self.events = WorkerEvents()
+        events.engine = self
         self.logs = PartitionLogs(
             made.partition_log,
             topics,
             settings.partitions,
-            lambda number: self.ownership.lost(number),
+            events.partition_lost,
             self._mark_of,
-            lambda number: self._store().undecodable.count(number),
+            self._count_undecodable,
         )
         self.table = new_monitors_table(
-            app,
-            TABLE,
-            settings.partitions,
-            lambda numbers, generation: self.ownership.assigned(numbers, generation),
-            lambda: self.ownership.opened(),
-            self._usable_as_standby,
+            app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
         )
         self.table.store.new_consumer = made.changelog
-        new_prober = self.table.store.new_prober = made.changelog_prober if rebuild_changelog else None
-        self.examiner = TableExaminer(
-            topics.monitors_changelog,
-            member,
-            self._store,
-            made.changelog,
-            made.changelog_id,
-            made.read_progress,
-            rebuild_changelog,
-            new_prober,
-        )
+        self.table.store.new_prober = made.changelog_prober if options.rebuild_changelog else None
+        self.examiner = TableExaminer(topics.monitors_changelog, member, self._store, made, options)
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self.planner = TimetablePlanner(
             self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000
         )
-        self.partitions = OwnedPartitions(self.planner, lambda numbers: self.ownership.progress(numbers), self._store)
+        self.partitions = OwnedPartitions(self.planner, self._progress, self._store)
         # the order within a topic is kept, so each has a handler of its own
-        self.isolated = {
-            topic: Isolated(topic, handle, lambda: self.rejected, clock)
-            for topic, handle in (
-                (topics.signups, lambda records: self.registration.sign_up(records)),
-                (topics.commands, lambda records: self.registration.command(records)),
-                (topics.signals, lambda records: self.signal_taker.take(records)),
-                (topics.results, lambda records: self.feedback.judge(records)),
-            )
+        handlers = {
+            topics.signups: events.signups,
+            topics.commands: events.commands,
+            topics.signals: events.signals,
+            topics.results: events.results,
         }
+        self.isolated = {topic: Isolated(topic, handle, events.rejected, clock) for topic, handle in handlers.items()}
         # an agent takes a topic's batches from its channel
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolated}
         self.batch_consumers = [self._new_batch_consumer(topic, channel) for topic, channel in self.channels.items()]
-        self.ownership = Ownership(
-            self, Parts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store), settings, clock
+        self.ownership = events.ownership = Ownership(
+            self,
+            Parts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store),
+            settings,
+            clock,
+            options,
         )
 
     async def on_start(self) -> None:
         """Connect the producers and put the parts together."""
         settings, topics, clock = self._settings, self._topics, self._clock
-        self.outbox = Outbox(self._clients.producer(), lambda error: self.end(error))
+        self.outbox = Outbox(self._clients.producer(), self.events.failed)
         self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
         self.units = UnitsOfWork(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
-        replies = Replies(self.outbox, topics, clock, settings.output_format)
-        rejected = self.rejected = RejectedInputs(
-            DeadLetters(self.outbox, topics, clock, "worker"), replies, self.outbox
-        )
-        transitions = Transitions(self.outbox, topics, settings.output_format)
+        outputs = self._new_outputs()
         secrets = config_secrets(settings)
         inline = InlineEvaluator(
             self._store, self.outbox, self._packing, topics, clock, settings.output_format, secrets
         )
-        outputs = Outputs(self.outbox, transitions, replies, rejected)
-        inputs = Inputs(rejected, clock, secrets, self.plans)
-        manual_runs = ManualRuns(self.outbox, topics, inputs.produced_at, inline.judge_now)
-        changes = MonitorChanges(inputs, outputs, manual_runs, clock)
-        self.registration = Registration(self.units, self.planner, outputs, inputs, changes, clock)
-        self.signal_taker = SignalTaker(self.units, rejected, replies, self.outbox, clock, secrets)
-        self.feedback = Feedback(self.units, self.planner, transitions, rejected, settings.tasks_kept_s * 1_000)
+        self.events.handlers = self._new_handlers(outputs, secrets, inline)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
-        agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, transitions, clock)
+        agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, outputs.transitions, clock)
+        sending = TickSending(self._sender, self._packing, self.outbox, self.logs, topics)
         await self.add_runtime_dependency(
-            Emitter(
-                self.partitions,
-                self._sender,
-                self._packing,
-                self.outbox,
-                self.logs,
-                topics,
-                clock,
-                inline,
-                due_loader,
-                settings.sweep_ms,
-            )
+            Emitter(self.partitions, due_loader, inline, sending, clock, settings.sweep_ms)
         )
         self._repeat(due_loader.load_ahead, PAUSE_S)
         self._repeat(partial(self._run_agendas, agendas), AGENDAS_EVERY_S)
         self._repeat(partial(asyncio.to_thread, give_back), GIVEN_BACK_EVERY_S, at_once=False)
-        self._repeat(self._compare_changelog_id, CHANGELOG_LOOKED_AT_EVERY_S, at_once=False)
+        self._repeat(self._compare_changelog_id, self._options.changelog_id_every_s, at_once=False)
         if self.plans is not None:
             # in a thread: a large file takes a moment to judge, in which ticks would be late
             self._repeat(partial(asyncio.to_thread, self.plans.look), PLANS_LOOKED_AT_EVERY_S, at_once=False)
@@ -201,6 +173,28 @@ class Engine(Service):
         await within(FLUSH_S, self._sender.stop())
         if left:
             logger.warning("%d records could not be sent before the end", left)
+
+    def _new_outputs(self) -> Outputs:
+        """Make the outputs beside ticks."""
+        topics, clock, output_format = self._topics, self._clock, self._settings.output_format
+        replies = Replies(self.outbox, topics, clock, output_format)
+        dead_letters = DeadLetters(self.outbox, topics, clock, "worker")
+        rejected = RejectedInputs(dead_letters, replies, self.outbox)
+        return Outputs(self.outbox, Transitions(self.outbox, topics, output_format), replies, rejected)
+
+    def _new_handlers(self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator) -> InputHandlers:
+        """Make the handlers of signups and commands, signals and results."""
+        outbox, transitions, replies, rejected = outputs
+        clock = self._clock
+        admission = InputAdmission(rejected, clock, secrets, self.plans)
+        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.judge_now)
+        changes = MonitorChanges(admission, outputs, manual_runs, clock)
+        return InputHandlers(
+            Registration(self.units, self.planner, outputs, admission, changes, clock),
+            SignalTaker(self.units, rejected, replies, outbox, clock, secrets),
+            Feedback(self.units, self.planner, transitions, rejected, self._settings.tasks_kept_s * 1_000),
+            rejected,
+        )
 
     @property
     def is_broken(self) -> bool:
@@ -251,21 +245,30 @@ class Engine(Service):
 
     def _new_batch_consumer(self, topic: str, channel: Any) -> BatchConsumer:
         return BatchConsumer(
-            topic,
-            partial(self._clients.inputs, topic),
+            InputTopic(
+                topic,
+                partial(self._clients.inputs, topic),
+                self._clients.former_commands if topic == self._topics.commands else None,
+            ),
             channel,
-            lambda unreadable: self.rejected.keep_unreadable(unreadable),
-            self.end,
+            self.events.unreadable,
+            self.events.failed,
             self._clock,
-            self._clients.former_commands if topic == self._topics.commands else None,
+            self._options.retry_s,
         )
 
     def _store(self) -> Store:
         return self.table.store
 
+    def _count_undecodable(self, number: int) -> int:
+        return self._store().undecodable.count(number)
+
+    async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
+        return await self.ownership.progress(numbers)
+
     def _repeat(self, work: Callable[[], Awaitable[object]], every_s: float, *, at_once: bool = True) -> None:
         """Repeat ``work`` while the engine lives; what it raises ends the worker."""
-        self.add_future(Periodic(work, every_s, self.end, at_once=at_once).run())
+        self.add_future(Periodic(work, every_s, self.events.failed, at_once=at_once).run())
 
     async def _run_agendas(self, agendas: AgendaRunner) -> None:
         if self.ownership.may_change:

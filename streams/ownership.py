@@ -22,6 +22,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.observability.logs import labelled
 from everwatch.observability.rebalances import Rebalances
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
+from streams.options import WorkerOptions
 from streams.state.entry_store import Store
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
@@ -30,10 +31,7 @@ from streams.transport.batch_consumer import BatchConsumer
 
 logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0
-UNREADABLE_LOOKED_AT_EVERY_S = 30.0
 REJOIN_AFTER_S = 1.0
-# session timeouts for which ticks go on without an assignment: a rebalance waits one for a member that died
-SESSIONS = 2
 
 
 class Parts(NamedTuple):
@@ -86,7 +84,8 @@ class Host(Protocol):
 class Ownership:
     """The partitions of one worker, from one assignment to the next."""
 
-    def __init__(self, host: Host, parts: Parts, settings: Settings, clock: Clock) -> None:
+    def __init__(self, host: Host, parts: Parts, settings: Settings, clock: Clock, options: WorkerOptions) -> None:
+        self._options = options
         self._host = host
         self._partitions, self._logs, self._examiner, self._batch_consumers, self._store = parts
         self._changelog = Topics.of(settings).monitors_changelog
@@ -123,7 +122,7 @@ class Ownership:
                 self._let_go()
         self.end_rebalance()
         self._rebalances.revoked()
-        patience_s = SESSIONS * self._session_timeout_ms / 1000
+        patience_s = self._options.sessions * self._session_timeout_ms / 1000
         self._give_up_timer = asyncio.get_running_loop().call_later(patience_s, self._give_up)
 
     async def assigned(self, numbers: set[int], generation: int) -> None:
@@ -228,7 +227,7 @@ class Ownership:
     async def _look_again(self, numbers: Set[int], rebalance_number: int) -> None:
         """Wait until the changelog of these partitions can be read, from another replica perhaps; then join again."""
         while self._is_current(rebalance_number) and not self._host.should_stop:
-            await self._host.sleep(UNREADABLE_LOOKED_AT_EVERY_S)
+            await self._host.sleep(self._options.unreadable_every_s)
             try:
                 if await self._catch_up(set(numbers), rebalance_number) and not self._unreadable:
                     self._rejoining = True

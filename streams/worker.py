@@ -16,6 +16,7 @@ from everwatch.core.private_files import make_private_folder
 from everwatch.core.process_memory import expect_batches
 from everwatch.processes import Process
 from streams.app import App, create_app
+from streams.options import WorkerOptions
 
 logger = logging.getLogger(__name__)
 MOST_WORKERS_A_FOLDER = 64
@@ -47,7 +48,11 @@ class Worker(Process):
         settings = self.settings
         folder = self._claim.enter_context(claim_folder(settings.data_dir / "workers", settings.worker_id))
         app, engine = create_app(
-            settings, self._bootstrap_servers, self.clock, folder, rebuild_changelog=self._rebuild_changelog
+            settings,
+            self._bootstrap_servers,
+            self.clock,
+            folder,
+            options=WorkerOptions(rebuild_changelog=self._rebuild_changelog),
         )
         self._app = app
         self.health.expect("assignment", engine.ownership.why_not_open)

@@ -5,14 +5,11 @@ for the peer's sources, which a machine with only a Java runtime lacks. The resu
 """
 
 import sys
-import tempfile
 from pathlib import Path
-
-from jgo.maven import MavenContext
 
 from bench.peers.jars import COMPILER, LOCK_FILE
 from everwatch.kafka.embedded.jars import KAFKA_VERSION
-from everwatch.kafka.embedded.relock import write_lock
+from everwatch.kafka.embedded.relock import resolved, write_lock
 
 _STREAMS = f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}"
 _LOG_BINDING = "org.slf4j:slf4j-simple"
@@ -28,10 +25,7 @@ _HEADER = f"""\
 
 def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int:
     """Resolve, fetch and hash all jars, write ``target`` and return how many there are."""
-    with tempfile.TemporaryDirectory() as scratch:
-        repositories = {"maven": maven_repository.rstrip("/")} if maven_repository else None
-        context = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
-        roots, rest = context.resolver.resolve([context.create_dependency(_STREAMS)])
+    with resolved(_STREAMS, maven_repository) as (context, roots, rest):
         log_api = next(d for d in rest if (d.groupId, d.artifactId) == _LOG_API)
         extra = [
             context.create_dependency(f"{_LOG_BINDING}:{log_api.version}"),

@@ -110,7 +110,7 @@ class Feedback:
             after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
         work.add(record.partition, key, after)
         if transition is not None:
-            self._transitions.tell(record.partition, transition, after, user)
+            self._transitions.send(record.partition, transition, after, user)
         return monitor, after
 
 

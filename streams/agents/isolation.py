@@ -32,7 +32,7 @@ class Isolated:
         self._topic = topic
         self.handle = handle
         self._rejected = rejected
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     async def run(self, left: Bisection[Record]) -> None:
         """Handle the rest of a batch; when this returns, every record is durably handled or refused.
@@ -74,7 +74,7 @@ class Isolated:
         await rejected.keep(self._topic)
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
-        if self._quiet.may_say(type(error).__name__):
+        if self._log_throttle.may_log(type(error).__name__):
             logger.error(
                 "handling %d records of %s failed; looking for the record that causes it (logged once a minute)",
                 len(part),

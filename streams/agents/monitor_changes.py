@@ -13,7 +13,7 @@ from everwatch.rules.registration_rules import (
     changed_signup,
     sign_up,
 )
-from streams.agents.inputs import Inputs
+from streams.agents.input_admission import InputAdmission
 from streams.agents.manual_runs import ManualRuns
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.cancellations import cancellations_of
@@ -31,8 +31,8 @@ class MonitorChanges:
     ``begun``: partition and offset of commands for a whole user of which a part is carried out.
     """
 
-    def __init__(self, inputs: Inputs, outputs: Outputs, manual_runs: ManualRuns, clock: Clock) -> None:
-        self._inputs = inputs
+    def __init__(self, admission: InputAdmission, outputs: Outputs, manual_runs: ManualRuns, clock: Clock) -> None:
+        self._admission = admission
         self._outputs = outputs
         self._manual_runs = manual_runs
         self._clock = clock
@@ -61,7 +61,7 @@ class MonitorChanges:
             elif isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                changes = sign_up(wanted, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
+                changes = sign_up(wanted, user, monitors, now, emitted_to, self._admission.secrets.recognised)
             else:
                 if is_for_many(wanted):
                     of_user = work.monitors_of(source.partition, wanted.user_id)
@@ -72,7 +72,7 @@ class MonitorChanges:
                 if quotas is not None:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                     wanted = quotas.weighted(wanted, user)
-                changes = carry_out(wanted, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
+                changes = carry_out(wanted, user, monitors, now, emitted_to, self._admission.secrets.recognised)
         except InvalidInput as error:
             self._outputs.rejected.refuse(source, error, answered=True)
             answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
@@ -112,16 +112,16 @@ class MonitorChanges:
         self, work: UnitOfWork, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int
     ) -> Changes:
         """Return the changes of a ``set_user``: those of a signup that repeats everything else. Raises InvalidInput."""
-        plans = self._inputs.plans
+        plans = self._admission.plans
         before = Signup(wanted.user_id, user.plan, user.attributes) if user else None
         of_plan = plans.ids_of(before) if plans is not None and before is not None else frozenset()
         monitors = self._monitors(work, partition, wanted.user_id, user.monitor_ids if user else ())
         signup = changed_signup(wanted, user, monitors, of_plan)
         if plans is not None:
-            signup = self._inputs.encrypted(plans.expanded(signup))
+            signup = self._admission.encrypted(plans.expanded(signup))
         named = [spec.monitor_id for spec in signup.monitors]
         monitors |= self._monitors(work, partition, wanted.user_id, named)
-        return sign_up(signup, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
+        return sign_up(signup, user, monitors, now, emitted_to, self._admission.secrets.recognised)
 
     def _version(self, work: UnitOfWork, partition: int, command: Command) -> int:
         monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
@@ -160,7 +160,7 @@ class MonitorChanges:
                 work.put(partition, change.after)
             if change.after is not None and change.transition is not None:
                 user = work.user(partition, user_id)
-                self._outputs.transitions.tell(partition, change.transition, change.after, user)
+                self._outputs.transitions.send(partition, change.transition, change.after, user)
 
 
 _FOR_MANY = frozenset(

@@ -10,7 +10,7 @@ from everwatch.rules.registration_rules import (
     newcomer,
 )
 from everwatch.timetable import NEVER, TimetableEntry
-from streams.agents.inputs import Admitted, by_partition
+from streams.agents.input_admission import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner

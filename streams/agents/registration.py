@@ -15,7 +15,7 @@ from everwatch.rules.registration_rules import (
     changed_with_user,
     is_pending_task,
 )
-from streams.agents.inputs import Admitted, Inputs, by_partition, slices
+from streams.agents.input_admission import Admitted, InputAdmission, by_partition, slices
 from streams.agents.monitor_changes import Answered, MonitorChanges, is_for_many
 from streams.agents.newcomers import Newcomers
 from streams.outputs.all_outputs import Outputs
@@ -38,21 +38,21 @@ class Registration:
         units: UnitsOfWork,
         planner: TimetablePlanner,
         outputs: Outputs,
-        inputs: Inputs,
+        admission: InputAdmission,
         changes: MonitorChanges,
         clock: Clock,
     ) -> None:
         self._units = units
         self._planner = planner
         self._outputs = outputs
-        self._inputs = inputs
+        self._admission = admission
         self._changes = changes
         self._clock = clock
         self._newcomers = Newcomers(planner, outputs, clock)
 
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
-        for some in slices(await self._inputs.signups(records), ENTRIES_AT_ONCE):
+        for some in slices(await self._admission.signups(records), ENTRIES_AT_ONCE):
             async with self._units.begin() as work:
                 newcomers, others = await self._newcomers.sort_out(work, some)
                 await self._newcomers.register(work, newcomers)
@@ -63,9 +63,9 @@ class Registration:
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
-        plans = self._inputs.plans
+        plans = self._admission.plans
         some: list[Admitted[Signup | Command]] = []
-        for each in await self._inputs.commands(records):
+        for each in await self._admission.commands(records):
             if is_for_many(each[1]):
                 # in order, and in slices: a user may have a million monitors
                 await self._carry_out(some, plans)
@@ -164,4 +164,4 @@ class Registration:
             case CommandType.CANCEL:
                 return None if is_pending_task(monitor, emitted_to) else monitor
             case _:
-                return changed_with_user(wanted, monitor, now, emitted_to, self._inputs.secrets.recognised)
+                return changed_with_user(wanted, monitor, now, emitted_to, self._admission.secrets.recognised)

@@ -18,7 +18,7 @@ class Transitions:
         self._topic = topics.transitions
         self._output_format = output_format
 
-    def tell(self, partition: int, transition: Transition, monitor: Monitor, user: User | None) -> None:
+    def send(self, partition: int, transition: Transition, monitor: Monitor, user: User | None) -> None:
         """Send a transition to its user's partition, with what readers would have to look up."""
         spec = monitor.spec
         transition = replace(

@@ -83,7 +83,7 @@ class Store(rocksdb.Store):
         super().__init__(*args, **kwargs)
         self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
         self.undecodable = Undecodable(self.clock)
-        self._quiet = LogThrottle(self.clock)
+        self._log_throttle = LogThrottle(self.clock)
 
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
@@ -313,7 +313,7 @@ class Store(rocksdb.Store):
         for key, value in changes:
             if not _is_entrys(key):
                 FOREIGN.inc()
-                if self._quiet.may_say(partition):
+                if self._log_throttle.may_log(partition):
                     logger.error(_FOREIGN_KEY, partition, key, extra=labelled(partition=partition))
                 continue
             if value is None:

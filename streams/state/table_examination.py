@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from confluent_kafka import Consumer
-
 from everwatch.core.errors import ChangelogLost
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
@@ -23,12 +21,13 @@ from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of, is_another, judge
 from everwatch.rules.generations import reason_closed
+from streams.options import WorkerOptions
 from streams.state.entry_store import Store
 from streams.state.partition_logs import Change
 from streams.transport.cooperative_chunks import cooperative_chunks
+from streams.transport.worker_clients import WorkerClients
 
 logger = logging.getLogger(__name__)
-AT_ONCE = 5_000
 
 
 class TableFinding(NamedTuple):
@@ -44,10 +43,8 @@ class TableFinding(NamedTuple):
 class TableExaminer:
     """Compares tables with their changelog; drops, writes back, or refuses.
 
-    ``new_consumer`` makes consumers of an isolation level that report the end of partitions. ``topic_id`` gives the id
-    of the changelog's topic, "" if the broker does not tell. ``read_progress`` gives what was noted last. ``member`` is
-    this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth; with ``new_prober``
-    what cannot be read of the changelog is passed over (``kafka.unreadable``).
+    ``member`` is this worker's name. With the option ``rebuild_changelog`` what cannot be read of the changelog is
+    passed over (``kafka.unreadable_batches``).
     """
 
     def __init__(
@@ -55,20 +52,15 @@ class TableExaminer:
         topic: str,
         member: str,
         store: Callable[[], Store],
-        new_consumer: Callable[[str], Consumer],
-        topic_id: Callable[[], str],
-        read_progress: Callable[[Iterable[int]], Awaitable[dict[int, Noted]]],
-        rebuild: bool,
-        new_prober: Callable[[], Consumer] | None = None,
+        clients: WorkerClients,
+        options: WorkerOptions,
     ) -> None:
         self._topic = topic
-        self._new_prober = new_prober
         self._member = member
         self._store = store
-        self._new_consumer = new_consumer
-        self._topic_id = topic_id
-        self._read_progress = read_progress
-        self._rebuild = rebuild
+        self._clients = clients
+        self._rebuild = options.rebuild_changelog
+        self._at_once = options.written_back_at_once
 
     async def examine(self, numbers: Iterable[int]) -> list[TableFinding]:
         """Compare these partitions' tables with the changelog. Raises BrokerUnavailable."""
@@ -77,7 +69,7 @@ class TableExaminer:
             return []
         # notes first: the owner of a standby's partition goes on writing, and a note that is newer than the changelog's
         # bounds would look as if the changelog had lost records
-        noted = await self._read_progress(marks)
+        noted = await self._clients.read_progress(marks)
         held = await asyncio.to_thread(self._look, marks)
         findings = []
         for number, table in marks.items():
@@ -169,7 +161,7 @@ class TableExaminer:
         async def send(least: int) -> None:
             nonlocal mark, written, chunk
             while len(chunk) >= least:
-                some, chunk = chunk[:AT_ONCE], chunk[AT_ONCE:]
+                some, chunk = chunk[: self._at_once], chunk[self._at_once :]
                 key, value, _ = some[-1]
                 mark = Mark(held.topic_id, await write(number, some), digest_of(key, value))
                 written += len(some)
@@ -177,7 +169,7 @@ class TableExaminer:
         if finding.table:
             async for few in cooperative_chunks(store.scan(number)):
                 chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
-                await send(AT_ONCE)
+                await send(self._at_once)
             # keys that only the changelog has: their input is not acknowledged and comes again
             chunk += [(key, None, 0) for key in left]
             await send(1)
@@ -192,9 +184,9 @@ class TableExaminer:
         )
 
     def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:
-        topic_id = self._topic_id()
+        topic_id = self._clients.changelog_id()
         # what a table or an owner is marked with is committed, although the broker may not have closed all of it yet
-        with closing(self._new_consumer("read_uncommitted")) as consumer:
+        with closing(self._clients.changelog("read_uncommitted")) as consumer:
             held = {number: bounds(consumer, self._topic, number) for number in marks}
             at = {
                 number: mark.offset
@@ -208,8 +200,8 @@ class TableExaminer:
     def _digests(self, number: int, held: Held) -> dict[bytes, int]:
         """Every entry that the changelog has, by its digest."""
         found: dict[bytes, int] = {}
-        with closing(self._new_consumer("read_committed")) as consumer:
-            sieve = Sieve(consumer, self._new_prober, self._store().clock) if self._new_prober else None
+        with closing(self._clients.changelog("read_committed")) as consumer:
+            sieve = Sieve(consumer, self._clients.changelog_prober, self._store().clock) if self._rebuild else None
             for messages in read_to_end(consumer, self._topic, {number: range(held.start, held.end)}, sieve):
                 for record in map(Record.of, messages):
                     if record.value is None:

@@ -43,7 +43,7 @@ class TimetablePlanner:
         largest_batch: int | None = None,
         first_check_within_ms: int | None = None,
     ) -> None:
-        """``first_check_within_ms``: new monitors are checked within so long; None: when their schedules say."""
+        """``first_check_within_ms``: new monitors are checked within this time; None: when their schedules say."""
         self._packing = packing
         self._first_check_within_ms = first_check_within_ms
         self._clock = clock

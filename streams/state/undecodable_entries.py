@@ -17,7 +17,7 @@ from everwatch.observability.logs import labelled_key
 from streams.metrics import UNDECODABLE
 
 logger = logging.getLogger(__name__)
-# of a partition; more are passed over without being told apart
+# of a partition; more are passed over without being distinguished
 MOST_KNOWN = 10_000
 
 
@@ -26,7 +26,7 @@ class Undecodable:
 
     def __init__(self, clock: Clock) -> None:
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     def decode(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
         """The user or monitor of an entry; None, and noted, if it cannot be decoded."""
@@ -43,7 +43,7 @@ class Undecodable:
             return
         known.add(key)
         UNDECODABLE.labels(partition).set(len(known))
-        if self._quiet.may_say(partition):
+        if self._log_throttle.may_log(partition):
             reason = error if isinstance(error, UndecodableEntry) else UndecodableEntry(key, error)
             logger.error(
                 "partition %d: %s; it is passed over: what is not decoded does not run (logged once a minute)",

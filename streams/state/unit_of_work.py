@@ -28,7 +28,7 @@ LARGEST_ENTRY_BYTES = 900_000
 
 
 class MonitorsTable(faust.Table):  # type: ignore[type-arg]
-    """Faust's table (store, changelog, standbys), told apart by what happens when partitions are assigned.
+    """Faust's table (store, changelog, standbys), which reports when partitions are assigned.
 
     ``on_assigned`` gets the active partitions and the generation of the group, before the databases
     of others are closed; ``on_recovered`` when Faust has made everything else ready, and waits for them.

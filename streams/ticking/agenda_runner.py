@@ -43,7 +43,7 @@ class AgendaRunner:
         self._store = store
         self._transitions = transitions
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     async def look(self) -> None:
         """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
@@ -58,7 +58,7 @@ class AgendaRunner:
             except PartitionLost:
                 pass  # its next owner does it
             except Exception as error:
-                if self._quiet.may_say((partition.number, type(error))):
+                if self._log_throttle.may_log((partition.number, type(error))):
                     logger.exception(
                         "agenda processing of partition %d failed; retrying (logged once a minute)",
                         partition.number,
@@ -73,7 +73,7 @@ class AgendaRunner:
             left = Bisection(dated)
             while part := left.part:
                 try:
-                    await self._wake(partition.number, part)
+                    await self._carry_out(partition.number, part)
                 except Exception as error:
                     if is_retryable(error):
                         raise
@@ -91,7 +91,7 @@ class AgendaRunner:
                     self._store().forget_changes(partition.number, part)
                 left.done()
 
-    async def _wake(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
+    async def _carry_out(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
         async with self._units.begin() as work:
             partition = work.owned(number)
             keys = list({key for _, key in dated})
@@ -122,18 +122,18 @@ class AgendaRunner:
         if lifecycle.is_to_be_forgotten(monitor, now):
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None
-        after, told = lifecycle.woken(monitor, now, partition.emitted_to)
+        after, reminder = lifecycle.after_agenda(monitor, now, partition.emitted_to)
         if after is monitor:
             return None
-        if told is not None:
+        if reminder is not None:
             muted_until = muted(work.user(partition.number, monitor.user_id), monitor, now)
             if muted_until:
-                after, told = lifecycle.reminded_at(monitor, muted_until), None
+                after, reminder = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
-        for transition in (lifecycle.transition_between(monitor, after), told):
+        for transition in (lifecycle.transition_between(monitor, after), reminder):
             if transition is not None:
                 user = work.user(partition.number, monitor.user_id)
-                self._transitions.tell(partition.number, transition, after, user)
+                self._transitions.send(partition.number, transition, after, user)
         return monitor, after
 
 

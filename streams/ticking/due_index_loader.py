@@ -15,16 +15,23 @@ from streams.state.owned_partitions import OwnedPartitions
 from streams.state.timetable_planner import TimetablePlanner
 
 HORIZON_MS = 3_600_000
-MOST_LOADED = 100_000
-AT_ONCE = 500
 FORGOTTEN_EVERY_MS = 60_000
 PAUSE_S = 1.0
 
 
 class DueIndexLoader:
-    """Loads items that are due within HORIZON_MS, at most MOST_LOADED of each partition."""
+    """Loads items that are due within HORIZON_MS, at most ``most`` of each partition, ``at_once`` without a pause."""
 
-    def __init__(self, partitions: OwnedPartitions, planner: TimetablePlanner, store: Callable[[], Store]) -> None:
+    def __init__(
+        self,
+        partitions: OwnedPartitions,
+        planner: TimetablePlanner,
+        store: Callable[[], Store],
+        most: int = 100_000,
+        at_once: int = 500,
+    ) -> None:
+        self._most = most
+        self._at_once = at_once
         self._partitions = partitions
         self._planner = planner
         self._store = store
@@ -43,7 +50,7 @@ class DueIndexLoader:
             horizon = self._planner.now_ms() + HORIZON_MS
             while (
                 partition.timetable.loaded_to < (horizon, LAST_KEY)
-                and partition.timetable.delayed < MOST_LOADED
+                and partition.timetable.delayed < self._most
                 and self._partitions.get(partition.number) is partition
             ):
                 self._load_some(partition, horizon)
@@ -53,7 +60,7 @@ class DueIndexLoader:
     def _load_some(self, partition: OwnedPartition, upto: int) -> None:
         """Load the next items of the index, without a pause: a monitor put meanwhile would count as loaded."""
         store, timetable = self._store(), partition.timetable
-        found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
+        found = store.due(partition.number, timetable.loaded_to, upto, self._at_once)
         values = store.read_many(partition.number, [key for _, key in found])
         dated = []
         for (due, key), value in zip(found, values, strict=True):
@@ -65,7 +72,7 @@ class DueIndexLoader:
             # an index entry may be stale: the monitor was cancelled or its instant changed
             if planned is not None and due in _dates(planned):
                 dated.append((due, planned))
-        timetable.load(dated, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
+        timetable.load(dated, found[-1] if len(found) == self._at_once else (upto, LAST_KEY))
 
     def _forget(self, partition: OwnedPartition) -> None:
         if self._partitions.get(partition.number) is not partition:

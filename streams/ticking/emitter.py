@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from itertools import groupby
+from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 from mode import Service
@@ -47,28 +48,31 @@ UNANSWERED_MS = 120_000
 Outgoing = tuple[Destination, Chunk, int]
 
 
+class TickSending(NamedTuple):
+    """Where sweeps go: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
+
+    batches: BatchSender
+    packing: Packing
+    outbox: Outbox
+    logs: PartitionLogs
+    topics: Topics
+
+
 class Emitter(Service):
     """Sweeps all open partitions at every multiple of the sweep period."""
 
     def __init__(
         self,
         partitions: OwnedPartitions,
-        sender: BatchSender,
-        packing: Packing,
-        outbox: Outbox,
-        logs: PartitionLogs,
-        topics: Topics,
-        clock: Clock,
-        inline: InlineEvaluator,
         due_loader: DueIndexLoader,
+        inline: InlineEvaluator,
+        sending: TickSending,
+        clock: Clock,
         sweep_ms: int,
     ) -> None:
         super().__init__()
         self._partitions = partitions
-        self._sender = sender
-        self._packing = packing
-        self._outbox = outbox
-        self._logs = logs
+        self._sender, self._packing, self._outbox, self._logs, topics = sending
         self._topics = {Destination(priority.value): topics.ticks_for(priority) for priority in Priority}
         self._clock = clock
         self._inline = inline

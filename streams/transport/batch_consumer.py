@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -27,7 +27,6 @@ from everwatch.timetable import NotPlanned
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
-RETRY_S = 1.0
 REST_S = 0.02
 # errors of a broker that is away: the code that waits for the broker logs them
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
@@ -68,36 +67,43 @@ class Interrupted(Exception):
     """An agent was stopped in the middle of a batch."""
 
 
+class InputTopic(NamedTuple):
+    """A topic and its consumers. ``new_predecessor``: makes one of the group that read the topic before; its offsets
+    are used where this group has committed none.
+    """
+
+    topic: str
+    new_consumer: Callable[..., Consumer]
+    new_predecessor: Callable[[], Consumer] | None = None
+
+
 class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
     ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
-    ``on_ended`` gets the error that ended the reading loop. ``new_predecessor``: makes a consumer of the group
-    that read the topic before this one did; its offsets are used where this group has committed none.
+    ``on_ended`` gets the error that ended the reading loop. ``retry_s``: pause between attempts at a batch.
     """
 
     def __init__(
         self,
-        topic: str,
-        new_consumer: Callable[..., Consumer],
+        source: InputTopic,
         channel: Any,
         refuse: Callable[[list[Unreadable]], Awaitable[None]],
         on_ended: Callable[[BaseException], None],
         clock: Clock,
-        new_predecessor: Callable[[], Consumer] | None = None,
+        retry_s: float,
     ) -> None:
-        self._topic = topic
-        self._new_consumer = new_consumer
-        self._new_predecessor = new_predecessor
+        self._topic, self._new_consumer, self._new_predecessor = source
+        self._retry_s = retry_s
         self._channel = channel
         self._refuse = refuse
         self._clock = clock
         self._on_ended = on_ended
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
         self._gate: SchemaGate | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{topic}")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{source.topic}")
         self._open = False
         # counts openings and closings: a slow opening compares it to see whether it was overtaken
         self._switched = 0
@@ -196,14 +202,14 @@ class BatchConsumer:
                 while not batch.ended.done():
                     if not batch.taken:
                         await self._offer(batch)
-                    await asyncio.wait([batch.ended], timeout=RETRY_S)
+                    await asyncio.wait([batch.ended], timeout=self._retry_s)
                 if not batch.ended.cancelled():
                     batch.ended.result()
                     return True
             except NotPlanned:
                 raise  # the timetable is not complete: the worker ends, and the next owner rebuilds it
             except Exception as error:
-                if self._quiet.may_say(type(error).__name__):
+                if self._log_throttle.may_log(type(error).__name__):
                     logger.warning(
                         "a batch of %d records of %s failed; retrying (logged once a minute)",
                         len(records),
@@ -211,7 +217,7 @@ class BatchConsumer:
                         exc_info=error,
                         extra=labelled(topic=self._topic),
                     )
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
             finally:
                 self._batch = None
         return False
@@ -220,7 +226,7 @@ class BatchConsumer:
         # when a rebalance ends, Faust empties channels and cancels waiting puts: an offer may be lost, so it is made
         # again until the agent takes the batch
         offer = asyncio.ensure_future(self._channel.put(batch))
-        await asyncio.wait([offer], timeout=RETRY_S)
+        await asyncio.wait([offer], timeout=self._retry_s)
         offer.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

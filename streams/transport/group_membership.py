@@ -23,7 +23,7 @@ _FILE = "member"
 
 
 def heartbeat_s(session_timeout_ms: int) -> float:
-    """Seconds between two heartbeats; short, as the answer tells a member that a rebalance has begun."""
+    """Seconds between two heartbeats; short, as a member learns from the answer that a rebalance has begun."""
     return min(HEARTBEAT_S, session_timeout_ms / 3000)
 
 

@@ -60,11 +60,11 @@ class WorkerClients:
         return self._clients.transactional_producer(f"{self._topics.monitors_changelog}-{number}")
 
     def changelog_id(self) -> str:
-        """Return the id of the changelog's topic; "" if the broker does not tell."""
+        """Return the id of the changelog's topic; "" if the broker does not report."""
         return self._admin.ask(lambda admin: topic_id(admin, self._topics.monitors_changelog))
 
     def largest_tick_batch(self) -> int | None:
-        """Return the size of a batch that every topic of ticks takes, bytes; None if the broker does not tell."""
+        """Return the size of a batch that every topic of ticks takes, bytes; None if the broker does not report."""
         return self._admin.ask(lambda admin: largest_batch(admin, self._topics.all_ticks))
 
     async def read_progress(self, numbers: Iterable[int]) -> dict[int, Noted]:

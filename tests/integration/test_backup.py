@@ -12,6 +12,7 @@ import pytest
 from conftest import NewPipeline
 from support.command import run
 from support.pipeline import Pipeline, every
+from support.populated import populate
 from support.schema_registry import StandInRegistry
 from support.target import Target
 from support.waiting import now_ms, wait_until
@@ -113,22 +114,7 @@ def registry() -> Iterator[StandInRegistry]:
 @pytest.fixture(scope="module")
 def source(new_pipeline: NewPipeline, target: Target, registry: StandInRegistry) -> Pipeline:
     """A worker, an executor and a sink with checks, inline monitors, a paused one, and a user that is gone."""
-    made = new_pipeline(schema_registry_url=registry.url, output_format="confluent")
-    made.ensure("worker", "executor", "sink")
-    made.wait_until_ready()
-    for user in USERS:
-        made.sign_up(user, every("site", "http", url=target.url("/ok")), every("inline", "noop"))
-    made.sign_up("gone", every("inline", "noop"))
-    for user in USERS:
-        made.wait_for_results(user, "site", 2)
-    made.wait_for_states("gone", inline="up")
-    made.command("pause", USERS[0], "inline")
-    made.command("delete", USERS[1], "inline")
-    made.command("deregister", "gone")
-    made.wait_for_states(USERS[0], site="up", inline="paused")
-    made.wait_for_states(USERS[1], site="up")
-    wait_until("the user is gone", lambda: made.reader.user("gone") is None)
-    return made
+    return populate(new_pipeline(schema_registry_url=registry.url, output_format="confluent"), target, USERS)
 
 
 def test_a_record_with_a_schema_of_the_registry_is_taken_and_results_have_theirs(

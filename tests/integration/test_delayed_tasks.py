@@ -23,7 +23,6 @@ from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.time_indexes import dates_of_entry, index_keys
 from streams.state.timetable_planner import TimetablePlanner
-from streams.ticking import due_index_loader
 from streams.ticking.due_index_loader import DueIndexLoader
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
@@ -43,6 +42,7 @@ class Hours:
         self.clock = SettableClock(START)
         self.fired: Counter[Fired] = Counter()
         self._folder = folder
+        self.limits: dict[str, int] = {}
         self._store = self._opened()
 
     def _opened(self) -> Store:
@@ -62,7 +62,7 @@ class Hours:
 
         self._partitions = OwnedPartitions(planner, progress, lambda: self._store)
         assert await self._partitions.open({0})
-        self._delayed = DueIndexLoader(self._partitions, planner, lambda: self._store)
+        self._delayed = DueIndexLoader(self._partitions, planner, lambda: self._store, **self.limits)
 
     async def start_again(self, after_ms: int = 0, *, crash: bool = False) -> None:
         """The worker is gone for a while, and another one goes on where it was."""
@@ -193,11 +193,9 @@ async def test_tasks_due_while_no_worker_ran_are_run_by_the_next_one(hours: Hour
     assert hours.fired == once(tasks)
 
 
-async def test_a_crowd_at_one_instant_is_loaded_piece_by_piece_and_runs_once(
-    hours: Hours, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(due_index_loader, "MOST_LOADED", 100)
-    monkeypatch.setattr(due_index_loader, "AT_ONCE", 7)
+async def test_a_crowd_at_one_instant_is_loaded_piece_by_piece_and_runs_once(hours: Hours) -> None:
+    hours.limits = {"most": 100, "at_once": 7}
+    await hours.start_again()
     at = START + 10 * MINUTE_MS
     tasks = {f"user-{number}": at + number // 500 for number in range(1_500)}
     for user, instant in tasks.items():

@@ -12,6 +12,7 @@ import pytest
 from conftest import NewPipeline
 from support.command import everwatch, run
 from support.pipeline import Pipeline, every
+from support.populated import populate
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -36,21 +37,7 @@ COMMAND = ("repartition", "--partitions", str(NEW), "--json")
 @pytest.fixture(scope="module")
 def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
     """A worker, an executor and a sink with checks, inline monitors, a paused one, and a user that is gone."""
-    made = new_pipeline()
-    made.ensure("worker", "executor", "sink")
-    made.wait_until_ready()
-    for user in USERS:
-        made.sign_up(user, every("site", "http", url=target.url("/ok")), every("inline", "noop"))
-    made.sign_up("gone", every("inline", "noop"))
-    # commands for users that are not there yet are refused
-    for user in USERS:
-        made.wait_for_results(user, "site", 1)
-    made.wait_for_results("gone", "inline", 1)
-    made.command("pause", USERS[0], "inline")
-    made.command("delete", USERS[1], "inline")
-    made.command("deregister", "gone")
-    made.wait_for_states(USERS[0], site="up", inline="paused")
-    return made
+    return populate(new_pipeline(), target, USERS)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from everwatch.executor.backlog import Backlog, WaitingTick
 from everwatch.model import Misfire, Priority, Tick
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 
 NOW = 1_800_000_000_000
 rules = st.sampled_from(Misfire)
@@ -30,7 +30,7 @@ def test_what_waited_too_long_is_skipped_as_a_worker_would_skip_it(ages: set[int
     instants = [NOW - 1_000 * age for age in ages]
     chance.shuffle(instants)
     backlog = backlog_of([tick(instant, rule, grace_ms) for instant in instants])
-    fire, skipped = settle(sorted(instants), NOW, rule, grace_ms)
+    fire, skipped = divide(sorted(instants), NOW, rule, grace_ms)
     assert [each.tick.scheduled_at for each in backlog.expire(NOW)] == list(skipped)
     begun = []
     while (found := backlog.next()) is not None:

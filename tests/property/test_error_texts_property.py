@@ -79,7 +79,7 @@ CODES = [getattr(pycurl, name) for name in dir(pycurl) if name.startswith("E_")]
 def test_every_error_of_libcurl_is_told(code: int, said: str, answering: bool, number: int, url: str) -> None:
     failed = explain(Failed(code, said), yarl.URL(url), answering=answering, number=number)
     assert says_something(str(failed))
-    assert says_something(failed.told(lambda text: text))
+    assert says_something(failed.sentence(lambda text: text))
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_so_do_results_among_commands_and_what_time_brings(
                 life.become(after)
                 assert lifecycle.put_again(life.monitor, spec, Origin.COMMAND, at) is life.monitor
             case "wake", int(now), int(settled):
-                life.become(*lifecycle.woken(before, now, min(now, settled)))
+                life.become(*lifecycle.after_agenda(before, now, min(now, settled)))
                 agenda = life.monitor.agenda
                 assert not 0 < agenda.resume_at <= now
                 assert not 0 < agenda.remind_at <= now

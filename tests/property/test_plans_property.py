@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from everwatch.core.errors import InvalidInput
 from everwatch.model import Scalar
-from everwatch.plans.placeholders import Given, compiled, is_open, texts_of
+from everwatch.plans.placeholders import PlaceholderUser, compiled, is_open, texts_of
 
 # what matters stands close together
 TEXTS = st.text(st.sampled_from("{}ab. '\"\\u0000"), max_size=8)
@@ -25,7 +25,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-def filled(document: object, user: Given) -> tuple[object, str]:
+def filled(document: object, user: PlaceholderUser) -> tuple[object, str]:
     """The document for a user, or the path for which it is refused."""
     found = compiled(document, "m")
     try:
@@ -46,7 +46,7 @@ def leaves(document: object) -> list[object]:
 
 @given(SCALARS)
 def test_a_text_that_is_one_name_becomes_the_value(value: Scalar) -> None:
-    found, refused = filled("{{user.attributes.a}}", Given("u", "p", {"a": value}))
+    found, refused = filled("{{user.attributes.a}}", PlaceholderUser("u", "p", {"a": value}))
     if isinstance(value, str) and "{{" in value:
         assert refused == "$.attributes.a"
     else:
@@ -62,7 +62,7 @@ def test_values_change_neither_the_shape_of_a_document_nor_its_templates(
     except InvalidInput:
         return  # three braces around a name
     names = sum(len(text.names) for text in texts_of(kept))
-    found, refused = filled(document, Given(user_id, "plan", {"a": a, "b": b}))
+    found, refused = filled(document, PlaceholderUser(user_id, "plan", {"a": a, "b": b}))
     if refused:
         assert names
         assert refused in {"$.attributes.a", "$.attributes.b", "$.user_id"}

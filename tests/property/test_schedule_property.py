@@ -16,7 +16,7 @@ from everwatch.schedule.cron import read_expression
 from everwatch.schedule.due import due_in, next_due
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.instant import EARLIEST_MS, parse_instant_ms
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 
 START = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -185,17 +185,17 @@ even = st.builds(
 def test_due_instants_however_they_are_spaced_are_settled_as_the_rule_says(
     due: Sequence[int], now: int, rule: Misfire, grace_ms: int
 ) -> None:
-    fire, skipped = settle(due, now, rule, grace_ms)
+    fire, skipped = divide(due, now, rule, grace_ms)
     assert (list(fire), list(skipped)) == naive_settle(due, now, rule, grace_ms)
     assert type(fire) is type(skipped) is type(due)
 
 
 def test_what_is_exactly_as_old_as_the_grace_is_within_it() -> None:
-    assert settle([START - 1, START], START + MINUTE_MS, Misfire.SKIP, MINUTE_MS) == ([START], [START - 1])
+    assert divide([START - 1, START], START + MINUTE_MS, Misfire.SKIP, MINUTE_MS) == ([START], [START - 1])
 
 
 @pytest.mark.parametrize("rule", Misfire)
 def test_a_delayed_task_that_is_too_late_runs_unless_its_rule_is_to_skip(rule: Misfire) -> None:
     due = due_in(At(START), b"key", START - 1, START - 1, START + DAY_MS)
-    fire, skipped = settle(due, START + DAY_MS, rule, MINUTE_MS)
+    fire, skipped = divide(due, START + DAY_MS, rule, MINUTE_MS)
     assert (list(fire), list(skipped)) == (([], [START]) if rule is Misfire.SKIP else ([START], []))

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Align, At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.every import due_between, phase_of
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 from everwatch.timetable import (
     LAST_KEY,
     NEVER,
@@ -865,21 +865,21 @@ graces = st.integers(5_000, HOUR_MS)
 
 @given(dues, nows, st.sampled_from(Misfire), graces)
 def test_every_due_instant_is_fired_or_skipped_never_both(due: range, now: int, rule: Misfire, grace_ms: int) -> None:
-    fire, skipped = settle(due, now, rule, grace_ms)
+    fire, skipped = divide(due, now, rule, grace_ms)
     assert list(skipped) + list(fire) == list(due)  # nothing lost, nothing twice, the skipped ones first
     assert (list(fire), list(skipped)) == naive_settle(due, now, rule, grace_ms)
 
 
 @given(dues, nows, st.sampled_from(Misfire), graces)
 def test_what_is_within_the_grace_is_fired_under_every_rule(due: range, now: int, rule: Misfire, grace_ms: int) -> None:
-    fire = settle(due, now, rule, grace_ms).fire
+    fire = divide(due, now, rule, grace_ms).fire
     assert set(fire) >= {t for t in due if now - t <= grace_ms}
 
 
 @given(dues, nows, graces)
 def test_the_rules_differ_only_in_what_is_too_late(due: range, now: int, grace_ms: int) -> None:
     late = sum(now - t > grace_ms for t in due)
-    skipped = {rule: len(settle(due, now, rule, grace_ms).skipped) for rule in Misfire}
+    skipped = {rule: len(divide(due, now, rule, grace_ms).skipped) for rule in Misfire}
     assert skipped[Misfire.FIRE_ALL] == 0
     assert skipped[Misfire.SKIP] == late
     assert skipped[Misfire.FIRE_LAST] == (late - 1 if late == len(due) and late else late)
@@ -887,10 +887,10 @@ def test_the_rules_differ_only_in_what_is_too_late(due: range, now: int, grace_m
 
 @given(dues.filter(len), nows, graces)
 def test_fire_last_always_fires_the_newest(due: range, now: int, grace_ms: int) -> None:
-    assert settle(due, now, Misfire.FIRE_LAST, grace_ms).fire[-1] == due[-1]
+    assert divide(due, now, Misfire.FIRE_LAST, grace_ms).fire[-1] == due[-1]
 
 
 def test_counting_a_year_of_misses_costs_nothing() -> None:
     year = 365 * 86_400_000
-    fire, skipped = settle(due_between(Every(1_000), 0, START, START + year), START + year, Misfire.FIRE_LAST, 5_000)
+    fire, skipped = divide(due_between(Every(1_000), 0, START, START + year), START + year, Misfire.FIRE_LAST, 5_000)
     assert (len(fire), len(skipped)) == (6, 365 * 86_400 - 6)

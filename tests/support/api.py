@@ -72,7 +72,7 @@ class Worker:
         self._offset = 0
         self._replies: dict[tuple[str, str], Reply] = {}
 
-    async def tell(self, inputs: Sequence[Asked]) -> None:
+    async def send(self, inputs: Sequence[Asked]) -> None:
         if self.failure is not None:
             raise self.failure
         self.inputs += inputs

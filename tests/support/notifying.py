@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import OutputFormat, Settings
@@ -128,6 +128,14 @@ class Notifying:
     def take(self, records: Iterable[Record]) -> None:
         """Take records in."""
         take_in(self.storage, build_batch(records, self._topics, self.clock.now_ms()))
+
+    @classmethod
+    def of_users(cls, settings: Settings, rules: str, users: Iterable[str]) -> Self:
+        """Make one that knows these users."""
+        made = cls(settings, rules)
+        for user in users:
+            made.sign_up(user)
+        return made
 
     def tell(self, *transitions: Transition) -> None:
         """Transitions come by their topic."""

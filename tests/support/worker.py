@@ -26,6 +26,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, decode_mark
 from everwatch.timetable import Timetable
 from streams.app import create_app
+from streams.options import DEFAULT_OPTIONS, WorkerOptions
 from streams.state.entry_store import Store
 from streams.state.owned_partition import OwnedPartition
 from support.pipeline import every
@@ -296,7 +297,9 @@ _GROUPS = {_group_of(topic): topic for topic in INPUTS}
 class Life:
     """One worker, from its start to its end."""
 
-    def __init__(self, broker: Broker, folder: Path, clock: SettableClock, *, rebuild_changelog: bool = False) -> None:
+    def __init__(
+        self, broker: Broker, folder: Path, clock: SettableClock, options: WorkerOptions = DEFAULT_OPTIONS
+    ) -> None:
         self.broker = broker
         self.clock = clock
         self.app, self.engine = create_app(
@@ -304,8 +307,8 @@ class Life:
             "127.0.0.1:9",
             clock,
             folder,
-            rebuild_changelog=rebuild_changelog,
             clients=BrokerClients(broker),
+            options=options,
         )
         self.app.finalize()
         self.app.flow_control.resume()
@@ -401,10 +404,13 @@ class Life:
 
 @asynccontextmanager
 async def worker(
-    broker: Broker, folder: Path, clock: SettableClock, *, opened: bool = True, rebuild_changelog: bool = False
+    broker: Broker, folder: Path, clock: SettableClock, *, opened: bool = True, **options: Any
 ) -> AsyncIterator[Life]:
-    """A worker on the partition, with what its predecessor in ``folder`` left; it stops in the end."""
-    life = Life(broker, folder, clock, rebuild_changelog=rebuild_changelog)
+    """A worker on the partition, with what its predecessor in ``folder`` left; it stops in the end.
+
+    ``options``: those of WorkerOptions.
+    """
+    life = Life(broker, folder, clock, WorkerOptions(**options))
     await life.start()
     try:
         if opened:

@@ -70,7 +70,7 @@ class World:
     def delivered(self) -> int:
         return len(self.sent)
 
-    def tell(self, commands: Iterable[Asked]) -> None:
+    def send(self, commands: Iterable[Asked]) -> None:
         assert not self._delivery.wait
         self.sent += [orjson.loads(each.value) for each in commands]
 

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import TextColumn
 
-from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, progress_bar, tell_refused
+from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, print_refused, progress_bar
 
 
 def console_of(told: io.StringIO, *, terminal: bool = False, width: int = 40) -> Console:
@@ -15,7 +15,7 @@ def console_of(told: io.StringIO, *, terminal: bool = False, width: int = 40) ->
 def test_the_first_ten_refused_lines_are_told_and_then_once_where_the_others_are() -> None:
     told = io.StringIO()
     for number in range(1, 20):
-        tell_refused(console_of(told), number, f"line {number}: wrong [at $.plan]", "… and 9 more")
+        print_refused(console_of(told), number, f"line {number}: wrong [at $.plan]", "… and 9 more")
     lines = told.getvalue().splitlines()
     assert (len(lines), lines[-1]) == (MOST_REASONS_SHOWN + 1, "… and 9 more")
     assert lines[0] == "line 1: wrong [at $.plan]"
@@ -23,7 +23,7 @@ def test_the_first_ten_refused_lines_are_told_and_then_once_where_the_others_are
 
 def test_a_long_reason_stays_one_line() -> None:
     told = io.StringIO()
-    tell_refused(console_of(told), 1, "word " * 30, "")
+    print_refused(console_of(told), 1, "word " * 30, "")
     assert told.getvalue().count("\n") == 1
 
 

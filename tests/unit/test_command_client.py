@@ -12,7 +12,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput
 from everwatch.kafka import command_client
-from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, signal_asked, signup_asked, tell
+from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, send_inputs, signal_asked, signup_asked
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
 
@@ -161,7 +161,7 @@ def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time(monkeypatch: 
             most = max(most, number + 1 - len(world.sent))
             yield asked(str(number))
 
-    tell(TOPICS, many(), world)
+    send_inputs(TOPICS, many(), world)
     assert [int(command_id) for _, command_id in world.sent] == list(range(1_050))
     assert most <= 100
 

@@ -283,11 +283,11 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, mo
     held = {(TOPICS.transitions, 0): range(3, 9)}
     monkeypatch.setattr("everwatch.diagnosis.checks.notifier.bounds_of", lambda *_: held)
     system = replace(system_with(), settings=Settings(data_dir=tmp_path))
-    nobody = "none has been started: nobody is told of what goes down"
+    nobody = "none has been started: no alert is sent"
     assert list(check_notifier(system)) == [well("notifier", nobody)]
     with_rules = replace(system, settings=Settings(data_dir=tmp_path, notify_file=tmp_path / "n.toml"))
     [said] = faults(check_notifier, with_rules)
-    assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and nobody is told by them")
+    assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
     open_storage(system.settings).close()
     vars(system)["admin"] = None
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]

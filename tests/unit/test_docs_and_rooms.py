@@ -74,6 +74,17 @@ def test_the_rooms_of_the_docs_are_those_of_the_import_contract_in_the_same_orde
     assert told == rooms
 
 
+def test_every_part_that_the_table_of_events_names_has_that_method() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "streams").rglob("*.py"))
+    table = re.findall(
+        r"^\| [^|]+ \| [^|]+ \| ``(\w+)\.(\w+)`` \|$", (ROOT / "streams/events.py").read_text(), re.MULTILINE
+    )
+    assert len(table) == 10
+    for part, method in table:
+        [body] = re.findall(rf"^class {part}\b.*?(?=^class |\Z)", source, re.MULTILINE | re.DOTALL)
+        assert re.search(rf"^    (?:async )?def {method}\(", body, re.MULTILINE), f"{part}.{method}"
+
+
 def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 

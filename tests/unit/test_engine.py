@@ -303,9 +303,8 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("streams.ownership.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
     await broken_changelog(broker, clock, tmp_path / "a")
-    async with worker(broker, tmp_path / "b", clock) as life:
+    async with worker(broker, tmp_path / "b", clock, unreadable_every_s=0.01) as life:
         assert life.engine.partitions.owned == set()
         [said] = {record.message for record in caplog.records if "stays closed" in record.message}
         assert f"{CHANGELOG}, partition 0 cannot be read from offset 0 on" in said
@@ -328,9 +327,8 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
 async def test_a_changelog_that_may_not_be_read_any_more_ends_the_worker_with_a_sentence(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.ownership.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
     await broken_changelog(broker, clock, tmp_path / "a")
-    async with worker(broker, tmp_path / "b", clock) as life:
+    async with worker(broker, tmp_path / "b", clock, unreadable_every_s=0.01) as life:
 
         async def examine(_: object) -> None:
             raise AccessError("it may not be read")
@@ -643,11 +641,8 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
         assert partitions.get(0) is None
 
 
-async def test_ticks_stop_when_a_rebalance_does_not_end(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("streams.ownership.SESSIONS", 0.001)
-    async with worker(broker, tmp_path, clock) as life:
+async def test_ticks_stop_when_a_rebalance_does_not_end(broker: Broker, clock: SettableClock, tmp_path: Path) -> None:
+    async with worker(broker, tmp_path, clock, sessions=0.001) as life:
         await ticking(life)
         await life.paused()
         await until("it gives up", lambda: life.engine.partitions.owned == set())

@@ -104,17 +104,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 async def test_noisy_and_slow_callables_neither_fill_the_log_nor_keep_a_trivial_one_from_its_time(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The slow ones end when all others have, so each of the others is one that did not have to wait for them."""
     # a busy machine is slow with what is quick
-    monkeypatch.setattr("everwatch.executor.callable_pool.QUICK_S", 5.0)
     clock, outbox, go = SystemClock(), Outbox(), tmp_path / "go"
     # on a busy machine this process may stand still, too: that is nothing to wait for
     held, all_is_known = HeldPartition(TOPICS.ticks, 0, is_behind=False, looked_s=inf), Future[None]()
     all_is_known.set_result(None)
     async with (
-        open_callables(clock, SETTINGS.python_processes, 0, budgets_of(SETTINGS)) as callables,
+        open_callables(clock, SETTINGS.python_processes, 0, budgets_of(SETTINGS), quick_s=5.0) as callables,
         open_run_context(clock, Guard(), callables=callables) as context,
     ):
         sender = ResultSender(SETTINGS, outbox, clock, "executor-1")  # type: ignore[arg-type]

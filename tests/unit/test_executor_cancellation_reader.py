@@ -54,7 +54,7 @@ class FakeMessage:
 class FakeConsumer:
     """Each partition holds ``held``; gives ``batches`` one after the other, then nothing.
 
-    ``away``: how often the broker does not tell where a partition ends.
+    ``away``: how often the broker does not report where a partition ends.
     """
 
     def __init__(self, held: range, *batches: list[FakeMessage], away: int = 0) -> None:

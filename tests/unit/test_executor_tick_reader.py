@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from everwatch.core.clock import Clock, SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import Transient
-from everwatch.executor import tick_reader
+from everwatch.executor.assignment import ReaderLimits
 from everwatch.executor.tick_reader import TickReader
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
@@ -97,11 +97,13 @@ PARTITION = TopicPartition(TOPICS.ticks, 0)
 class Rig:
     """A reader whose thread's steps are taken by hand."""
 
-    def __init__(self, max_in_flight: int = 10, clock: Clock | None = None) -> None:
+    def __init__(self, max_in_flight: int = 10, clock: Clock | None = None, **limits: Any) -> None:
         self.clock: Any = clock or SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
         settings = Settings(max_in_flight=max_in_flight)
-        self.ticks = TickReader(TOPICS.ticks, settings, MemoryClients(MemoryKafka()), self.clock)
+        self.ticks = TickReader(
+            TOPICS.ticks, settings, MemoryClients(MemoryKafka()), self.clock, ReaderLimits(**limits)
+        )
         self.ticks.on_assign(self.consumer, [PARTITION])
 
     @property
@@ -177,21 +179,18 @@ def test_too_much_work_pauses_its_topic_and_room_resumes_it() -> None:
     assert rig.consumer.paused == set()
 
 
-def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken() -> None:
     rig = Rig(max_in_flight=10)
     rig.held.parked = 515
     rig.arrive(*range(520))
     assert rig.consumer.paused == set()
-    monkeypatch.setattr(tick_reader, "MOST_PARKED", 0)
+    rig.ticks.limits = ReaderLimits(parked=0)
     rig.pass_second()
     assert rig.consumer.paused == {TOPICS.ticks}
 
 
-def test_no_more_is_begun_behind_the_oldest_unfinished_tick_than_another_owner_may_run_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tick_reader, "MOST_AGAIN", 100)
-    rig = Rig(max_in_flight=10)
+def test_no_more_is_begun_behind_the_oldest_unfinished_tick_than_another_owner_may_run_again() -> None:
+    rig = Rig(max_in_flight=10, again=100)
     rig.arrive(*range(100))
     rig.finish(*range(1, 100))
     rig.pass_second()
@@ -401,12 +400,8 @@ def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_
     assert not rig.held.is_behind
 
 
-def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tick_reader, "REVOKE_WAIT_S", 0.2)
-    monkeypatch.setattr(tick_reader, "STANDSTILL_S", 0.1)
-    rig = Rig(clock=SystemClock())  # the wait is real
+def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill() -> None:
+    rig = Rig(clock=SystemClock(), revoke_wait_s=0.2, standstill_s=0.1)  # the wait is real
     rig.arrive(5)
     rig.ticks.catch_up(rig.consumer)
     leaving = TopicPartition(TOPICS.ticks, 1)

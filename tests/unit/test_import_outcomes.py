@@ -15,7 +15,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
 from everwatch.transfer import outcomes
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, Telling
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.outcomes import AwaitedRow, Outcomes
@@ -61,11 +61,11 @@ class Importer:
         self.refused.clear()
         self.workers.sent.clear()
         self.workers.asked.clear()
-        telling = Telling(lambda line, reason: self.refused.append((line, reason)), lambda _: None)
+        callbacks = PassCallbacks(lambda line, reason: self.refused.append((line, reason)), lambda _: None)
         with Ledger(self.state) as ledger:
             digest = rules.plans_digest if rules else b""
             learned = Outcomes(ledger, self._answers, self.clock, AwaitedRow(wait, 30), digest)
-            one = Pass(Rows(*given), ledger, lambda: self.workers, telling, self.clock, rules, learned)
+            one = Pass(Rows(*given), ledger, lambda: self.workers, callbacks, self.clock, rules, learned)
             return one.run(Interruption())
 
     def _answers(self, since: Any) -> Answers:

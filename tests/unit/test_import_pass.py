@@ -14,7 +14,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, FolderInUse, SettingsError
 from everwatch.kafka.topics import Topics
-from everwatch.transfer.import_pass import Interruption, Pass, Telling
+from everwatch.transfer.import_pass import Interruption, Pass, PassCallbacks
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger, LedgerMark
 from everwatch.transfer.load_sender import KafkaLoadSender
@@ -79,9 +79,11 @@ class Importer:
         """One pass: read, new, changed, unchanged, refused, sent."""
         self.refused.clear()
         self.porter.sent.clear()
-        telling = Telling(lambda line, reason: self.refused.append((line, reason)), lambda tally: self.look(tally))
+        callbacks = PassCallbacks(
+            lambda line, reason: self.refused.append((line, reason)), lambda tally: self.look(tally)
+        )
         with Ledger(self.state, keep=keep) as ledger:
-            one = Pass(source, ledger, lambda: self.porter, telling, SettableClock())
+            one = Pass(source, ledger, lambda: self.porter, callbacks, SettableClock())
             return astuple(one.run(self.interruption, everything=everything, ship=keep))[:6]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 import rich.pretty
-import uvloop
 from aiohttp import web
+from support.event_loops import event_loop_policy  # noqa: F401
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -30,12 +30,6 @@ from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Executors run on uvloop where there is one."""
-    return request.param()
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from support.event_loops import event_loop_policy  # noqa: F401
 from support.raw_http import RawServer, answer, endless, open_raw_server
 
 from everwatch.core.clock import SystemClock
@@ -25,11 +25,6 @@ from everwatch.network.guard import Guard
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 TEXT = b"all is well, " * 100
 MIB = 1024 * 1024
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return request.param()
 
 
 @pytest.fixture

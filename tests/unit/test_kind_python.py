@@ -362,14 +362,11 @@ async def test_the_time_of_a_run_begins_when_it_has_a_process_and_not_when_it_is
     assert stopped.reason == "still running after 0.45 s, and stopped"
 
 
-async def test_slow_callables_leave_a_process_to_those_that_are_quick(
-    installed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slow_callables_leave_a_process_to_those_that_are_quick(installed: Path) -> None:
     """However many they are, and although each holds one process only."""
     # a busy machine is slow with what is quick
-    monkeypatch.setattr("everwatch.executor.callable_pool.QUICK_S", 4.0)
     first, noted = str(installed / "first"), installed / "pids"
-    async with open_callables(SystemClock(), 3, 0, BUDGETS()) as callables:
+    async with open_callables(SystemClock(), 3, 0, BUDGETS(), quick_s=4.0) as callables:
         assert (await run_in(callables, "sleeps", timeout_ms=60_000)).reason == "slept"
         # whoever takes longer is slow from then on
         brief = [run_in(callables, name, timeout_ms=5_000, pids=first, until="/nowhere") for name in ("waits", "hangs")]

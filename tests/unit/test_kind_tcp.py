@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from support.event_loops import event_loop_policy  # noqa: F401
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -25,11 +25,6 @@ from everwatch.network.guard import Guard
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Serve = Callable[..., Awaitable[int]]
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return request.param()
 
 
 @pytest.fixture

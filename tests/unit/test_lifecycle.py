@@ -28,6 +28,7 @@ from everwatch.model import (
 )
 from everwatch.rules.lifecycle import (
     LEGAL,
+    after_agenda,
     after_result,
     after_signals,
     first_put,
@@ -44,7 +45,6 @@ from everwatch.rules.lifecycle import (
     runs_until,
     transition_between,
     with_reminder,
-    woken,
 )
 from everwatch.schedule.due import NeverDue
 
@@ -841,8 +841,8 @@ def test_a_pause_that_outlasts_the_end_is_the_end() -> None:
 
 def test_a_pause_is_over_at_the_instant_that_was_said() -> None:
     paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
-    assert woken(paused, AT + MINUTE - 1, AT + MINUTE - 1) == (paused, None)
-    resumed, told = woken(paused, AT + MINUTE, AT + MINUTE - 100)
+    assert after_agenda(paused, AT + MINUTE - 1, AT + MINUTE - 1) == (paused, None)
+    resumed, told = after_agenda(paused, AT + MINUTE, AT + MINUTE - 100)
     assert told is None
     assert (resumed.state, resumed.reason, resumed.state_since) == (State.NEW, "its pause was over", AT + MINUTE)
     assert (resumed.since, resumed.agenda) == (AT + MINUTE, NOTHING)
@@ -850,7 +850,7 @@ def test_a_pause_is_over_at_the_instant_that_was_said() -> None:
 
 def test_after_an_outage_a_pause_ends_after_what_is_emitted() -> None:
     paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
-    resumed, _ = woken(paused, AT + 5 * MINUTE, AT + 4 * MINUTE)
+    resumed, _ = after_agenda(paused, AT + 5 * MINUTE, AT + 4 * MINUTE)
     assert (resumed.since, resumed.state_since) == (AT + 4 * MINUTE, AT + 4 * MINUTE)
 
 
@@ -862,13 +862,13 @@ def test_a_pause_can_be_made_longer_shorter_and_open_ended() -> None:
     assert transition_between(paused, longer) is None
     open_ended = pause(longer, AT + 2)
     assert open_ended.agenda == NOTHING
-    assert woken(open_ended, AT + 10 * MINUTE, AT + 10 * MINUTE) == (open_ended, None)
+    assert after_agenda(open_ended, AT + 10 * MINUTE, AT + 10 * MINUTE) == (open_ended, None)
 
 
 def test_a_pause_that_somebody_ended_does_not_end_again() -> None:
     resumed = resume(pause(monitor(State.UP), AT, until=AT + MINUTE), AT + 1)
     assert resumed.agenda == NOTHING
-    assert woken(resumed, AT + MINUTE, AT + MINUTE) == (resumed, None)
+    assert after_agenda(resumed, AT + MINUTE, AT + MINUTE) == (resumed, None)
 
 
 def test_the_end_of_a_pause_outlives_an_update() -> None:
@@ -888,8 +888,8 @@ def down_with_reminders(muted_until: int = 0, policy: Policy = REMINDING) -> Mon
 def test_what_is_down_is_said_again_each_time_that_the_policy_says() -> None:
     down = down_with_reminders()
     assert down.agenda == Agenda(remind_at=AT + HOUR)
-    assert woken(down, AT + HOUR - 1, AT) == (down, None)
-    still, told = woken(down, AT + HOUR, AT)
+    assert after_agenda(down, AT + HOUR - 1, AT) == (down, None)
+    still, told = after_agenda(down, AT + HOUR, AT)
     assert still.agenda == Agenda(remind_at=AT + 2 * HOUR)
     assert told == Transition(
         "u",
@@ -903,13 +903,13 @@ def test_what_is_down_is_said_again_each_time_that_the_policy_says() -> None:
         kind="http",
         lasted_ms=HOUR,
     )
-    assert woken(still, AT + HOUR, AT) == (still, None)
+    assert after_agenda(still, AT + HOUR, AT) == (still, None)
 
 
 def test_reminders_that_an_outage_held_up_are_one() -> None:
     down = down_with_reminders()
     for late in (0, 1, HOUR - 1):
-        still, told = woken(down, AT + 5 * HOUR + late, AT)
+        still, told = after_agenda(down, AT + 5 * HOUR + late, AT)
         assert told is not None
         assert told.at == AT + HOUR
         assert still.agenda == Agenda(remind_at=AT + 6 * HOUR)
@@ -929,7 +929,7 @@ def reminding() -> MonitorSpec:
 
 def test_a_reminder_for_what_is_up_by_now_is_dropped_without_a_word() -> None:
     up = monitor(State.UP, spec=reminding(), agenda=Agenda(remind_at=AT))
-    assert woken(up, AT, AT) == (msgspec.structs.replace(up, agenda=NOTHING), None)
+    assert after_agenda(up, AT, AT) == (msgspec.structs.replace(up, agenda=NOTHING), None)
 
 
 def test_a_state_that_stays_keeps_its_reminder() -> None:
@@ -954,7 +954,7 @@ def test_what_went_down_in_maintenance_is_told_when_that_is_over(policy: Policy)
     over = AT + 10 * MINUTE
     down = down_with_reminders(over, policy)
     assert down.agenda == Agenda(remind_at=over)
-    still, told = woken(down, over, AT)
+    still, told = after_agenda(down, over, AT)
     assert told is not None
     assert (told.alert, told.reminder, told.reason) == (True, True, "still down after 10 min: it was a failure")
     assert still.agenda == (Agenda(remind_at=over + HOUR) if policy.remind_every_ms else NOTHING)
@@ -963,8 +963,8 @@ def test_what_went_down_in_maintenance_is_told_when_that_is_over(policy: Policy)
 def test_a_reminder_that_falls_into_maintenance_waits_for_its_end() -> None:
     down, over = down_with_reminders(), AT + 3 * HOUR + 1
     waiting = reminded_at(down, over)
-    assert woken(waiting, over - 1, AT) == (waiting, None)
-    still, told = woken(waiting, over, AT)
+    assert after_agenda(waiting, over - 1, AT) == (waiting, None)
+    still, told = after_agenda(waiting, over, AT)
     assert told is not None
     assert (told.at, still.agenda.remind_at) == (over, over + HOUR)
 
@@ -1009,7 +1009,7 @@ def test_a_task_of_a_command_that_is_over_is_forgotten_in_time() -> None:
     assert done.agenda == Agenda(forget_at=AT + HOUR)
     assert not is_to_be_forgotten(done, AT + HOUR - 1)
     assert is_to_be_forgotten(done, AT + HOUR)
-    assert woken(done, AT + HOUR, AT + HOUR) == (done, None)
+    assert after_agenda(done, AT + HOUR, AT + HOUR) == (done, None)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,7 @@ USERS = 40
 
 @pytest.fixture
 def notifying(tmp_path: Path) -> Iterator[Notifying]:
-    made = Notifying(Settings(data_dir=tmp_path), WAITING)
-    for n in range(USERS):
-        made.sign_up(f"u-{n}")
+    made = Notifying.of_users(Settings(data_dir=tmp_path), WAITING, (f"u-{n}" for n in range(USERS)))
     yield made
     made.close()
 

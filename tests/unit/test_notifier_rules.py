@@ -13,10 +13,10 @@ from everwatch.notifier.alerts import Alert
 from everwatch.notifier.incidents import after_transition
 from everwatch.notifier.routes import NoAddress, Rules
 from everwatch.notifier.rules_file import RulesFile, WrongRules, rules_of
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 ALERT = after_transition(None, transition("up", "down", labels={"team": "shop"})).alerts[0]
-USER = Given("u-1", "pro", {"email": "ada@example.com", "hook": "https://hooks.example/u-1"})
+USER = PlaceholderUser("u-1", "pro", {"email": "ada@example.com", "hook": "https://hooks.example/u-1"})
 
 
 def rules(text: str) -> Rules:
@@ -119,7 +119,7 @@ def test_an_address_is_filled_in_for_each_user_and_what_is_none_says_so() -> Non
         ({"email": 7}, "Expected `str`"),
     ):
         with pytest.raises(NoAddress, match=said):
-            mail.address(Given("u-1", "pro", attributes))
+            mail.address(PlaceholderUser("u-1", "pro", attributes))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from everwatch.core.errors import InvalidInput, WrongPlans
 from everwatch.encoding import avro_schemas
 from everwatch.model import At, Every, MonitorSpec, Scalar, Signup
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.plans.plan import Plans
 from everwatch.plans.plans_parser import LARGEST_FILE_BYTES, plans_of
 from everwatch.rules.admission import admit_signup
@@ -376,7 +376,7 @@ def test_one_attribute_cannot_make_a_signup_larger_than_a_signup_may_be() -> Non
 
 
 def test_shown_is_what_a_signup_would_have_to_say() -> None:
-    found = plans(SITE).all["pro"].filled(Given("u-1", "pro", {"site": "a.example"}))
+    found = plans(SITE).all["pro"].filled(PlaceholderUser("u-1", "pro", {"site": "a.example"}))
     assert signed_up(SITE, {"site": "a.example"}).monitors == signed_up("[plans.pro]", {}, *found).monitors
 
 

@@ -16,7 +16,6 @@ from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, StoreError
 from everwatch.processes import Process
-from everwatch.processes import running as skeleton
 from everwatch.processes.health import Health
 from everwatch.processes.running import live
 
@@ -132,8 +131,7 @@ async def test_a_part_that_dies_ends_the_process_with_its_sentence() -> None:
     assert process.seen[-1] == "stop"
 
 
-async def test_work_that_does_not_end_after_a_part_has_died_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(skeleton, "STOP_WITHIN_S", 0.1)
+async def test_work_that_does_not_end_after_a_part_has_died_is_ended() -> None:
     loop, let_go, statuses = asyncio.get_running_loop(), asyncio.Event(), []
 
     class Stuck(Steps):
@@ -149,7 +147,7 @@ async def test_work_that_does_not_end_after_a_part_has_died_is_ended(monkeypatch
         loop.call_soon_threadsafe(let_go.set)
 
     process = Stuck()
-    life = asyncio.create_task(live(process, end))
+    life = asyncio.create_task(live(process, end, stop_within_s=0.1))
     await reached(process, "run")
     process.fail(BrokerUnavailable("topic results is gone"))
     await asyncio.wait({life}, timeout=10 * PATIENCE)
@@ -206,9 +204,8 @@ async def test_a_stop_that_fails_is_told() -> None:
 
 @pytest.mark.parametrize(("failure", "status"), [(None, 0), (StoreError("gone"), 6), (ValueError("odd"), 1)])
 async def test_a_stop_that_takes_too_long_is_given_up_with_the_status_of_its_cause(
-    monkeypatch: pytest.MonkeyPatch, failure: Exception | None, status: int
+    failure: Exception | None, status: int
 ) -> None:
-    monkeypatch.setattr(skeleton, "STOP_WITHIN_S", 0.05)
     process = Steps(**({} if failure is None else {"run": failure}))
     process.waits["stop"] = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -218,7 +215,7 @@ async def test_a_stop_that_takes_too_long_is_given_up_with_the_status_of_its_cau
         statuses.append(status)
         loop.call_soon_threadsafe(process.waits["stop"].set)
 
-    life = asyncio.create_task(live(process, end))
+    life = asyncio.create_task(live(process, end, stop_within_s=0.05))
     await reached(process, "run")
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait({life})

@@ -25,7 +25,7 @@ from everwatch.model import (
     Status,
     User,
 )
-from everwatch.rules.lifecycle import after_result, woken
+from everwatch.rules.lifecycle import after_agenda, after_result
 from everwatch.rules.registration_rules import Changes, carry_out, changed_signup, is_pending_task, newcomer, sign_up
 
 NOW, SETTLED = 1_000_500, 1_000_000
@@ -506,8 +506,8 @@ def test_a_pause_until_an_instant_is_over_then_unless_somebody_ends_it_before(ac
     account.command(CommandType.PAUSE, "a", until=until)
     paused = account.monitors["a"]
     assert (paused.state, paused.agenda) == (State.PAUSED, Agenda(resume_at=until))
-    assert woken(paused, until - 1, until - 1)[0] is paused
-    assert woken(paused, until, until)[0].state is State.NEW
+    assert after_agenda(paused, until - 1, until - 1)[0] is paused
+    assert after_agenda(paused, until, until)[0].state is State.NEW
     account.command(CommandType.RESUME, "a")
     assert account.monitors["a"].agenda == Agenda()
 

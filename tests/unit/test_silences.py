@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.api import Api, api
-from support.notifying import HOUR, MAIL, MINUTE, Notifying, transition
+from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.permissions import Role
 from everwatch.api.silences import MOST_OF_LIMITED, MOST_SILENCES
@@ -21,9 +21,7 @@ DATABASE = {"target": "db.example", "labels": {"team": "shop"}}
 
 @pytest.fixture
 async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
-    made = Notifying(Settings(data_dir=tmp_path))
-    for user in ("ann", "bob"):
-        made.sign_up(user)
+    made = Notifying.of_users(Settings(data_dir=tmp_path), RULES, ("ann", "bob"))
     yield made
     made.close()
 

@@ -166,8 +166,7 @@ async def test_a_worker_that_is_killed_while_it_writes_back_does_it_again(
         await watching(life, "ann", "bob")
         whole = keys_of(broker)
     broker.make_changelog_anew()
-    monkeypatch.setattr("streams.state.table_examination.AT_ONCE", 1)
-    async with worker(broker, tmp_path, clock, opened=False) as life:
+    async with worker(broker, tmp_path, clock, opened=False, written_back_at_once=1) as life:
 
         async def killed(*_: object) -> None:
             raise Killed
@@ -187,8 +186,7 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
         await watching(life, "ann", "bob")
         whole = keys_of(broker)
     broker.make_changelog_anew()
-    monkeypatch.setattr("streams.state.table_examination.AT_ONCE", 1)
-    async with worker(broker, tmp_path, clock, opened=False) as life:
+    async with worker(broker, tmp_path, clock, opened=False, written_back_at_once=1) as life:
         writing = asyncio.Event()
         write = life.engine.logs.write
 
@@ -245,10 +243,9 @@ async def test_a_changelog_that_goes_back_under_a_running_worker_ends_it(
 
 
 async def test_a_changelog_that_is_made_anew_ends_a_running_worker_that_has_nothing_to_write(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("streams.engine.CHANGELOG_LOOKED_AT_EVERY_S", 0.01)
-    async with worker(broker, tmp_path, clock) as life:
+    async with worker(broker, tmp_path, clock, changelog_id_every_s=0.01) as life:
         await watching(life, "ann")
         broker.make_changelog_anew()
         await until("the worker ends", lambda: life.engine.crashed)

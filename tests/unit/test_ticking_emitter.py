@@ -19,7 +19,7 @@ from everwatch.model import Every, Misfire
 from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Firing, Retry, Timetable, TimetableEntry, framed
 from streams.state.owned_partition import OwnedPartition
 from streams.ticking.clock_jumps import ClockJumps
-from streams.ticking.emitter import Emitter
+from streams.ticking.emitter import Emitter, TickSending
 
 START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
@@ -106,14 +106,16 @@ class Worker:
         self.partition = OwnedPartition(0, timetable, START)
         self.ticking = Emitter(
             Owned(self.partition),
-            self.broker,
-            LZ4,
-            SimpleNamespace(delivered=self._delivered),
-            SimpleNamespace(note=self._note),
-            Topics.of(load_settings()),
-            self.clock,
-            SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),
             SimpleNamespace(load=self._loaded),
+            SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),
+            TickSending(
+                self.broker,
+                LZ4,
+                SimpleNamespace(delivered=self._delivered),
+                SimpleNamespace(note=self._note),
+                Topics.of(load_settings()),
+            ),
+            self.clock,
             100,
         )
 

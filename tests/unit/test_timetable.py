@@ -13,7 +13,7 @@ from everwatch.model import Align, At, Cron, Every, Misfire, Schedule, Tick
 from everwatch.schedule.cron import CronTimes, cron_times
 from everwatch.schedule.due import due_in
 from everwatch.schedule.every import phase_of
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 from everwatch.timetable import (
     LAST_KEY,
     BatchKey,
@@ -366,7 +366,7 @@ def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfi
     firings = list(timetable.backlog(upto, upto + 20_000))
     expected: dict[str, list[tuple[int, str]]] = {"fire": [], "skipped": []}
     for name in names:
-        judged = settle(dues(schedule, name, upto), upto + 20_000, rule, 90_000)
+        judged = divide(dues(schedule, name, upto), upto + 20_000, rule, 90_000)
         expected["fire"] += [(instant, name) for instant in judged.fire]
         expected["skipped"] += [(instant, name) for instant in judged.skipped]
     assert fired(firings) == sorted(expected["fire"])

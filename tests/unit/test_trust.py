@@ -1,15 +1,14 @@
 """Which certificates are trusted, by every kind alike, and what is said of one that is not; certificates of clients."""
 
-import asyncio
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 from rich.pretty import pretty_repr
 from support.authority import Authority
+from support.event_loops import event_loop_policy  # noqa: F401
 from support.tls_server import TlsServer
 
 from everwatch.core.clock import SystemClock
@@ -26,11 +25,6 @@ from everwatch.network.tls_options import ClientCertificate
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KINDS = ["http", "webhook", "tcp", "tls"]
 Serve = Callable[..., TlsServer]
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return request.param()
 
 
 @pytest.fixture

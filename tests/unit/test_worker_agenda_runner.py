@@ -97,7 +97,7 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
     async with worker(broker, tmp_path, clock) as life:
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
-        parts, told = FakePartitions([broken, intact]), SimpleNamespace(tell=lambda *_: None)
+        parts, told = FakePartitions([broken, intact]), SimpleNamespace(send=lambda *_: None)
         wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.look()

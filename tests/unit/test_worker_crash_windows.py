@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +104,26 @@ async def test_a_change_whose_transition_is_lost_is_made_again_and_told(
 # --- between durable and known ----------------------------------------------------------------------------------------
 
 
+async def sabotaged(life: Life, sabotage: Sabotage, change: Callable[[], Awaitable[object]], *names: str) -> None:
+    """Make a change on a worker with these users that is durable and not taken in; the worker ends."""
+    for name in names:
+        await known(life, name)
+    await life.tick_to(START + 2_000)
+    with pytest.MonkeyPatch.context() as patched:
+        sabotage(patched)
+        await change()
+        assert isinstance(await crashed(life), NotPlanned)
+
+
 @SABOTAGES
 async def test_a_signup_that_is_durable_but_not_taken_in_ends_the_worker_and_the_next_one_makes_good(
     broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
 ) -> None:
+    async def bob_signs_up() -> None:
+        broker.take(TOPICS.signups, signup("bob"))
+
     async with worker(broker, tmp_path, clock) as life:
-        await known(life, "ann")
-        await life.tick_to(START + 2_000)
-        with pytest.MonkeyPatch.context() as patched:
-            sabotage(patched)
-            broker.take(TOPICS.signups, signup("bob"))
-            assert isinstance(await crashed(life), NotPlanned)
+        await sabotaged(life, sabotage, bob_signs_up, "ann")
         assert not broker.is_acknowledged(TOPICS.signups)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
@@ -126,14 +135,11 @@ async def test_a_signup_that_is_durable_but_not_taken_in_ends_the_worker_and_the
 async def test_a_change_that_is_durable_but_not_taken_in_ends_the_worker_and_the_next_one_makes_good(
     broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
 ) -> None:
+    async def ann_changes() -> None:
+        broker.take(TOPICS.signups, signup("ann", interval="2s"))
+
     async with worker(broker, tmp_path, clock) as life:
-        await known(life, "ann")
-        await known(life, "bob")
-        await life.tick_to(START + 2_000)
-        with pytest.MonkeyPatch.context() as patched:
-            sabotage(patched)
-            broker.take(TOPICS.signups, signup("ann", interval="2s"))
-            assert isinstance(await crashed(life), NotPlanned)
+        await sabotaged(life, sabotage, ann_changes, "ann", "bob")
         assert not broker.is_acknowledged(TOPICS.signups)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
@@ -147,13 +153,11 @@ async def test_a_command_that_is_durable_but_not_taken_in_is_not_tried_again_by_
     broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
-        await known(life, "ann")
-        await known(life, "bob")
-        await life.tick_to(START + 2_000)
-        with pytest.MonkeyPatch.context() as patched:
-            sabotage(patched)
+
+        async def ann_pauses() -> None:
             assert not await life.command("ann", "pause")
-            assert isinstance(await crashed(life), NotPlanned)
+
+        await sabotaged(life, sabotage, ann_pauses, "ann", "bob")
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
         assert users(await life.tick_to(START + 4_000)) == {"bob"}

@@ -58,7 +58,7 @@ async def test_records_that_fail_each_time_are_refused_once_and_the_others_are_h
         # one that is refused as it should be, among them
         for record in part:
             if record.value == b"50":
-                life.engine.rejected.refuse(record, InvalidInput("it is wrong"))
+                life.engine.events.rejected().refuse(record, InvalidInput("it is wrong"))
         if poison & {record.value for record in part}:
             raise OverflowError("int too big to convert")
         handled.extend(record.value for record in part)
@@ -78,7 +78,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
     async def handle(part: Sequence[Record]) -> None:
         for record in part:
             if record.value in (b"1", b"8"):
-                life.engine.rejected.refuse(record, InvalidInput("it is wrong"))
+                life.engine.events.rejected().refuse(record, InvalidInput("it is wrong"))
         if any(record.value == b"5" for record in part) and len(part) > 2:
             raise ValueError("poison, it seems")
         if away and any(record.value == b"8" for record in part):
@@ -99,9 +99,8 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
 
 
 async def test_a_batch_that_fails_for_long_is_logged_once_a_minute(
-    life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("streams.transport.batch_consumer.RETRY_S", 0.01)
     tries = 0
 
     async def handle(_: Sequence[Record]) -> None:
@@ -109,9 +108,10 @@ async def test_a_batch_that_fails_for_long_is_logged_once_a_minute(
         tries += 1
         raise BrokerUnavailable("nobody answers")
 
-    replace_handler(life, TOPICS.signups, handle)
-    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [every("m", "noop")]})
-    await until("it was tried often", lambda: tries > 5)
+    async with worker(broker, tmp_path, SettableClock(START), retry_s=0.01) as life:
+        replace_handler(life, TOPICS.signups, handle)
+        broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [every("m", "noop")]})
+        await until("it was tried often", lambda: tries > 5)
     assert caplog.text.count("retrying (logged once a minute)") == 1
     assert letters(broker) == []
     assert not broker.is_acknowledged(TOPICS.signups)

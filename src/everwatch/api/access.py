@@ -21,7 +21,7 @@ class Access:
         self._tokens = tokens
         self._logins = logins
         self._ping_keys = ping_keys
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     def take(self, records: Sequence[Record]) -> None:
         """Take in records of the topic; one that is wrong is logged, and its key counts as deleted."""
@@ -36,7 +36,7 @@ class Access:
                     raise InvalidInput("its key is another one than that of what it holds")
             except InvalidInput as error:
                 self._forget(key)
-                if self._quiet.may_say("record"):
+                if self._log_throttle.may_log("record"):
                     logger.warning(
                         "%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, error.reason
                     )

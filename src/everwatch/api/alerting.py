@@ -1,4 +1,4 @@
-"""Whom the notifier told of what: incidents, messages, addresses that it has given up. Its database is read only.
+"""The notifier's incidents, messages and given-up addresses, read from its database.
 
 Without a notifier there is none of it, which is said and is no error.
 """

@@ -1,4 +1,4 @@
-"""The audit log: every change that somebody asks for over HTTP goes to the topic ``audit``, and is listed from the
+"""The audit log: every change that is asked for over HTTP goes to the topic ``audit``, and is listed from the
 database.
 
 An entry is sent when the answer is known, and the answer waits for its acknowledgement. A process that is killed in
@@ -30,7 +30,7 @@ from everwatch.store.audit_log import AuditSelection
 
 logger = logging.getLogger(__name__)
 NOT_LOGGED = frozenset({400, 401, 405, 413, 415, 429})
-"""Statuses of requests that were no change that anybody could have made."""
+"""Statuses of requests that are not logged: no principal could have made the change."""
 ACCEPTED, DONE = "accepted", "done"
 _SHORT, _LONG = 64, 256
 # entries between two turns of the event loop
@@ -64,7 +64,7 @@ class AuditLog:
         self._topic = topic
         self._clock = clock
         self._format = output_format
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     async def note(self, route: str, asking: Asking, changes: Sequence[AuditedChange]) -> None:
         """Write what was asked for by a route of this name; returns once Kafka has it.
@@ -77,7 +77,7 @@ class AuditLog:
             records = [self._record(_entry(route, asking, each, now)) for each in changes[begin : begin + _AT_ONCE]]
             failures = [failure for failure in await self._sender.send_each(records) if failure is not None]
             lost += len(failures)
-            if failures and self._quiet.may_say("lost"):
+            if failures and self._log_throttle.may_log("lost"):
                 logger.error("the audit log has no entry for %s: %s", route, failures[0])
         metrics.AUDIT_LOST.inc(lost)
 

@@ -16,7 +16,7 @@ from everwatch.core.errors import EverwatchError
 from everwatch.encoding.input_models import NO_HIDDEN
 
 SVG = "image/svg+xml"
-# seconds for which anybody may keep it: what is shown on a page that many look at costs one question
+# seconds for which caches may keep it: a badge on a page with many visitors costs one query
 _KEPT_S = 30
 _HEADERS = {"Cache-Control": f"public, max-age={_KEPT_S}", "Cross-Origin-Resource-Policy": "cross-origin"}
 _GOOD, _POOR = 0.999, 0.99

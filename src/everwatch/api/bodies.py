@@ -58,7 +58,7 @@ class MaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TaskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
-    """A task to run once: at an instant (``at``), or so long from now (``in``). ``task_id`` "": it gets a new one."""
+    """A task to run once: at an instant (``at``) or after a delay (``in``). ``task_id`` "": it gets a new one."""
 
     kind: Name
     task_id: MonitorId = ""

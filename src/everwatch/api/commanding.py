@@ -19,7 +19,7 @@ KEPT_REPLIES = 20_000
 class Commands(Protocol):
     """Sends inputs durably, and waits for what workers answer."""
 
-    async def tell(self, inputs: Sequence[Asked]) -> None:
+    async def send(self, inputs: Sequence[Asked]) -> None:
         """Send inputs in this order; returns once the broker has all. Raises BrokerUnavailable, RecordRefused."""
         ...
 
@@ -46,7 +46,7 @@ class KafkaCommands:
         self._waiting: dict[AskedKey, list[asyncio.Future[Reply]]] = {}
         self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
 
-    async def tell(self, inputs: Sequence[Asked]) -> None:
+    async def send(self, inputs: Sequence[Asked]) -> None:
         await self._producer.send_all([self._record(each) for each in inputs])
 
     async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:

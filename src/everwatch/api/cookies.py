@@ -1,4 +1,4 @@
-"""The session cookie, and how a request of the console's own page is told from one of another page. Pure.
+"""The session cookie, and how a request of the console's own page is distinguished from one of another page. Pure.
 
 Cookies are shared by all ports of a host, so without TLS the name has the port: two installations on one machine do not
 end each other's sessions. Behind TLS the prefix ``__Host-`` keeps other hosts of the domain from setting it.

@@ -1,4 +1,4 @@
-"""Why a monitor is as it is: what ``everwatch explain`` tells."""
+"""Explanation of a monitor's state, as of ``everwatch explain``."""
 
 import asyncio
 from collections.abc import Callable
@@ -59,4 +59,4 @@ class Explaining:
         try:
             return await asyncio.to_thread(self._owners, partition, priority), ""
         except (BrokerUnavailable, AccessError) as error:
-            return None, "Kafka does not tell at the moment" if isinstance(error, AccessError) else str(error)
+            return None, "Kafka does not answer at the moment" if isinstance(error, AccessError) else str(error)

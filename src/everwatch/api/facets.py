@@ -13,7 +13,7 @@ from everwatch.store.selections import Selection
 from everwatch.store.stored_values import MonitorCount
 
 MOST_COUNTED = 5_000
-"""Monitors that are looked at one by one, where counters do not tell."""
+"""Monitors that are read one by one, where counters do not have the number."""
 _PAGE = 1_000
 
 

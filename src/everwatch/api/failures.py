@@ -19,7 +19,7 @@ class Failures:
     """Problems of requests that failed; logs those that an operator must see. ``deadline_s``: of a request."""
 
     def __init__(self, clock: Clock, deadline_s: float) -> None:
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._deadline_s = deadline_s
 
     def problem_of(self, error: Exception, route: Route, request_id: str) -> Problem:
@@ -34,11 +34,11 @@ class Failures:
             case BrokerUnavailable():
                 return unavailable("kafka_unavailable", str(error))
             case AccessError():
-                if self._quiet.may_say("access"):
+                if self._log_throttle.may_log("access"):
                     logger.warning("%s", error)
                 return unavailable("kafka_unavailable", "Kafka does not let this process do that; its log says why.")
             case StoreError():
-                if self._quiet.may_say("database"):
+                if self._log_throttle.may_log("database"):
                     logger.warning("%s", error)
                 return unavailable("database_unavailable", "The database cannot be read at the moment.")
             case RecursionError():

@@ -29,7 +29,7 @@ class Listed(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class IncidentView(Incident, frozen=True):
-    """An incident. ``ack``: who has acknowledged or snoozed it, null: nobody."""
+    """An incident. ``ack``: who has acknowledged or snoozed it; null: no one."""
 
     ack: Acknowledgement | None = None
 
@@ -47,14 +47,14 @@ class SharedIncidentsView(msgspec.Struct, frozen=True):
 
 
 class SnoozeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"for_": "for"}):
-    """For how long no alert of the incident is sent: until an instant, or for so long from now. Exactly one of them."""
+    """For how long no alert of the incident is sent: until an instant, or for a duration. Exactly one of them."""
 
     until: Instant | None = None
     for_: Duration | None = None
 
 
 class SilenceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"for_": "for"}):
-    """Monitors of which no alerts are sent, from ``starts_at`` (left out: now) for so long, or until an instant.
+    """Monitors of which no alerts are sent, from ``starts_at`` (left out: now) for a duration, or until an instant.
 
     ``reason``: for others to see.
     """

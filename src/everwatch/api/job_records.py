@@ -106,7 +106,7 @@ class Jobs:
     """The jobs of the topic; taken in by the follower's thread, one step at a time."""
 
     def __init__(self, clock: Clock) -> None:
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._jobs: dict[str, BulkJob] = {}
         # by job, then by page
         self._errors: dict[str, dict[str, list[JobItem]]] = {}
@@ -123,7 +123,7 @@ class Jobs:
                 if key_of(found) != key:
                     raise InvalidInput("its key is another one than that of what it holds")
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput) as error:
-                if self._quiet.may_say("record"):
+                if self._log_throttle.may_log("record"):
                     logger.warning(
                         "%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, error
                     )

@@ -69,7 +69,7 @@ class JobRunner:
         self._writer = writer
         self._audit = audit
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -77,7 +77,7 @@ class JobRunner:
             try:
                 await self.run_once()
             except (EverwatchError, Problem) as error:
-                if self._quiet.may_say("failed"):
+                if self._log_throttle.may_log("failed"):
                     logger.warning("jobs wait: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 

@@ -112,7 +112,7 @@ class JobRoutes:
 
 
 def counted(reader: Reader, which: Selection) -> JobPreview:
-    """Count the monitors that a selection has: by the sink's counters where they tell, else by going through them."""
+    """Count the monitors that a selection has: by the sink's counters where these have it, else by reading them."""
     first = reader.list_monitors(which, limit=MOST_SHOWN)
     sample = [JobSample(each.user_id, each.monitor_id) for each in first]
     if which == Selection(state=which.state, kind=which.kind, plan=which.plan):

@@ -26,7 +26,7 @@ LOOKED_EVERY_S = 1.0
 
 
 class LatenessView(msgspec.Struct, frozen=True):
-    """From when a check was due until an executor began it, ms; ``checks``: of so many."""
+    """From when a check was due until an executor began it, ms; ``checks``: their number."""
 
     checks: int
     p50: int
@@ -54,7 +54,7 @@ class RecentResults(msgspec.Struct, frozen=True):
 
 
 class ChangesView(msgspec.Struct, frozen=True):
-    """Transitions of one minute by the state that was entered, without reminders. ``alerts``: people were told."""
+    """Transitions of one minute by the state that was entered, without reminders. ``alerts``: those with an alert."""
 
     at: Instant
     by_state: dict[State, int]

@@ -108,5 +108,5 @@ def unavailable(code: str, detail: str, retry_after_s: int = 1) -> Problem:
 
 
 def too_deep() -> Problem:
-    """Return what is said of input that is nested too deeply."""
+    """Return the problem of input that is nested too deeply."""
     return Problem(400, "malformed", "Arrays and objects are nested too deeply.")

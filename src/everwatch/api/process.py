@@ -234,7 +234,7 @@ class Api(Process):
             return ""
         if not is_loopback(self._sock):
             raise SettingsError(
-                f"The API would listen on {self._sock.getsockname()[0]}, and nobody could administer it: make a token"
+                f"The API would listen on {self._sock.getsockname()[0]}, and no administrator has a token: make one"
                 " with 'everwatch api-token create NAME --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
             )
         text = new_text(Role.ADMIN)

@@ -16,7 +16,7 @@ from everwatch.store.selections import Selection, When
 from everwatch.store.stored_values import TaskStatus
 
 MOST_ITEMS = 500
-Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
+Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="Maximum number of items.")]
 Cursor = Annotated[str, Meta(max_length=8_000, description="The cursor of a page, as the page before says it.")]
 Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=NO_HIDDEN)]
 LabelList = Annotated[list[Label], Meta(max_length=16, description="KEY=VALUE, or KEY for any value; repeatable.")]
@@ -95,7 +95,7 @@ class Interval(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of instants."""
 
-    limit: Annotated[int, Meta(ge=1, le=100, description="At most so many instants.")] = 5
+    limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of instants.")] = 5
 
 
 class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,7 +173,7 @@ class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which transitions of a monitor. ``alerts``: only those that a person is to be told of."""
+    """Which transitions of a monitor. ``alerts``: only those that raise an alert."""
 
     state: Annotated[State | None, Meta(description="Into this state.")] = None
     alerts: bool = False
@@ -189,7 +189,7 @@ class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_un
 
 
 class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: in so many parts."""
+    """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: number of parts."""
 
     since: InstantMs = 0
     until: InstantMs = 0

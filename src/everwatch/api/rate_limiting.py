@@ -24,7 +24,7 @@ class Allowance(NamedTuple):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that tell it."""
+        """The headers with it."""
         told = {
             "RateLimit-Policy": f'"token";q={self.limit};w={WINDOW_S}',
             "RateLimit": f'"token";r={self.remaining};t={ceil(self.full_in_s)}',

@@ -69,7 +69,7 @@ def _repeatable(wanted: type[msgspec.Struct]) -> frozenset[str]:
 
 
 def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
-    """A type without what is said about it."""
+    """A type without its annotations."""
     return found.type if isinstance(found, msgspec.inspect.Metadata) else found
 
 

@@ -55,7 +55,7 @@ class Signals:
                 value["at"] = now
             signal = _signal(value, f"$.signals[{index}]")
             asked.append(Asked(Asker.of(signal), msgspec.json.encode(value)))
-        await self._commands.tell(asked)
+        await self._commands.send(asked)
         return Answer(Accepted(len(asked)), 202)
 
     async def key(self, call: Call) -> Answer:
@@ -72,7 +72,7 @@ class Signals:
         if query.rid:
             value["run"] = query.rid
         created = bool(query.create) and await self._created(user_id, monitor_id, query)
-        await self._commands.tell([Asked(Asker("signal", user_id, monitor_id), msgspec.json.encode(value))])
+        await self._commands.send([Asked(Asker("signal", user_id, monitor_id), msgspec.json.encode(value))])
         return Answer(b"OK", 201 if created else 200, {"Cache-Control": "no-store"}, "text/plain")
 
     def _named(self, key: str, slug: str) -> tuple[str, str]:

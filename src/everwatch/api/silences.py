@@ -94,7 +94,7 @@ class Silences:
         key = f"{call.principal.user_id}\0{command_id_of(call)}".encode()
         made = AlertSilence(blake2b(key, digest_size=8).hexdigest(), match, begin, end, body.reason, name_of(call), now)
         found = await self._alerts.look(lambda work: work.silences(now, match.user))
-        # what users make of their own keeps nobody else from silencing
+        # silences that users make for themselves do not count for others
         held, most = [each for each in found if each.match.user == match.user], MOST_SILENCES
         if call.principal.user_id:
             most = MOST_OF_LIMITED

@@ -172,7 +172,7 @@ class StatusPages:
 
 
 def _page_name(slug: str) -> str:
-    """Return a name for an operators' page in its feed, which nobody has to keep secret."""
+    """Return a name for an operators' page in its feed; it need not be secret."""
     return f"page:{slug}"
 
 

@@ -30,7 +30,7 @@ LONGEST_FORM = 4_096
 PER_MIN = 10
 """Addresses that may be entered from one place in a minute, at each API process."""
 PAGE_PER_MIN = 60
-"""Addresses that may be entered on one page in a minute: each gets a mail, whoever entered it."""
+"""Addresses that may be entered on one page in a minute: each gets a mail, from whichever visitor."""
 _HTML = "text/html; charset=utf-8"
 _POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 _HEADERS = {
@@ -68,7 +68,7 @@ class Subscribing:
         key = self._keys.subscription_key_of(page.slug, email)
         link = f"https://{page.domain}{SUBSCRIPTION}{key}"
         await self._send(email, SubscriptionRequest(page.slug, email, page.title, link, self._clock.now_ms()))
-        # the same for every address: nobody learns here who subscribes
+        # the same for every address: the answer does not reveal who subscribes
         return _said(page, "Look into your mailbox: a link there begins the subscription.")
 
     def _is_too_much(self, place: str, page: OperatorPage) -> bool:

@@ -25,7 +25,7 @@ from everwatch.model import MonitorSpec
 from everwatch.rules.admission import admit_monitor
 
 TRIALS_PER_MIN = 30
-"""Trials that one token may ask one process for in a minute: each opens a connection to somebody."""
+"""Trials that one token may ask one process for in a minute: each opens a connection to a third party."""
 
 
 class Trying:

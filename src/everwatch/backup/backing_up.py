@@ -44,7 +44,7 @@ NOTED_WITHIN_S = 20.0
 # between the clocks of this machine and of a worker's
 CLOCKS_DIFFER_MS = 1_000
 _LOOK_S = 0.2
-# progress is in the manifest: what a restore writes is not what was there; nobody waits for an old trial, whose config
+# progress is in the manifest, since a restore writes a new one; no client waits for an old trial, whose config
 # may be in plain text
 LEFT_OUT = frozenset({"progress", "trials", "trial_results"})
 
@@ -148,7 +148,7 @@ class BackingUp:
     def _choose_cuts(self, reached: Mapping[int, Reached]) -> list[Cut]:
         """Wait until each partition's owner has noted an instant behind what is reached; without an owner, take all."""
         self._stages.begin("waiting for the workers' progress", len(reached))
-        # none: whoever wrote last has stopped, and noted all that it emitted
+        # none: the last owner has stopped, and noted all that it emitted
         patience_s = NOTED_WITHIN_S if self._workers() else 0
         deadline_s = self._clock.monotonic_s() + patience_s
         changelog_id = topic_id(self._admin, self._topics.monitors_changelog)

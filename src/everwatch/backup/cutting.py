@@ -56,14 +56,14 @@ def _tick(record: Record, cut: Cut) -> bool:
     try:
         return decode_tick(record.key, record.value, record.timestamp_ms, record.partition).manual
     except InvalidInput:
-        return True  # whoever reads it next refuses it
+        return True  # its next reader refuses it
 
 
 def _result(record: Record, cut: Cut) -> bool:
     try:
         result = decode_result(record.value)
     except InvalidInput:
-        return True  # whoever reads it next refuses it
+        return True  # its next reader refuses it
     # a run that was asked for by command is in no schedule, and its command may be acknowledged
     return result.manual or result.scheduled_at <= cut.emitted_to
 

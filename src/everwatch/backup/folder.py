@@ -49,7 +49,7 @@ def new_backup(folder: Path) -> Iterator[NewBackup]:
         raise SettingsError(f"{folder} is there already: name a folder that is not, a backup changes none.")
     partial = folder.with_name(f"{folder.name}{PARTIAL}")
     try:
-        # of one that was killed; it has no name that anybody takes for a backup
+        # of one that was killed; its name is not that of a backup
         shutil.rmtree(partial, ignore_errors=True)
         make_private_folder(partial)
     except OSError as error:

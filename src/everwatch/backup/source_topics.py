@@ -79,7 +79,7 @@ class SourceTopics:
         def look() -> dict[int, range]:
             found = bounds_of(self._admin, wanted)
             if missing := [number for _, number in wanted if (topic, number) not in found]:
-                raise BrokerUnavailable(f"Kafka does not tell where topic {topic}, partitions {missing}, end.")
+                raise BrokerUnavailable(f"Kafka does not report where topic {topic}, partitions {missing}, end.")
             return {number: found[topic, number] for _, number in wanted}
 
         return patiently(look, self._clock)

@@ -4,10 +4,10 @@ from typing import Protocol
 
 
 class Stages(Protocol):
-    """Is told what is being done, and how much of it is done."""
+    """Receives the stage that is under way, and its progress."""
 
     def begin(self, what: str, total: int | None = None) -> None:
-        """Begin a stage of ``total`` steps; None: nobody knows how many."""
+        """Begin a stage of ``total`` steps; None: their number is not known."""
         ...
 
     def advance(self, steps: int) -> None:
@@ -16,7 +16,7 @@ class Stages(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports nothing."""
 
     def begin(self, what: str, total: int | None = None) -> None:
         """Begin a stage."""

@@ -1,4 +1,4 @@
-"""Verification of a backup: its files one by one, and a restore into a scratch Kafka that nobody else uses."""
+"""Verification of a backup: its files one by one, and a restore into a scratch Kafka of its own."""
 
 import tempfile
 from pathlib import Path

@@ -59,7 +59,7 @@ COMMANDS = (
         "notifier",
         PROCESS,
         "processes:notifier",
-        "Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.",
+        "Run one notifier: sends alerts of monitors that go down and recover to people and incident systems.",
         CommandReach.LOCAL,
     ),
     ListedCommand(
@@ -138,7 +138,7 @@ COMMANDS = (
         "notify",
         OPERATE,
         "notify:app",
-        "Check notification rules, see what was told to whom, and test routes.",
+        "Check notification rules, see which alerts were sent to whom, and test routes.",
     ),
     ListedCommand(
         "explain",
@@ -151,7 +151,7 @@ COMMANDS = (
         "audit",
         OPERATE,
         "audit:audit",
-        "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
+        "Recompute which ticks were due and compare them with the database; exit status 1 if anything is wrong.",
     ),
     ListedCommand(
         "backup",
@@ -184,7 +184,7 @@ COMMANDS = (
     ListedCommand(
         "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
     ),
-    ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
+    ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics of Everwatch."),
     ListedCommand(
         "lag",
         OPERATE,

@@ -362,7 +362,7 @@ class AsyncClient:
     async def snooze(
         self, user_id: str, monitor_id: str, for_: str, *, command_id: str = "", wait_s: float | None = None
     ) -> IncidentView:
-        """Send no alert of a monitor's open incident but its end for so long, such as ``2h``."""
+        """Send no alert of a monitor's open incident but its end for a duration such as ``2h``."""
         body = SnoozeBody(for_=for_)
         return await self._about_incident("POST", "snooze", user_id, monitor_id, body, command_id, wait_s)
 
@@ -385,7 +385,7 @@ class AsyncClient:
         return _decoded(await self._transport.send(sent), AlertSilence)
 
     async def end_silence(self, silence_id: str, *, wait_s: float | None = None) -> AlertSilence:
-        """End a silence; what is still down is told."""
+        """End a silence; alerts go out for what is still down."""
         wait_s = self._wait_s if wait_s is None else wait_s
         sent = command("DELETE", place("silences", silence_id), uuid4().hex, user_id="", wait_s=wait_s)
         return _decoded(await self._transport.send(sent), AlertSilence)

@@ -15,7 +15,7 @@ _SAFE = frozenset({"GET", "HEAD"})
 class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request. ``path`` is percent-encoded, with its query.
 
-    ``user_id``: whom it is about, "" for several. ``command_id``: sent as ``Idempotency-Key``, so that the server
+    ``user_id``: the user it is about, "" for several. ``command_id``: sent as ``Idempotency-Key``, so that the server
     carries it out once. ``is_repeatable``: sent twice, it does what it does once. ``wait_s``: how long the server is
     to wait for a worker's answer, None where there is none. ``takes_s``: how much longer than
     others it may take. ``precondition``: If-Match or If-None-Match.

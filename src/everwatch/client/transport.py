@@ -20,7 +20,7 @@ ANSWER_WITHIN_S = 15.0
 CONNECT_WITHIN_S = 5.0
 PATIENCE_S = 30.0
 SILENT_FOR_S = 35.0
-"""A stream without any byte for so long is broken: the server writes every 10 s."""
+"""A stream without any byte for this long is broken: the server writes every 10 s."""
 LONGEST_LINE = 512 * 1024
 Sleep = Callable[[float], Awaitable[object]]
 

@@ -27,7 +27,7 @@ class SystemClock:
 
 
 class SettableClock:
-    """A clock that moves only when told to; for tests and replays. Starts at ``now_ms``."""
+    """A clock that moves only when it is set; for tests and replays. Starts at ``now_ms``."""
 
     def __init__(self, now_ms: int = 0) -> None:
         self._now_ms = now_ms

@@ -154,7 +154,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 30
     keep_audit_days: Annotated[
-        int, Meta(ge=0, le=36_500, description="Days for which the database keeps who changed what; 0: for good.")
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps the audit log (who changed what over HTTP); 0: for good.",
+        ),
     ] = 400
     keep_hourly_rollups_days: Annotated[
         int,
@@ -418,7 +423,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(
             description="Folder that `everwatch backup` without an argument makes backups in, each in a folder of its"
-            " own; the API's metrics and `everwatch doctor` tell the age of the newest. Empty: none."
+            " own; the API's metrics and `everwatch doctor` show the age of the newest. Empty: none."
         ),
     ] = None
 
@@ -432,7 +437,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     # logs
-    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")] = "INFO"
+    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Minimum log level.")] = "INFO"
     log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
 
     def __repr__(self) -> str:

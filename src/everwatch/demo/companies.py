@@ -116,7 +116,7 @@ def company(number: int) -> Company:
 
 
 def number_of(user_id: str) -> int | None:
-    """Return the number of the company whose user this is; None for anybody else."""
+    """Return the number of the company whose user this is; None for any other user."""
     found = _BRANCH.match(user_id)
     if found is None:
         return None

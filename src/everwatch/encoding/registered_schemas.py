@@ -31,7 +31,7 @@ Fetch = Callable[[int], RegisteredSchema | None]
 
 
 class _Unknown(NamedTuple):
-    """An id that the registry does not know, or whose schema cannot be used; until then nobody asks again."""
+    """An id that the registry does not know, or whose schema cannot be used; not asked for again before then."""
 
     refusal: InvalidInput
     until_s: float
@@ -82,7 +82,7 @@ class RegisteredSchemas:
     def plain(self, data: bytes) -> bytes:
         """Return a record in this format in single-object encoding, or as JSON.
 
-        Asks the registry if nobody has before, unless a gate asks ahead. Raises InvalidInput, RegistryUnavailable.
+        Asks the registry if the id is new, unless a gate asks ahead. Raises InvalidInput, RegistryUnavailable.
         """
         if len(data) < HEADER_LENGTH:
             raise InvalidInput("the record begins as Confluent wire format (00), and ends before the schema's id")
@@ -144,5 +144,5 @@ def _head_of(number: int, schema: RegisteredSchema | None) -> bytes | InvalidInp
     try:
         return avro_schemas.add_writer(schema.text.encode())
     except Exception as error:
-        # a text of anybody's can be wrong in any way
+        # a text from outside can be wrong in any way
         return InvalidInput(f"schema {number} of the registry cannot be used: {type(error).__name__}: {error}")

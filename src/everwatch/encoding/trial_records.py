@@ -12,7 +12,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.model import Status
 
 LONGEST_TRIAL_MS = 30_000
-"""The longest timeout of a trial: somebody waits for it."""
+"""The longest timeout of a trial: a person waits for it."""
 GRACE_MS = 5_000
 """For how much longer than the timeout an outcome is waited for: until an executor is free, and on the way."""
 
@@ -23,7 +23,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64)]
 class TrialRequest(msgspec.Struct, frozen=True):
     """A check to run once. ``config`` and ``payload`` are JSON, with secrets encrypted where the API has the key.
 
-    ``expires_at``: nobody waits for it any more then, ms.
+    ``expires_at``: its client stops waiting then, ms.
     """
 
     trial_id: Id

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from confluent_kafka import Message, TopicPartition
 
@@ -65,3 +66,21 @@ def uncommitted(partitions: Iterable[HeldPartition]) -> list[TopicPartition]:
             held.committed = low
             offsets.append(held.at(low))
     return offsets
+
+
+class ReaderLimits(NamedTuple):
+    """Limits of a reader. ``parked``: ticks of the process that are read and not begun, about 1 KB each; they are read
+    ahead so that users whose ticks come later on the topic get their share too.
+
+    ``again``: ticks finished behind the oldest unfinished one of a partition, which its next owner would run again.
+    ``revoke_wait_s``: longest wait for what runs of a partition that goes. ``standstill_s``: a longer pause between two
+    looks is a standstill of the process.
+    """
+
+    parked: int = 20_000
+    again: int = 100_000
+    revoke_wait_s: float = 3.0
+    standstill_s: float = STANDSTILL_S
+
+
+DEFAULT_LIMITS = ReaderLimits()

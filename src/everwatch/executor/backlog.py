@@ -140,7 +140,7 @@ class Backlog(Generic[Source]):
         newest = self._scheduled[-1].tick
         if newest.misfire is Misfire.FIRE_ALL:
             return []
-        # the rules of ``schedule.misfire.settle``, without looking at what is not skipped
+        # the rules of ``schedule.misfire.divide``, without looking at what is not skipped
         spared = 1 if newest.misfire is Misfire.FIRE_LAST and newest.scheduled_at > self._begun_to else 0
         expired: list[WaitingTick[Source]] = []
         while len(self._scheduled) > spared and self._scheduled[0].tick.scheduled_at < now - newest.misfire_grace_ms:

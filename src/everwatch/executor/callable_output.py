@@ -44,7 +44,7 @@ class CallableOutput:
 
     def handle(self, ready: list[int]) -> None:
         """Do what is to be done at once for those of ``watched`` that are ready."""
-        # first of all: what a run may write is said before it writes
+        # first of all: the limit of a run is set before it writes
         if self._orders.fileno() in ready:
             self._obey()
         elif self._source in ready:

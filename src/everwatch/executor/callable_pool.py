@@ -45,10 +45,10 @@ def budgets_of(settings: Settings) -> OutputBudgets:
 
 @asynccontextmanager
 async def open_callables(
-    clock: Clock, processes: int, memory_mb: int, output: OutputBudgets
+    clock: Clock, processes: int, memory_mb: int, output: OutputBudgets, quick_s: float = QUICK_S
 ) -> AsyncIterator["CallableProcesses"]:
     """Room for ``processes`` that may take ``memory_mb`` MiB each (0: no limit); at the end all of them are gone."""
-    opened = CallableProcesses(clock, processes, memory_mb, output)
+    opened = CallableProcesses(clock, processes, memory_mb, output, quick_s)
     try:
         yield opened
     finally:
@@ -66,11 +66,12 @@ class CallableProcesses:
     together: one that is quick never waits for those.
     """
 
-    def __init__(self, clock: Clock, processes: int, memory_mb: int, output: OutputBudgets) -> None:
+    def __init__(self, clock: Clock, processes: int, memory_mb: int, output: OutputBudgets, quick_s: float) -> None:
+        self._quick_s = quick_s
         self._clock = clock
         self._most = most_of_one(processes)
         self._output = output
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._dropped: Counter[str] = Counter()
         self._free = [_Seat(memory_mb) for _ in range(processes)]
         self._seats = tuple(self._free)
@@ -161,13 +162,13 @@ class CallableProcesses:
     def _is_slow(self, name: str) -> bool:
         if name in self._slow:
             return True
-        since_s = self._clock.monotonic_s() - QUICK_S
+        since_s = self._clock.monotonic_s() - self._quick_s
         return any(running == name and began_s < since_s for running, began_s in self._under_way.values())
 
     def _note_pace(self, name: str, answer: CallableReply | None, took_s: float) -> None:
         # to start a process and import a package may take long, once
         called_ms = None if answer is None else answer.timings.get("call")
-        if (took_s if called_ms is None else called_ms / 1000) > QUICK_S:
+        if (took_s if called_ms is None else called_ms / 1000) > self._quick_s:
             self._slow.add(name)
         else:
             self._slow.discard(name)
@@ -194,7 +195,7 @@ class CallableProcesses:
         self._output.settle(name, max(0, granted - written.kept), self._clock.monotonic_s())
         if written.dropped:
             self._dropped[name] += written.dropped
-            if self._quiet.may_say(name):
+            if self._log_throttle.may_log(name):
                 self._tell_dropped(name)
 
     def _tell_dropped(self, name: str) -> None:

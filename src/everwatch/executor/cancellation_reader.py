@@ -44,8 +44,8 @@ Cancellations = list[tuple[Key, Cancellation]]
 class CancellationReader:
     """Reads cancellations. ``ended`` is done when the thread is: with None after ``finish``, else with the error.
 
-    ``caught_up`` is set when all is read that the topic held at the start. A topic that cannot be read now is said once
-    a minute and tried again: what is known of cancellations holds meanwhile. Only a missing right is an end.
+    ``caught_up`` is set when all is read that the topic held at the start. A topic that cannot be read now is logged
+    once a minute and tried again; known cancellations apply meanwhile. Only a missing right is an end.
     """
 
     def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
@@ -53,10 +53,10 @@ class CancellationReader:
         self._clients = clients
         self._topic = Topics.of(settings).cancellations
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
-        # who waits to be told where the topic ends, and who until that is reached
+        # callers that wait for the topic's end, and those that wait until it is reached
         self._unanswered: list[Future[None]] = []
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
@@ -98,7 +98,7 @@ class CancellationReader:
                     problem = self._unavailable(error.args[0]) if isinstance(error, KafkaException) else error
                     if not isinstance(problem, BrokerUnavailable):
                         raise problem from None
-                    if self._quiet.may_say("unavailable"):
+                    if self._log_throttle.may_log("unavailable"):
                         log.warning("%s Still trying; ticks go on with the cancellations that are known.", problem)
                     self._stopping.wait(_RETRY_S)
         except BaseException as error:
@@ -138,7 +138,7 @@ class CancellationReader:
             try:
                 found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
             except InvalidInput as wrong:
-                if self._quiet.may_say("wrong"):
+                if self._log_throttle.may_log("wrong"):
                     log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
         for each in sifted.unreadable:
             self._next[each.partition] = each.end
@@ -152,17 +152,17 @@ class CancellationReader:
                 behind.discard(number)
             elif error.fatal() or refused(error, read_of(self._topic)) is not None:
                 raise KafkaException(error)
-            elif self._quiet.may_say(error.code()):
+            elif self._log_throttle.may_log(error.code()):
                 log.warning("Kafka: %s; still trying", error.str())
         return found
 
     def _answer(self, consumer: Consumer) -> None:
-        """Find out where the topic ends for those who have asked, and tell those whose end is reached."""
+        """Find out where the topic ends for callers that have asked, and wake those whose end is reached."""
         with suppress(Empty):
             while True:
                 self._unanswered.append(self._asked.get_nowait())
         if self._unanswered:
-            with suppress(KafkaException):  # a broker that does not tell is asked again
+            with suppress(KafkaException):  # a broker that does not answer is asked again
                 found = ends(consumer, self._topic, range(self._settings.partitions), _END_S)
                 self._waiting += [(asked, found) for asked in self._unanswered]
                 self._unanswered = []

@@ -109,7 +109,7 @@ class Checks:
         self._alarm_at_s: float | None = None
         self.running: Running[Taken, TickBacklog] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._quiet = LogThrottle(context.clock)
+        self._log_throttle = LogThrottle(context.clock)
         self._draining = False
         self._loop = asyncio.get_running_loop()
         self._standstill = Standstill(self._clock, read_cancellations, lambda: self.accept([]))
@@ -339,7 +339,7 @@ class Checks:
         return True
 
     def _job_of(self, backlog: TickBacklog, found: WaitingTick[Taken]) -> Job | None:
-        """The job of a tick; None if that cannot be told: it is refused."""
+        """The job of a tick; None if the tick is refused."""
         try:
             return job_of(found.tick, self._secrets)
         except Exception as error:
@@ -422,7 +422,7 @@ class Checks:
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()
-                # only now: of two results of one identity the first has to be the one that tells what came of it
+                # only now: of two results of one identity the first has to be the one with the outcome
                 for taken in run.repeated:
                     count_skipped(SkipCause.REPEATED, 1)
                     self._reporting.skip([run.tick], reason_of_skip(run, run.tick), self._acknowledging_one(taken))
@@ -472,7 +472,7 @@ class Checks:
         """
         if is_retryable(error):
             raise error
-        if self._quiet.may_say(("refused", type(error).__name__)):
+        if self._log_throttle.may_log(("refused", type(error).__name__)):
             log.error(
                 "a tick cannot be started and is refused (logged once a minute)",
                 exc_info=error,

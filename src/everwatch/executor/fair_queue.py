@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 Item = TypeVar("Item")
 
 FIRST_COST_S = 0.1
-"""Charged for a run of a user of whom no run is known, until it ends."""
+"""Charged for a run of a user without a known run, until it ends."""
 QUICK_S = 1.0
 """A user who holds no slot, and whose last run took no longer, is taken for quick."""
 FREE_DEBT_S = 1.0

@@ -22,7 +22,7 @@ _SILENT = frozenset({"forbidden", "internal"})
 
 
 def reaches(outcome: Outcome) -> bool | None:
-    """Tell whether a check reached its target; None if that cannot be told."""
+    """Tell whether a check reached its target; None if that is not known."""
     if outcome.status is Status.SUCCESS:
         return True
     if outcome.status is not Status.FAILURE:

@@ -14,9 +14,9 @@ from everwatch.executor.assignment import STANDSTILL_S, HeldPartition
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
-# nothing is begun for so long at most
+# longest time for which nothing is begun
 CANCELLATIONS_WITHIN_S = 10.0
-# ticks wait for fresher ones for so long at most: cancellations, and then the partitions, are read by then
+# longest wait of ticks for fresher ones: cancellations, and then the partitions, are read by then
 AFTERMATH_S = 20.0
 
 
@@ -48,7 +48,7 @@ class Standstill:
         if now_s - self._looked_s > STANDSTILL_S:
             self._resumed_s = now_s
             if self._reading is not None:
-                # it may have been told where the topic ended before this standstill
+                # the end that it knows may be from before this standstill
                 self._reading.cancel()
             self._reading = self._loop.create_task(self._read())
         self._looked_s = now_s

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import Transient
-from everwatch.executor.assignment import STANDSTILL_S, HeldPartition, Taken, uncommitted
+from everwatch.executor.assignment import DEFAULT_LIMITS, HeldPartition, ReaderLimits, Taken, uncommitted
 from everwatch.executor.backlog import LATE_MS
 from everwatch.executor.consumer_errors import is_hopeless, unavailable
 from everwatch.executor.metrics import LAG, WAITING
@@ -32,21 +32,14 @@ _BATCH = 500
 _CONSUME_S = 0.02
 _END_S = 1.0
 _COMMIT_EVERY_S = 1.0
-REVOKE_WAIT_S = 3.0
 _LAST_COMMIT_S = 1.5
 
 # librdkafka fetches so much ahead; its defaults (100,000 records, 64 MB) are far more than an executor runs before the
 # next fetch. All partitions share a queue; while it is full, each is looked at again after this backoff (default: 1 s).
 _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
-# Ticks are read ahead of what is begun, so that users whose ticks come later on the topic get their share too; but they
-# take memory, about 2 KB each.
-MOST_PARKED = 20_000
-# Of one partition half of that at most, and once so many wait only its share: one keeps no other one waiting.
-# A partition with late ticks is read to its end before these are begun, for so long at most.
+# Longest time for which a partition with late ticks is read to its end before these are begun.
 CATCH_UP_S = 5.0
-# What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
-MOST_AGAIN = 100_000
 
 # A member learns of a rebalance by its next heartbeat; until then the partitions that move have no owner.
 _HEARTBEAT_MS = 1_000
@@ -63,14 +56,17 @@ class TickReader:
     ``on_error`` within ``take``. ``stopping``: nothing more is taken; ``finishing``: the thread is to end.
     """
 
-    def __init__(self, topic: str, settings: Settings, clients: Clients, clock: Clock) -> None:
+    def __init__(
+        self, topic: str, settings: Settings, clients: Clients, clock: Clock, limits: ReaderLimits = DEFAULT_LIMITS
+    ) -> None:
+        self.limits = limits
         self._topic = topic
         self._settings = settings
         self._clients = clients
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
-        self._quiet, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
+        self._log_throttle, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
         self.held: dict[int, HeldPartition] = {}
         # nothing is read; and of which partitions not
         self._is_full = False
@@ -160,7 +156,7 @@ class TickReader:
         """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""
         late_before_ms = self._clock.now_ms() - LATE_MS
         now_s = self._clock.monotonic_s()
-        if self._looked_s and now_s - self._looked_s > STANDSTILL_S:
+        if self._looked_s and now_s - self._looked_s > self.limits.standstill_s:
             self._go_on_after_standstill(consumer)
             # asking the broker takes a while, which is no standstill
             now_s = self._clock.monotonic_s()
@@ -203,7 +199,8 @@ class TickReader:
     @property
     def _share(self) -> int:
         """Return the number of ticks of a partition that may wait when much waits already."""
-        return MOST_PARKED // 2 // max(len(self.held), 1)
+        # of one partition at most half, and only its share once that many wait: no partition delays another
+        return self.limits.parked // 2 // max(len(self.held), 1)
 
     def _is_at_end(self, consumer: Consumer, held: HeldPartition) -> bool:
         """Tell whether all is read that the last fetch said there was."""
@@ -214,7 +211,7 @@ class TickReader:
         """Pause partitions of which enough ticks wait, resume where there is room; polling goes on meanwhile.
 
         All of them while what runs, or is on its way to the event loop, is enough. One alone while more than
-        ``MOST_AGAIN`` of its ticks were begun behind its oldest one, or while more of it waits than it may take of the
+        ``again`` of its ticks were begun behind its oldest one, or while more of it waits than it may take of the
         memory: as much as there is until half of that is taken, then its share of the other half.
         """
         partitions = self.held.values()
@@ -226,8 +223,8 @@ class TickReader:
         for held in partitions:
             # what is paused goes on at half of that
             half = 2 if held.partition in self._paused else 1
-            spans = held.watermark.span >= MOST_AGAIN // half
-            is_crowded = parked >= MOST_PARKED // 2 // half and held.parked >= share // half
+            spans = held.watermark.span >= self.limits.again // half
+            is_crowded = parked >= self.limits.parked // 2 // half and held.parked >= share // half
             if self._is_full or self.stopping.is_set() or spans or is_crowded:
                 wanted.add(held.partition)
         self._pause(consumer, wanted)
@@ -245,7 +242,7 @@ class TickReader:
         # called inside consume(), too, where an exception would be lost on the way through C
         if is_hopeless(error):
             self._hopeless = error
-        elif self._quiet.may_say(error.code()):
+        elif self._log_throttle.may_log(error.code()):
             log.warning("Kafka: %s; still trying", error.str())
 
     def unavailable(self, error: KafkaError) -> Transient:
@@ -255,7 +252,7 @@ class TickReader:
     # --- committing -------------------------------------------------------------------------------------------------
 
     def settle(self, wait_s: float = 0) -> None:
-        """Work off the acknowledgements; with ``wait_s``, wait so long for the first one."""
+        """Work off the acknowledgements; with ``wait_s``, wait this long for the first one."""
         try:
             held, offset = self._acknowledged.get(block=wait_s > 0, timeout=wait_s or None)
             while True:
@@ -288,7 +285,7 @@ class TickReader:
             held = self.held.get(offset.partition)
             if failure is not None and held is not None:
                 held.committed = None
-                if self._quiet.may_say(("commit", failure.code())):
+                if self._log_throttle.may_log(("commit", failure.code())):
                     log.warning("offsets could not be committed, trying again: %s", failure.str())
 
     def commit_at_last(self, consumer: Consumer) -> None:
@@ -315,17 +312,17 @@ class TickReader:
             consumer.pause(partitions)
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give these partitions up, once what runs is durable or ``REVOKE_WAIT_S`` is over, and commit what is done."""
+        """Give these partitions up, once what runs is durable or ``revoke_wait_s`` is over, and commit what is done."""
         leaving = self._let_go(partitions)
         self._rebalances.revoked()
         # what is under way would be run twice: give it a moment to end
         began_s = self._clock.monotonic_s()
-        deadline_s = began_s + (0 if self.finishing.is_set() else REVOKE_WAIT_S)
+        deadline_s = began_s + (0 if self.finishing.is_set() else self.limits.revoke_wait_s)
         self.settle()
         while any(held.busy for held in leaving) and self._clock.monotonic_s() < deadline_s:
             self.settle(wait_s=0.05)
         # this wait is no standstill, after which the partitions that stay would wait for another second
-        self._looked_s += min(self._clock.monotonic_s() - began_s, REVOKE_WAIT_S)
+        self._looked_s += min(self._clock.monotonic_s() - began_s, self.limits.revoke_wait_s)
         offsets = uncommitted(leaving)
         # at the end ``commit_at_last`` has done so; a second try could block for longer than a stop may take
         if offsets and not self.finishing.is_set():

@@ -1,7 +1,7 @@
 """Trials: checks that people run once before they save a monitor. Their outcomes go to a topic that nothing stores.
 
 They pass the same guard, resolver, secrets and limits of callables as every check of this executor. What is lost on the
-way (a kill, a rebalance) is not run again: whoever waits for it asks once more.
+way (a kill, a rebalance) is not run again: its client asks once more.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Trials:
         self._waiting: deque[Taken] = deque(maxlen=MOST_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
-        self._quiet = LogThrottle(context.clock)
+        self._log_throttle = LogThrottle(context.clock)
 
     def accept(self, taken: Sequence[Taken]) -> None:
         """Take over requests; of too many the oldest are dropped."""
@@ -76,14 +76,14 @@ class Trials:
         while self._waiting and len(self._tasks) < AT_ONCE:
             number, request = self._waiting.popleft()
             if request.expires_at <= self._context.clock.now_ms():
-                continue  # nobody waits for it any more
+                continue  # its client waits no longer
             task = asyncio.create_task(self._run(number, request), name="trial")
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and self._quiet.may_say("failed"):
+        if not task.cancelled() and (error := task.exception()) is not None and self._log_throttle.may_log("failed"):
             log.error("a trial failed (logged once a minute)", exc_info=error)
         self._begin()
 
@@ -124,14 +124,14 @@ class Trials:
         self._outbox.send(self._topic, partition=number, key=key, value=value)
 
     def _complain(self, kind: str, error: BaseException) -> None:
-        if self._quiet.may_say(kind):
+        if self._log_throttle.may_log(kind):
             log.error("the kind '%s' failed in a trial", kind, exc_info=error)
 
 
 class TrialReader:
     """Reads the topic ``trials``, in a thread, as one of the executors: each record goes to one of them.
 
-    A topic that cannot be read is said once a minute and tried again: ticks do not wait for it.
+    A topic that cannot be read is logged once a minute and tried again: ticks do not wait for it.
     """
 
     def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
@@ -139,7 +139,7 @@ class TrialReader:
         self._clock = clock
         self._group = trials_group(settings)
         self._topic = Topics.of(settings).trials
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -159,7 +159,7 @@ class TrialReader:
             try:
                 self._read(deliver)
             except KafkaException as error:
-                if self._quiet.may_say("unavailable"):
+                if self._log_throttle.may_log("unavailable"):
                     log.warning("Kafka: topic %s cannot be read (%s); still trying", self._topic, error.args[0].str())
                 self._stopping.wait(_RETRY_S)
 
@@ -175,7 +175,7 @@ class TrialReader:
             while not self._stopping.is_set():
                 sifted = sieve.sift(consumer.consume(_BATCH, _CONSUME_S))
                 for message in sifted.errors:
-                    if (error := message.error()) is not None and self._quiet.may_say(error.code()):
+                    if (error := message.error()) is not None and self._log_throttle.may_log(error.code()):
                         log.warning("Kafka: %s; still trying", error.str())
                 if taken := [each for each in map(self._decoded, sifted.records) if each is not None]:
                     deliver(taken)
@@ -186,6 +186,6 @@ class TrialReader:
         try:
             return message.partition() or 0, decode_trial(bytes_of(message.value()), TrialRequest)
         except InvalidInput as wrong:
-            if self._quiet.may_say("wrong"):
+            if self._log_throttle.may_log("wrong"):
                 log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
             return None

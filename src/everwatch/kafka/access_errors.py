@@ -45,7 +45,7 @@ def _of_line(line: str, settings: Settings, kafka: str) -> AccessError | None:
         )
     if "not valid in current SASL state" in line:
         return TransportRefused(
-            f"{kafka} does not authenticate anybody on this port, and EVERWATCH_SECURITY_PROTOCOL is {protocol.value}:"
+            f"{kafka} does not authenticate clients on this port, and EVERWATCH_SECURITY_PROTOCOL is {protocol.value}:"
             " set it to what the port speaks, or use another port."
         )
     if "SASL authentication error" in line or "uthentication failed" in line:
@@ -94,7 +94,7 @@ def missing(right: Right, settings: Settings | None = None) -> PermissionMissing
     )
     hidden = ""
     if right.operation is Operation.DESCRIBE and right.resource is Resource.TOPIC:
-        hidden = " (without it Kafka does not even tell whether the topic exists)"
+        hidden = " (without it Kafka does not even report whether the topic exists)"
     return PermissionMissing(
         f"Kafka does not allow {user} the operation {right}{hidden}: add an ACL for it ({WHERE_ACLS_ARE})."
     )

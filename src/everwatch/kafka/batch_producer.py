@@ -75,7 +75,7 @@ class BatchSender:
             task.cancel()
 
     async def send(self, batch: StampedBatch, topic: str, partition: int) -> "asyncio.Future[Any]":
-        """Queue a batch, after those queued before for its partition; the future tells when the broker has it.
+        """Queue a batch, after those queued before for its partition; the future is done when the broker has it.
 
         Raises KafkaError.
         """

@@ -22,7 +22,7 @@ TAKE_S = 0.25
 class Unanswered(EverwatchError):
     """No worker answered an input. It may be carried out yet."""
 
-    # a script may tell it from a refusal, and send the same command_id again
+    # a script can distinguish it from a refusal, and send the same command_id again
     exit_code = BrokerUnavailable.exit_code
 
 
@@ -98,7 +98,7 @@ def with_member(value: bytes, name: str, text: str) -> bytes:
     return b'%b,"%b":%b}' % (value[:-1], name.encode(), orjson.dumps(text))
 
 
-def tell(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+def send_inputs(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
     """Send inputs and wait until the broker has all of them. Raises BrokerUnavailable."""
     source = iter(inputs)
     while some := list(islice(source, AT_ONCE)):

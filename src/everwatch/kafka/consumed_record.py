@@ -12,7 +12,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 class Record(NamedTuple):
     """One record of a topic; ``timestamp_ms`` is its CreateTime.
 
-    ``headers``: only where ``of`` was told to take them.
+    ``headers``: only where ``of`` takes them.
     """
 
     topic: str

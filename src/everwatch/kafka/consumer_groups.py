@@ -1,4 +1,4 @@
-"""Consumer groups as the broker tells of them: members with their partitions, committed offsets, who reads what."""
+"""Consumer groups as the broker reports them: members with their partitions, committed offsets, who reads what."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -91,7 +91,7 @@ def committed_of(admin: AdminClient, group: str, *, timeout_s: float = 10.0) -> 
 
 
 def bounds_of(admin: AdminClient, positions: Iterable[Position], *, timeout_s: float = 10.0) -> dict[Position, range]:
-    """The offsets that each partition holds now; one that the broker does not tell of is left out.
+    """The offsets that each partition holds now; one that the broker does not report is left out.
 
     Raises BrokerUnavailable.
     """
@@ -126,7 +126,7 @@ def _offsets(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec], timeo
         try:
             told = _result(future, timeout_s)
         except BrokerUnavailable:
-            continue  # a partition without a leader; the others tell
+            continue  # a partition without a leader; the others have positions
         if told is not None:
             found[partition.topic, partition.partition] = told.offset
     return found

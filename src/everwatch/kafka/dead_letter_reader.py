@@ -102,6 +102,6 @@ class DeadLetterTopic:
             found = self._consumer.offsets_for_times(wanted, timeout=10)
         except KafkaException as error:
             raise BrokerUnavailable(
-                f"Kafka does not tell which records of topic {self._topic} are young enough: {error.args[0].str()}."
+                f"Kafka does not report which records of topic {self._topic} are young enough: {error.args[0].str()}."
             ) from None
         return {each.partition: each.offset if each.offset >= 0 else self._ends[each.partition] for each in found}

@@ -80,7 +80,7 @@ async def open_publisher(settings: Settings, clients: Clients) -> AsyncIterator[
     producer = clients.producer(
         **{
             "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
-            # a missing topic is to be told within the ten seconds that a check has by default
+            # a missing topic is reported within the ten seconds that a check has by default
             "topic.metadata.propagation.max.ms": 5_000,
             # an idempotent producer that lost its place refuses everything from then on; a check that is tried again
             # may publish twice in any case, and says so with its header

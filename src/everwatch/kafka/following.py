@@ -49,7 +49,7 @@ class Follower:
     ) -> None:
         """Look up where the topics begin and end. Raises BrokerUnavailable, AccessError."""
         self._on_records = on_records
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._stop = threading.Event()
         # held while the consumer is in use: it must not be closed then
         self._using = threading.Lock()
@@ -111,7 +111,7 @@ class Follower:
                 try:
                     self._take()
                 except (AccessError, BrokerUnavailable, KafkaException) as error:
-                    if self._quiet.may_say("broker"):
+                    if self._log_throttle.may_log("broker"):
                         logger.warning("%s", error)
                     self._stop.wait(_TAKE_S)
         finally:
@@ -130,5 +130,5 @@ class Follower:
         try:
             self._on_records([Record.of(message) for message in sifted.records])
         except Exception:
-            if self._quiet.may_say("records"):
+            if self._log_throttle.may_log("records"):
                 logger.exception("records could not be handed over")

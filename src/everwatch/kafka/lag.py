@@ -29,7 +29,7 @@ from everwatch.kafka.consumer_groups import (
 from everwatch.kafka.peek import PEEKING, Peek, peek
 from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
-# a retry has the instant of the tick that it repeats, so the first tick that is none tells the age
+# a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
 
 

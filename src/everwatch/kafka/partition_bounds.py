@@ -40,4 +40,4 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> range:
             consumer.poll(0.25)
         else:
             return range(low, high)
-    raise BrokerUnavailable(f"Kafka does not tell where partition {partition} of topic {topic} ends: {reason}.")
+    raise BrokerUnavailable(f"Kafka does not report where partition {partition} of topic {topic} ends: {reason}.")

@@ -80,7 +80,7 @@ def peek(
     patience = int(timeout_s / _TAKE_S)
     while left and patience:
         messages = consumer.consume(_AT_ONCE, _TAKE_S)
-        # errors that pass may be told again and again
+        # transient errors may be reported repeatedly
         patience -= all(message.error() is not None for message in messages)
         for message in messages:
             position = message.topic() or "", message.partition() or 0

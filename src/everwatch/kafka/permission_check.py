@@ -1,4 +1,4 @@
-"""Missing rights of a client, found before they are needed: brokers tell what is allowed (KIP-430)."""
+"""Missing rights of a client, found before they are needed: brokers report what is allowed (KIP-430)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -51,7 +51,7 @@ def hidden_topics(admin: Admin, names: Iterable[str], *, timeout_s: float = TIME
 
 
 def _allowed(future: Any, timeout_s: float) -> set[str] | None:
-    """Names of the operations that are allowed; None if that is not told."""
+    """Names of the operations that are allowed; None if the broker does not report it."""
     try:
         operations = future.result(timeout_s + 1).authorized_operations
     except KafkaException as error:

@@ -1,4 +1,4 @@
-"""Figures of processes, as Kafka tells them: their lag, and which of them own what. Imports no client library."""
+"""Figures of processes, from Kafka: their lag, and which of them own what. Imports no client library."""
 
 import msgspec
 

@@ -27,7 +27,7 @@ class SchemaGate:
         self._consumer = consumer
         self._schemas = schemas
         self._clock = clock
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         # the first record of each partition that waits, and when the registry is asked next
         self._waiting: dict[tuple[str, int], Record] = {}
         self._ask_at_s = 0.0
@@ -84,7 +84,7 @@ class SchemaGate:
             schemas.learn(value)
         except RegistryUnavailable as error:
             self._ask_at_s = self._clock.monotonic_s() + ASK_EVERY_S
-            if self._quiet.may_say("registry"):
+            if self._log_throttle.may_log("registry"):
                 logger.warning("%s Records with a schema that is not known yet wait, others go on.", error)
             return False
         return True

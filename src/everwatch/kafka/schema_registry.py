@@ -130,7 +130,7 @@ class SchemaRegistry:
             )
         reason = f"HTTP {status}" if status else type(error).__name__
         return RegistryUnavailable(
-            f"The schema registry at {address} does not tell {what} ({reason}): is it running, and is"
+            f"The schema registry at {address} does not report {what} ({reason}): is it running, and is"
             " EVERWATCH_SCHEMA_REGISTRY_URL right?"
         )
 
@@ -149,7 +149,7 @@ class SchemaRegistry:
 
 
 def use_registry(settings: Settings, clock: Clock) -> None:
-    """Let this process read Confluent wire format, if the settings name a registry; asks nobody yet."""
+    """Let this process read Confluent wire format, if the settings name a registry; makes no request yet."""
     if not settings.schema_registry_url:
         registered_schemas.use(None)
         return
@@ -168,7 +168,7 @@ def _config_of(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "url": settings.schema_registry_url,
         "timeout": TIMEOUT_S,
-        # whoever asks waits and asks again
+        # the caller waits and asks again
         "max.retries": 0,
     }
     if settings.schema_registry_user:

@@ -67,7 +67,7 @@ def read_to_end(
             elif sieve is None and is_unreadable(message) and number in left:
                 unreadable[number] = message.offset() or 0, error.str()
                 del left[number]
-                # it would be fetched again and again
+                # it would be fetched repeatedly
                 consumer.pause([TopicPartition(topic, number)])
             else:
                 reason = error.str()

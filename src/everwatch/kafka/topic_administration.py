@@ -192,7 +192,7 @@ def _create(admin: Admin, plans: list[TopicPlan], timeout_s: float) -> Iterator[
 
 
 def largest_batch(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) -> int | None:
-    """The largest record batch that all of these topics take, bytes; None if the broker does not tell."""
+    """The largest record batch that all of these topics take, bytes; None if the broker does not report."""
     resources = [ConfigResource(RESOURCE_TOPIC, name) for name in topics]
     try:
         described = [
@@ -204,7 +204,7 @@ def largest_batch(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
 
 
 def topic_id(admin: Admin, topic: str, *, timeout_s: float = 10) -> str:
-    """The id that the broker gave the topic when it was created; "" if the broker does not tell it.
+    """The id that the broker gave the topic when it was created; "" if the broker does not report it.
 
     Raises BrokerUnavailable.
     """

@@ -32,7 +32,7 @@ def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
         except KafkaException as error:
             denied = refused(error.args[0], Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, resource.name))
             raise denied or BrokerUnavailable(
-                f"Kafka does not tell the configuration of topic {resource.name}: {error.args[0].str()}."
+                f"Kafka does not report the configuration of topic {resource.name}: {error.args[0].str()}."
             ) from None
         found[resource.name] = {
             name: str(entry.value)
@@ -66,7 +66,7 @@ def _change(name: str, value: str | None) -> ConfigEntry:
 def rights_on(admin: Admin, prefix: str, *, timeout_s: float = 10) -> list[str]:
     """Return the ACLs of topics, groups and transactional ids that begin with ``prefix``, a line each.
 
-    Empty where the broker has none, or does not tell this user.
+    Empty where the broker has none, or does not show them to this user.
     """
     everything = AclBindingFilter(
         restype=ResourceType.ANY,

@@ -20,7 +20,7 @@ LONGEST_MS = 1 << 53
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """For how long a topic holds a record that it holds now, ms at the latest; None: for ever, as far as it tells.
+    """For how long a topic holds a record that it holds now, ms at the latest; None: for ever, as far as is known.
 
     ``rule``: the configuration that says so, for people.
     """
@@ -44,7 +44,7 @@ def retentions(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) ->
             if denied is not None:
                 raise denied from None
             raise BrokerUnavailable(
-                f"Kafka does not tell how long topic {name} keeps: {error.args[0].str()}."
+                f"Kafka does not report how long topic {name} keeps: {error.args[0].str()}."
             ) from None
         kept.append(retention_of(name, {key: entry.value or "" for key, entry in entries.items()}))
     return kept
@@ -73,7 +73,7 @@ def retention_of(topic: str, config: Mapping[str, str]) -> Retention:
 
 
 def _length(config: Mapping[str, str], name: str) -> int | None:
-    """A length of time, ms; None where it is without bound or not told."""
+    """A length of time, ms; None where it is unlimited or not known."""
     try:
         length = int(config[name])
     except (KeyError, ValueError):

@@ -8,7 +8,7 @@ from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
-# how long compacted topics still tell of a deletion: who was away for longer has to read them anew
+# how long compacted topics keep a deletion: a reader that was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 SUPERSEDED_KEPT_MS = 7 * 24 * HOUR_MS
 
@@ -136,7 +136,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.audit: kept(30 * 24),
         topics.jobs: compacted,
         topics.incidents: kept(168),
-        # somebody waits for it now
+        # a person waits for it now
         topics.trials: kept(1),
         topics.trial_results: kept(1),
         topics.monitors_changelog: compacted,

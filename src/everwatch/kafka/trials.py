@@ -44,7 +44,7 @@ class KafkaTrials:
             try:
                 outcome = decode_trial(record.value, TrialOutcome)
             except InvalidInput:
-                continue  # nobody's, whoever wrote it
+                continue  # not an outcome that is awaited here
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._settle, outcome)
 

@@ -98,9 +98,9 @@ class Sieve:
         self._new_prober = new_prober
         self._clock = clock
         self._taken: list[Message] = []
-        # where the end of an unreadable batch was looked for in vain: when to look again, and the pause after that
+        # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
         """Take records: up to ``most``, and about ``MOST_BYTES``.
@@ -169,7 +169,7 @@ class Sieve:
             with suppress(KafkaException):
                 # the consumer reports the batch again
                 self._consumer.seek(TopicPartition(topic, number, stands))
-            if self._quiet.may_say((topic, number)):
+            if self._log_throttle.may_log((topic, number)):
                 logger.warning(
                     "%s, partition %d, offset %d cannot be read (%s), nor can its end be found yet: %s",
                     topic,
@@ -201,7 +201,7 @@ class Sieve:
         sifted.unreadable.extend(found)
         for each in found:
             UNREADABLE.labels(each.topic).inc()
-            if self._quiet.may_say(each.topic):
+            if self._log_throttle.may_log(each.topic):
                 logger.error(
                     "%s, partition %d, %s; passed over (logged once a minute for a topic)",
                     each.topic,

@@ -157,7 +157,7 @@ class HeartbeatKind:
         )
 
     def judge(self, config: HeartbeatConfig, view: InlineView, at: int) -> Outcome:
-        """A failure from when the job says that it failed until it says that it went well.
+        """Judge failed from when the job reports a failure until it reports a success.
 
         Also when its last run took shorter or longer than it may, and when a run is under way for longer, until one
         goes well. Late when nothing was heard for longer than expected: that a run has begun is no sign that it ends.

@@ -194,9 +194,9 @@ async def explain_failure(
 ) -> str:
     """Return the reason for a missing answer; ``hide`` removes secrets that were sent to the server.
 
-    What TLS alone can tell is asked of the server once more, but never past a proxy.
+    What only TLS shows is fetched from the server once more, but never past a proxy.
     """
-    reason = error.told(lambda said: _told(said, hide))
+    reason = error.sentence(lambda said: _one_line(said, hide))
     url = error.untrusted or error.hung_up
     if url is None or context.outgoing.proxy is not None:
         return reason
@@ -209,7 +209,7 @@ async def explain_failure(
     return await refusal_of(host, port, options, context, left_s) or reason
 
 
-def _told(said: str, hide: Callable[[str], str], limit: int = 200) -> str:
+def _one_line(said: str, hide: Callable[[str], str], limit: int = 200) -> str:
     # what the server says is hidden before it is cut, which would leave the beginning of a secret
     line = " ".join(hide(said).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

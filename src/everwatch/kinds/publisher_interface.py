@@ -43,7 +43,7 @@ class MemoryPublisher:
 
 
 def check_allowed(topic: str, allowed: Sequence[str]) -> None:
-    """Raises NotPublished unless ``topic`` is in ``allowed``. It does not tell what else is: users may read it."""
+    """Raises NotPublished unless ``topic`` is in ``allowed``. The error names no other topic: users may read it."""
     if topic not in allowed:
         raise NotPublished(not_allowed(topic))
 

@@ -14,7 +14,7 @@ from everwatch.kinds.callable_interface import (
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 
-# what is kept of the tick's time to say what took so long
+# part of the tick's time that is kept for the reason of a slow run
 _LAST_WORD_S = 0.1
 
 

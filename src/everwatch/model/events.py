@@ -102,8 +102,8 @@ INLINE_EXECUTOR = "everwatch-timer"
 class Transition(msgspec.Struct, frozen=True):
     """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
 
-    ``alert``: a person is to be told (``lifecycle.is_alarm``, and no maintenance window was on). ``reminder``: nothing
-    has changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
+    ``alert``: an alert should be sent (``lifecycle.is_alarm``, outside maintenance windows). ``reminder``: nothing has
+    changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
     checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
     ``from_state`` had lasted. ``executor`` and ``unreached`` are those of the result that caused it, if one did. What
     versions before did not say is empty or 0.

@@ -217,7 +217,7 @@ NOTHING = Agenda()
 
 
 class JobRun(msgspec.Struct, frozen=True, array_like=True):
-    """A run of a job that its signals tell apart: its id, when it began last and when it ended last; 0 for never."""
+    """A run of a job, distinguished by its signals: its id, when it began last and when it ended last; 0 for never."""
 
     run: str
     started_at: int = 0

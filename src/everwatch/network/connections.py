@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from everwatch.network.resolver import AddressInfo, Resolver
 
 _NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
-# RFC 8305: so long one address gets before the next is tried beside it
+# RFC 8305: head start of one address before the next is tried beside it
 _HEAD_START_S = 0.25
 # a handshake ends with its check, which no tick allows more than 10 minutes
 _HANDSHAKE_S = 11 * 60.0

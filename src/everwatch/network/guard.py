@@ -82,7 +82,7 @@ class Guard:
 
     def __init__(self, allowed: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed
-        # the same addresses come again and again
+        # the same addresses come repeatedly
         self._known = lru_cache(maxsize=_REMEMBERED)(self._objection)
 
     def check(self, address: str) -> None:

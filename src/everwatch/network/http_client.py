@@ -126,7 +126,7 @@ class HttpClient:
         except socket.gaierror as error:
             probe.dns_s += self._clock.monotonic_s() - began_s
             raise RequestFailed(explain_connection_error(error, host, url.port)) from None
-        # for the reason's sake: of a name with two addresses it tells why the allowed one did not answer
+        # for the reason: of a name with two addresses it says why the allowed one did not answer
         addresses = [info[4][0] for info in found]
         allowed = [address for address in addresses if self._allows(address)]
         where = HttpTarget(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)

@@ -31,7 +31,7 @@ from everwatch.network.http_response import HttpResponse
 KEPT_S = 150
 # CURLOPT_SUPPRESS_CONNECT_HEADERS and CURLE_PROXY, which pycurl does not name
 _SUPPRESS_CONNECT_HEADERS, _PROXY_FAILED = 265, 97
-# once all that is wanted is there, the rest is read for so long and so far, so that servers need not note a client that
+# limits of reading the rest once all that is wanted is there, so that servers need not note a client that
 # went away; a connection that is to be kept is worth more
 _LINGER_S = 0.1
 _LINGER_KEPT_S = 1.0

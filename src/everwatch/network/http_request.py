@@ -24,7 +24,7 @@ def _always(_: HttpResponse) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """A request. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
+    """A request. ``follow``: how many redirects are followed; ``body_limit``: bytes of an answer that are kept.
 
     ``secret_headers``: names of headers that another server has no business with, after a redirect.
     ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
@@ -108,10 +108,10 @@ class RequestFailed(Exception):
         self.hung_up: yarl.URL | None = None
         self._parts = before, said, after
 
-    def told(self, tell: Callable[[str], str]) -> str:
-        """The sentence with the server's words as ``tell`` tells them."""
+    def sentence(self, rendered: Callable[[str], str]) -> str:
+        """The sentence with the server's words as ``rendered`` renders them."""
         before, said, after = self._parts
-        return before + (tell(said) if said else "") + after
+        return before + (rendered(said) if said else "") + after
 
 
 class RequestForbidden(RequestFailed):

@@ -87,7 +87,7 @@ class Resolver:
         Without servers those of the system are asked. Raises aiodns.error.DNSError, also where there is no record.
         """
         async with self._lookups:
-            # one for each lookup, because it keeps answers for as long as they say, and cannot be told not to
+            # one for each lookup, because it keeps answers for as long as they say, and has no option against that
             asked = NameServers(servers)
             try:
                 return await asked.ask(name, record_type)

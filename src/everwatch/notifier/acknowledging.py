@@ -1,4 +1,4 @@
-"""Somebody has seen an incident: what is not told any more. Pure."""
+"""Acknowledgements: which alerts of an incident are no longer sent. Pure."""
 
 import msgspec
 
@@ -28,6 +28,6 @@ class Acknowledgement(msgspec.Struct, frozen=True):
         return kind is AlertKind.REMINDER or now < self.snoozed_until
 
     def verdict(self, now: int) -> str:
-        """Return why an alert is not told."""
+        """Return why an alert is not sent."""
         by = f" by {self.acked_by}" if self.acked_by else ""
         return f"not told: {'snoozed' if now < self.snoozed_until else 'acknowledged'}{by}"

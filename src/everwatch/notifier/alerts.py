@@ -30,7 +30,7 @@ class AlertKind(StrEnum):
 
     ``opened``: a monitor went down or late. ``changed``: it is down now and was late, or the reverse. ``reminder``:
     still so. ``closed``: it recovered. ``ended``: its owner paused, changed or removed it while it was down, or it
-    recovered within maintenance; told only to receivers that keep incidents. ``failed``: a task or last run failed.
+    recovered within maintenance; sent only to receivers that keep incidents. ``failed``: a task or last run failed.
     ``flapping``: it changes too often; quiet from now on. ``settled``: it stopped flapping and is up.
     """
 
@@ -53,7 +53,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``monitor_kind``, ``target`` (the host that it checks) and ``labels`` are the monitor's. ``opened_at``: when the
     incident began, with ``opened_severity``.
-    ``untold``: the receiver was not told that the incident began; this message tells both.
+    ``untold``: the receiver did not get the incident's beginning; this message has both.
     ``subject``: what an incident of many monitors is about, such as "target shop.example"; "" for a monitor's own.
     ``monitors``: how many of them fail. Its ``user_id`` and ``monitor_id`` are empty. ``executor``: who found it.
     """
@@ -86,8 +86,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """Message: alerts that one receiver gets together.
 
     ``message_id`` is the same at each attempt. ``user_id``: whose alerts, "" in a message to operators. ``alerts``: at
-    most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: somebody asked for it.
-    ``code``: the message asks to confirm the address with it, and tells of no alert; ``link``: where.
+    most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: it is a test.
+    ``code``: the message asks to confirm the address with it, and has no alert; ``link``: where.
     ``to``: the message is mail to this subscriber of a status page, with ``title`` and ``lines``; ``link`` ends that.
     """
 

@@ -16,7 +16,7 @@ from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.target_incidents import TargetIncident
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 MOST_GROUPS = 500
 _LOOK_AGAIN_MS = 1_000
@@ -68,7 +68,7 @@ class _Composing:
     def _to_escalate(
         self, groups: list[Group], open_ones: dict[str, Delivery], waiting: dict[str, list[Item]]
     ) -> set[str]:
-        """The incidents that escalations may tell of now."""
+        """The incidents that escalations may send now."""
         found: set[str] = set()
         for group in groups:
             route = self._rules.named(group.route)
@@ -84,18 +84,18 @@ class _Composing:
             waiting.setdefault(group_id, []).append(item)
         return waiting
 
-    def _compose(self, group: Group, last: Delivery | None, given: Given | None, items: list[Item]) -> None:
+    def _compose(self, group: Group, last: Delivery | None, given: PlaceholderUser | None, items: list[Item]) -> None:
         now = self._now
         route = self._rules.named(group.route)
         if route is None or not items:
-            # a route that was taken out of the file tells nothing any more
+            # a route that was taken out of the file sends nothing any more
             self._deleted.append((group.group_id, items[-1].seq if items else 0))
             self._groups.append(group._replace(flush_at=0))
             return
         before: Message | None = None
         if last is not None and last.state in ("pending", "sending"):
-            # two messages of one group are never under way at once; one that could not be sent yet is told anew, with
-            # what has happened since
+            # two messages of one group are never under way at once; one that could not be sent yet is composed anew,
+            # with what has happened since
             if last.state == "sending" or last.message.more or last.message.is_test or not self._give_up(last):
                 self._groups.append(group._replace(flush_at=now + _LOOK_AGAIN_MS))
                 return
@@ -132,7 +132,7 @@ class _Composing:
             message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
             delivery = new_delivery(route, group.group_id, given, message, now)
             if last is not None and before is not None and _have_in_common(before.alerts, alerts):
-                # what failed before is not tried sooner, or for longer, for being told anew
+                # what failed before is not tried sooner, or for longer, for being composed anew
                 delivery = delivery._replace(
                     attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
                 )
@@ -165,7 +165,7 @@ class _Composing:
     def _is_told_otherwise(self, route: AlertRoute, alert: Alert, untold: Collection[str]) -> bool:
         """Tell whether an alert to operators came before its target's or executor's incident, which tells of it now.
 
-        The end of an incident is not told if its beginning (one of ``untold``) is not.
+        The end of an incident is not sent if its beginning (one of ``untold``) is not.
         """
         outage, target = self._outages.get(alert.executor), self._targets.get(alert.target)
         if alert.subject:
@@ -184,7 +184,7 @@ class _Composing:
     def _without_doubted(
         self, route: AlertRoute, told: list[Alert], items: dict[str, list[Item]]
     ) -> tuple[list[Alert], list[Alert], int]:
-        """Part from what is told to a user what is held, as its executor is doubted, and what is never told.
+        """Divide a user's alerts: sent, held because their executor is doubted, never sent.
 
         Returns what is told, what is held, and until when.
         """
@@ -210,7 +210,7 @@ class _Composing:
         return kept, held, held_until
 
     def _in_their_turns(self) -> Iterator[Delivery]:
-        """Yield the new messages; those to users about a target that many are told of are due one after another."""
+        """Yield the new messages; those to users about a target that many watch are due one after another."""
         paced: dict[str, list[Delivery]] = {}
         for delivery in self._new:
             # a message that is composed anew keeps its place
@@ -244,7 +244,9 @@ def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
     return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
-def new_delivery(route: AlertRoute, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:
+def new_delivery(
+    route: AlertRoute, group_id: str, given: PlaceholderUser | None, message: Message, now: int
+) -> Delivery:
     """Return a message that waits for its first attempt; one without an address is dead, and says why."""
     state, reason, lane, target = "pending", "", "", ""
     try:

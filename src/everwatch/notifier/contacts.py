@@ -14,7 +14,7 @@ from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.storage import Work
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 # no letters that look like digits
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -26,7 +26,7 @@ def new_code() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
 
 
-def contact_id_of(route: AlertRoute, rules: Rules, given: Given | None) -> str:
+def contact_id_of(route: AlertRoute, rules: Rules, given: PlaceholderUser | None) -> str:
     """Return the id of the address that a route has for a user, if it must be verified; else "". Raises NoAddress."""
     if not rules.contacts.verify or route.audience is not Audience.USERS or route.sender != "email" or given is None:
         return ""
@@ -35,9 +35,9 @@ def contact_id_of(route: AlertRoute, rules: Rules, given: Given | None) -> str:
     return derived_id("contact", given.user_id, address.to.casefold())
 
 
-def contact_routes(rules: Rules, users: Iterable[Given]) -> dict[str, tuple[AlertRoute, Given]]:
+def contact_routes(rules: Rules, users: Iterable[PlaceholderUser]) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
     """Return the mail addresses of these users that routes lead to: by contact id, one route and the user."""
-    found: dict[str, tuple[AlertRoute, Given]] = {}
+    found: dict[str, tuple[AlertRoute, PlaceholderUser]] = {}
     for given in users:
         for route in rules.routes:
             try:
@@ -49,7 +49,9 @@ def contact_routes(rules: Rules, users: Iterable[Given]) -> dict[str, tuple[Aler
     return found
 
 
-def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: Callable[[], str] = new_code) -> int:
+def ask(
+    work: Work, rules: Rules, users: Iterable[PlaceholderUser], now: int, make_code: Callable[[], str] = new_code
+) -> int:
     """Send a code to each address of these users that is not known yet; return how many."""
     wanted = contact_routes(rules, users)
     known = work.contacts(wanted)
@@ -61,7 +63,7 @@ def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: C
 def send_codes(
     work: Work,
     rules: Rules,
-    asked: Mapping[str, tuple[AlertRoute, Given]],
+    asked: Mapping[str, tuple[AlertRoute, PlaceholderUser]],
     now: int,
     make_code: Callable[[], str] = new_code,
 ) -> None:

@@ -14,9 +14,9 @@ from everwatch.notifier.storage import Work
 from everwatch.notifier.target_incidents import Failure, TargetIncident
 
 ITSELF = "itself"
-"""In the place of what an incident is part of: that is over, and operators were told of this one by itself."""
+"""In the place of what an incident is part of: that is over, and operators got an alert of this one."""
 Told = tuple[AlertRoute, str, Alert]
-"""A route, the id of an item, and the alert that the route tells."""
+"""A route, the id of an item, and the alert for the route."""
 
 
 class Correlating:
@@ -61,14 +61,14 @@ class Correlating:
         if before is not None and not before.told and after.told:
             return self._begin(after)
         if step.alerts and after.part_of not in ("", ITSELF) and not self._stands_for(after):
-            # it lasts longer than what it was part of: from now on operators are told of it by itself
+            # it lasts longer than what it was part of: from now on operators get alerts of it
             return replace(after, part_of=ITSELF)
         return after
 
     def stands_in(self, route: AlertRoute, alert: Alert, incident: Incident | None) -> str:
-        """Return by what operators are told of an alert in place of it, which the route is told of then; "": nothing.
+        """Return what stands in for an alert to operators, and queue that for the route; "": nothing does.
 
-        What has the alert's own incident open is told its end in any case.
+        A receiver that has the alert's own incident open gets its end in any case.
         """
         if route.audience is not Audience.OPERATORS:
             return ""
@@ -89,21 +89,21 @@ class Correlating:
             return "" if has_it_open else "by the incident of its target"
         if alert.kind not in RESOLVING or has_it_open or part_of == ITSELF:
             return ""
-        # its beginning was told by what is over by now
+        # its beginning was sent with an incident that is over by now
         over = target.had(alert.opened_at) and route.name in target.routes
         over = over or (outage.covers(alert.opened_at) and route.name in outage.routes)
         return "by the incident that it was part of" if part_of or over else ""
 
     def is_held(self, alert: Alert) -> bool:
-        """Tell whether users are not told of an alert for now, as its executor is doubted."""
+        """Tell whether an alert to users is held because its executor is in doubt."""
         outage = self._outage(alert.executor)
         until = outage.holds_until(self._rules.own_outage, self._now)
         return until > 0 and outage.covers(alert.opened_at)
 
     def release(self) -> None:
-        """Let users be told of what executors found that have been doubted for too long; operators are told so.
+        """Release users' alerts of executors that have been in doubt for too long; operators get a message.
 
-        Those of which nothing was heard since are doubted no more.
+        Executors without a failure since are trusted again.
         """
         for outage in list(self._outages.values()):
             if outage.is_forgotten(self._now):
@@ -144,7 +144,7 @@ class Correlating:
             return
         left, closed = target_incidents.after_end(self._target(incident.target), at, self._rules.correlation)
         self._put_target(left)
-        # of one that all doubted executors found, operators were told by theirs
+        # of an incident that all doubted executors found, operators got the executors' alerts
         if closed is not None and not is_doubted(closed, self._outages):
             self._tell(closed.routes, f"{closed.incident_id}/closed", closed, AlertKind.CLOSED)
 

@@ -23,7 +23,7 @@ from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import news_route
 from everwatch.observability.logs import labelled
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Limits(NamedTuple):
 class _Begun(NamedTuple):
     delivery: Delivery
     route: AlertRoute
-    given: Given | None
+    given: PlaceholderUser | None
     address: Address
 
 
@@ -175,7 +175,7 @@ class Dispatcher:
         if not self._lanes[lane]:
             del self._lanes[lane]
         if not task.cancelled() and task.exception() is not None:
-            logger.error("an attempt failed in a way that nobody thought of", exc_info=task.exception())
+            logger.error("an attempt failed unexpectedly", exc_info=task.exception())
         self._wake.set()
 
     # --- within a transaction -----------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def _verified(work: Work, rules: Rules, users: Collection[str]) -> set[str]:
 
 
 def _begun(
-    work: Work, delivery: Delivery, rules: Rules, given: Given | None, verified: set[str], now: int
+    work: Work, delivery: Delivery, rules: Rules, given: PlaceholderUser | None, verified: set[str], now: int
 ) -> _Begun | None:
     """The attempt that begins, or None for a message that has no address any more, which is dead then."""
     if to := delivery.message.to:

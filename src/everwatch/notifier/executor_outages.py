@@ -1,8 +1,8 @@
 """The guard against an outage of our own: what an executor that reaches little says is held back. Pure.
 
 A result that did not reach its target says how many others its executor did not reach (``Result.unreached``). Above a
-limit the executor is doubted: what it found lately is not told to users while it is doubted, and what recovers
-meanwhile is never told. Operators are told which executor it is.
+limit the executor is doubted: alerts of what it found lately are held from users meanwhile, and what recovers
+meanwhile raises none. Operators get an alert that names the executor.
 """
 
 import msgspec
@@ -12,11 +12,11 @@ from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Severity, der
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS
 
 LOOKED_BACK_MS = 2 * MINUTE_MS
-"""What an executor found for so long before it was doubted is doubted, too: the first failures could not say it yet."""
+"""Failures that an executor found in this time before it was doubted are doubted too: they could not show it yet."""
 CUT_OFF_PERCENT = 95
 """An executor that reaches fewer than one target in twenty is cut off."""
 FORGOTTEN_AFTER_MS = 10 * MINUTE_MS
-"""An executor whose time is up is believed again after so long without another failure that speaks against it."""
+"""An executor whose time is up is trusted again after this time without another failure that speaks against it."""
 _FEWEST_RECOVERED = 3
 
 
@@ -36,10 +36,10 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
     """State of an executor that is or was doubted.
 
     ``since`` to ``closed_at`` (0: it is doubted still): what it found in between is doubted; instants of transitions.
-    ``began_at`` and ``seen_at``: when the notifier heard of it first and last, ms. ``percent``: the most targets that
+    ``began_at`` and ``seen_at``: when the notifier saw it first and last, ms. ``percent``: the most targets that
     it did not reach. ``doubted``: monitors that it found failing meanwhile; ``recovered``: of these; ``recovering``:
-    since its last failure. ``released``: the time was up, and users are told. ``routes``: routes of operators that were
-    told.
+    since its last failure. ``released``: the time was up, and users get alerts. ``routes``: operators' routes that
+    got it.
     """
 
     executor: str

@@ -65,7 +65,7 @@ class GroupRows(Rows):
         return found
 
     def groups_to_flush(self, now: int, most: int) -> list[Group]:
-        """Return groups whose time to tell has come, locked; those that another notifier works on are left out."""
+        """Return groups that are due, locked; those that another notifier works on are left out."""
         rows = self._connection.execute(
             select(*_group)
             .where(_group.flush_at.is_not(None), _group.flush_at <= now)

@@ -65,7 +65,7 @@ class Collapse:
 
 
 def message_of(route: str, user_id: str, group_id: str, told: list[Alert], ids: Iterable[str], now: int) -> Message:
-    """Return the message that tells these alerts; its id follows from the items that it is made of."""
+    """Return the message with these alerts; its id follows from the items that it is made of."""
     urgent = sorted(told, key=_urgency)
     more: dict[str, int] = {}
     for alert in urgent[MOST_LISTED:]:
@@ -82,7 +82,7 @@ def _folded(before: Alert, after: Alert) -> Alert:
     if after.kind is AlertKind.FLAPPING:
         return replace(after, untold=begins)
     if begins:
-        # it has not been told that it began: this is how it began, as it is now
+        # the receiver has no beginning of it: this is its beginning, as it is now
         return replace(after, kind=AlertKind.OPENED, at=before.at, untold=False)
     return after
 

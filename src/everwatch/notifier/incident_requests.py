@@ -11,7 +11,7 @@ from everwatch.notifier.silences import AlertSilence
 
 
 class AckRequest(msgspec.Struct, frozen=True, tag="ack"):
-    """Somebody has seen an incident, or wants no alert of it for a while."""
+    """Acknowledgement or snooze of an incident, as it was asked for."""
 
     ack: Acknowledgement
 
@@ -27,7 +27,7 @@ class AckWithdrawal(msgspec.Struct, frozen=True, tag="ack_withdrawal"):
 
 
 class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
-    """A silence that somebody wants, or as it is to be from now on: one that ends now is over."""
+    """A silence that was asked for, or its new end: one that ends now is over."""
 
     silence: AlertSilence
 
@@ -46,7 +46,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, tag="subscription"):
 
 
 class SubscriptionConfirmed(msgspec.Struct, frozen=True, tag="subscription_confirmed"):
-    """Whoever reads the mail of an address wants news of a page. ``link``: where that is ended."""
+    """Subscription of a mail address to news of a page. ``link``: where it can be ended."""
 
     slug: str
     email: str

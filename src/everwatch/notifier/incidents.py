@@ -1,4 +1,4 @@
-"""The incident of a monitor: open, flapping or closed, and what of each transition is told. Pure.
+"""The incident of a monitor: open, flapping or closed, and which transitions raise alerts. Pure.
 
 The same transition may come more than once (a worker sends it again after a crash, a topic is read anew): one that is
 not newer than the last changes nothing.
@@ -48,7 +48,7 @@ class Incident(msgspec.Struct, frozen=True):
     is not flapping.
     ``counted``: it counts as a failure at its target. ``executor``: who found that it began. ``part_of``: the incident
     of many monitors that was open then, so that operators were not told of this one (see ``correlating.ITSELF``).
-    ``silenced``: its beginning, or that it goes on, was not told because of a silence.
+    ``silenced``: its beginning, or that it goes on, was not sent because of a silence.
     """
 
     user_id: str
@@ -186,7 +186,7 @@ def _reminded(before: Incident | None, transition: Transition, alert: bool) -> S
     if not alert:
         return Step(after, verdict="suppressed")
     after = replace(after, told=True, silenced=False, reason=transition.reason)
-    # a reminder at the end of maintenance is the first that people hear of it
+    # a reminder at the end of maintenance is the first alert of it
     kind = AlertKind.REMINDER if before.told else AlertKind.OPENED
     return Step(after, (alert_of(after, kind, transition.at),))
 
@@ -232,7 +232,7 @@ def _with(incident: Incident, transition: Transition) -> Incident:
         changed_at=transition.at,
         entered=(*(incident.entered if transition.at == incident.changed_at else ()), transition.to_state.value),
         reason=transition.reason,
-        # it never falls: the route that told the beginning must take the end
+        # it never falls: the route that sent the beginning must send the end
         severity=max(incident.severity, severity_of(transition), key=URGENCY.index) if bad else incident.severity,
         changes=_recent(incident.changes, transition.at) if changed else incident.changes,
     )

@@ -167,7 +167,7 @@ def _take_requests(work: Work, requests: list[IncidentRequest], now: int) -> Non
 
 
 def event_id_of(transition: Transition) -> str:
-    """Return the id of what a transition tells, the same however often it is sent."""
+    """Return the id of a transition, the same however often it is sent."""
     return alerts.derived_id(
         "event",
         transition.user_id,

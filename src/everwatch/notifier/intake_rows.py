@@ -23,7 +23,7 @@ from everwatch.notifier.tables import (
     notifier_offsets,
     notifier_users,
 )
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
 from everwatch.store.partition import Partition
 
@@ -175,13 +175,13 @@ class IntakeRows(Rows):
         """Store what became of events: id, when to judge it again (None: it is judged), and a word on it."""
         self._intake.verdicts.run(self._connection, [(again, text, id_) for id_, again, text in verdicts])
 
-    def users(self, user_ids: Collection[str]) -> dict[str, Given]:
+    def users(self, user_ids: Collection[str]) -> dict[str, PlaceholderUser]:
         """Return those of these users that are known."""
         table = notifier_users.c
-        found: dict[str, Given] = {}
+        found: dict[str, PlaceholderUser] = {}
         for some in chunks(user_ids):
             for user_id, plan, text in self._connection.execute(select(*table).where(table.user_id.in_(some))):
-                found[user_id] = Given(user_id, plan, _decode_attributes(text))
+                found[user_id] = PlaceholderUser(user_id, plan, _decode_attributes(text))
         return found
 
     def incidents(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Incident]:

@@ -21,7 +21,7 @@ from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.silencing import put_reminders, silenced
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.timing import flush_at
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.store.partition import Partition
 
 MOST_EVENTS = 1_000
@@ -69,7 +69,7 @@ class _Judging:
         self._rules = rules
         self._now = now
         self._begun_at = work.begun_at(now)
-        self._users: dict[str, Given] = {}
+        self._users: dict[str, PlaceholderUser] = {}
         self._incidents: dict[tuple[str, str], Incident | None] = {}
         self._changed: dict[tuple[str, str], tuple[int, Incident]] = {}
         self._gone: set[tuple[str, str]] = set()
@@ -78,7 +78,7 @@ class _Judging:
         self._disabled: set[str] = set()
         self._acks: dict[str, Acknowledgement] = {}
         self._verified: set[str] = set()
-        self._unverified: dict[str, Given] = {}
+        self._unverified: dict[str, PlaceholderUser] = {}
         self._silences: list[AlertSilence] = []
         self._correlating = Correlating(work, rules, now)
 
@@ -97,7 +97,7 @@ class _Judging:
         self._judge(events)
 
     def remind(self, incidents: Collection[Incident]) -> None:
-        """Tell that these incidents go on; those that a silence has are told when it ends."""
+        """Send that these incidents last; those under a silence are sent when it ends."""
         users = {incident.user_id for incident in incidents}
         self._meet(users)
         self._correlating.meet({incident.target for incident in incidents}, ())
@@ -208,7 +208,7 @@ class _Judging:
                 names.append(f"{route.name} (held: executor {alert.executor} is doubted)" if is_held else route.name)
         return names
 
-    def _has_address(self, route: AlertRoute, given: Given | None) -> bool:
+    def _has_address(self, route: AlertRoute, given: PlaceholderUser | None) -> bool:
         if route.audience is Audience.USERS and given is None:
             return False
         try:
@@ -237,7 +237,7 @@ def put_alerts(work: Work, now: int, told: Collection[Told]) -> None:
             whose = alert.user_id if route.audience is Audience.USERS else ""
             group = Group(group_id, route.name, whose, 0, 0, "")
         wanted = flush_at(route.timing, now, group.flushed_at, alert.severity)
-        # one that holds something back tells of what is new in its time
+        # one that holds alerts back sends new ones in its time
         if not group.flush_at or wanted < group.flush_at:
             changed[group_id] = group._replace(flush_at=wanted)
     work.put_groups(changed.values())
@@ -266,7 +266,7 @@ def end_snoozes(storage: Storage, rules: Rules, now: int, most: int = MOST_EVENT
 
 
 def release_held(storage: Storage, rules: Rules, now: int) -> None:
-    """Let users be told of what executors found that have been doubted for long enough."""
+    """Release alerts of executors that have been in doubt for long enough."""
     with storage.begin() as work:
         known = work.outages().values()
         if not any(each.is_over_time(rules.own_outage, now) or each.is_forgotten(now) for each in known):

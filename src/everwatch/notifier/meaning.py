@@ -28,7 +28,7 @@ class Meaning(StrEnum):
 
 
 def meaning_of(transition: Transition) -> Meaning:
-    """Return what a transition means; whether people are told of it says its ``alert`` besides.
+    """Return what a transition means; whether an alert is sent says its ``alert``.
 
     A first success (``new`` to ``up``), ``paused`` and ``resumed`` are no alerts. A pause or change of a monitor
     that is down ends its incident.

@@ -2,24 +2,26 @@
 
 from prometheus_client import Counter, Histogram
 
-TAKEN_IN = Counter("everwatch_notifier_transitions", "Transitions taken in that concern people.")
-REFUSED = Counter("everwatch_notifier_refused_records", "Records passed over, as nothing can be made of them.")
-ALERTS = Counter("everwatch_notifier_alerts", "Alerts that were put to a route.")
+TAKEN_IN = Counter("everwatch_notifier_transitions", "Transitions read that change an incident.")
+REFUSED = Counter("everwatch_notifier_refused_records", "Records passed over because they cannot be decoded.")
+ALERTS = Counter("everwatch_notifier_alerts", "Alerts assigned to a route.")
 CANCELLED = Counter(
-    "everwatch_notifier_cancelled_alerts", "Alerts to users that were never sent, as an executor was doubted."
+    "everwatch_notifier_cancelled_alerts", "Alerts to users suppressed because an executor was in doubt."
 )
-ATTEMPTS = Counter(
-    "everwatch_notifier_attempts", "Attempts to send a message, by how they ended.", ["sender", "outcome"]
-)
+ATTEMPTS = Counter("everwatch_notifier_attempts", "Attempts to send a message, by outcome.", ["sender", "outcome"])
 MESSAGE_DELAY = Histogram(
     "everwatch_notifier_message_delay_seconds",
     "Delay of a message's arrival at its receiver behind the instant at which it was written.",
     ["sender"],
     buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200),
 )
-GIVEN_UP = Counter("everwatch_notifier_given_up_messages", "Messages given up, as no attempt succeeded.", ["sender"])
+GIVEN_UP = Counter(
+    "everwatch_notifier_given_up_messages", "Messages given up because no attempt succeeded.", ["sender"]
+)
 DOUBTS = Counter(
-    "everwatch_notifier_doubts", "Messages that were being sent when their notifier ended, by what followed.", ["rule"]
+    "everwatch_notifier_doubts",
+    "Messages that were being sent when their notifier ended, by the rule that applied.",
+    ["rule"],
 )
 
 

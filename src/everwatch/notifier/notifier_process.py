@@ -78,7 +78,7 @@ class Notifier(Process):
         self._storage: Storage | None = None
         self._source: Source | None = None
         self._dispatcher: Dispatcher | None = None
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         self._planned = asyncio.Event()
         self.health.expect("database", lambda: "" if self._storage else "it is not open yet")
         self.health.expect("assignment", self._why_not_assigned)
@@ -96,7 +96,7 @@ class Notifier(Process):
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
         if not self._rules.current.routes:
-            logger.warning("there is no route: incidents are kept, and nobody is told (EVERWATCH_NOTIFY_FILE)")
+            logger.warning("there is no route: incidents are kept, and no alert is sent (EVERWATCH_NOTIFY_FILE)")
         resolver = Resolver(self.clock, ())
         self._clients.push_async_callback(resolver.close)
         outgoing = outgoing_of(self.settings)
@@ -246,7 +246,7 @@ class Notifier(Process):
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _complain(self, about: str, sentence: str) -> None:
-        if self._quiet.may_say(about):
+        if self._log_throttle.may_log(about):
             logger.warning("%s (logged once a minute)", sentence)
 
     def _why_not_assigned(self) -> str:

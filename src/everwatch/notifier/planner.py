@@ -1,4 +1,4 @@
-"""From events to messages: judge what was taken in, and put together what is to be told now.
+"""From events to messages: judge what was taken in, and compose the messages that are due now.
 
 Each pass is one transaction, so a notifier that is killed in between does it again, or finds it done.
 """

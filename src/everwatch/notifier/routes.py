@@ -1,4 +1,4 @@
-"""Routes: which alerts go to whom, when and how. Pure."""
+"""Routes: which alerts go to which receiver, when and how. Pure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.silences import is_host
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.timing import Timing
-from everwatch.plans.placeholders import Given, is_open
+from everwatch.plans.placeholders import PlaceholderUser, is_open
 
 KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
 """Senders whose receivers open and resolve incidents by an id that we give: each monitor is a group of its own."""
@@ -96,7 +96,7 @@ class AlertRoute:
         """Tell whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
 
-    def address(self, given: Given | None) -> Address:
+    def address(self, given: PlaceholderUser | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
         target = self.target
         try:
@@ -114,7 +114,7 @@ class AlertRoute:
     def group_id(self, alert: Alert) -> str:
         """Return the group of an alert: one for each user (or one for operators), or one for each monitor.
 
-        Each monitor has its own where the receiver keeps incidents, or where somebody may acknowledge them.
+        Each monitor has its own where the receiver keeps incidents, or where they can be acknowledged.
         """
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:
@@ -179,7 +179,7 @@ class Rules:
                     done.add(route.audience)
 
 
-def channel_id_of(route: AlertRoute, given: Given | None, address: Address) -> str:
+def channel_id_of(route: AlertRoute, given: PlaceholderUser | None, address: Address) -> str:
     """Return the id of one address of one route; another address of the same user is another channel."""
     whose = given.user_id if given is not None and route.audience is Audience.USERS else ""
     names = address.__struct_fields__

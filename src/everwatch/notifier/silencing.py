@@ -10,14 +10,14 @@ from everwatch.notifier.incidents import Incident, Phase, Step
 from everwatch.notifier.intake import event_row
 from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.storage import Storage, Work
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 _PAGE = 1_000
 _MOST = 100
 
 
 def silenced(step: Step, silence: AlertSilence) -> Step:
-    """Return what a transition does whose alerts are silenced: the end of what was told is told."""
+    """Return what a transition does whose alerts are silenced: the end of an incident that was sent is sent."""
     incident = step.incident
     if incident is not None and incident.is_open:
         incident = replace(incident, silenced=True)
@@ -31,7 +31,7 @@ def silenced(step: Step, silence: AlertSilence) -> Step:
 
 
 def end_silences(storage: Storage, now: int) -> int:
-    """Have incidents told of which something was silenced, and which no silence keeps quiet any more.
+    """Send reminders of incidents whose alerts were silenced and that no silence covers any more.
 
     Each gets a reminder, as at the end of maintenance. Returns how many silences are over.
     """
@@ -64,7 +64,7 @@ def _remind(
     put_reminders(work, users, free, now)
 
 
-def put_reminders(work: Work, users: Mapping[str, Given], incidents: Collection[Incident], now: int) -> None:
+def put_reminders(work: Work, users: Mapping[str, PlaceholderUser], incidents: Collection[Incident], now: int) -> None:
     """Have it judged that these incidents go on, as if a worker reminded of them."""
     numbers = work.partitions_of_incidents({(each.user_id, each.monitor_id) for each in incidents})
     rows = []

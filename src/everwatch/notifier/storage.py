@@ -74,7 +74,7 @@ def open_storage(settings: Settings) -> "Storage":
 
         @event.listens_for(engine, "connect")
         def sync_each_commit(connection: Any, _record: object) -> None:
-            # after a power cut an attempt that was made must still be known: some receivers cannot tell a second one
+            # after a power cut an attempt that was made must still be known: some receivers know no repetition
             connection.execute("PRAGMA synchronous = FULL")
 
         engine.dispose()

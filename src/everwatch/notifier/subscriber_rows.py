@@ -1,4 +1,4 @@
-"""Rows of subscribers of operators' status pages, and of what they were told."""
+"""Rows of subscribers of operators' status pages, and of the incidents that they got."""
 
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from everwatch.store.bulk_statements import storable, upsert
 _subscriber = status_subscribers.c
 _announced = status_announced.c
 NEVER_CONFIRMED, DECLINED = 0, -1
-"""``confirmed_at`` of an address that nobody has confirmed, and of one whose owner wants no mail."""
+"""``confirmed_at`` of an unconfirmed address, and of one whose owner wants no mail."""
 
 
 class Subscriber(NamedTuple):
@@ -31,7 +31,7 @@ class Subscriber(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """An incident of a monitor that subscribers of a page were told of, under this name."""
+    """An incident of a monitor that was sent to subscribers of a page, under this name."""
 
     slug: str
     incident_id: str
@@ -50,7 +50,7 @@ class SubscriberStatements:
 
 
 class SubscriberRows(Rows):
-    """Subscribers and what they were told."""
+    """Subscribers and the incidents that they got."""
 
     _subscribers: SubscriberStatements
 
@@ -86,16 +86,16 @@ class SubscriberRows(Rows):
         return set(self._connection.execute(statement).scalars())
 
     def announced(self, slug: str) -> list[Announced]:
-        """Return the incidents that subscribers of a page were told of, and not yet that they are over; locked."""
+        """Return the incidents whose beginning subscribers of a page got and whose end they did not; locked."""
         statement = select(*_announced).where(_announced.slug == slug).order_by(_announced.incident_id)
         return [Announced(*row) for row in self._connection.execute(statement.with_for_update())]
 
     def put_announced(self, told: Iterable[Announced]) -> None:
-        """Note that subscribers were told of incidents."""
+        """Note that incidents were sent to subscribers."""
         self._subscribers.announce.run(self._connection, [tuple(map(storable, each)) for each in sorted(told)])
 
     def delete_announced(self, slug: str, incident_ids: Collection[str]) -> None:
-        """Note that subscribers were told that incidents are over."""
+        """Note that the end of incidents was sent to subscribers."""
         for some in chunks(incident_ids):
             these = and_(_announced.slug == slug, _announced.incident_id.in_(some))
             self._connection.execute(delete(status_announced).where(these))

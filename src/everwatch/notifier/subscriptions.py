@@ -1,7 +1,7 @@
-"""News of operators' status pages by mail, to addresses that somebody has confirmed.
+"""News of operators' status pages by mail, to confirmed addresses.
 
 An address that was entered gets one mail with a link, and nothing else until the link's page was sent back. What
-subscribers are told is what a page shows: which of its monitors is down, since when, and that it is over.
+subscribers get is what a page shows: which of its monitors is down, since when, and that it is over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriber_rows import DECLINED, NEVER_CONFIRMED, Announced, Subscriber, subscriber_id_of
 from everwatch.notifier.timing import Timing
 from everwatch.notifier.wording import instant
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 
 PREFIX = "status:"
@@ -30,9 +30,9 @@ ASK_AGAIN_MS = HOUR_MS
 MAIL_WITHIN_MS = HOUR_MS
 """For how long a request is answered with a mail: a notifier without its offsets reads those of a week again."""
 PER_HOUR = 500
-"""Addresses of a page that are asked in an hour: anybody may enter any address."""
+"""Addresses of a page that get a request in an hour: any visitor may enter any address."""
 KEPT_UNCONFIRMED_MS = 7 * DAY_MS
-"""How long an address is kept that nobody confirmed, or that wants no mail; one that declined is not asked before."""
+"""How long an unconfirmed or declined address is kept; one that declined is not asked again before."""
 MOST_LINES = 30
 _PAGE = 1_000
 _HIDDEN = ("status", "hidden")
@@ -56,7 +56,7 @@ def take_subscription(
     held = work.subscriber(subscriber_id)
     match request:
         case SubscriptionEnded():
-            # who ends what they had may come back; who never wanted it is not asked for a week, whoever enters it
+            # an address that ended its subscription may come back; one that declined is not asked for a week
             state = NEVER_CONFIRMED if held is not None and held.confirmed_at > 0 else DECLINED
             work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, state))
         case SubscriptionConfirmed():
@@ -67,7 +67,7 @@ def take_subscription(
             if now - request.at > MAIL_WITHIN_MS:
                 return
             if held is not None and (held.confirmed_at or now - held.asked_at < ASK_AGAIN_MS):
-                return  # an address is asked once an hour, whoever enters it how often
+                return  # an address is asked once an hour, however often it is entered
             if work.asked_since(request.slug, now - HOUR_MS) >= PER_HOUR:
                 return
             work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, NEVER_CONFIRMED))
@@ -109,7 +109,7 @@ def _tell(work: Work, page: OperatorPage, down: Sequence[Shown], now: int) -> No
     subscribers = work.subscribers(page.slug)
     told = {each.incident_id: each for each in work.announced(page.slug)}
     if not subscribers:
-        # who subscribes later is not told of the end of what was never told
+        # a later subscriber gets no end of an incident whose beginning was not sent
         work.delete_announced(page.slug, list(told))
         return
     begun, is_open = [], set()
@@ -154,7 +154,7 @@ def _tell(work: Work, page: OperatorPage, down: Sequence[Shown], now: int) -> No
 
 
 def _ended(work: Work, page: OperatorPage, left: Sequence[Announced]) -> tuple[list[Announced], list[str]]:
-    """Return those of these incidents whose monitors work again, and the ids of those of which nothing is told.
+    """Return those of these incidents whose monitors work again, and the ids of those of which nothing is sent.
 
     A monitor that was paused or deleted, or that the page shows no more, has not recovered.
     """
@@ -166,7 +166,7 @@ def _ended(work: Work, page: OperatorPage, left: Sequence[Announced]) -> tuple[l
         if incident is None or not _is_on(page, incident, given):
             dropped.append(each.incident_id)
         elif incident.is_open and incident.incident_id == each.incident_id:
-            continue  # it opened a moment ago: another notifier has told of it
+            continue  # it opened a moment ago: another notifier has sent it
         elif incident.is_open or incident.state != State.UP:
             dropped.append(each.incident_id)
         else:
@@ -174,7 +174,7 @@ def _ended(work: Work, page: OperatorPage, left: Sequence[Announced]) -> tuple[l
     return over, dropped
 
 
-def _is_on(page: OperatorPage, incident: Incident, given: Given | None) -> bool:
+def _is_on(page: OperatorPage, incident: Incident, given: PlaceholderUser | None) -> bool:
     plan = given.plan if given is not None else ""
     return page.match.matches(incident.user_id, plan, incident.monitor_kind, incident.target, incident.labels)
 
@@ -201,7 +201,7 @@ def _is_news(incident: Incident, now: int) -> bool:
     return incident.phase is Phase.OPEN and incident.told and is_shown and now - incident.opened_at >= OPEN_FOR_MS
 
 
-def _name(incident: Incident, given: Given | None) -> str:
+def _name(incident: Incident, given: PlaceholderUser | None) -> str:
     """Return what a page calls a monitor, as far as the notifier knows it: its group, else its user, and its id."""
     user = given.attributes.get("name") if given is not None else None
     return f"{incident.labels.get('group') or user or incident.user_id}: {incident.monitor_id}"

@@ -27,7 +27,7 @@ notifier_offsets = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-# begun_at: ms, when the notifier was first started; what happened before it is not told
+# begun_at: ms, when the notifier was first started; what happened before raises no alert
 notifier_facts = Table(
     "notifier_facts",
     metadata,
@@ -191,7 +191,7 @@ alert_silences = Table(
     Index("alert_silences_of_user", "user_id"),
 )
 
-# addresses that asked for news of operators' status pages. confirmed_at: 0 while nobody has confirmed one, -1 if
+# addresses that asked for news of operators' status pages. confirmed_at: 0 while it is not confirmed, -1 if
 # its owner wants no mail
 status_subscribers = Table(
     "status_subscribers",
@@ -205,7 +205,7 @@ status_subscribers = Table(
     Index("status_subscribers_of_page", "slug", "confirmed_at"),
 )
 
-# incidents that subscribers of a page were told of, until they are told that these are over
+# incidents whose beginning was sent to subscribers of a page, until their end is sent
 status_announced = Table(
     "status_announced",
     metadata,

@@ -1,4 +1,4 @@
-"""Correlation: when many monitors of many users fail at one target, operators are told of the target, once. Pure.
+"""Correlation: when many monitors of many users fail at one target, operators get one alert of the target. Pure.
 
 What is known of a target is a few numbers and its newest failures, however many monitors fail: one value for each
 target at which any monitor fails now.
@@ -14,7 +14,7 @@ from everwatch.notifier.incidents import Incident
 from everwatch.schedule.duration import MINUTE_MS
 
 PACED_AFTER_MS = 10 * MINUTE_MS
-"""Recoveries come in crowds, too: users' messages are paced for so long after the incident of a target has closed."""
+"""Recoveries come in crowds, too: users' messages are paced this long after the incident of a target has closed."""
 
 
 class Correlation(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ _LONGEST_NIGHT_MS = 2 * DAY_MS
 
 
 class QuietHours(msgspec.Struct, frozen=True):
-    """Hours in which a route tells nothing but alerts of the severities in ``wakes``.
+    """Hours in which a route sends only alerts of the severities in ``wakes``.
 
     From each time that ``begins`` matches to the next that ``ends`` does, by the wall clock of their zone.
     """
@@ -39,8 +39,8 @@ class Timing(msgspec.Struct, frozen=True):
     """Timing rules of a route, ms.
 
     ``wait_ms``: after the first alert, others are waited for. ``interval_ms``: between two messages.
-    ``min_down_ms``: what was down for a shorter time is not told. ``after_ms``: nor what is acknowledged until then, or
-    over (0: the route is no escalation). ``digest``: it tells at these times only.
+    ``min_down_ms``: a shorter outage is not sent. ``after_ms``: nor what is acknowledged until then, or
+    over (0: the route is no escalation). ``digest``: it sends at these times only.
     """
 
     wait_ms: int = 30_000
@@ -57,7 +57,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def flush_at(timing: Timing, now: int, last_flushed_at: int, severity: Severity = Severity.CRITICAL) -> int:
-    """Return when a group tells an alert of ``severity`` that comes at ``now``."""
+    """Return when a group sends an alert of ``severity`` that comes at ``now``."""
     if timing.digest is not None:
         # of an expression that never matches again nothing is known that is better than a day
         return cron_times(timing.digest).next_after(now) or now + DAY_MS

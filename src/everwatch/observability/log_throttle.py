@@ -15,7 +15,7 @@ class LogThrottle:
         self._period_s = period_s
         self._said_s: dict[Hashable, float] = {}
 
-    def may_say(self, key: Hashable) -> bool:
+    def may_log(self, key: Hashable) -> bool:
         """Tell whether to log what ``key`` stands for; if so, the period begins anew."""
         now_s = self._clock.monotonic_s()
         said_s = self._said_s.get(key)

@@ -9,7 +9,7 @@ import sys
 
 from everwatch.core.config import LogFormat, Settings
 
-# libraries that tell much more than an operator wants to know, unless asked for
+# libraries that log much more than an operator needs, unless asked for
 _CHATTY = ("faust", "mode", "kafka", "alembic", "sqlalchemy", "asyncio", "aiohttp")
 # the message says it already, or it is the same in every line
 _NOT_SENT = ("log.original", "process.name")

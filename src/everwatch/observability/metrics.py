@@ -11,8 +11,10 @@ UNREADABLE = Counter(
 DEAD_LETTERS = Counter(
     "everwatch_dead_letters", "Records put into the dead letters, by the topic they came from.", ["topic", "code"]
 )
-PRODUCER_ERRORS = Counter("everwatch_producer_errors", "Records that Kafka did not take.", ["topic"])
-PRODUCER_QUEUE = Gauge("everwatch_producer_queue_records", "Records that the producer has not had acknowledged.")
+PRODUCER_ERRORS = Counter("everwatch_producer_errors", "Records that Kafka rejected.", ["topic"])
+PRODUCER_QUEUE = Gauge(
+    "everwatch_producer_queue_records", "Records queued or sent by the producer and not acknowledged yet."
+)
 ASSIGNED = Gauge("everwatch_assigned_partitions", "Partitions that this process holds.", ["topic"])
 REBALANCES = Counter(
     "everwatch_rebalances",

@@ -1,4 +1,4 @@
-"""Rebalances of one consumer: how many there are, and how long partitions are with nobody."""
+"""Rebalances of one consumer: their number, and how long partitions have no owner."""
 
 from everwatch.core.clock import Clock
 from everwatch.observability.metrics import REBALANCE_SECONDS, REBALANCES

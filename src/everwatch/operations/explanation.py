@@ -39,7 +39,7 @@ class MonitorFacts(msgspec.Struct, frozen=True):
     """Facts about a monitor from database, broker and kinds.
 
     ``user`` and ``partition`` are None if the user is not known (yet). ``results`` and ``transitions``: its newest, the
-    latest first; more results than are shown, as manual ones tell nothing of ticks. ``stored_at``: when the newest
+    latest first; more results than are shown, as manual ones are no ticks. ``stored_at``: when the newest
     result of any monitor was stored, 0 if there is none. ``owners``: None if no broker answered. ``inline``: workers
     judge its kind themselves.
     """
@@ -63,7 +63,7 @@ class ExplainedRun(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Ticks were due and no result tells what came of them.
+    """Ticks were due and have no result.
 
     ``since``: the last tick that has one, or when the monitor was put, changed or resumed. ``due_at``: the first tick
     that has none. ``cause``: what is the matter, as far as that can be told.

@@ -7,7 +7,7 @@ from everwatch.operations.explanation import MOST_SHOWN, MonitorFacts
 from everwatch.store.interface import Reader
 from everwatch.store.selections import ResultSelection, TransitionSelection
 
-# manual runs among them tell nothing of ticks, and as a rule there are few
+# manual runs among them are no ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
 
 

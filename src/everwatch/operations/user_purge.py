@@ -43,7 +43,7 @@ class Remains(msgspec.Struct, frozen=True):
 def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
     """Return the topics that may hold records of a user who ended at ``now``. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
-    # progress tells of partitions and names no user; tokens that are limited to the user stay until they are revoked,
+    # progress names partitions and no user; tokens that are limited to the user stay until they are revoked,
     # and bulk jobs that name it until they are forgotten, a week after they ended
     names = [name for name in topics.all if name not in (topics.progress, topics.access, topics.jobs)]
     try:

@@ -31,7 +31,7 @@ _NAME = re.compile(
 _KNOWN = "user.id, user.plan and user.attributes.NAME, the last also as user.attributes.NAME or 'default'"
 
 
-class Given(NamedTuple):
+class PlaceholderUser(NamedTuple):
     """The user whose monitors are to be filled in."""
 
     user_id: str
@@ -51,7 +51,7 @@ class Name(msgspec.Struct, frozen=True):
         """Return where a signup says what this name stands for."""
         return inside("$.attributes", self.attribute) if self.attribute else "$.user_id"
 
-    def value(self, given: Given, field: str) -> str | int | float:
+    def value(self, given: PlaceholderUser, field: str) -> str | int | float:
         """Return what this name stands for, never None. Raises InvalidInput, with the path in the signup."""
         if not self.attribute:
             value: Scalar = given.plan if self.shown == PLAN_NAME else given.user_id
@@ -79,7 +79,7 @@ class Text:
         self._pieces = pieces
         self._opened = sum(_count_open(piece) for piece in pieces if isinstance(piece, str))
 
-    def filled(self, given: Given) -> Scalar:
+    def filled(self, given: PlaceholderUser) -> Scalar:
         """The text for a user. Raises InvalidInput."""
         if len(self._pieces) == 1:
             return self.names[0].value(given, self.field)
@@ -101,7 +101,7 @@ class Object:
         self._open = [(key, value) for key, value in members.items() if is_open(value)]
         self.texts: tuple[Text, ...] = tuple(text for _, value in self._open for text in texts_of(value))
 
-    def filled(self, given: Given) -> dict[str, Any]:
+    def filled(self, given: PlaceholderUser) -> dict[str, Any]:
         """The object for a user. Raises InvalidInput."""
         return self._plain | {key: value.filled(given) for key, value in self._open}
 
@@ -125,7 +125,7 @@ class Items:
         self._items = items
         self.texts: tuple[Text, ...] = tuple(text for item in items for text in texts_of(item))
 
-    def filled(self, given: Given) -> list[Any]:
+    def filled(self, given: PlaceholderUser) -> list[Any]:
         """The list for a user. Raises InvalidInput."""
         return [item.filled(given) if is_open(item) else item for item in self._items]
 

@@ -9,7 +9,7 @@ import msgspec
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.model import MonitorSpec, Scalar, Signup
-from everwatch.plans.placeholders import PLAN_NAME, Given, Object, texts_of
+from everwatch.plans.placeholders import PLAN_NAME, Object, PlaceholderUser, texts_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
@@ -86,11 +86,11 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
         is_open = isinstance(self.document, Object) and self.document.is_open_at("kind")
         return "" if is_open else input_models.MonitorInput().kind
 
-    def filled(self, given: Given) -> dict[str, Any]:
+    def filled(self, given: PlaceholderUser) -> dict[str, Any]:
         """The monitor for a user, as a signup would say it. Raises InvalidInput, with the path in the signup."""
         return self.document.filled(given) if isinstance(self.document, Object) else self.document
 
-    def admitted(self, given: Given) -> MonitorSpec:
+    def admitted(self, given: PlaceholderUser) -> MonitorSpec:
         """The monitor for a user. Raises InvalidInput, with the path in the signup."""
         filled = self.filled(given)
         try:
@@ -135,7 +135,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         names = [name for monitor in self.monitors for text in texts_of(monitor.document) for name in text.names]
         return sorted({name.attribute for name in names if name.attribute and name.default is None})
 
-    def filled(self, given: Given) -> list[dict[str, Any]]:
+    def filled(self, given: PlaceholderUser) -> list[dict[str, Any]]:
         """The plan's monitors for a user, as a signup would say them. Raises InvalidInput."""
         return [monitor.filled(given) for monitor in self.monitors]
 
@@ -224,7 +224,7 @@ class Plans:
             return frozenset()
 
     def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
-        given = Given(signup.user_id, signup.plan, signup.attributes)
+        given = PlaceholderUser(signup.user_id, signup.plan, signup.attributes)
         specs: list[MonitorSpec] = []
         characters, are_named = 0, False
         try:
@@ -249,7 +249,7 @@ class Plans:
             raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path, error.code) from None
         return specs
 
-    def _admitted(self, monitor: PlanMonitor, given: Given) -> MonitorSpec:
+    def _admitted(self, monitor: PlanMonitor, given: PlaceholderUser) -> MonitorSpec:
         if monitor.is_personal:
             return monitor.admitted(given)
         values = [given.attributes.get(name) for name in monitor.attributes]
@@ -265,7 +265,9 @@ class Plans:
 
 
 def _admitted_alike(monitor: PlanMonitor, *values: Scalar) -> MonitorSpec:
-    return monitor.admitted(Given("", monitor.limits.plan, dict(zip(monitor.attributes, values, strict=True))))
+    return monitor.admitted(
+        PlaceholderUser("", monitor.limits.plan, dict(zip(monitor.attributes, values, strict=True)))
+    )
 
 
 def _found_twice(specs: list[MonitorSpec]) -> str:

@@ -14,7 +14,7 @@ from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
 from everwatch.model import Every
-from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Given, Object, compiled, texts_of
+from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Object, PlaceholderUser, compiled, texts_of
 from everwatch.plans.plan import Plan, PlanMonitor, PlanQuotas, Plans, spec_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import parse_duration_ms
@@ -152,7 +152,7 @@ def _monitor_of(table: dict[str, Any], field: str, limits: PlanQuotas) -> PlanMo
     names = [name for text in texts for name in text.names]
     if not any(name.shown != PLAN_NAME for name in names):
         if isinstance(document, Object):
-            document = document.filled(Given("", limits.plan, {}))
+            document = document.filled(PlaceholderUser("", limits.plan, {}))
         spec = spec_of(document, field)
         limits.check_schedule(spec, field)
         return PlanMonitor(field, document, limits, spec.monitor_id, spec=spec)
@@ -166,7 +166,7 @@ def _monitor_of(table: dict[str, Any], field: str, limits: PlanQuotas) -> PlanMo
     )
     if not monitor.is_personal and all(name.shown == PLAN_NAME or name.default is not None for name in names):
         # for users without any of the attributes
-        limits.check_schedule(spec_of(monitor.filled(Given("", limits.plan, {})), field), field)
+        limits.check_schedule(spec_of(monitor.filled(PlaceholderUser("", limits.plan, {})), field), field)
     return monitor
 
 

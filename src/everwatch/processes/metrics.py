@@ -10,7 +10,7 @@ from prometheus_client import Gauge, Info, disable_created_metrics
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BUILD = Info("everwatch_build", "Version of Everwatch and of Python, and the name of the process.")
-HEARTBEAT = Gauge("everwatch_heartbeat_seconds", "Unix time at which the event loop last turned.")
+HEARTBEAT = Gauge("everwatch_heartbeat_seconds", "Unix time of the event loop's last iteration.")
 LOOP_LAG = Gauge("everwatch_event_loop_lag_seconds", "Delay of the event loop's last timer.")
 READY = Gauge("everwatch_ready", "1: the process is ready, as /readyz says; 0: it is not.")
 PARTITIONS = Gauge("everwatch_partitions", "Partitions of every topic (EVERWATCH_PARTITIONS).")

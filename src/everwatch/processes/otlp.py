@@ -42,7 +42,7 @@ def is_installed() -> bool:
 
 
 def resource_of(process: str, instance: str) -> "Resource":
-    """Return what tells this process apart; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
+    """Return the attributes that identify this process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     ours: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Work that is done again and again while a process lives."""
+"""Periodic work of a process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -57,14 +57,21 @@ def run_process(process: Process, *, stop_with_parent: bool = False) -> None:
         uvloop.run(live(process, os._exit, stop_with_parent=stop_with_parent, guard_exit=True))
 
 
-async def live(process: Process, end: End, *, stop_with_parent: bool = False, guard_exit: bool = False) -> None:
+async def live(
+    process: Process,
+    end: End,
+    *,
+    stop_with_parent: bool = False,
+    guard_exit: bool = False,
+    stop_within_s: float = STOP_WITHIN_S,
+) -> None:
     """Start, run and stop ``process``, with signals handled. Raises what it ended for.
 
     Calls ``end`` for a second signal, and when the stop takes too long. With ``guard_exit`` also when the interpreter
     does not end in that time after this has returned: threads may keep it.
     """
     loop = asyncio.get_running_loop()
-    last_resort = _LastResort(process, end)
+    last_resort = _LastResort(process, end, stop_within_s)
     with _signals_handled(process, end, last_resort), _beating(process, loop):
         if stop_with_parent:
             when_input_ends(partial(_set_from_thread, loop, process.stopping))
@@ -133,15 +140,16 @@ class _LastResort:
     By then everything that must be kept is kept, or is read again as after a kill.
     """
 
-    def __init__(self, process: Process, end: End) -> None:
+    def __init__(self, process: Process, end: End, stop_within_s: float) -> None:
         self._process = process
+        self._stop_within_s = stop_within_s
         self._end = end
         self._timer: threading.Timer | None = None
 
     def arm(self) -> None:
         """Begin to count, unless that has begun."""
         if self._timer is None:
-            self._timer = threading.Timer(STOP_WITHIN_S, self._give_up)
+            self._timer = threading.Timer(self._stop_within_s, self._give_up)
             self._timer.daemon = True
             self._timer.start()
 

@@ -51,7 +51,7 @@ def forward(
 ) -> int:
     """Forward until ``stop`` is set; return the number of records.
 
-    ``on_forwarded`` is told the topic and number of each batch. A record is acknowledged before its offset is
+    ``on_forwarded`` is called with the topic and number of each batch. A record is acknowledged before its offset is
     committed: after a kill some are forwarded twice, which changes nothing. Raises TopicMismatch, BrokerUnavailable,
     AccessError.
     """

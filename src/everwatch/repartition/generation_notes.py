@@ -1,6 +1,6 @@
 """The notes on ``progress`` of both generations: which one workers may run, and how far its ticks are emitted.
 
-The old generation is closed by its own fenced producers, so whoever owned a partition cannot write to it any more, also
+The old generation is closed by its own fenced producers, so an earlier owner cannot write to a partition any more, also
 a worker that was frozen and is in no group. The note that closes a partition keeps the owner's mark in a header, which
 ``reopen`` writes back. The new generation is noted in one transaction for all partitions: it may be run, or it may not.
 """
@@ -80,7 +80,7 @@ class GenerationNotes:
     # --- the old generation -----------------------------------------------------------------------------------------
 
     def close(self, successor: Generation) -> None:
-        """Fence whoever owned a partition, and note that its state is in ``successor``.
+        """Fence the earlier owner of a partition, and note that its state is in ``successor``.
 
         Raises BrokerUnavailable, AccessError.
         """

@@ -3,7 +3,7 @@
 1. the old generation is looked at: its users, and the partitioner that placed them;
 2. the new topics are made, and ``progress`` says that no worker may run them yet;
 3. the table of monitors is copied and followed, while all processes go on with the old generation;
-4. all processes are stopped by whoever operates them;
+4. the operator stops all processes;
 5. the old generation is closed: earlier owners are fenced, and ``progress`` says where its state went. From here on to
    step 8 neither can be run; an error or Ctrl-C opens the old one again, after a SIGKILL this is run again or undone;
 6. the rest of the table, and what no reader has consumed yet, is copied;
@@ -132,7 +132,7 @@ class Repartitioning:
     # --- the work ---------------------------------------------------------------------------------------------------
 
     def run(self, survey: Survey, on_ready: Callable[[list[str]], None]) -> RepartitionResult:
-        """Copy, wait until all processes have stopped, switch. ``on_ready`` is told once which processes run still.
+        """Copy, wait until all processes have stopped, switch. ``on_ready`` gets the processes that still run, once.
 
         Raises TopicMismatch, BrokerUnavailable, AccessError, RecordsUnreadable, StoreError, EverwatchError.
         """

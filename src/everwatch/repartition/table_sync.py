@@ -38,7 +38,7 @@ class TableSync:
         self._wanted, self._found = LatestHash(), LatestHash()
         self._source_ends: dict[int, int] = {}
         self._target_ends: dict[int, int] = {}
-        # deletions that are in the new topic: a reader of it must hear of those that it has not heard of yet
+        # deletions that are in the new topic: a reader of it must get those that it has not read yet
         self._deleted: set[bytes] = set()
         self.last: dict[int, Record] = {}
         """Last record of each partition of the new topic."""
@@ -65,7 +65,7 @@ class TableSync:
         read = 0
         for record in self._read(wanted):
             read += 1
-            # an older entry would be read once more over a newer one by whoever has read both already
+            # a reader that has both already would put the older entry over the newer one
             if newest.get(record.key or b"") == (record.partition, record.offset) and self._lacks(record):
                 self._write(record)
         self._source_ends = {number: some.stop for number, some in held.items()}
@@ -101,7 +101,7 @@ class TableSync:
         return found
 
     def _lacks(self, record: Record) -> bool:
-        """Tell whether the new topic has another latest value, or does not tell of a deletion yet."""
+        """Tell whether the new topic has another latest value, or lacks a deletion."""
         key = record.key or b""
         if record.value is not None:
             return not self._found.holds(key, record.value)

@@ -93,7 +93,7 @@ class TailCopy:
         return copied
 
     def _empty(self, names: tuple[str, ...]) -> None:
-        """Delete what an interrupted copy has left; nobody has read it. Raises BrokerUnavailable, AccessError."""
+        """Delete what an interrupted copy has left; no process has read it. Raises BrokerUnavailable, AccessError."""
         places = [
             TopicPartition(self._target.names[name], number, some.stop)
             for name in names

@@ -74,7 +74,7 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
                     outline.reply,
                 )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
-            pass  # what is wrong is found, and told with its path, by who looks closer
+            pass  # the slower path below finds the fault and names its path
     return None
 
 

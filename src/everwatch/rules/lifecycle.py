@@ -57,7 +57,7 @@ def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
     """
     if to_state in ALARMING or (from_state in ALARMING and to_state in (State.UP, State.DONE)):
         return True
-    # done: the word before the reason tells how the last run ended, see _done
+    # done: the word before the reason says how the last run ended, see _done
     return to_state is State.DONE and reason.partition(": ")[0] in _FAILED
 
 
@@ -279,13 +279,13 @@ def _last_words(monitor: Monitor) -> str:
 
 
 def latest_ms(spec: MonitorSpec) -> int:
-    """Return how late a run may begin and still tell of its due instant, ms: the grace, or the interval if shorter."""
+    """Return how late a run may begin and still count for its due instant, ms: grace, or interval if shorter."""
     schedule, grace_ms = spec.schedule, spec.policy.misfire_grace_ms
     return min(grace_ms, schedule.interval_ms) if isinstance(schedule, Every) else grace_ms
 
 
 def _saying_how_late(monitor: Monitor, result: Result) -> Result:
-    """The result, with how late its run began in the reason if that is so late that it tells of another time."""
+    """The result; its reason says how late the run began, if that is beyond ``late_limit``."""
     if result.attempt != 1 or result.manual or result.status is Status.SKIPPED:
         return result
     late_ms = result.started_at - result.scheduled_at
@@ -320,7 +320,7 @@ def _without_retry(monitor: Monitor) -> Monitor:
     return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0))
 
 
-def woken(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
+def after_agenda(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
     """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
 
     ``emitted_to``: up to when ticks are emitted; a monitor whose pause is over is due after that. The caller deletes
@@ -340,7 +340,7 @@ def woken(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transit
 
 
 def reminder(monitor: Monitor, at: int) -> Transition:
-    """Return what tells again that a monitor is down or late; who sends it adds target and plan."""
+    """Return the reminder that a monitor is still down or late; its sender adds target and plan."""
     lasted_ms = max(0, at - monitor.state_since)
     lasting = describe_duration(lasted_ms // 1_000 * 1_000)
     return Transition(
@@ -443,7 +443,7 @@ def _done(monitor: Monitor, result: Result) -> Monitor:
     """Over after its one run: a pause that came meanwhile must not let it run once more."""
     if monitor.state is State.DONE:
         return monitor
-    # the store tells by this word how it ended; a success needs it where its own words would be taken for another
+    # the store reads from this word how it ended; a success needs it where its own words would be taken for another
     plain = result.status is Status.SUCCESS and result.reason.partition(": ")[0] not in _STATUSES
     how = "" if plain else f"{result.status}: "
     judged = msgspec.structs.replace(monitor, judged_at=result.scheduled_at, agenda=NOTHING)

@@ -59,7 +59,7 @@ class Changes(NamedTuple):
 
 
 def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]:
-    """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``.
+    """A user without an entry, and the monitors of the signup, due strictly after ``begin``.
 
     Delays that are not resolved yet, those of a plan, are counted from the registration: the same signup once more
     changes nothing then.

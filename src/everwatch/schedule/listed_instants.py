@@ -1,4 +1,4 @@
-"""Due instants that can only be listed one after the other, asked for again and again. Pure."""
+"""Due instants that can only be listed one after the other, with the next few cached. Pure."""
 
 import math
 from bisect import bisect_right

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from everwatch.model import Misfire
 
 
-class Settled(NamedTuple):
+class MisfireSplit(NamedTuple):
     """Due instants divided: those to emit now, and those to report as skipped (always the earlier ones)."""
 
     fire: Sequence[int]
     skipped: Sequence[int]
 
 
-def settle(due: Sequence[int], now: int, rule: Misfire, grace_ms: int) -> Settled:
+def divide(due: Sequence[int], now: int, rule: Misfire, grace_ms: int) -> MisfireSplit:
     """Divide the due instants, which are in order, under a misfire rule. A ``range`` is divided into ranges.
 
     An instant no older than the grace is emitted as if nothing had happened, under every rule. Of the older ones
@@ -27,4 +27,4 @@ def settle(due: Sequence[int], now: int, rule: Misfire, grace_ms: int) -> Settle
         late = 0
     elif rule is Misfire.FIRE_LAST and late == len(due):
         late = max(0, late - 1)
-    return Settled(fire=due[late:], skipped=due[:late])
+    return MisfireSplit(fire=due[late:], skipped=due[:late])

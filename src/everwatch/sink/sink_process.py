@@ -131,7 +131,7 @@ class _Sink:
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
         self._letters: DeadLetters | None = None
-        self._quiet = LogThrottle(clock)
+        self._log_throttle = LogThrottle(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
         self._source: Source | None = None
@@ -216,7 +216,7 @@ class _Sink:
         try:
             deleted = await asyncio.to_thread(self._trim_some, FEWEST_TRIMMED + 2 * stored)
         except StoreError as error:
-            if self._quiet.may_say("trim"):
+            if self._log_throttle.may_log("trim"):
                 logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
         DELETED.inc(deleted)
         # less than a bite: what is too old is gone, but for what grew too old just now
@@ -265,7 +265,7 @@ class _Sink:
         await self._until_delivered()
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
-        if self._quiet.may_say(type(error).__name__):
+        if self._log_throttle.may_log(type(error).__name__):
             logger.error(
                 "storing %d records failed; looking for the record that causes it (logged once a minute)",
                 len(part),
@@ -279,7 +279,7 @@ class _Sink:
         dead_letters = self._dead_letters()
         for record, error in refused:
             dead_letters.put(record, error)
-        if self._quiet.may_say("refused"):
+        if self._log_throttle.may_log("refused"):
             logger.warning("%d records refused (logged once a minute): %s", len(refused), _example(*refused[0]))
         await self._until_delivered()
 

@@ -62,7 +62,7 @@ class CopiedResults:
         staging = results.to_metadata(MetaData(), name=_STAGING)
         insert = insert_into(results, dialect).from_select(_COLUMNS, select(*staging.c).order_by(*_key_of(staging)))
         upsert = insert.on_conflict_do_update(index_elements=_key_of(results), set_=changes(insert.excluded, dialect))
-        # the sum tells whether another sink changed a row between the comparison and the upsert
+        # the sum shows whether another sink changed a row between the comparison and the upsert
         returning = upsert.returning(results.c.deliveries).compile(dialect=dialect)
         self._upsert = f"WITH stored AS ({returning}) SELECT sum(deliveries) FROM stored"  # noqa: S608 - own words
         same = " AND ".join(f"r.{column.name} = s.{column.name}" for column in results.primary_key.columns)

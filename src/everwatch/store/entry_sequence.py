@@ -21,7 +21,7 @@ class Ending(NamedTuple):
 
 
 def ending_of(monitor: Monitor) -> Ending:
-    """The stretches of a monitor as its newest record tells them.
+    """The stretches of a monitor, from its newest record.
 
     Records may be missing in between (the changelog is compacted), so each one is read for all it says: a paused
     monitor tells both when its last stretch began and when it ended.

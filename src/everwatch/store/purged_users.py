@@ -10,7 +10,7 @@ from everwatch.store.partition import Partition
 
 
 class Purge(msgspec.Struct, frozen=True):
-    """A user that was ended, and of whom nothing from before is to be stored.
+    """A user that was purged: records from before are not stored.
 
     ``ended_at``: the instant (ms, of the worker's clock) at which its monitors ended. ``kept_until``: until when
     records of before may come from the topics. ``deletion``: for each partition of the changelog, an offset behind the

@@ -19,7 +19,7 @@ from everwatch.store.plan_keeping import NO_PLANS, Keep, Look, PlanKeeping
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.thinning import DayReplacing, Thinning
 
-# days of which each may be waited for in vain (see ``_is_alone``)
+# maximum number of days whose lock may be waited for without success (see ``_is_alone``)
 MOST_TRIED = 5
 
 
@@ -71,7 +71,7 @@ class Trimmer:
     def trim(self, now: int, most: int) -> int:
         """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old.
 
-        What fails (a day that somebody reads is locked) keeps nothing else. It is raised when all else is deleted.
+        A failure (a day that another connection reads is locked) delays no other deletion; it is raised at the end.
         """
         bites: list[Callable[[], int]] = []
         for name, kept in self._keep._asdict().items():

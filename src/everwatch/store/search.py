@@ -83,7 +83,7 @@ def ensure_indexes(connection: Connection) -> None:
 
 
 def merge_on_sqlite(connection: Connection, table: str, *, begins: bool) -> bool:
-    """Merge some of a table's index, which so drops the trigrams of deleted texts; tell whether there is more to merge.
+    """Merge some of a table's index, which so drops the trigrams of deleted texts; return whether more is left.
 
     A deletion is only noted in the index, and what is noted is in the file until it is merged.
     """

@@ -211,7 +211,7 @@ monitor_history = Table(
     ),
 )
 
-# one row for each delayed task there ever was under its name, as the changelog tells it; that one is running is not
+# one row for each delayed task there ever was under its name, from the changelog; that one is running is not
 # stored, but follows from the instant at which the question is asked
 tasks = Table(
     "tasks",

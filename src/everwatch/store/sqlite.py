@@ -93,7 +93,7 @@ def _lock(descriptor: int, file: Path, process: str) -> None:
         ) from None
     except OSError as error:
         raise StoreError(f"The file {file}-{process} cannot be locked: {error.strerror}.") from None
-    # only the sentence above needs the number: a full disk is for SQLite to tell of
+    # only the sentence above needs the number: SQLite itself reports a full disk
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

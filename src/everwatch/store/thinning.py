@@ -130,7 +130,7 @@ class DayReplacing:
             )
             # clocks of other sinks may differ
             put_fact(connection, begun, now - HOUR_MS)
-        # the table's comment is the last user of whom rows were copied
+        # the table's comment is the last user whose rows were copied
         copied = text("SELECT obj_description(to_regclass(:name)::oid, 'pg_class')")
         after = connection.execute(copied, {"name": table}).scalar_one() or ""
         behind = f"FROM {day.table} WHERE user_id > %s"

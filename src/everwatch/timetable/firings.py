@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from everwatch.schedule.duration import MINUTE_MS
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 from everwatch.timetable.chunk import ChunkLimits, Packing, Shelf, chunks_of
 from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.record_framing import FramedRecord
@@ -20,7 +20,7 @@ def all_of(batch_key: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterat
 def by_misfire_rule(batch_key: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
     """Yield the firings of a shelf whose records were all due, as the line's misfire rule divides the instants."""
     if due:
-        fire, skipped = settle(due, now, batch_key.misfire, batch_key.misfire_grace_ms)
+        fire, skipped = divide(due, now, batch_key.misfire, batch_key.misfire_grace_ms)
         for chunk in shelf.chunks:
             if chunk.count:
                 yield Firing(batch_key, chunk, fire, skipped)
@@ -41,7 +41,7 @@ class Gathering:
 
     def add_by_misfire_rule(self, record: bytes, due: Sequence[int], now: int) -> None:
         """Add a record that was due at these instants, which the line's misfire rule divides."""
-        self._add(record, *settle(due, now, self._batch_key.misfire, self._batch_key.misfire_grace_ms))
+        self._add(record, *divide(due, now, self._batch_key.misfire, self._batch_key.misfire_grace_ms))
 
     def firings(self, packing: Packing, limits: ChunkLimits) -> Iterator[Firing]:
         """Yield the firings of all records, in chunks."""

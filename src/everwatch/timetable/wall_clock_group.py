@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from everwatch.model import Cron, Every
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
-from everwatch.schedule.misfire import settle
+from everwatch.schedule.misfire import divide
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, chunks_of, discard_from
@@ -163,7 +163,7 @@ class WallClockGroups:
                         alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
         for (first, _, last), entries in alike.items():
             missed = instants[first:last]
-            fire, skipped = settle(missed, now - entries[0].delta, batch_key.misfire, batch_key.misfire_grace_ms)
+            fire, skipped = divide(missed, now - entries[0].delta, batch_key.misfire, batch_key.misfire_grace_ms)
             for chunk in chunks_of(entries, self._packing, self._limits):
                 yield Firing(batch_key, chunk, fire, skipped)
 

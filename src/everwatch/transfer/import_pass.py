@@ -13,10 +13,10 @@ from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
 from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import Ledger, LedgerMark, digest_of
 from everwatch.transfer.load_sender import STALLED_AFTER_S, LoadSender
-from everwatch.transfer.outcomes import ID_BYTES, Heard, Outcomes
+from everwatch.transfer.outcomes import ID_BYTES, Outcomes, RefusedAnswer
 
 ROWS_AT_ONCE = 2_000
-# when it is stopped, a pass waits so long for what is under way
+# longest wait of a stopped pass for what is under way
 STOPPED_WITHIN_S = 5.0
 _SECOND_ROW = "this is a second row of the same {}, and says something else: the first one counts"
 
@@ -86,7 +86,7 @@ class ImportTally:
 
 
 @dataclass(frozen=True)
-class Telling:
+class PassCallbacks:
     """Callbacks: ``refused`` for each wrong row (its line, the reason), ``look`` now and then for progress."""
 
     refused: Callable[[int, str], None]
@@ -97,7 +97,7 @@ class Telling:
 class RowRules:
     """Rules that a pass checks rows against: the worker's plans, as far as they are known here.
 
-    ``refused_rest_ms``: so long a row that a worker refused is not sent again, unless the row or the plans changed.
+    ``refused_rest_ms``: time until a row that a worker refused is sent again, unless the row or the plans changed.
     """
 
     plans: SignupPlans | None = None
@@ -116,7 +116,7 @@ class Pass:
         source: RowSource,
         ledger: Ledger,
         courier: Callable[[], LoadSender],
-        telling: Telling,
+        callbacks: PassCallbacks,
         clock: Clock,
         rules: RowRules | None = None,
         outcomes: Outcomes | None = None,
@@ -125,7 +125,7 @@ class Pass:
         self._ledger = ledger
         self._courier_of = courier
         self._courier: LoadSender | None = None
-        self._telling = telling
+        self._callbacks = callbacks
         self._clock = clock
         self._rules = rules or RowRules()
         self._outcomes = outcomes
@@ -136,7 +136,7 @@ class Pass:
         self._seen = _Seen()
         self.tally = ImportTally()
         if outcomes is not None:
-            outcomes.hear = self._hear
+            outcomes.on_refusal = self._on_refusal
 
     def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
         """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
@@ -163,7 +163,7 @@ class Pass:
             while some := interruption.unless_asked(lambda: list(islice(rows, ROWS_AT_ONCE))):
                 self._take(some, everything, ship)
                 tally.seconds = self._clock.monotonic_s() - began_s
-                self._telling.look(tally)
+                self._callbacks.look(tally)
         except SettingsError:
             self._finish(STALLED_AFTER_S)
             raise
@@ -212,7 +212,7 @@ class Pass:
                     was_refused = False
             except InvalidInput as error:
                 tally.refused += 1
-                self._telling.refused(row.line, str(error))
+                self._callbacks.refused(row.line, str(error))
                 continue
             number = self._ledger.new_number() if before is None else before.number
             self._seen.add(number)
@@ -268,16 +268,16 @@ class Pass:
             raise InvalidInput(f"{refused.reason}; it is not sent again until the row or the plans change")
         return True
 
-    def _hear(self, heard: Heard) -> None:
-        """Count and tell a refusal by a worker."""
-        if heard.line:
+    def _on_refusal(self, refusal: RefusedAnswer) -> None:
+        """Count a refusal by a worker and report it."""
+        if refusal.line:
             self.tally.refused += 1
-            self._telling.refused(heard.line, heard.reason)
-            if heard.key in self._pending:
-                self._refused_early.add(heard.key)
+            self._callbacks.refused(refusal.line, refusal.reason)
+            if refusal.key in self._pending:
+                self._refused_early.add(refusal.key)
         else:
             self.tally.refused_before += 1
-            self._telling.refused(0, f"since the last pass user {heard.user_id!r} was refused: {heard.reason}")
+            self._callbacks.refused(0, f"since the last pass user {refusal.user_id!r} was refused: {refusal.reason}")
 
     def _note(self, marks: list[LedgerMark]) -> None:
         if marks:

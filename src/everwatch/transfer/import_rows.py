@@ -218,7 +218,7 @@ def encoded(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain)
     except orjson.JSONEncodeError as error:
-        # what default raised stands behind it, and tells more
+        # the error that ``default`` raised stands behind it, and says more
         raise InvalidInput(_unwritable(error.__cause__ or error)) from None
 
 

@@ -30,14 +30,14 @@ class LoadSender(Protocol):
         ...
 
     def arrived(self) -> list[LedgerMark]:
-        """The marks of loads that are there and were not told yet.
+        """The marks of loads that are durable and were not returned yet.
 
         Raises BrokerUnavailable if there are none, and a record of some load could not be delivered.
         """
         ...
 
     def finish(self, within_s: float = STALLED_AFTER_S) -> list[LedgerMark]:
-        """Wait until nothing is under way, and give the marks of loads that are there and were not told yet.
+        """Wait until nothing is under way, and give the marks of loads that are durable and were not returned yet.
 
         Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable. What could not be delivered is
         told as by ``arrived``, which is therefore asked until it gives nothing.

@@ -61,7 +61,7 @@ class AwaitedRow(NamedTuple):
     timeout_s: float = 30.0
 
 
-class Heard(NamedTuple):
+class RefusedAnswer(NamedTuple):
     """A row that a worker refused: its key, the line it stood in (0: in an earlier pass), its user and the reason."""
 
     key: bytes
@@ -73,15 +73,15 @@ class Heard(NamedTuple):
 class Outcomes:
     """Outcomes of the rows of one pass, and of earlier ones.
 
-    ``accepted``: rows of this pass that a worker took. ``hear`` is called with each refusal once the ledger has it;
-    ``interrupted`` ends the waiting.
+    ``accepted``: rows of this pass that a worker took. ``on_refusal`` is called with each refusal once the ledger has
+    it; ``interrupted`` ends the waiting.
     """
 
     def __init__(
         self, ledger: Ledger, open_answers: OpenAnswers, clock: Clock, waiting: AwaitedRow, plans_digest: bytes = b""
     ) -> None:
         self.accepted = 0
-        self.hear: Callable[[Heard], None] = lambda _: None
+        self.on_refusal: Callable[[RefusedAnswer], None] = lambda _: None
         self.interrupted: Callable[[], bool] = lambda: False
         self._ledger = ledger
         self._open_answers = open_answers
@@ -200,7 +200,7 @@ class Outcomes:
             if mark is None or mark.digest != digest:
                 return
         self._ledger.refuse(key, RefusedRow(digest, reason, self._clock.now_ms(), self._plans_digest))
-        self.hear(Heard(key, line, reply.user_id, reason))
+        self.on_refusal(RefusedAnswer(key, line, reply.user_id, reason))
 
 
 def _sent_as(reply: Reply) -> tuple[bytes, bytes] | None:

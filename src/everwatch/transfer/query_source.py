@@ -41,7 +41,7 @@ class QuerySource:
 
     @property
     def identity(self) -> str:
-        """Return what tells this source from others; no password is in it."""
+        """Return the identity of this source; no password is in it."""
         return f"{self._url.render_as_string()} {self._sql}"
 
     def rows(self) -> Iterator[Row]:

@@ -33,7 +33,7 @@ _SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL
 
 
 def format_of(name: str) -> Format | None:
-    """The format that the suffix of a file's name tells, .gz aside."""
+    """The format by the suffix of a file's name, .gz aside."""
     return _SUFFIXES.get(Path(name.removesuffix(".gz")).suffix.lower())
 
 
@@ -41,7 +41,7 @@ def format_of(name: str) -> Format | None:
 class FileSource:
     """A file, or stdin (``path`` "-"), as rows. ``position`` of ``size`` bytes are read; ``size`` is 0 for a pipe.
 
-    Without a ``format`` the first byte tells: an object is JSON lines, anything else CSV.
+    Without a ``format`` the first byte decides: an object is JSON lines, anything else CSV.
     """
 
     path: str

@@ -63,7 +63,7 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
             path=f"{MONITOR}/notifications",
             permission=READ_USER,
             handler=alerting.of_monitor,
-            summary="Show whom a monitor's newest changes were told to, or why nobody was told.",
+            summary="Show which alerts of a monitor's newest changes were sent to whom, or why none was sent.",
             answers={200: Example(NotificationsView, "The changes, the latest first.")},
         ),
         Route(

@@ -14,7 +14,7 @@ def badge_routes(badges: Badges) -> list[Route]:
             path=f"{MONITOR}/badge",
             permission=READ_USER,
             handler=badges.key,
-            summary="Show where a monitor's badge is: whoever knows it sees its state.",
+            summary="Show the URL of a monitor's badge, which shows its state without a token.",
             answers={200: Example(BadgeView, "The paths.")},
         ),
         Route(

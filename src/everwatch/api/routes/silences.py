@@ -48,7 +48,7 @@ def silence_routes(silences: Silences) -> list[Route]:
             path="/v1/silences/{silence_id}",
             permission=run,
             handler=silences.end,
-            summary="End a silence; what is still down is told.",
+            summary="End a silence; alerts go out for what is still down.",
             audited="end_silence",
             answers={200: Example(AlertSilence, "The silence, which is over."), 202: _KEPT},
             command=True,

@@ -63,7 +63,7 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
             path=f"{USER}/status-page",
             permission=READ_USER,
             handler=pages.key,
-            summary="Show where a user's status page is: whoever knows it sees how the user's monitors are.",
+            summary="Show the URL of a user's status page, which shows the user's monitors without a token.",
             answers={200: Example(StatusPageView, "The paths.")},
         ),
         Route(

@@ -32,14 +32,16 @@ READ_WITHIN_S = 60.0
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, e.g. grafana.", show_default=False)],
-    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.VIEWER,
-    user: Annotated[str | None, typer.Option(help="Only for this user's things.", show_default=False)] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Purpose of the token, e.g. grafana.", show_default=False)
+    ],
+    role: Annotated[Role, typer.Option(help="Role of the token.")] = Role.VIEWER,
+    user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None,
     expires: Annotated[
-        str | None, typer.Option(help="For how long it is valid, e.g. 90d; default: for good.", show_default=False)
+        str | None, typer.Option(help="Validity, e.g. 90d; default: unlimited.", show_default=False)
     ] = None,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="It shows secrets in configs, which are redacted otherwise.")
+        bool, typer.Option("--secrets", help="Write secrets in configs, which are redacted otherwise.")
     ] = False,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -108,8 +110,8 @@ def revoke(
 
 @app.command("login-link")
 def login_link(
-    role: Annotated[Role, typer.Option(help="What may be done in the console.")] = Role.ADMIN,
-    user: Annotated[str | None, typer.Option(help="Only for this user's things.", show_default=False)] = None,
+    role: Annotated[Role, typer.Option(help="Role of the session.")] = Role.ADMIN,
+    user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None,
     url: Annotated[
         str | None,
         typer.Option(

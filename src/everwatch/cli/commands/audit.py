@@ -51,13 +51,13 @@ def audit(
     ] = None,
     user: Annotated[str, typer.Option(help="Only this user's.")] = "",
     late_after: Annotated[str, typer.Option(help="A tick is late if its first run began later than that.")] = "1s",
-    settle: Annotated[str, typer.Option(help="What is younger may still be under way.")] = "30s",
-    limit: Annotated[int, typer.Option(min=0, max=1_000_000, help="At most so many examples of each.")] = 20,
+    settle: Annotated[str, typer.Option(help="Age up to which a tick may still be under way.")] = "30s",
+    limit: Annotated[int, typer.Option(min=0, max=1_000_000, help="Maximum number of examples of each.")] = 20,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.
+    """Recompute which ticks were due and compare them with the database; exit status 1 if anything is wrong.
 
     Wrong is a tick that was missed and a result that counts twice. From the history of the monitors it works out every
     tick that was due, and looks for its result.

@@ -87,7 +87,9 @@ def create(
     keep: Annotated[
         int,
         typer.Option(
-            "--keep", min=0, help="Then delete all but so many of the newest in EVERWATCH_BACKUP_DIR; 0: none."
+            "--keep",
+            min=0,
+            help="Backups to keep in EVERWATCH_BACKUP_DIR, the newest; older ones are deleted; 0: all are kept.",
         ),
     ] = 0,
     data_dir: DataDir = None,
@@ -150,7 +152,7 @@ def verify(
     try:
         manifest = read_manifest(folder)
     except Damaged as damage:
-        _tell_verified(VerifyReport(str(folder), [str(damage)]), as_json)
+        _print_verified(VerifyReport(str(folder), [str(damage)]), as_json)
         raise typer.Exit(1) from None
     with StageProgress(is_quiet=as_json) as stages:
         found = damages(folder, manifest, stages)
@@ -162,7 +164,7 @@ def verify(
                 with start_broker(elsewhere, clock) as kafka:
                     restore_into_scratch(settings, kafka.bootstrap_servers, folder, manifest, clock, stages)
     seconds = clock.monotonic_s() - began_s
-    _tell_verified(
+    _print_verified(
         VerifyReport(str(folder), [str(each) for each in found], manifest.monitors_hash, restored, seconds), as_json
     )
     if found:
@@ -201,7 +203,7 @@ def _report(folder: Path, manifest: Manifest) -> BackupReport:
     )
 
 
-def _tell_verified(report: VerifyReport, as_json: bool) -> None:
+def _print_verified(report: VerifyReport, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return

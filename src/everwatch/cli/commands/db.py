@@ -129,7 +129,7 @@ def availability(
     monitor: Annotated[str, typer.Argument(help="The monitor.")],
     since: SinceOption = "30d",
     until: UntilOption = None,
-    bars: Annotated[int, typer.Option("--bars", min=0, max=MOST_BARS, help="Into how many parts to divide it.")] = 30,
+    bars: Annotated[int, typer.Option("--bars", min=0, max=MOST_BARS, help="Number of parts of the bar.")] = 30,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
@@ -19,9 +19,11 @@ from everwatch.cli.support.dead_letter_output import (
     print_stored,
 )
 from everwatch.cli.support.dead_letters_by_api import redrive_by_api, show_by_api
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
+    CommonOptions,
     DataDir,
     ShowSecrets,
     clients_of,
@@ -47,7 +49,8 @@ from everwatch.store.selections import When
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
 Since = Annotated[
-    str | None, typer.Option("--since", help="Only those since INSTANT, or so long ago.", show_default=False)
+    str | None,
+    typer.Option("--since", help="Only those since INSTANT, or a duration ago, e.g. 1h.", show_default=False),
 ]
 FromSource = Annotated[str, typer.Option("--source", metavar="TOPIC", help="Only those from this topic.")]
 OfUser = Annotated[str, typer.Option("--user", help="Only those whose key is this user's.")]
@@ -57,24 +60,36 @@ FromOption = Annotated[
     OutputSource | None,
     typer.Option("--from", help="Where to read. Without it: the database if there is one.", show_default=False),
 ]
+
+
+class LetterFilter(NamedTuple):
+    """Options that choose dead letters."""
+
+    source: FromSource = ""
+    user: OfUser = ""
+    reason: WithReason = ""
+    code: WithCode = ""
+    since: Since = None
+
+    def wanted(self, places: frozenset[tuple[int, int]] = frozenset()) -> Wanted:
+        """Return what these options choose, but for the time; ``places``: and only those."""
+        return Wanted(self.source, self.user, self.reason, self.code, places)
+
+
 LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
 
 
 @app.command("list")
+@with_options(chosen=LetterFilter, common=CommonOptions)
 def list_(
-    source: FromSource = "",
-    user: OfUser = "",
-    reason: WithReason = "",
-    code: WithCode = "",
-    since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    chosen: LetterFilter,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, the newest first.")] = 20,
     after: AfterOption = "",
     follow: FollowOption = False,
     secrets: ShowSecrets = False,
     from_: FromOption = None,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Print dead letters, the newest last; with --json one object a line, decoded and as bytes.
 
@@ -85,11 +100,11 @@ def list_(
     Examples: `everwatch dead-letters list --since 1h --source signups` ·
     `everwatch dead-letters list --follow --json | jq .reason`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
-    wanted, topics, history = Wanted(source, user, reason, code), Topics.of(settings), History(Topics.of(settings))
+    settings, as_json = settings_of(common.data_dir, common.bootstrap_servers), common.as_json
+    wanted, topics, history = chosen.wanted(), Topics.of(settings), History(Topics.of(settings))
     if _is_from_database(settings, from_, needs_topic=follow or secrets):
         with reading(settings) as reader:
-            which, when = wanted.selection(settings.topic_prefix), When(_since_ms(since))
+            which, when = wanted.selection(settings.topic_prefix), When(_since_ms(chosen.since))
             found_there = reader.dead_letters(which, when=when, after=after, limit=limit)
         for stored in reversed(found_there):
             print_stored(plain_stored(stored) if isinstance(stored, StoredLetter) else stored, as_json)
@@ -99,7 +114,7 @@ def list_(
         return
     refuse_cursor_of_topic(after, OutputSource.TOPIC, follow=follow)
     newest: deque[DeadLetter] = deque(maxlen=limit)
-    with closing(_opened(settings, since)) as topic:
+    with closing(_opened(settings, chosen.since)) as topic:
         for found in topic.read():
             if isinstance(found, Redriven):
                 history.note(found)
@@ -150,36 +165,27 @@ def show(
 
 
 @app.command()
-def count(
-    source: FromSource = "",
-    user: OfUser = "",
-    reason: WithReason = "",
-    code: WithCode = "",
-    since: Since = None,
-    from_: FromOption = None,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options(chosen=LetterFilter, common=CommonOptions)
+def count(chosen: LetterFilter, from_: FromOption = None, *, common: CommonOptions) -> None:
     """Count dead letters by source and reason, the most frequent first; what reasons quote is left out.
 
     The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), and is a moment behind.
 
     Examples: `everwatch dead-letters count` · `everwatch dead-letters count --since 24h --json | jq .[0]`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
-    wanted = Wanted(source, user, reason, code)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    wanted = chosen.wanted()
     if _is_from_database(settings, from_):
         with reading(settings) as reader:
-            counts = reader.count_letters(wanted.selection(settings.topic_prefix), when=When(_since_ms(since)))
+            counts = reader.count_letters(wanted.selection(settings.topic_prefix), when=When(_since_ms(chosen.since)))
     else:
-        counts = _counted(settings, wanted, since)
-    if as_json:
-        told = [
+        counts = _counted(settings, wanted, chosen.since)
+    if common.as_json:
+        rows = [
             {"source": source, "code": code, "reason": reason, "count": number, "newest": newest}
             for source, code, reason, number, newest in counts
         ]
-        typer.echo(orjson.dumps(told).decode())
+        typer.echo(orjson.dumps(rows).decode())
         return
     for where, _, why, many, last in counts:
         typer.echo(f"{many:>8}  {where or '?':<12}  {why}  (newest {time_text(last)})")
@@ -188,23 +194,19 @@ def count(
 
 
 @app.command()
+@with_options(chosen=LetterFilter, common=CommonOptions)
 def redrive(
     letters: Annotated[
         list[str] | None, typer.Argument(metavar="[LETTER]...", help=LETTER.capitalize() + ".", show_default=False)
     ] = None,
-    source: FromSource = "",
-    user: OfUser = "",
-    reason: WithReason = "",
-    code: WithCode = "",
-    since: Since = None,
+    *,
+    chosen: LetterFilter,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Also those that were redriven before, or were refused after a redrive.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; print what would be sent.")] = False,
+    common: CommonOptions,
 ) -> None:
     """Send dead letters back to the topic and partition that they came from, as they were, once the cause is mended.
 
@@ -214,23 +216,19 @@ def redrive(
 
     Examples: `everwatch dead-letters redrive --code unknown_plan --dry-run` · `everwatch dead-letters redrive 3/1042`
     """
-    if not (letters or source or user or reason or code or since or everything):
+    if not (letters or any(chosen) or everything):
         raise SettingsError("Say which dead letters: LETTER, a filter such as --code unknown_plan, or --all.")
-    settings = settings_of(data_dir, bootstrap_servers)
-    wanted = Wanted(source, user, reason, code, frozenset(_places(letters or [])))
-    since_ms = _since_ms(since)
-    if settings.api_url:
-        told = redrive_by_api(settings, wanted, since_ms, again=again, dry_run=dry_run)
-    else:
-        told = _redriven(settings, wanted, since_ms, again=again, dry_run=dry_run)
+    settings, as_json = settings_of(common.data_dir, common.bootstrap_servers), common.as_json
+    wanted, since_ms = chosen.wanted(frozenset(_places(letters or []))), _since_ms(chosen.since)
+    send = redrive_by_api if settings.api_url else _redriven
     sent = left_out = missing = 0
-    for each in told:
+    for each in send(settings, wanted, since_ms, again=again, dry_run=dry_run):
         if not each.place_is_known:
             missing += 1
             typer.echo(f"{each.letter}: there is no such dead letter.", err=True)
             continue
         sent, left_out = sent + (not each.left_out), left_out + bool(each.left_out)
-        _say_redrive(each, as_json)
+        _print_redriven(each, as_json)
     if not as_json:
         typer.echo(f"{'would send' if dry_run else 'sent'} {sent}, left out {left_out}")
     if missing or (wanted.places and left_out):
@@ -300,7 +298,7 @@ def _places(letters: list[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _say_redrive(told: RedriveLine, as_json: bool) -> None:
+def _print_redriven(told: RedriveLine, as_json: bool) -> None:
     if as_json:
         said = {"letter": told.letter, "to": told.to or None, "left_out": told.left_out or None}
         typer.echo(orjson.dumps(said).decode())

@@ -40,7 +40,7 @@ _ENVIRONMENT = {
 def demo(
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Made-up users.")] = 200,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Stop after so long, counted from when everybody is signed up.")
+        float | None, typer.Option(min=1, help="Seconds to run, counted from when all users are signed up.")
     ] = None,
     every: Annotated[str, typer.Option(help="Interval of the http and tcp monitors.")] = "5s",
     mix: Annotated[Mix, typer.Option(help="Monitors of each user: all kinds, or one http check.")] = Mix.ALL,
@@ -53,9 +53,9 @@ def demo(
     """Run Kafka and one of each process with made-up users whose monitors check a local server.
 
     Some monitors are broken on purpose, and their alerts arrive at a local mail server and webhook. One more user,
-    `showcase`, has a healthy and a failing monitor of every kind. At the end an account compares what was due by the
-    schedules alone with what the database holds, and a table says how each kind ended; the exit status is 1 if anything
-    was missed, counted twice or not as expected. Starting again goes on with the same users and state.
+    `showcase`, has a healthy and a failing monitor of every kind. At the end a reconciliation compares the ticks due by
+    the schedules alone with those that the database holds, and a table shows each kind's final state; the exit status
+    is 1 if anything was missed, counted twice or not as expected. Started again, it continues with the same users.
 
     Examples: `everwatch demo` · `everwatch demo --users 5000 --mix http --every 10s --seconds 60`
     """

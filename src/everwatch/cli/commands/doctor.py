@@ -20,7 +20,7 @@ RECENT = "10m"
 def doctor(
     recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = RECENT,
     processes: Annotated[
-        list[ProcessRole] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
+        list[ProcessRole] | None, typer.Option("--for", help="Process that runs as this Kafka user; default: all.")
     ] = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,

@@ -53,7 +53,8 @@ def explain(
 ) -> None:
     """Say why a monitor is in its state, when it runs next, its last result, and which processes own it.
 
-    From the database, and for the processes from Kafka; without a broker all the rest is told. Or from the API.
+    State comes from the database, processes from Kafka; without a broker they are left out. With --api all of it comes
+    from the API.
 
     Examples: `everwatch explain u-1 http` · `everwatch explain u-1 http --json | jq .next_runs`
     """
@@ -193,7 +194,7 @@ def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
 
 def _maintenance(explanation: Explanation) -> list[str]:
     until = explanation.maintenance_until
-    return [f"until {time_text(until)}: nobody is alerted" if until else "none now"]
+    return [f"until {time_text(until)}: no alerts" if until else "none now"]
 
 
 def _agenda(explanation: Explanation) -> Iterator[str]:

@@ -21,7 +21,7 @@ from everwatch.transfer.row_files import Format, format_of
 def export(
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="csv or jsonl; default: as the output's name says, else jsonl."),
+        typer.Option("--format", help="csv or jsonl; default: by the output's name, else jsonl."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -32,7 +32,7 @@ def export(
         bool, typer.Option("--users-only", help="Signups alone, no monitors that were put by command.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Monitors put by command that are over, too (delayed tasks that have run).")
+        bool, typer.Option("--all", help="Include monitors put by command that are over (delayed tasks that have run).")
     ] = False,
     secrets: ShowSecrets = False,
     data_dir: DataDir = None,

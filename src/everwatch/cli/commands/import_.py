@@ -1,4 +1,4 @@
-"""``everwatch import``: users and monitors from CSV, JSON lines or a database, once or again and again."""
+"""``everwatch import``: users and monitors from CSV, JSON lines or a database, once or repeatedly."""
 
 import signal
 from collections.abc import Iterator, Mapping
@@ -12,34 +12,17 @@ import orjson
 import typer
 from rich.console import Console
 
-from everwatch.cli.support.import_source import (
-    CsvDelimiter,
-    CsvEncoding,
-    DefaultMonitors,
-    DefaultPlan,
-    Every,
-    File,
-    Form,
-    From,
-    GivenSource,
-    Ignored,
-    OfUser,
-    Renamed,
-    Sql,
-    StateFile,
-    source_of,
-)
+from everwatch.cli.support.import_source import SourceOptions, source_of
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
-    AsJson,
-    Bootstrap,
-    DataDir,
+    CommonOptions,
     clients_of,
     duration_of,
     plans_of,
     ready_broker,
     settings_of,
 )
-from everwatch.cli.support.progress_bar import file_bar, tell_refused
+from everwatch.cli.support.progress_bar import file_bar, print_refused
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
@@ -48,7 +31,7 @@ from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, RowSource, Telling
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
@@ -56,6 +39,26 @@ from everwatch.transfer.row_files import STDIN
 
 # with --every, a row that a worker refused is sent again after this time, in case its plans have changed unseen
 REFUSED_REST_MS = 3_600_000
+
+
+class PassOptions(NamedTuple):
+    """Options of one pass or many: what is sent again, what is remembered, what is waited for."""
+
+    every: Annotated[
+        str | None,
+        typer.Option("--every", help="Repeat the import every PERIOD until interrupted.", metavar="PERIOD"),
+    ] = None
+    everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state", help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."
+        ),
+    ] = None
+    rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; print what would be sent.")] = False
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the workers' answer to each row.")] = False
+    timeout: Annotated[str, typer.Option("--timeout", help="Longest time without an answer, with --wait.")] = "30s"
 
 
 class ImportJob(NamedTuple):
@@ -71,29 +74,8 @@ class ImportJob(NamedTuple):
     as_json: bool
 
 
-def import_(
-    file: File = None,
-    sql: Sql = None,
-    from_: From = None,
-    form: Form = None,
-    user: OfUser = "",
-    renamed: Renamed = None,
-    ignored: Ignored = None,
-    plan: DefaultPlan = "",
-    monitors: DefaultMonitors = None,
-    encoding: CsvEncoding = "utf-8",
-    delimiter: CsvDelimiter = ",",
-    every: Every = None,
-    everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False,
-    state: StateFile = None,
-    rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the workers' answer to each row.")] = False,
-    timeout: Annotated[str, typer.Option("--timeout", help="How long none of them may come, with --wait.")] = "30s",
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options(given=SourceOptions, passes=PassOptions, common=CommonOptions)
+def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
     """Import users and monitors: only what is new or has changed since the last import of this source.
 
     A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
@@ -110,17 +92,23 @@ def import_(
     `everwatch export | everwatch import - --format jsonl --dry-run` ·
     `everwatch import backup.json --format uptime-kuma --user acme --dry-run`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
-    if every is not None and file == STDIN:
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    if passes.every is not None and given.file == STDIN:
         raise SettingsError("stdin can be read only once: leave --every away.")
-    every_s = None if every is None else duration_of("--every", every) / 1000
+    every_s = None if passes.every is None else duration_of("--every", passes.every) / 1000
     if every_s is not None and every_s < 1:
         raise SettingsError("--every must be at least 1s.")
-    given = GivenSource(file, sql, from_, form, user, renamed, ignored, plan, monitors, encoding, delimiter)
     source, name = source_of(given, settings)
-    waiting = AwaitedRow(wait, duration_of("--timeout", timeout) / 1000)
-    place = state or settings.data_dir / "imports" / name
-    job = ImportJob(settings, source, place, everything, dry_run, rejects, waiting, as_json)
+    job = ImportJob(
+        settings,
+        source,
+        state=passes.state or settings.data_dir / "imports" / name,
+        everything=passes.everything,
+        dry_run=passes.dry_run,
+        rejects=passes.rejects,
+        waiting=AwaitedRow(passes.wait, duration_of("--timeout", passes.timeout) / 1000),
+        as_json=common.as_json,
+    )
     _run(job, every_s)
 
 
@@ -130,7 +118,7 @@ def _run(job: ImportJob, every_s: float | None) -> None:
     stopped = Event()
     with Ledger(job.state, keep=not job.dry_run) as ledger, _stopping(interruption, stopped) as came:
         if every_s is not None:
-            _again_and_again(job, ledger, interruption, stopped, every_s)
+            _repeat(job, ledger, interruption, stopped, every_s)
             return
         try:
             tally = _pass(job, ledger, interruption, SystemClock())
@@ -145,9 +133,7 @@ def _run(job: ImportJob, every_s: float | None) -> None:
         raise typer.Exit(1 if tally.refused else 0)
 
 
-def _again_and_again(
-    job: ImportJob, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float
-) -> None:
+def _repeat(job: ImportJob, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
     clock = SystemClock()
     rest_ms = 0
     while not interruption.wanted:
@@ -166,7 +152,7 @@ def _again_and_again(
 
 
 def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clock, rest_ms: int = 0) -> ImportTally:
-    """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered."""
+    """Make one pass and print its counts. Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered."""
     console = Console(stderr=True)
     name = job.source.name
     with ExitStack() as stack:
@@ -185,7 +171,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
             hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is printed
             told = importing.tally.refused + importing.tally.refused_before
-            tell_refused(console, told, text, f"… more of them {hint}")
+            print_refused(console, told, text, f"… more of them {hint}")
 
         def courier() -> LoadSender:
             made = _new_courier(job.settings, clock)
@@ -201,7 +187,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
         digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
         rules = RowRules(plans_of(job.settings), digest, rest_ms)
         outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
-        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock, rules, outcomes)
+        importing = Pass(job.source, ledger, courier, PassCallbacks(refused, look), clock, rules, outcomes)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
         except EverwatchError:

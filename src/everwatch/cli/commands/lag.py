@@ -24,7 +24,7 @@ def lag(
     process: Annotated[str, typer.Option(help="Only what this kind of process reads: worker, executor, sink.")] = "",
     behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Measure again and again, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False,
     every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s",
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, no_user, print_columns, reading, say_next
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.support.schedule_options import schedule_text
 from everwatch.cli.support.time_display import time_text
@@ -32,60 +33,77 @@ class UserSort(StrEnum):
     CHANGED = Sort.CHANGED.value
 
 
-StateOption = Annotated[State | None, typer.Option("--state", help="In this state.", show_default=False)]
-KindOption = Annotated[str, typer.Option("--kind", help="Of this kind, e.g. http.")]
-PlanOption = Annotated[str, typer.Option("--plan", help="Of users with this plan.")]
-TargetOption = Annotated[str, typer.Option("--target", metavar="HOST", help="That check this host.")]
+StateOption = Annotated[State | None, typer.Option("--state", help="Only in this state.", show_default=False)]
+KindOption = Annotated[str, typer.Option("--kind", help="Only of this kind, e.g. http.")]
+PlanOption = Annotated[str, typer.Option("--plan", help="Only of users with this plan.")]
+TargetOption = Annotated[str, typer.Option("--target", metavar="HOST", help="Only those that check this host.")]
 LabelOption = Annotated[
     list[str] | None,
-    typer.Option("--label", help="With this label: KEY=VALUE, or KEY for any value; repeatable.", show_default=False),
+    typer.Option(
+        "--label", help="Only with this label: KEY=VALUE, or KEY for any value; repeatable.", show_default=False
+    ),
 ]
 SearchOption = Annotated[
-    str, typer.Option("--search", metavar="TEXT", help="With this text in the id, name or target, in any case.")
+    str, typer.Option("--search", metavar="TEXT", help="Only with this text in the id, name or target, in any case.")
 ]
 PrefixOption = Annotated[
-    str, typer.Option("--prefix", metavar="TEXT", help="Whose id, name or target begins with this text.")
+    str,
+    typer.Option("--prefix", metavar="TEXT", help="Only with this text at the beginning of the id, name or target."),
 ]
 SortOption = Annotated[
     Sort, typer.Option("--sort", help="By id, or the newest first by when the state was entered or what changed last.")
 ]
-ReverseOption = Annotated[bool, typer.Option("--reverse", help="In the opposite order.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all of them.")]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Maximum number; 0: all.")]
 
 
+class MonitorFilter(NamedTuple):
+    """Options that choose monitors, or users by their monitors."""
+
+    state: StateOption = None
+    kind: KindOption = ""
+    plan: PlanOption = ""
+    label: LabelOption = None
+    target: TargetOption = ""
+
+
+class PageOptions(NamedTuple):
+    """Options of how much of a list is printed, and how."""
+
+    reverse: ReverseOption = False
+    limit: LimitOption = 100
+    after: AfterOption = ""
+    data_dir: DataDir = None
+    as_json: AsJson = False
+
+
+@with_options(wanted=MonitorFilter, paging=PageOptions)
 def list_monitors(
     user: OptionalUser = None,
-    state: StateOption = None,
-    kind: KindOption = "",
-    plan: PlanOption = "",
-    label: LabelOption = None,
-    target: TargetOption = "",
+    *,
+    wanted: MonitorFilter,
     search: SearchOption = "",
     prefix: PrefixOption = "",
     sort: SortOption = Sort.ID,
-    reverse: ReverseOption = False,
-    limit: LimitOption = 100,
-    after: AfterOption = "",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    paging: PageOptions,
 ) -> None:
     """List monitors, of one user or of all, as the database has them; with --json one object a line.
 
-    Ordered by user and name unless --sort says otherwise, in pages: `--after` goes on where one ended.
+    Ordered by user and name unless --sort says otherwise, in pages: `--after` continues after a page.
 
     Examples: `everwatch monitor list u-1` · `everwatch monitor list --state down --sort state-since`
     · `everwatch monitor list --search shop --label env=prod`
     · `everwatch monitor list --kind http --limit 0 --json | jq -r .monitor_id`
     """
-    which = _selection(user, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
+    which = _selection(user, wanted)._replace(contains=search, prefix=prefix)
     now = SystemClock().now_ms()
-    with reading(settings_of(data_dir)) as reader:
+    with reading(settings_of(paging.data_dir)) as reader:
 
         def page(cursor: str, count: int) -> StoredPage[Monitor]:
-            return reader.list_monitors(which, cursor, sort=sort, reverse=reverse, limit=count)
+            return reader.list_monitors(which, cursor, sort=sort, reverse=paging.reverse, limit=count)
 
-        pages = _Pages(page, after, limit)
-        if as_json:
+        pages = _Pages(page, paging.after, paging.limit)
+        if paging.as_json:
             for monitor in pages.items():
                 typer.echo(orjson.dumps(_monitor_json(monitor, now)).decode())
             say_next(pages.next)
@@ -103,39 +121,37 @@ def list_monitors(
     say_next(pages.next)
 
 
+@with_options(wanted=MonitorFilter, paging=PageOptions)
 def list_users(
-    state: StateOption = None,
-    kind: KindOption = "",
-    plan: PlanOption = "",
-    label: LabelOption = None,
-    target: TargetOption = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="With this text in the id, any case.")] = "",
-    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Whose id begins with this text.")] = "",
+    wanted: MonitorFilter,
+    search: Annotated[
+        str, typer.Option("--search", metavar="TEXT", help="Only with this text in the id, in any case.")
+    ] = "",
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Only with this text at the beginning of the id.")
+    ] = "",
     sort: Annotated[
         UserSort, typer.Option("--sort", help="By id, or by when the user changed last, the newest first.")
     ] = UserSort.ID,
-    reverse: ReverseOption = False,
-    limit: LimitOption = 100,
-    after: AfterOption = "",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    paging: PageOptions,
 ) -> None:
     """List users as the database has them; with --state, --kind, --label or --target those that have such a monitor.
 
-    Ordered by user unless --sort says otherwise, in pages: `--after` goes on where one ended. With --json one object a
+    Ordered by user unless --sort says otherwise, in pages: `--after` continues after a page. With --json one object a
     line.
 
     Examples: `everwatch user list --plan gold` · `everwatch user list --state down`
     · `everwatch user list --prefix eu- --sort changed` · `everwatch user list --limit 0 --json | jq -r .user_id`
     """
-    which = _selection(None, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
-    with reading(settings_of(data_dir)) as reader:
+    which = _selection(None, wanted)._replace(contains=search, prefix=prefix)
+    with reading(settings_of(paging.data_dir)) as reader:
 
         def page(cursor: str, count: int) -> StoredPage[ListedUser]:
-            return reader.list_users(which, cursor, sort=Sort(sort.value), reverse=reverse, limit=count)
+            return reader.list_users(which, cursor, sort=Sort(sort.value), reverse=paging.reverse, limit=count)
 
-        pages = _Pages(page, after, limit)
-        if as_json:
+        pages = _Pages(page, paging.after, paging.limit)
+        if paging.as_json:
             for listed in pages.items():
                 known = msgspec.to_builtins(listed.user)
                 typer.echo(orjson.dumps(known | {"monitors": msgspec.to_builtins(listed.by_state)}).decode())
@@ -169,14 +185,15 @@ class _Pages(Generic[Item]):
                 return
 
 
-def _selection(user: str | None, state: State | None, kind: str, plan: str, label: list[str] | None) -> Selection:
+def _selection(user: str | None, wanted: MonitorFilter) -> Selection:
     labels: list[tuple[str, str | None]] = []
-    for each in label or []:
+    for each in wanted.label or []:
         key, equals, value = each.partition("=")
         if not key:
             raise SettingsError(f"--label wants KEY=VALUE or KEY, not {each!r}.")
         labels.append((key, value if equals else None))
-    return Selection(user or "", "" if state is None else state.value, kind, plan, tuple(labels))
+    state = "" if wanted.state is None else wanted.state.value
+    return Selection(user or "", state, wanted.kind, wanted.plan, tuple(labels), target=wanted.target.lower())
 
 
 def _monitor_json(monitor: Monitor, now: int) -> dict[str, Any]:

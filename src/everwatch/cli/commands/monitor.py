@@ -5,20 +5,19 @@ from typing import Annotated, Any
 import typer
 
 from everwatch.cli.commands import lists, monitor_set, monitor_try
-from everwatch.cli.commands.monitor_set import LabelsOption, NameOption
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
-    Config,
+    DocumentOptions,
     MonitorArgument,
-    Payload,
-    PolicyOption,
+    NamingOptions,
     ResumeFor,
     ResumeUntil,
     UserArgument,
-    json_of,
+    documents_of,
     pairs_of,
     resumed_at,
 )
-from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
+from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.core.clock import SystemClock
 
@@ -28,16 +27,14 @@ app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, r
 @app.command()
 @with_sending
 @with_schedule
+@with_options(documents=DocumentOptions, naming=NamingOptions)
 def put(
     user: UserArgument,
     monitor: MonitorArgument,
-    kind: Annotated[str, typer.Option(help="What is checked: http, tcp, heartbeat, …; see docs/kinds.md.")],
-    config: Config = None,
-    schedule: ScheduleOptions = NOT_GIVEN,
-    payload: Payload = None,
-    policy: PolicyOption = None,
-    name: NameOption = None,
-    label: LabelsOption = None,
+    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")],
+    documents: DocumentOptions,
+    schedule: ScheduleOptions,
+    naming: NamingOptions,
     if_version: Annotated[
         int | None,
         typer.Option(min=0, help="Refuse unless the monitor is at this version; 0: unless there is none."),
@@ -50,11 +47,11 @@ def put(
     Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
     · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
     """
-    given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
-    if name is not None:
-        given["name"] = name
-    if label:
-        given["labels"] = pairs_of("--label", "KEY=VALUE", label, empty=True)
+    given = documents_of(documents)
+    if naming.name is not None:
+        given["name"] = naming.name
+    if naming.label:
+        given["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
     wanted: dict[str, Any] = {
         "command": "put",
         "user_id": user,
@@ -108,7 +105,7 @@ def resume(
     *,
     sending: Sending,
 ) -> None:
-    """Let a paused monitor run again.
+    """Resume a paused monitor.
 
     Example: `everwatch monitor resume u-1 site --wait`
     """

@@ -9,21 +9,19 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
-    AsJson,
-    Bootstrap,
-    Config,
-    DataDir,
+    CommonOptions,
+    DocumentOptions,
     MonitorArgument,
-    Payload,
-    PolicyOption,
+    NamingOptions,
     UserArgument,
+    documents_of,
     duration_of,
-    json_of,
     pairs_of,
     settings_of,
 )
-from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, changed_schedule, with_schedule
+from everwatch.cli.support.schedule_options import ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
     SendingOptions,
@@ -39,46 +37,41 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secre
 from everwatch.model import CommandOutcome, Monitor, MonitorSpec
 
 LOOK_AGAIN_S = 0.2
-NameOption = Annotated[str | None, typer.Option("--name", help="What people call it.", show_default=False)]
-LabelsOption = Annotated[
-    list[str] | None, typer.Option("--label", help="KEY=VALUE, to find it by; repeatable.", show_default=False)
-]
 
 
 @with_schedule
+@with_options(naming=NamingOptions, documents=DocumentOptions, common=CommonOptions)
 def set_(
     user: UserArgument,
     monitor: MonitorArgument,
-    schedule: ScheduleOptions = NOT_GIVEN,
-    name: NameOption = None,
-    label: LabelsOption = None,
+    schedule: ScheduleOptions,
+    naming: NamingOptions,
     remove_label: Annotated[
         list[str] | None, typer.Option("--remove-label", help="A label's KEY; repeatable.", show_default=False)
     ] = None,
-    config: Config = None,
-    payload: Payload = None,
-    policy: PolicyOption = None,
+    *,
+    documents: DocumentOptions,
     timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    common: CommonOptions,
 ) -> None:
     """Change what the options name and keep the rest of a monitor; waits for the worker's answer.
 
     --config and --policy change the fields that they name; null takes one away. The rest is read from the database, and
     the change is refused by the worker if the monitor has changed since; then it is made again on what it is now, so
-    that nobody's change is lost.
+    that no change is lost.
 
     Examples: `everwatch monitor set u-1 site --every 10s` · `everwatch monitor set u-1 site --label env=prod`
     · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
     """
-    labels = pairs_of("--label", "KEY=VALUE", label or [], empty=True)
-    documents = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
-    changes = FieldChanges(schedule, name, labels, tuple(remove_label or ()), documents)
+    labels = pairs_of("--label", "KEY=VALUE", naming.label or [], empty=True)
+    changes = FieldChanges(schedule, naming.name, labels, tuple(remove_label or ()), documents_of(documents))
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
     delivery = SendingOptions(
-        settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
+        settings_of(common.data_dir, common.bootstrap_servers),
+        True,
+        duration_of("--timeout", timeout) / 1000,
+        common.as_json,
     )
     change = _change_by_api if delivery.settings.api_url else _change
     change(user, monitor, changes, delivery, SystemClock())

@@ -31,7 +31,7 @@ from everwatch.rules.admission import admit_monitor
 
 
 def try_monitor(
-    kind: Annotated[str, typer.Option(help="What is checked: http, tcp, …; see docs/kinds.md.")],
+    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, …; see docs/kinds.md.")],
     config: Config = None,
     payload: Payload = None,
     policy: PolicyOption = None,

@@ -38,11 +38,13 @@ from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, ch
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
-app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what was told to whom, and test routes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Check notification rules, see which alerts were sent to whom, and test routes."
+)
 
 
 @app.callback()
@@ -154,7 +156,7 @@ def show(
 
 @app.command()
 def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say what became of a monitor's newest changes: told by which routes, or why nobody was told.
+    """Show which routes sent alerts of a monitor's newest changes, or why none did.
 
     First successes, pauses and resumes are no alerts and are not listed.
 
@@ -189,8 +191,10 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 def send_test(
     user: OptionalUser = None,
     route: RouteOption = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent where.")] = False,
-    within: Annotated[float, typer.Option("--within", min=1, help="Wait so many seconds for the outcome.")] = 60,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; print what would be sent, and to which addresses.")
+    ] = False,
+    within: Annotated[float, typer.Option("--within", min=1, help="Longest wait for the outcome, s.")] = 60,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -265,7 +269,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
         time.sleep(_LOOK_EVERY_S)
 
 
-def _reach(work: Work, rules: Rules, route: AlertRoute, given: Given) -> dict[str, Any]:
+def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) -> dict[str, Any]:
     told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"

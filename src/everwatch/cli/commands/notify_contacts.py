@@ -16,7 +16,7 @@ from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.contacts import contact_routes, send_codes
 from everwatch.notifier.routes import AlertRoute, Rules
 from everwatch.notifier.storage import Work, open_storage
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -36,7 +36,7 @@ def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = Fal
 
 def verify(
     user: UserArgument,
-    code: Annotated[str, typer.Argument(help="What the message to the address says.", show_default=False)] = "",
+    code: Annotated[str, typer.Argument(help="Code from the message to the address.", show_default=False)] = "",
     trust: Annotated[
         bool, typer.Option("--trust", help="Take all addresses that the user has now as verified, without a code.")
     ] = False,
@@ -74,7 +74,7 @@ def verify(
     typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
 
 
-def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[AlertRoute, Given]]:
+def _unverified(work: Work, rules: Rules, given: PlaceholderUser) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
     found = contact_routes(rules, [given])
     known = work.contacts(found)
     return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}

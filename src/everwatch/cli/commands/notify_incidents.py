@@ -23,7 +23,9 @@ from everwatch.notifier.target_incidents import TargetIncident
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare
 
-ByOption = Annotated[str, typer.Option("--by", help="Who does, for others to see (with --api: the token's name).")]
+ByOption = Annotated[
+    str, typer.Option("--by", help="Name of the person, shown to others; with --api the token's name.")
+]
 _REPLAYED = ("dead", "skipped", "sent")
 
 
@@ -82,10 +84,10 @@ def ack(
     user: UserArgument,
     monitor: MonitorArgument,
     by: ByOption = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Take it back: reminders and escalations go on.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo it: reminders and escalations resume.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Acknowledge a monitor's open incident: no reminders any more, and no escalation. Its end is told.
+    """Acknowledge a monitor's open incident: no more reminders and escalations. Its end is still sent.
 
     Examples: `everwatch notify ack u-1 shop --by ada` · `everwatch notify ack u-1 shop --undo`
     """
@@ -111,11 +113,11 @@ def ack(
 def snooze(
     user: UserArgument,
     monitor: MonitorArgument,
-    duration: Annotated[str, typer.Option("--for", help="For how long, such as 2h.", show_default=False)],
+    duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
     by: ByOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Tell nothing of a monitor's open incident but its end for a while; then it is told again if it goes on.
+    """Send nothing of a monitor's open incident but its end for a while; a reminder follows if it lasts longer.
 
     Example: `everwatch notify snooze u-1 shop --for 2h --by ada`
     """
@@ -139,8 +141,10 @@ def snooze(
 
 
 def replay(
-    since: Annotated[str, typer.Option("--since", help="Messages made then or later: 2h, or an instant.")],
-    state: Annotated[str, typer.Option("--state", help="Which ones: dead, skipped or sent.")] = "dead",
+    since: Annotated[
+        str, typer.Option("--since", help="Only messages made since INSTANT, or a duration ago, e.g. 2h.")
+    ],
+    state: Annotated[str, typer.Option("--state", help="State of the messages: dead, skipped or sent.")] = "dead",
     route: Annotated[str, typer.Option("--route", help="Only this route.")] = "",
     user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",
     data_dir: DataDir = None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -13,6 +13,7 @@ from everwatch.api.incident_views import SilenceBody
 from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
 from everwatch.cli.support.notifier_reading import reading_notifier
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -23,30 +24,37 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.instant import Bare
 
 
-def silence(
-    duration: Annotated[str, typer.Option("--for", help="For how long, such as 2h.", show_default=False)],
-    user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = "",
-    plan: Annotated[str, typer.Option("--plan", help="Only of users with this plan.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="Only this kind.")] = "",
-    target: Annotated[str, typer.Option("--target", help="Only this host, or *.example.com below a domain.")] = "",
+class SelectorOptions(NamedTuple):
+    """Options that select the monitors of a silence."""
+
+    user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = ""
+    plan: Annotated[str, typer.Option("--plan", help="Only of users with this plan.")] = ""
+    kind: Annotated[str, typer.Option("--kind", help="Only this kind.")] = ""
+    target: Annotated[str, typer.Option("--target", help="Only this host, or *.example.com below a domain.")] = ""
     label: Annotated[
         list[str] | None, typer.Option("--label", help="Only with KEY=VALUE; repeatable.", show_default=False)
-    ] = None,
+    ] = None
+
+
+@with_options(chosen=SelectorOptions)
+def silence(
+    duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
+    chosen: SelectorOptions,
     at: Annotated[str | None, typer.Option("--at", help="Begin at INSTANT, or a duration from now.")] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for others to see.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")] = "",
     by: ByOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send no alerts of the monitors that a selector has, for a while; checks go on. Incidents told before are ended.
+    """Send no alerts of the monitors that a selector matches, for a while; checks still run.
 
-    When it ends, alerts go out for what is still down.
+    The end of an incident whose alert was sent before is still sent. When the silence ends, alerts go out for what is
+    still down.
 
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
     """
-    labels = pairs_of("--label", "KEY=VALUE", label or [])
-    given = {"user": user, "plan": plan, "kind": kind, "target": target, "label": labels}
+    given = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
     try:
         match = msgspec.convert(given, type=Selector)
     except msgspec.ValidationError as error:
@@ -95,7 +103,7 @@ def unsilence(
     silence_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """End a silence now; what is still down is told.
+    """End a silence now; alerts go out for what is still down.
 
     Example: `everwatch notify unsilence 3f9c2a7be1d04458`
     """

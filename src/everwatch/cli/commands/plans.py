@@ -11,7 +11,7 @@ from rich.table import Table
 from everwatch.cli.support.options import AsJson, ShowSecrets
 from everwatch.core.errors import SettingsError, WrongPlans
 from everwatch.kinds.execution.config_secrets import redacted_monitor
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.plans.plan import Plan, Plans
 from everwatch.plans.plans_parser import plans_of, read_file
 from everwatch.rules.admission import admit_signup
@@ -61,7 +61,7 @@ def show(
     attributes: Annotated[str, typer.Option("--attributes", metavar="JSON", help="The user's attributes.")] = "{}",
     secrets: ShowSecrets = False,
 ) -> None:
-    """Print the monitors that a signup with this plan gets, as JSON, the way a signup would name them.
+    """Print the monitors that a signup with this plan gets, as JSON, in the form of a signup.
 
     Exit status 1 where the signup would be refused.
 
@@ -76,7 +76,7 @@ def show(
         raise SettingsError('--attributes wants a JSON object, such as \'{"site": "https://example.com"}\'.')
     signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": given}), plans=plans)
     found = plans.named(plan)
-    monitors = found.filled(Given(signup.user_id, plan, signup.attributes)) if found else []
+    monitors = found.filled(PlaceholderUser(signup.user_id, plan, signup.attributes)) if found else []
     if not secrets:
         monitors = list(map(redacted_monitor, monitors))
     typer.echo(orjson.dumps(monitors, option=orjson.OPT_INDENT_2).decode())

@@ -48,7 +48,7 @@ def worker(
 
     settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
     if settings.plans_file is not None:
-        # what is wrong is said before a broker is looked for
+        # an invalid setting is reported before a connection to a broker is made
         PlansFile(settings.plans_file)
     prepare_data_folder(settings)
     bootstrap = ready_broker(settings, ProcessRole.WORKER)
@@ -63,7 +63,7 @@ def executor(
     bootstrap_servers: Bootstrap = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Checks running at once.", show_default="500")] = None,
     processes: Annotated[
-        int, typer.Option(min=1, max=256, help="Share the work among so many processes, for as many cores.")
+        int, typer.Option(min=1, max=256, help="Number of processes that share the work, for as many cores.")
     ] = 1,
     stop_with_parent: StopWithParent = False,
 ) -> None:
@@ -110,7 +110,7 @@ def sink(
 def notifier(
     data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, stop_with_parent: StopWithParent = False
 ) -> None:
-    """Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.
+    """Run one notifier: sends alerts of monitors that go down and recover to people and incident systems.
 
     The rules are a TOML file that `EVERWATCH_NOTIFY_FILE` names (docs/notifications.md).
 
@@ -121,7 +121,7 @@ def notifier(
     from everwatch.processes import run_process
 
     settings = settings_of(data_dir, bootstrap_servers)
-    # what is wrong with it is said before a broker is looked for
+    # an invalid file is reported before a connection to a broker is made
     rules = RulesFile(settings.notify_file)
     if not settings.database:
         prepare_data_folder(settings)

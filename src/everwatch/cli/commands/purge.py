@@ -99,13 +99,13 @@ def purge(
 def _confirm(user: str, as_json: bool) -> None:
     """Ask whether to go on. Raises SettingsError without a terminal."""
     if as_json or not sys.stdin.isatty():
-        raise SettingsError("Give --yes: there is nobody to ask here, and what is purged cannot be brought back.")
+        raise SettingsError("Give --yes: without a terminal this cannot be confirmed, and a purge cannot be undone.")
     question = f"End user {user!r} and delete everything that the database holds of it? This cannot be undone."
     typer.confirm(question, abort=True, err=True)
 
 
 def _check_gone(settings: Settings, reply: Reply) -> None:
-    """Raise EverwatchError if a user whom the worker does not know is watched all the same."""
+    """Raise EverwatchError if a user that the worker does not know is watched all the same."""
     with database(settings) as reader:
         found, partition = reader.user(reply.user_id), reader.partition_of(reply.user_id)
     if found is not None and found.registered_at <= reply.at:

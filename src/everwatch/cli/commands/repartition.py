@@ -91,7 +91,7 @@ def repartition(
         Partitioner | None,
         typer.Option("--partitioner", help="Partitioner of all producers; default: the one that users' places show."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
     ] = False,
@@ -137,7 +137,7 @@ def _repartition(
     interrupt_by_sigterm()
     place = _Place(settings)
 
-    def tell_ready(running: list[str]) -> None:
+    def print_ready(running: list[str]) -> None:
         typer.secho(
             "the table is copied and followed; stop all processes now, and the API: the switch follows by itself",
             fg=typer.colors.YELLOW,
@@ -150,7 +150,7 @@ def _repartition(
         found = place.survey(partitioner, stages)
         if work.is_done():
             work.move_catalogue(found)
-            _tell_done(RepartitionReport(*successor, True, found.users, partitioner=found.partitioner), as_json)
+            _print_done(RepartitionReport(*successor, True, found.users, partitioner=found.partitioner), as_json)
             return
         if dry_run:
             counts = work.tail().counts
@@ -164,10 +164,10 @@ def _repartition(
                 records=counts,
                 estimated_s=estimated_s,
             )
-            _tell_dry_run(report, settings, as_json)
+            _print_dry_run(report, settings, as_json)
             return
-        result = work.run(found, tell_ready)
-    _tell_done(
+        result = work.run(found, print_ready)
+    _print_done(
         RepartitionReport(
             *successor,
             True,
@@ -220,7 +220,7 @@ def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool)
     typer.echo(msgspec.json.encode({"forwarded": forwarded}).decode() if as_json else f"{forwarded} records forwarded")
 
 
-def _tell_dry_run(report: RepartitionReport, settings: Settings, as_json: bool) -> None:
+def _print_dry_run(report: RepartitionReport, settings: Settings, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return
@@ -233,7 +233,7 @@ def _tell_dry_run(report: RepartitionReport, settings: Settings, as_json: bool) 
     typer.echo(f"not consumed now, copied while everything is stopped: {waiting or 'nothing'}")
 
 
-def _tell_done(report: RepartitionReport, as_json: bool) -> None:
+def _print_done(report: RepartitionReport, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @with_output
 def results(
     status: Annotated[Status | None, typer.Option(help="Only with this status.", show_default=False)] = None,
-    detail: Annotated[bool, typer.Option("--detail", help="Show what was kept of failures, too.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Show the captured answers of failures, too.")] = False,
     *,
     given: OutputOptions,
 ) -> None:

@@ -34,7 +34,7 @@ def generate_key() -> None:
 @app.command()
 def rotate(
     user: Annotated[str, typer.Option("--user", help="Only this user.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be encrypted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; print what would be encrypted.")] = False,
     timeout: Timeout = ANSWER_WITHIN,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,

@@ -34,7 +34,7 @@ def signup(
     plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = "",
     http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
     tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
-    heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
+    heartbeat: Annotated[str | None, typer.Option(help="Period in which a heartbeat is expected, e.g. 1h.")] = None,
     schedule: ScheduleOptions = NOT_GIVEN,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     *,

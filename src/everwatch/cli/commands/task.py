@@ -9,15 +9,14 @@ import typer
 
 from everwatch.cli.support.database_reading import AfterOption, print_columns, reading, say_next
 from everwatch.cli.support.input_file import send_file
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
-    Config,
     DataDir,
+    DocumentOptions,
     OptionalUser,
-    Payload,
-    PolicyOption,
     UserArgument,
-    json_of,
+    documents_of,
     settings_of,
 )
 from everwatch.cli.support.output_reading import interval_of
@@ -57,6 +56,7 @@ Until = Annotated[
 
 @app.command()
 @with_sending
+@with_options(documents=DocumentOptions)
 def create(
     user: OptionalUser = None,
     task: OptionalTask = None,
@@ -71,12 +71,10 @@ def create(
     at: AtOption = None,
     in_: InOption = None,
     kind: Annotated[
-        str | None, typer.Option(help="What is run: webhook, http, …; see docs/kinds.md.", show_default=False)
+        str | None, typer.Option(help="Kind of the task: webhook, http, …; see docs/kinds.md.", show_default=False)
     ] = None,
-    config: Config = None,
-    payload: Payload = None,
-    policy: PolicyOption = None,
     *,
+    documents: DocumentOptions,
     sending: Sending,
 ) -> None:
     """Create delayed tasks: each runs once at its instant. One that is there already is changed.
@@ -87,7 +85,7 @@ def create(
     `everwatch task create u-1 probe --at 2026-11-21T09:00:00+01:00 --kind http --config @probe.json` ·
     `everwatch task create --file tasks.jsonl`
     """
-    given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    given = documents_of(documents)
     if file is not None:
         if given or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
@@ -124,10 +122,10 @@ def cancel(
     if bool(task) == all_ or task == "":
         raise SettingsError("Give either a TASK or --all.")
     wanted = {"command": "cancel", "user_id": user} | ({"monitor_id": task} if task else {})
-    send(wanted, sending, _tell_what_became_of_it)
+    send(wanted, sending, _print_what_became_of_it)
 
 
-def _tell_what_became_of_it(refused: Reply, settings: Settings) -> None:
+def _print_what_became_of_it(refused: Reply, settings: Settings) -> None:
     """Say on stderr what the database holds of a task that the worker does not know (any more)."""
     if refused.code != RefusalCode.NOT_FOUND or not refused.monitor_id:
         return
@@ -147,7 +145,7 @@ def list_(
     status: Annotated[TaskStatus | None, typer.Option(help="Only those of this status.", show_default=False)] = None,
     from_: From = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, those due first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, by when they are due.")] = 20,
     after: AfterOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,

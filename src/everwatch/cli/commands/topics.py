@@ -9,7 +9,7 @@ from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of,
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topic_administration import TopicState, check_topics, ensure_topics, problems_of
 
-app = typer.Typer(no_args_is_help=True, help="Create and check the topics that Everwatch lives on.")
+app = typer.Typer(no_args_is_help=True, help="Create and check the topics of Everwatch.")
 
 
 @app.command()

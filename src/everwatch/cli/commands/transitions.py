@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @with_output
 def transitions(
     state: Annotated[State | None, typer.Option(help="Only into this state.", show_default=False)] = None,
-    alerts: Annotated[bool, typer.Option("--alerts", help="Only what a person is to be told of.")] = False,
+    alerts: Annotated[bool, typer.Option("--alerts", help="Only those that raise an alert.")] = False,
     plan: Annotated[str, typer.Option(help="Only of users with this plan.")] = "",
     target: Annotated[str, typer.Option(metavar="HOST", help="Only of monitors that check this host.")] = "",
     *,
@@ -30,7 +30,7 @@ def transitions(
 ) -> None:
     """Print changes of state and reminders, the newest last; with --json one object a line.
 
-    --alerts leaves out what nobody is told of: first successes, what owners pause, resume or change, and maintenance.
+    --alerts leaves out what raises no alert: first successes, what owners pause, resume or change, and maintenance.
 
     Examples: `everwatch transitions --user u-1` · `everwatch transitions --follow --alerts`
     · `everwatch transitions --since 24h --limit 1000 --json | jq .reason`

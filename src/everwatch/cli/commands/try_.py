@@ -37,7 +37,7 @@ def try_(
         typer.Option(
             "--allow-network",
             metavar="NETWORK",
-            help="May be reached although it is private, beside EVERWATCH_ALLOW_NETWORKS; may be given again.",
+            help="Private network that may be reached, beside EVERWATCH_ALLOW_NETWORKS; repeatable.",
             show_default=False,
         ),
     ] = None,

@@ -60,7 +60,7 @@ def pause(
 ) -> None:
     """Pause all monitors and pending tasks that a user has now; what is put later runs.
 
-    A monitor that is paused by itself already stays as it is, also when the user is resumed.
+    A monitor that was paused individually stays paused, also when the user is resumed.
 
     Examples: `everwatch user pause u-1 --wait` · `everwatch user pause u-1 --for 2h`
     """
@@ -71,7 +71,7 @@ def pause(
 @app.command()
 @with_sending
 def resume(user: UserArgument, *, sending: Sending) -> None:
-    """Let run again what a pause of the user paused; what was paused by itself stays paused.
+    """Resume what a pause of the user paused; a monitor that was paused individually stays paused.
 
     Example: `everwatch user resume u-1 --wait`
     """
@@ -128,11 +128,11 @@ def maintain(
     duration: Annotated[
         str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
     ] = None,
-    none: Annotated[bool, typer.Option("--none", help="No maintenance any more.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="Remove all maintenance windows.")] = False,
     *,
     sending: Sending,
 ) -> None:
-    """Give a user a maintenance window in place of those there were: checks go on, and nobody is alerted.
+    """Give a user a maintenance window in place of those there were: checks still run, alerts are suppressed.
 
     Examples: `everwatch user maintain u-1 --for 2h` ·
     `everwatch user maintain u-1 --from 2026-11-21T22:00:00+01:00 --for 2h` ·

@@ -45,7 +45,7 @@ class ApiLink:
         self._pause = Event()
         self.delivered = 0
 
-    def tell(self, inputs: Iterable[Asked]) -> None:
+    def send(self, inputs: Iterable[Asked]) -> None:
         """Send inputs; returns once Kafka has all of them. Raises ApiError."""
         source = iter(inputs)
         while some := list(islice(source, AT_ONCE)):

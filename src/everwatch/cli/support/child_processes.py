@@ -88,7 +88,7 @@ class Children:
     def look_after(self, *, may_start: bool = True) -> list[str]:
         """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
 
-        With ``may_start`` False what has died is only told, and is started by a later call. Logs are kept from growing.
+        With ``may_start`` False what has died is only reported, and a later call starts it. Logs are kept from growing.
         """
         said = []
         now_s = self._clock.monotonic_s()

@@ -19,7 +19,7 @@ AfterOption = Annotated[
     typer.Option(
         "--after",
         metavar="CURSOR",
-        help="Go on behind a page, with the cursor that its last line says and the same filters.",
+        help="Continue after a page: the cursor in its last line, with the same filters.",
     ),
 ]
 

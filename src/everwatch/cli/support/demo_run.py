@@ -33,7 +33,7 @@ PROGRESS_EVERY_S = 5.0
 CAUGHT_UP_MS = 3_000
 # a machine may be too busy for that: what was due before the signups is out by then
 CAUGHT_UP_WITHIN_S = 30.0
-# on a busy machine the last results take their time; after a moment it is said that they are awaited
+# on a busy machine the last results take their time; after a moment a line says that the demo waits for them
 ACCOUNT_WITHIN_S = 60.0
 SETTLING_SAID_AFTER_S = 3.0
 INBOX_FILE = "demo-inbox.jsonl"
@@ -60,7 +60,7 @@ class DemoRun:
     def perform(
         self, console: Console, seconds: float | None, *, live: bool
     ) -> tuple[dict[str, object], Account, list[ShowpieceEnding]]:
-        """Sign everybody up, watch until the time is up or Ctrl-C, and settle the account."""
+        """Sign all users up, watch until the time is up or Ctrl-C, and print the reconciliation."""
         self._sign_up(console)
         self._observer.forget_lateness()
         begun_s = self._clock.monotonic_s()
@@ -111,7 +111,7 @@ class DemoRun:
             self._reader.close()
 
     def _sign_up(self, console: Console) -> None:
-        """Publish the signups; wait until a worker is there and the database knows everybody, and nobody else."""
+        """Publish the signups; wait until a worker is there and the database holds these users and no others."""
         begun = self._clock.now_ms()
         console.print(f"Signing up {self._cast.users} users …", highlight=False)
         for user, event in self._cast.signups():
@@ -147,7 +147,7 @@ class DemoRun:
             self._stop.wait(0.2)
 
     def _progress(self, counts: Counts, wanted: int) -> str:
-        """One sentence for somebody who waits for the sign-up to end."""
+        """One sentence on how far the sign-up has come."""
         if (counts.users, counts.monitors) != (self._cast.everybody, wanted):
             return f"{counts.users} of {self._cast.everybody} users, {counts.monitors} of {wanted} monitors stored"
         return "all users are stored; the worker still catches up with what was due since the last run"
@@ -218,7 +218,7 @@ class DemoRun:
             endings = judge(self._cast.showcase, monitors, self._observer.read_back)
             counts = self._count()
             seen = {health: counts.by_state.get(State(health.value), 0) for health in DemoState}
-            # somebody paused or deleted some: then nothing says what states are meant
+            # a person paused or deleted some: then the expected states are not known
             is_altered = sum(seen.values()) + counts.by_state.get(State.NEW, 0) != meant.total()
             as_meant = is_altered or seen == {health: meant[health] for health in DemoState}
             settled = as_meant and not account.missed and not any(ending.problem for ending in endings)

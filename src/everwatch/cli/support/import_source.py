@@ -42,16 +42,17 @@ From = Annotated[
 ]
 Form = Annotated[
     ImportFormat | None,
-    typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
+    typer.Option("--format", help="Format of FILE; default: csv or jsonl, by its name."),
 ]
 OfUser = Annotated[
-    str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
+    str,
+    typer.Option("--user", help="User that the monitors of another product's export belong to.", show_default=False),
 ]
 Renamed = Annotated[
-    list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
+    list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Field that a column holds; repeatable.")
 ]
 Ignored = Annotated[
-    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
+    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")
 ]
 DefaultPlan = Annotated[str, typer.Option("--plan", help="Plan of users whose row names none.", show_default=False)]
 DefaultMonitors = Annotated[
@@ -59,33 +60,26 @@ DefaultMonitors = Annotated[
     typer.Option("--monitors", metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
 ]
 CsvEncoding = Annotated[str, typer.Option("--encoding", help="Encoding of a CSV file.")]
-CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="What separates the cells of a CSV file.")]
-Every = Annotated[
-    str | None, typer.Option("--every", help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
-]
-StateFile = Annotated[
-    Path | None,
-    typer.Option("--state", help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
-]
+CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="Delimiter of a CSV file.")]
 
 
-class GivenSource(NamedTuple):
-    """The options that name a source and say how its rows are read."""
+class SourceOptions(NamedTuple):
+    """Options that name a source and say how its rows are read."""
 
-    file: str | None
-    sql: str | None
-    from_: str | None
-    form: ImportFormat | None
-    user: str
-    renamed: list[str] | None
-    ignored: list[str] | None
-    plan: str
-    monitors: str | None
-    encoding: str
-    delimiter: str
+    file: File = None
+    sql: Sql = None
+    from_: From = None
+    form: Form = None
+    user: OfUser = ""
+    renamed: Renamed = None
+    ignored: Ignored = None
+    plan: DefaultPlan = ""
+    monitors: DefaultMonitors = None
+    encoding: CsvEncoding = "utf-8"
+    delimiter: CsvDelimiter = ","
 
 
-def source_of(given: GivenSource, settings: Settings) -> tuple[RowSource, str]:
+def source_of(given: SourceOptions, settings: Settings) -> tuple[RowSource, str]:
     """Return the source and the name of its state. Raises SettingsError for options that do not go together."""
     if len(given.delimiter) != 1:
         raise SettingsError(f"--delimiter wants one character, not {given.delimiter!r}.")
@@ -104,7 +98,7 @@ def source_of(given: GivenSource, settings: Settings) -> tuple[RowSource, str]:
     raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
 
 
-def _file_source(given: GivenSource, file: str, reading: RowReading) -> RowSource:
+def _file_source(given: SourceOptions, file: str, reading: RowReading) -> RowSource:
     convert = FOREIGN.get(given.form) if given.form else None
     rows = None if convert else Format(given.form) if given.form else format_of(file)
     if convert is None and rows is None:
@@ -137,7 +131,7 @@ def _url(given: str) -> str:
 def _name_of(stem: str, identity: str, settings: Settings) -> str:
     """A name for the state of a source: the same each time, another one for other topics or another Kafka.
 
-    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    The data folder that the state is in stands for the embedded Kafka; the order of servers does not matter.
     """
     servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
     told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()

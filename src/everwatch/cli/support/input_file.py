@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, tell_refused
+from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, print_refused
 from everwatch.cli.support.sending import SendingOptions, connected
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -78,7 +78,7 @@ class LineTally:
             return
         others = f"… and {self.refused - MOST_REASONS_SHOWN} more (--json lists {MOST_REASONS_KEPT})"
         for number, (line, error) in enumerate(self.refusals, 1):
-            tell_refused(console, number, f"line {line}: {error}", others)
+            print_refused(console, number, f"line {line}: {error}", others)
         answers = "".join(
             f", {number} {answer}" for answer, number in self.answers.items() if answer != CommandOutcome.REFUSED
         )
@@ -133,7 +133,7 @@ def _send_all(
                 for asked, reply in link.ask(inputs):
                     tally.note(asked, reply, path_in_line)
             else:
-                link.tell(inputs)
+                link.send(inputs)
         finally:
             tally.sent = link.delivered
 

@@ -8,7 +8,7 @@ from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_existing
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 
 def rules_in(settings: Settings) -> Rules:
@@ -25,7 +25,7 @@ def reading_notifier(settings: Settings) -> Iterator[Storage]:
         yield storage
 
 
-def known_user(work: Work, user: str) -> Given:
+def known_user(work: Work, user: str) -> PlaceholderUser:
     """Return what the notifier knows of a user. Raises EverwatchError."""
     given = work.users([user]).get(user)
     if given is None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import orjson
 import typer
@@ -50,14 +50,44 @@ Config = Annotated[
     str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
 ]
 Payload = Annotated[
-    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
+    str | None,
+    typer.Option("--payload", help="Payload of each run, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 PolicyOption = Annotated[
     str | None,
     typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 
+NameOption = Annotated[str | None, typer.Option("--name", help="Display name.", show_default=False)]
+LabelsOption = Annotated[
+    list[str] | None, typer.Option("--label", help="KEY=VALUE, to find it by; repeatable.", show_default=False)
+]
+
 log = logging.getLogger(__name__)
+
+
+class CommonOptions(NamedTuple):
+    """Options of a command that reads or writes Kafka: which one, and how the output is written."""
+
+    data_dir: DataDir = None
+    bootstrap_servers: Bootstrap = None
+    as_json: AsJson = False
+
+
+class DocumentOptions(NamedTuple):
+    """Options of a monitor that are JSON documents."""
+
+    config: Config = None
+    payload: Payload = None
+    policy: PolicyOption = None
+
+
+class NamingOptions(NamedTuple):
+    """Options by which people name a monitor and find it."""
+
+    name: NameOption = None
+    label: LabelsOption = None
+
 
 DEFAULT_ADDRESS = "127.0.0.1:9092"
 
@@ -189,6 +219,11 @@ def json_of(option: str, text: str | None) -> dict[str, Any]:
         raise SettingsError(f"{option} is not valid JSON: {error}.") from None
 
 
+def documents_of(given: DocumentOptions) -> dict[str, Any]:
+    """Parse the documents that are given, by their fields of a monitor. Raises SettingsError."""
+    return json_of("--config", given.config) | json_of("--payload", given.payload) | json_of("--policy", given.policy)
+
+
 def duration_of(option: str, text: str) -> int:
     """Milliseconds of a duration that an option gives. Raises SettingsError."""
     try:
@@ -209,10 +244,11 @@ def instant_of(option: str, text: str, now: int, bare: Bare) -> int:
 
 
 ResumeUntil = Annotated[
-    str | None, typer.Option("--until", help="Resume by itself at INSTANT, or a duration from now.", show_default=False)
+    str | None,
+    typer.Option("--until", help="Resume automatically at INSTANT, or a duration from now.", show_default=False),
 ]
 ResumeFor = Annotated[
-    str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
+    str | None, typer.Option("--for", help="Resume automatically after a duration, e.g. 2h.", show_default=False)
 ]
 
 

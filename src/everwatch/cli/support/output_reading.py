@@ -40,8 +40,8 @@ class OutputSource(StrEnum):
 
 UserOption = Annotated[str, typer.Option("--user", help="Only this user's.")]
 MonitorOption = Annotated[str, typer.Option("--monitor", help="Only this monitor's (with --user).")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many, the newest.")]
-FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="Maximum number, the newest first.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow the topic: print new ones as they come.")]
 SourceOption = Annotated[OutputSource, typer.Option("--from", help="Where to read.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="From then on: INSTANT, or a duration ago, e.g. 1h.", show_default=False)

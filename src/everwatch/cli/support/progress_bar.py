@@ -25,7 +25,7 @@ def file_bar(console: Console, *, only_on_terminals: bool = False) -> Progress:
     return progress_bar(console, *columns, only_on_terminals=only_on_terminals)
 
 
-def tell_refused(console: Console, number: int, text: str, others: str, *, soft_wrap: bool = True) -> None:
+def print_refused(console: Console, number: int, text: str, others: str, *, soft_wrap: bool = True) -> None:
     """Tell of the ``number``-th line that was refused; of all beyond the first ten only ``others``, once."""
     if number <= MOST_REASONS_SHOWN:
         console.print(text, highlight=False, markup=False, soft_wrap=soft_wrap)

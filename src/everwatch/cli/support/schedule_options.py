@@ -47,17 +47,22 @@ AlignOption = Annotated[
 ]
 SpreadOption = Annotated[
     str | None,
-    typer.Option("--spread", help="Spread the runs of --cron over so long, e.g. 10m.", show_default=False),
+    typer.Option("--spread", help="Spread the runs of --cron over a duration, e.g. 10m.", show_default=False),
 ]
 StartAtOption = Annotated[
     str | None,
-    typer.Option("--start-at", help="Due from then on: INSTANT, or a duration from now.", show_default=False),
+    typer.Option(
+        "--start-at", help="First instant at which it may be due: INSTANT, or a duration from now.", show_default=False
+    ),
 ]
 EndAtOption = Annotated[
-    str | None, typer.Option("--end-at", help="Due until then: INSTANT, or a duration from now.", show_default=False)
+    str | None,
+    typer.Option(
+        "--end-at", help="Last instant at which it may be due: INSTANT, or a duration from now.", show_default=False
+    ),
 ]
 MaxRunsOption = Annotated[
-    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Due so often at most.", show_default=False)
+    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Maximum number of runs.", show_default=False)
 ]
 
 

@@ -24,7 +24,7 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, tell
+from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, send_inputs
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
@@ -39,7 +39,9 @@ Wait = Annotated[
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer, with --wait.")]
 CommandId = Annotated[
     str | None,
-    typer.Option("--id", help="Id that the answer names; a command is carried out once for each; default: a new one."),
+    typer.Option(
+        "--id", help="Id in the answer; of several commands with one id one is carried out; default: a new id."
+    ),
 ]
 ANSWER_WITHIN = "30s"
 
@@ -81,7 +83,7 @@ OnRefusal = Callable[[Reply, Settings], None]
 def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None = None) -> None:
     """Send one command and print what became of it; exits with 1 if it was refused.
 
-    ``on_refusal``: what to tell people, besides, of an answer that refuses it.
+    ``on_refusal``: prints more about an answer that refuses it.
     Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
     """
     monitor_id = wanted.get("monitor_id", "")
@@ -108,7 +110,7 @@ def send_one(
         raise typer.Exit(1) from None
     with connected(delivery, asked) as link:
         if not delivery.wait:
-            link.tell([asked])
+            link.send([asked])
             _print_sent(asked, delivery.as_json)
             return
         for _, reply in link.ask([asked]):
@@ -139,9 +141,9 @@ class Link:
     def delivered(self) -> int:
         return self._publisher.delivered
 
-    def tell(self, inputs: Iterable[Asked]) -> None:
+    def send(self, inputs: Iterable[Asked]) -> None:
         """Send inputs, durably. Raises BrokerUnavailable."""
-        tell(self._topics, inputs, self._publisher)
+        send_inputs(self._topics, inputs, self._publisher)
 
     def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
         """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""

@@ -12,7 +12,7 @@ OLDEST_MS = 26 * 3_600_000
 
 
 def check_backup(system: System) -> Iterator[Finding]:
-    """Look how old the newest backup in EVERWATCH_BACKUP_DIR is; nothing is said where that is not set."""
+    """Look how old the newest backup in EVERWATCH_BACKUP_DIR is; no check where that is not set."""
     folder = system.settings.backup_dir
     if folder is None:
         return

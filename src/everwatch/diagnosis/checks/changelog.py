@@ -54,7 +54,7 @@ def check_changelog(system: System) -> Iterator[Finding]:
     try:
         users, in_database = count_users(system, held)
         if in_database is not None and in_database > users:
-            # the sink follows the changelog; of what was deleted just now, the database hears later
+            # the sink follows the changelog: a recent deletion reaches the database later
             system.pause(SECOND_LOOK_S)
             users, in_database = count_users(system, held_of(system, topic))
     except RecordsUnreadable as error:

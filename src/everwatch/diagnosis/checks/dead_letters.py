@@ -49,7 +49,7 @@ def check_dead_letters(system: System) -> Iterator[Finding]:
 
 
 _REMEDY = (
-    "See them with 'everwatch dead-letters list', mend whoever sends them, and send back what is still wanted with"
+    "See them with 'everwatch dead-letters list', correct the sender, and send back what is still wanted with"
     " 'everwatch dead-letters redrive'."
 )
 

@@ -54,7 +54,7 @@ def check_executors(system: System) -> Iterator[Finding]:
             )
     for (owner, topic), behind in by_owner(late).items():
         if owner in stopped:
-            continue  # told already
+            continue  # reported already
         faults += 1
         waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
         active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS

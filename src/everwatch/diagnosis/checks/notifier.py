@@ -23,11 +23,11 @@ def check_notifier(system: System) -> Iterator[Finding]:
         if system.settings.notify_file is not None:
             yield fault(
                 "notifier",
-                f"EVERWATCH_NOTIFY_FILE names rules, and nobody is told by them: {error}",
+                f"EVERWATCH_NOTIFY_FILE names rules, and no alert is sent: {error}",
                 "Start one: 'everwatch up' or 'everwatch notifier'.",
             )
         else:
-            yield well("notifier", "none has been started: nobody is told of what goes down")
+            yield well("notifier", "none has been started: no alert is sent")
         return
     now = system.clock.now_ms()
     with closing(storage), storage.look() as work:

@@ -26,7 +26,7 @@ def check_workers(system: System) -> Iterator[Finding]:
         yield fault(
             "workers",
             f"no worker owns partitions {numbers_of(alone)}: their monitors do not run",
-            "Start a worker, or see why the running ones take no partitions: their logs tell.",
+            "Start a worker, or see in the logs of the running ones why they take no partitions.",
         )
     for (owner, topic), behind in by_owner(row for row in rows if (row.lag_s or 0) > BEHIND_S).items():
         faults += 1

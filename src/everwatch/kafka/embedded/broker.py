@@ -212,7 +212,7 @@ class EmbeddedKafka:
         pause = Event()
         client: AdminClient | None = None
         while process.poll() is None and self._clock.monotonic_s() < deadline_s:
-            # librdkafka backs off ever longer from a port that refuses it, so it is let in once the port is open.
+            # librdkafka backs off ever longer from a port that refuses it, so it connects once the port is open.
             if client is None and is_open(ports.broker):
                 client = AdminClient({"bootstrap.servers": ports.bootstrap_servers, "log_level": 0})
             if client is not None and _serves(client, cluster_id):

@@ -1,4 +1,4 @@
-"""Find the one line of Kafka's logs that tells why a broker did not start."""
+"""Find the one line of Kafka's logs that has the reason why a broker did not start."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def size_of(log: Path) -> int:
 
 
 def telling_line(log: Path, start: int, console: Path) -> tuple[str, Path] | None:
-    """Return the line that best tells what went wrong, and the file it stands in; None if there is no line at all.
+    """Return the line that best describes the failure, and the file it stands in; None if there is no line at all.
 
     ``log`` is read from byte ``start`` on. ``console`` has what Java itself said.
     """

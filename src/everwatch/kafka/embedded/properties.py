@@ -24,7 +24,7 @@ _BROKER = {
     # alone in its cluster, a first group member need not wait for others
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
-    # A broker that gets no CPU for so long is taken for gone: its partitions have no leader until its next heartbeat.
+    # A broker that gets no CPU for this long is considered dead: its partitions have no leader until it answers.
     # A killed one may register again only when this has passed since its last one. A heartbeat has to be answered
     # before the next (2 s by default), which takes longer on a busy machine.
     "broker.session.timeout.ms": "9000",

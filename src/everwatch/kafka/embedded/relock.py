@@ -6,7 +6,8 @@ Resolves Kafka's runtime dependencies with jgo, fetches each jar and records its
 
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,21 @@ _HEADER = f"""\
 
 def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int:
     """Resolve, fetch and hash all jars, write ``target`` and return how many there are."""
-    with tempfile.TemporaryDirectory() as scratch:
-        repositories = {"maven": maven_repository.rstrip("/")} if maven_repository else None
-        context = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
-        roots, rest = context.resolver.resolve([context.create_dependency(_KAFKA)])
+    with resolved(_KAFKA, maven_repository) as (context, roots, rest):
         log_core = next(d for d in rest if (d.groupId, d.artifactId) == _LOG_CORE)
         # slf4j-impl brings only log4j and slf4j, which Kafka's own resolution has already settled.
         binding = context.create_dependency(f"{_LOG_BINDING}:{log_core.version}")
         return write_lock(target, _HEADER, [*roots, *rest, binding])
+
+
+@contextmanager
+def resolved(root: str, maven_repository: str | None) -> Iterator[tuple[MavenContext, list[Any], list[Any]]]:
+    """Resolve a coordinate into a temporary folder; give the context, the jars of ``root`` and those it depends on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        repositories = {"maven": maven_repository.rstrip("/")} if maven_repository else None
+        context = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
+        roots, rest = context.resolver.resolve([context.create_dependency(root)])
+        yield context, roots, rest
 
 
 def write_lock(target: Path, header: str, dependencies: Iterable[Any]) -> int:

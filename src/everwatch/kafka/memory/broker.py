@@ -154,7 +154,7 @@ class ConsumerGroup:
         self.members: dict[Member, frozenset[str]] = {}
         self.holds: dict[Member, set[Position]] = {}
         self.targets: dict[Member, set[Position]] = {}
-        # of whom the callback of an assignment is due, even if it is an empty one
+        # members whose callback of an assignment is due, even if it is an empty one
         self.unheard: set[Member] = set()
 
     def join(self, member: Member, topics: Iterable[str], partitions: Callable[[str], int]) -> None:

@@ -109,7 +109,7 @@ class MemoryConsumer:
         self._serve()
         found = self._fetched(num_messages)
         if not found and timeout:
-            # in slices: a rebalance is told of meanwhile. The clock of a test may stand still
+            # in slices: a rebalance may be reported meanwhile. The clock of a test may stand still
             for _ in range(max(1, min(round(timeout / _LOOK_S), 20))):
                 with self._kafka.changed:
                     self._kafka.changed.wait(_LOOK_S)

@@ -50,7 +50,7 @@ def job_of(tick: Tick, secrets: ConfigSecrets) -> Job:
 
 
 def target_of(job: Job) -> str:
-    """The host that a job goes to, as its kind tells it, in lower case; "" if it goes to none or that is not told."""
+    """The host that a job goes to, as its kind names it, in lower case; "" if there is none or it is not known."""
     if not hasattr(job.kind, "target"):
         return ""
     try:

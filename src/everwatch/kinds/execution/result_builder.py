@@ -116,7 +116,7 @@ class ResultBuilder:
 
     def report_fault(self, run: Run, error: BaseException) -> None:
         """Log, with its traceback, an error that a kind should have handled; once a minute for each kind and class."""
-        if self._throttle.may_say((run.kind, type(error))):
+        if self._throttle.may_log((run.kind, type(error))):
             about = labelled(
                 user=run.user_id,
                 monitor=run.monitor_id,

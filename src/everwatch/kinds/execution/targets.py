@@ -14,7 +14,7 @@ _LONGEST_REMEMBERED = 2_048
 
 
 def target_of_config(kind: str, config: str) -> str:
-    """Return the host that a monitor with a stored config goes to; "" if it goes to none, or that is not told.
+    """Return the host that a monitor with a stored config goes to; "" if there is none or it is not known.
 
     Its secrets may be encrypted: no target depends on one.
     """

@@ -7,7 +7,7 @@ _TAKEOVER_MS = 60 * SECOND_MS
 
 
 def quiet_since(view: InlineView) -> int:
-    """Since when nothing has been heard: the newest signal; where there is none, the beginning of the watch.
+    """Instant of the newest signal; where there is none, the beginning of the watch.
 
     After a change or a pause it is that, if no signal is newer.
     """

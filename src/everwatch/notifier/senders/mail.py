@@ -19,7 +19,7 @@ from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, said_of
 from everwatch.notifier.wording import lines_of, subject_of
 
 TIMEOUT_S = 30.0
-# relays close what is idle after a minute or more, and some after so many mails
+# relays close what is idle after a minute or more, and some after a number of mails
 _IDLE_S = 20.0
 _MOST_MAILS = 100
 

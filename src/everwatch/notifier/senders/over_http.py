@@ -74,7 +74,7 @@ class HttpSender:
             # it says nothing of the server, which operators may send to: a user must not keep them from it
             return AttemptOutcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
-            return AttemptOutcome(Verdict.FAILED, error.told(said_of), is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, error.sentence(said_of), is_servers=True)
         return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
 
 

@@ -225,7 +225,7 @@ function Explanation({ explained, notified }) {
   if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
   if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);
   if (agenda?.remind_at) row("ok", "Reminder", html`<${Ago} ms=${agenda.remind_at} />`);
-  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: nobody is alerted` : notifiedText(notified));
+  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: no alerts` : notifiedText(notified));
   if (owners) {
     row(owners.worker ? "ok" : "bad", "Worker", owners.worker || "none owns the partition", owners.worker ? "" : "Start a worker: everwatch worker");
     if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");

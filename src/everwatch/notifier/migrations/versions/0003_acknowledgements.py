@@ -1,4 +1,4 @@
-"""Incidents that somebody has acknowledged or snoozed."""
+"""Acknowledged and snoozed incidents."""
 
 import sqlalchemy as sa
 from alembic import op

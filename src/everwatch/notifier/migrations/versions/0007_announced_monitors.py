@@ -1,4 +1,4 @@
-"""Monitors of what subscribers of status pages were told of."""
+"""Monitors of the incidents that were sent to subscribers of status pages."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns; of what was told before nothing more is told."""
+    """Add the columns; incidents that were sent before get no more news."""
     for name in ("user_id", "monitor_id"):
         op.add_column("status_announced", sa.Column(name, sa.Text, nullable=False, server_default=""))

@@ -58,7 +58,7 @@ def _add(
     op.add_column(table, sa.Column(name, column_type, nullable=False, server_default=default))
 
 
-# a sink goes on behind the records that told of them, so they would not be told again
+# a sink goes on behind the records that told of them, so they would not be read again
 _MONITORS_OF_SIGNUPS = """
     UPDATE users SET monitor_ids = (
         SELECT json_group_array(monitor_id) FROM (

@@ -74,7 +74,7 @@ def _partial(name: str, table: str, columns: list[str], which: str) -> None:
 
 
 def _fill() -> None:
-    """Count what is there. What SQL cannot tell of monitors and users is filled in afterwards: ``store.backfill``."""
+    """Count what is there. What SQL cannot compute of monitors and users is filled in by ``store.backfill``."""
     for statement in (
         "INSERT INTO monitor_counts (partition, state, kind, plan, monitors)"
         " SELECT m.partition, m.state, m.kind, coalesce(u.plan, ''), count(*)"

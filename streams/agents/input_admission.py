@@ -25,7 +25,7 @@ Admitted = tuple[Record, W, list[bytes]]
 """An input, what it asks for, and the table keys that it concerns: the user's first."""
 
 
-class Inputs:
+class InputAdmission:
     """Admission of signups and commands. What is not admitted becomes a dead letter."""
 
     def __init__(

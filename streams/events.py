@@ -1,0 +1,92 @@
+"""Events within a worker: which part reports each, and which part handles it.
+
+| event | reported by | handled by |
+| --- | --- | --- |
+| a rebalance begins | Faust (``app.py``) | ``Ownership.pause`` |
+| partitions are assigned | Faust's table (``MonitorsTable``) | ``Ownership.assigned`` |
+| Faust has recovered | Faust's table (``MonitorsTable``) | ``Ownership.opened`` |
+| another owner has fenced a partition | ``PartitionLogs`` | ``Ownership.lost`` |
+| a batch of signups is read | ``Isolated`` of the topic | ``Registration.sign_up`` |
+| a batch of commands is read | ``Isolated`` of the topic | ``Registration.command`` |
+| a batch of signals is read | ``Isolated`` of the topic | ``SignalTaker.take`` |
+| a batch of results is read | ``Isolated`` of the topic | ``Feedback.judge`` |
+| a batch cannot be read | ``BatchConsumer`` | ``RejectedInputs.keep_unreadable`` |
+| a part cannot go on | any | ``Engine.end`` |
+
+A part that is made before the one behind its event gets the method of ``WorkerEvents``: Faust's table and the batch
+consumers exist before the app starts, and handlers need connected clients.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.unreadable_batches import Unreadable
+from streams.agents.feedback import Feedback
+from streams.agents.registration import Registration
+from streams.agents.signals import SignalTaker
+from streams.outputs.dead_letters import RejectedInputs
+from streams.ownership import Host, Ownership
+
+
+class InputHandlers(NamedTuple):
+    """Handlers of inputs, made when the clients are connected."""
+
+    registration: Registration
+    signals: SignalTaker
+    feedback: Feedback
+    rejected: RejectedInputs
+
+
+class WorkerEvents:
+    """Hands each event to the part that handles it. The engine sets the parts."""
+
+    engine: Host
+    ownership: Ownership
+    """Set, as the engine is, before the app starts."""
+    handlers: InputHandlers
+    """Set when the engine starts; no input is read before."""
+
+    async def rebalance_begins(self) -> None:
+        """Stop changes; ticks go on."""
+        await self.ownership.pause()
+
+    async def assigned(self, numbers: set[int], generation: int) -> None:
+        """Open these partitions and give up all others."""
+        await self.ownership.assigned(numbers, generation)
+
+    async def recovered(self) -> None:
+        """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
+        await self.ownership.opened()
+
+    def partition_lost(self, number: int) -> None:
+        """Give up all partitions and join the group again."""
+        self.ownership.lost(number)
+
+    async def signups(self, records: Sequence[Record]) -> None:
+        """Register users."""
+        await self.handlers.registration.sign_up(records)
+
+    async def commands(self, records: Sequence[Record]) -> None:
+        """Carry out commands."""
+        await self.handlers.registration.command(records)
+
+    async def signals(self, records: Sequence[Record]) -> None:
+        """Fold signals into their monitors."""
+        await self.handlers.signals.take(records)
+
+    async def results(self, records: Sequence[Record]) -> None:
+        """Change the states of monitors."""
+        await self.handlers.feedback.judge(records)
+
+    async def unreadable(self, batches: Iterable[Unreadable]) -> None:
+        """Write a dead letter for each batch that was passed over. Raises BrokerUnavailable."""
+        await self.handlers.rejected.keep_unreadable(batches)
+
+    def failed(self, error: BaseException) -> None:
+        """End the worker."""
+        self.engine.end(error)
+
+    def rejected(self) -> RejectedInputs:
+        """Return where handlers put the inputs that they refuse."""
+        return self.handlers.rejected
