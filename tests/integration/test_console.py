@@ -18,6 +18,8 @@ from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
 
 from everwatch.api.logins import new_login
+from everwatch.api.operators import new_operator
+from everwatch.api.passwords import hash_of
 from everwatch.api.permissions import Role
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.model import Result, State, Status, Transition
@@ -594,6 +596,35 @@ async def test_sign_in_by_link_and_by_token_and_out(console: Console) -> None:
         await page.get_by_role("heading", name="Sign in").wait_for()
         await page.goto(link)
         await page.get_by_text("That link was used already").wait_for()
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)])
+async def test_an_operator_signs_in_by_keyboard_with_a_password(console: Console, theme: str, size: Any) -> None:
+    running, password = console.running, "correct horse battery"
+    record = new_operator("ann", Role.VIEWER, hash_of(password), START)
+    running.tokens.operators.put(record)
+    try:
+        async with console.context(role=None, size=size, color_scheme=theme) as context:
+            page = await console.page(context, "monitors")
+            await page.get_by_label("Name").wait_for()
+            await assert_accessible_and_fitting(page, theme, size)
+            assert await page.evaluate("document.activeElement.name") == "username"
+            await page.keyboard.type("ann")
+            await page.keyboard.press("Tab")
+            await page.keyboard.type("wrong horse battery")
+            await page.keyboard.press("Enter")
+            await page.get_by_role("alert").get_by_text("The name or the password is wrong.").wait_for()
+            await page.get_by_label("Password").fill(password)
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name="Monitors").wait_for()
+            await context.clear_cookies()
+            await page.reload()
+            await page.get_by_role("button", name="Use a token").click()
+            await page.get_by_label("Token").wait_for()
+            await page.get_by_role("button", name="Use a name and a password").click()
+            await page.get_by_label("Name").wait_for()
+    finally:
+        running.tokens.operators.forget("ann")
 
 
 async def test_theme_and_zone_stay_as_they_were_set(console: Console) -> None:

@@ -190,9 +190,14 @@ class Edge:
     async def _note_refusal(self, route: Route, request: web.Request, problem: Problem) -> None:
         """Tell the audit log of a change that was asked for and refused, or may yet be carried out."""
         call = request.get(_CALL_OF)
-        if not route.audited or call is None or problem.status in NOT_LOGGED or call.principal is NOBODY:
+        if not route.audited or call is None:
             return
-        noting = self._audit.note(route.name, _asking_of(request), [refused_change(route, call, problem)])
+        changes = problem.changes
+        if not changes and problem.status not in NOT_LOGGED and call.principal is not NOBODY:
+            changes = [refused_change(route, call, problem)]
+        if not changes:
+            return
+        noting = self._audit.note(route.name, _asking_of(request), changes)
         if problem.status != 503:
             await noting
             return
@@ -265,7 +270,10 @@ class Edge:
         headers = {**SECURITY_HEADERS, **_allowed(request), **answer.headers, "X-Request-Id": request_id}
         body = answer.body
         if body is None:
-            return web.Response(status=answer.status, headers=headers)
+            response = web.Response(status=answer.status, headers=headers)
+            for cookie in answer.cookies:
+                response.headers.add("Set-Cookie", cookie)
+            return response
         data = body if isinstance(body, bytes) else _encode(body)
         is_passing = "Cache-Control" in answer.headers and "no-store" in answer.headers["Cache-Control"]
         if answer.status == 200 and request.method in ("GET", "HEAD") and not is_passing:

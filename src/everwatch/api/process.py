@@ -142,7 +142,7 @@ class Api(Process):
             await producer.send(self._topics.access, key_of(login.record), encoded(login.record))
             self._say(f"Console: {login.link(address)}  (opens once, within 10 minutes)")
         else:
-            self._say(f"Console: {address}{CONSOLE}  (log in with a token, or by 'everwatch api-token login-link')")
+            self._say(f"Console: {address}{CONSOLE}  (log in there, or by 'everwatch api-token login-link')")
         self._say(f"API: {address}")
         if token:
             self._say(f"Token of an administrator, for this run: {token}")
@@ -235,7 +235,8 @@ class Api(Process):
         if not is_loopback(self._sock):
             raise SettingsError(
                 f"The API would listen on {self._sock.getsockname()[0]}, and nobody could administer it: make a token"
-                " with 'everwatch api-token create NAME --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
+                " with 'everwatch api-token create NAME --role admin' or an operator with 'everwatch operator add NAME"
+                " --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
             )
         text = new_text(Role.ADMIN)
         self._tokens.give(text)

@@ -1,11 +1,12 @@
 """Routes of the console's sessions, and of the token itself."""
 
-from everwatch.api.login_routes import LoginBody, LoginQuery, LoginRoutes, MeView
+from everwatch.api.login_routes import LoginBody, LoginOptions, LoginQuery, LoginRoutes, MeView
+from everwatch.api.password_routes import PasswordBody, PasswordRoutes
 from everwatch.api.permissions import ANY_TOKEN, OPEN
 from everwatch.api.routing import Example, Route
 
 
-def login_routes(logins: LoginRoutes) -> list[Route]:
+def login_routes(logins: LoginRoutes, passwords: PasswordRoutes) -> list[Route]:
     """Return the routes of the console's sessions, and of the token itself."""
     return [
         Route(
@@ -31,6 +32,26 @@ def login_routes(logins: LoginRoutes) -> list[Route]:
             body=LoginBody,
             answers={204: Example(None, "The session has begun.")},
             same_origin=True,
+        ),
+        Route(
+            method="POST",
+            path="/login/password",
+            permission=OPEN,
+            handler=passwords.log_in,
+            summary="Log a page of the console in with an operator's name and password: the answer sets a cookie.",
+            audited="login",
+            body=PasswordBody,
+            answers={204: Example(None, "The session has begun.")},
+            refusals=(401, 429),
+            same_origin=True,
+        ),
+        Route(
+            method="GET",
+            path="/login/options",
+            permission=OPEN,
+            handler=logins.options,
+            summary="Show which ways there are to log in besides tokens and links.",
+            answers={200: Example(LoginOptions, "What the console's page offers.")},
         ),
         Route(
             method="POST",
