@@ -234,9 +234,9 @@ class AuditTopic:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self, console: Path = STATIC) -> None:
+    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None) -> None:
         self.console = console
-        self.clock = SettableClock(START)
+        self.clock = clock or SettableClock(START)
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
         self.audit = AuditTopic(self.store)
@@ -392,9 +392,11 @@ def listening() -> socket.socket:
 
 
 @asynccontextmanager
-async def api(*, is_behind: bool = False, console: Path = STATIC, **more: Any) -> AsyncIterator[Api]:
+async def api(
+    *, is_behind: bool = False, console: Path = STATIC, clock: SettableClock | None = None, **more: Any
+) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api(console)
+    running = Api(console, clock)
 
     async def at_once(position: str, _: float) -> None:
         running.waited_for.append(position)

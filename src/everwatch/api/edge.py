@@ -134,7 +134,7 @@ class Edge:
     async def _answer(self, route: Route, request: web.Request) -> Answer | web.StreamResponse:
         loop = asyncio.get_running_loop()
         path = dict(request.match_info)
-        principal = self._principal(route, request, path.get("user_id", ""))
+        principal = await self._principal(route, request, path.get("user_id", ""))
         for name in path:
             check_path(name, path[name])
         if not route.versioned and request.method not in ("GET", "HEAD"):
@@ -228,13 +228,13 @@ class Edge:
         if self._written.get(user_id) == position:
             del self._written[user_id]
 
-    def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
+    async def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
         permission = route.permission
         if route.same_origin:
             check_same_origin(request.headers)
         if permission.is_open:
             return NOBODY
-        principal = self._asking(request)
+        principal = await self._asking(request)
         request[_CALL_OF] = Call(dict(request.match_info), request.headers, principal)
         allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
         if allowance is not None:
@@ -247,7 +247,7 @@ class Edge:
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         return principal
 
-    def _asking(self, request: web.Request) -> Principal:
+    async def _asking(self, request: web.Request) -> Principal:
         """The principal of a request, by its token or else its session cookie. Raises Problem."""
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         now = self._clock.now_ms()
@@ -261,7 +261,10 @@ class Edge:
             return principal
         if scheme.lower() != "bearer":
             raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
-        principal = self._tokens.principal(text.strip(), now)
+        text = text.strip()
+        principal = self._tokens.principal(text, now)
+        if principal is None and await self._tokens.of_users.renew_for(text, now):
+            principal = self._tokens.principal(text, now)
         if principal is None:
             raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal

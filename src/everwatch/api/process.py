@@ -215,6 +215,7 @@ class Api(Process):
 
     async def _follow_files(self) -> None:
         while True:
+            await self._tokens.of_users.refresh(self.clock.now_ms())
             await asyncio.sleep(LOOK_AT_FILE_S)
             await asyncio.to_thread(self._status_pages.look)
             await asyncio.to_thread(self._tokens.of_users.look)

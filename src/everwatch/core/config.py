@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +30,7 @@ TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
 _PREFIX = "EVERWATCH_"
 SHORTEST_ADMIN_TOKEN = 32
+_SAFE_URL = "Expected an https address without a user or a fragment (http only on this machine)"
 _DOTENV = Path(".env")
 MOST_DAYS = 36_500
 """For how long something that ages may be kept, other than for good."""
@@ -295,7 +297,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     ca_file: Annotated[
         Path | None,
-        Meta(description="PEM file of the authorities that checks trust; empty: those that OpenSSL knows."),
+        Meta(
+            description="PEM file of the authorities that checks trust, and the HTTP API for keys and identity"
+            " providers; empty: those that OpenSSL knows."
+        ),
     ] = None
     proxy: Annotated[
         Secret,
@@ -330,6 +335,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " the user's id; empty: no JWT is accepted."
         ),
     ] = None
+    api_jwks_url: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            description="Address of such keys, in place of the file: https, or http on this machine. It is fetched"
+            " every five minutes, and for a JWT with an unknown key; empty: none.",
+        ),
+    ] = ""
     api_jwt_issuer: Annotated[str, Meta(max_length=256, description="The 'iss' of end users' JWTs.")] = ""
     api_jwt_audience: Annotated[str, Meta(max_length=256, description="The 'aud' of end users' JWTs.")] = ""
     api_jwt_role: Annotated[
@@ -564,12 +577,41 @@ def _contradictions(settings: Settings) -> list[str]:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:
         wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
+    wrong += _wrong_logins(settings)
     if 0 < len(settings.api_admin_token.get_secret_value()) < SHORTEST_ADMIN_TOKEN:
         wrong.append(f"setting {_PREFIX}API_ADMIN_TOKEN: it must have at least {SHORTEST_ADMIN_TOKEN} characters")
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
     return wrong
+
+
+def _wrong_logins(settings: Settings) -> list[str]:
+    """Return what settings about tokens of end users get wrong, a line each."""
+    wrong = []
+    if settings.api_jwks_url and not is_safe_url(settings.api_jwks_url):
+        wrong.append(f"setting {_PREFIX}API_JWKS_URL: {_SAFE_URL}")
+    if settings.api_jwks_url and settings.api_jwks_file is not None:
+        wrong.append("api_jwks_url and api_jwks_file are two places for the same keys: give one")
+    has_keys = settings.api_jwks_url or settings.api_jwks_file is not None
+    if has_keys and not (settings.api_jwt_issuer and settings.api_jwt_audience):
+        wrong.append(
+            "api_jwks_file and api_jwks_url need api_jwt_issuer and api_jwt_audience: a token that the product made"
+            f" for somebody else must not be taken here ({_PREFIX}API_JWT_ISSUER, {_PREFIX}API_JWT_AUDIENCE)"
+        )
+    return wrong
+
+
+def is_safe_url(url: str) -> bool:
+    """Tell whether nobody on the way can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
+    try:
+        found = urlsplit(url)
+        has_port = found.port != 0  # ValueError of one that is none
+    except ValueError:
+        return False
+    is_plain = not (found.username or found.password or found.fragment) and found.hostname and has_port
+    is_loopback = found.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(is_plain) and (found.scheme == "https" or (found.scheme == "http" and is_loopback))
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
