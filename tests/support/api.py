@@ -19,6 +19,7 @@ from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
 from everwatch.api.live import Following, Live
+from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -244,7 +245,8 @@ class Api:
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
-        self.tokens = Tokens(load_settings())
+        self.settings = load_settings()
+        self.tokens = Tokens(self.settings)
         self.logins = Logins()
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
@@ -346,6 +348,8 @@ class Api:
             "incidents",
             self.trials,
             self.status_pages,
+            oidc_login_of(self.settings),
+            self.settings.oidc_session_min * 60_000,
         )
 
     async def call(

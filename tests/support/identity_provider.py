@@ -105,7 +105,8 @@ class IdentityProvider:
         if begun is None:
             return web.json_response({"error": "invalid_grant", "error_description": "the code was used"}, status=400)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
-        assert begun["code_challenge"] == challenge.decode()
+        if begun["code_challenge"] != challenge.decode():
+            return web.json_response({"error": "invalid_grant"}, status=400)
         assert (begun["code_challenge_method"], form["grant_type"]) == ("S256", "authorization_code")
         assert form["redirect_uri"] == begun["redirect_uri"]
         id_token = self.id_token or self.signed(nonce=begun["nonce"])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from support.api import OF_THE_CONSOLE, START, Answered, Api, api
@@ -18,8 +19,8 @@ HASH = hash_of(PASSWORD)
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Api]:
-    async with api() as running:
+async def server(tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(console=tmp_path) as running:
         await put(running, operator())
         yield running
 

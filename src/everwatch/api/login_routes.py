@@ -1,7 +1,7 @@
 """Logging in to the console by a one-time link or by a token, and out again however one logged in."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -12,12 +12,14 @@ from everwatch.api.console_routes import CONSOLE
 from everwatch.api.cookies import session_cookie
 from everwatch.api.login_audit import LoginAudit, LoginMethod
 from everwatch.api.logins import Logins, new_claim
+from everwatch.api.oidc_provider import OIDC, OidcProvider
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.sessions import Sessions
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
 from everwatch.encoding.input_models import NO_HIDDEN
 
 _REFUSED = f"{CONSOLE}login?error=link"
@@ -35,10 +37,24 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
+class OidcOption(msgspec.Struct, frozen=True):
+    """The identity provider: what it is called, and the address at which a login begins (``?to=`` a page)."""
+
+    name: str
+    url: str
+
+
 class LoginOptions(msgspec.Struct, frozen=True):
     """Ways to log in to the console besides tokens and links. ``password``: there are operators with passwords."""
 
     password: bool
+    oidc: OidcOption | None = None
+
+
+class LogoutView(msgspec.Struct, frozen=True):
+    """``location``: a page of the identity provider that ends the session there too."""
+
+    location: str
 
 
 class MeView(msgspec.Struct, frozen=True):
@@ -58,11 +74,27 @@ class MeView(msgspec.Struct, frozen=True):
     version: str
 
 
+class OidcLogin(NamedTuple):
+    """The identity provider, and how the console's page offers it; both None where none is configured."""
+
+    provider: OidcProvider | None = None
+    option: OidcOption | None = None
+
+
 class LoginRoutes:
     """Handlers of ``/login``, ``/login/options``, ``/logout`` and ``/v1/me``."""
 
-    def __init__(self, tokens: Tokens, logins: Logins, sessions: Sessions, audit: LoginAudit, clock: Clock) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        logins: Logins,
+        sessions: Sessions,
+        audit: LoginAudit,
+        oidc: OidcLogin,
+        clock: Clock,
+    ) -> None:
         self._tokens = tokens
+        self._oidc = oidc
         self._logins = logins
         self._sessions = sessions
         self._audit = audit
@@ -74,7 +106,8 @@ class LoginRoutes:
         self._routes = routes
 
     async def options(self, _: Call) -> Answer:
-        return Answer(LoginOptions(password=bool(self._tokens.operators)), headers={"Cache-Control": "no-store"})
+        shown = LoginOptions(bool(self._tokens.operators), self._oidc.option)
+        return Answer(shown, headers={"Cache-Control": "no-store"})
 
     async def by_link(self, call: Call, query: LoginQuery) -> Answer:
         found = self._logins.find(query.code, self._clock.now_ms())
@@ -109,7 +142,11 @@ class LoginRoutes:
         record = self._tokens.get(call.principal.token_id)
         if record is not None and record.session:
             await self._sessions.end(record)
-        return Answer(None, 204, {"Set-Cookie": session_cookie(call.headers, "", 0)})
+        over = {"Set-Cookie": session_cookie(call.headers, "", 0)}
+        provider = self._oidc.provider
+        if record is not None and record.issuer and provider is not None and (url := provider.logout_url()):
+            return Answer(LogoutView(url), 200, over)
+        return Answer(None, 204, over)
 
     async def me(self, call: Call) -> Answer:
         who = call.principal
@@ -129,3 +166,10 @@ class LoginRoutes:
 def to_page(place: str, cookies: Sequence[str] = ()) -> Answer:
     """Return the answer that leads a browser on, by GET."""
     return Answer(None, 303, {"Location": place, "Cache-Control": "no-store"}, cookies=cookies, changes=[])
+
+
+def oidc_login_of(settings: Settings) -> OidcLogin:
+    """Return the identity provider that the settings name."""
+    if not settings.oidc_issuer:
+        return OidcLogin()
+    return OidcLogin(OidcProvider(settings), OidcOption(settings.oidc_name, settings.api_public_url + OIDC))

@@ -20,6 +20,7 @@ from everwatch.api.job_runner import JobRunner
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
 from everwatch.api.live import Following, Live
+from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -211,6 +212,8 @@ class Api(Process):
             self._topics.incidents,
             trials,
             self._status_pages,
+            oidc_login_of(self.settings),
+            self.settings.oidc_session_min * 60_000,
         )
 
     async def _follow_files(self) -> None:

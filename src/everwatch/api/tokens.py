@@ -186,6 +186,8 @@ class Tokens:
         self._given: dict[str, Principal] = {}
         self.of_users = UserTokens(settings)
         self.operators = Operators()
+        self._issuer = settings.oidc_issuer
+        self._admins_by_oidc = bool(self._issuer) and any(each.endswith("=admin") for each in settings.oidc_roles)
         if text := settings.api_admin_token.get_secret_value():
             self.give(text)
 
@@ -211,14 +213,12 @@ class Tokens:
         return sorted(self._stored.copy().values(), key=lambda record: (record.created_at, record.token_id))
 
     def has_admin(self, now: int) -> bool:
-        """Tell whether an administrator has a token that is valid at ``now``, or a password."""
-        return (
-            bool(self._given)
-            or self.operators.has_admin()
-            or any(
-                record.role is Role.ADMIN and not record.user_id and not record.session and _is_valid(record, now)
-                for record in self._stored.copy().values()
-            )
+        """Tell whether an administrator can get in at ``now``: by token, password or identity provider."""
+        if self._given or self._admins_by_oidc or self.operators.has_admin():
+            return True
+        return any(
+            record.role is Role.ADMIN and not record.user_id and not record.session and _is_valid(record, now)
+            for record in self._stored.copy().values()
         )
 
     def is_valid(self, principal: Principal, now: int) -> bool:
@@ -249,6 +249,8 @@ class Tokens:
             return True
         record = self.get(token_id)
         if record is None or not _is_valid(record, now):
+            return False
+        if record.issuer and record.issuer != self._issuer:
             return False
         return record.parent is None or self._is_held(record.parent, now)
 

@@ -28,6 +28,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
+OidcScope = Annotated[str, Meta(max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\Z")]
+OidcRole = Annotated[str, Meta(max_length=300, pattern=r"^.+=(viewer|operator|admin)\Z")]
 _PREFIX = "EVERWATCH_"
 SHORTEST_ADMIN_TOKEN = 32
 _SAFE_URL = "Expected an https address without a user or a fragment (http only on this machine)"
@@ -349,6 +351,58 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["viewer", "operator"],
         Meta(description="Role of end users with a JWT: viewer, or operator, who may also change what is theirs."),
     ] = "viewer"
+    api_public_url: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?\Z",
+            description="Where browsers reach the HTTP API, without a path, e.g. https://everwatch.example; login links"
+            " begin with it, and an identity provider leads back to it.",
+        ),
+    ] = ""
+    oidc_issuer: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            description="Identity provider (OpenID Connect) by which people log in to the console, as its discovery"
+            " document names itself; empty: none.",
+        ),
+    ] = ""
+    oidc_client_id: Annotated[str, Meta(max_length=500, description="Id of this client at the provider.")] = ""
+    oidc_client_secret: Annotated[
+        Secret, Meta(description="Secret of this client; empty: it is public and proves itself by PKCE alone.")
+    ] = Secret("")
+    oidc_scopes: Annotated[
+        tuple[OidcScope, ...], Meta(description="Scopes that are asked for; some providers want one for groups.")
+    ] = ("openid", "profile", "email")
+    oidc_roles_claim: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=300,
+            description="Claim with a person's groups, in the ID token or else in the user info; a dot leads into an"
+            " object, e.g. realm_access.roles.",
+        ),
+    ] = "groups"
+    oidc_roles: Annotated[
+        tuple[OidcRole, ...],
+        Meta(
+            description="Role of each group, the highest counts: admins=admin,sre=operator,*=viewer, where * is"
+            " everybody. Who has none is not let in."
+        ),
+    ] = ()
+    oidc_name: Annotated[
+        str, Meta(min_length=1, max_length=64, description="What the console's page calls the provider.")
+    ] = "single sign-on"
+    oidc_session_min: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=10_080,
+            description="Minutes for which a session is valid that was begun by the provider; it is not asked in"
+            " between.",
+        ),
+    ] = 720
     status_file: Annotated[
         Path | None,
         Meta(
@@ -587,8 +641,19 @@ def _contradictions(settings: Settings) -> list[str]:
 
 
 def _wrong_logins(settings: Settings) -> list[str]:
-    """Return what settings about tokens of end users get wrong, a line each."""
+    """Return what settings about the identity provider and tokens of end users get wrong, a line each."""
     wrong = []
+    if settings.oidc_issuer:
+        needed = ("oidc_client_id", "oidc_roles", "api_public_url")
+        missing = [name for name in needed if not getattr(settings, name)]
+        if missing:
+            wrong.append(f"oidc_issuer needs {', '.join(missing)}")
+        if not is_safe_url(settings.oidc_issuer) or "?" in settings.oidc_issuer:
+            wrong.append(f"setting {_PREFIX}OIDC_ISSUER: {_SAFE_URL}")
+        if settings.api_public_url and not is_safe_url(settings.api_public_url):
+            wrong.append(f"setting {_PREFIX}API_PUBLIC_URL: {_SAFE_URL}")
+        if "openid" not in settings.oidc_scopes:
+            wrong.append(f"setting {_PREFIX}OIDC_SCOPES: Expected openid among them")
     if settings.api_jwks_url and not is_safe_url(settings.api_jwks_url):
         wrong.append(f"setting {_PREFIX}API_JWKS_URL: {_SAFE_URL}")
     if settings.api_jwks_url and settings.api_jwks_file is not None:

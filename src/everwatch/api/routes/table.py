@@ -12,6 +12,7 @@ from everwatch.api.letters import Letters
 from everwatch.api.login_audit import LoginAudit
 from everwatch.api.login_routes import LoginRoutes
 from everwatch.api.monitors import Monitors
+from everwatch.api.oidc_routes import OidcRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
 from everwatch.api.routes.alerts import alert_routes
@@ -66,8 +67,10 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     clock, tokens = services.clock, services.tokens
     sessions = Sessions(tokens, services.logins, services.records, services.access_topic, clock)
     login_audit = LoginAudit(clock)
-    logins = LoginRoutes(tokens, services.logins, sessions, login_audit, clock)
+    oidc = services.oidc
+    logins = LoginRoutes(tokens, services.logins, sessions, login_audit, oidc, clock)
     passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock)
+    oidc_logins = OidcRoutes(oidc.provider, sessions, login_audit, services.oidc_session_ms, clock)
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
@@ -92,7 +95,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
         *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
-        *login_routes(logins, passwords),
+        *login_routes(logins, passwords, oidc_logins),
         *system_routes(system),
         *console_routes(ConsoleRoutes(services.console)),
     ]

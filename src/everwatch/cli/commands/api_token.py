@@ -104,7 +104,8 @@ def login_link(
     url: Annotated[
         str | None,
         typer.Option(
-            help="Where browsers reach the API; default: where it listens by the settings.", show_default=False
+            help="Where browsers reach the API. [env: EVERWATCH_API_PUBLIC_URL] Default: where it listens.",
+            show_default=False,
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -121,7 +122,7 @@ def login_link(
     if user is not None:
         _check("--user", user, UserId)
     settings = settings_of(data_dir, bootstrap_servers)
-    address = url_of(settings.api_host, settings.api_port) if url is None else url
+    address = url or settings.api_public_url or url_of(settings.api_host, settings.api_port)
     if not address.startswith(("http://", "https://")):
         raise SettingsError(
             f"--url {address!r} is no address of a web server: write it like https://everwatch.example."

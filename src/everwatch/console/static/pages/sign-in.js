@@ -40,7 +40,7 @@ export function SignIn() {
 /** Where signing in begins: it leads back to the page that was asked for. */
 function startOf(oidc) {
   const { pathname } = window.location;
-  return pathname.startsWith("/console/login") ? oidc.url : `${oidc.url}?${new URLSearchParams({ to: pathname })}`;
+  return pathname.startsWith("/console/login") || pathname.length > 500 ? oidc.url : `${oidc.url}?${new URLSearchParams({ to: pathname })}`;
 }
 
 /** A form that says what was wrong. ``send`` gets nothing and may raise ApiError. */
