@@ -225,7 +225,7 @@ class OidcProvider:
             claims.validate(now // 1_000, LEEWAY_S)
         except (JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise NotTrusted(f"the ID token is not valid: {printable(str(error))[:200]}") from None
-        return claims
+        return dict(claims)
 
     async def _user_info(self, url: str, tokens: Mapping[str, Any], subject: object) -> Mapping[str, Any]:
         """More claims about who logged in (OpenID Connect Core, 5.3). Raises ProviderAway, NotTrusted."""
