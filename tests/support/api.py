@@ -397,7 +397,12 @@ def listening() -> socket.socket:
 
 @asynccontextmanager
 async def api(
-    *, is_behind: bool = False, console: Path = STATIC, clock: SettableClock | None = None, **more: Any
+    *,
+    is_behind: bool = False,
+    console: Path = STATIC,
+    clock: SettableClock | None = None,
+    sock: socket.socket | None = None,
+    **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
     running = Api(console, clock)
@@ -407,7 +412,7 @@ async def api(
         if is_behind:
             raise unavailable(BEHIND, "The database does not have that write yet.")
 
-    sock = listening()
+    sock = sock or listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     server = Server(running.services(), at_once, **more)
     running.server = server  # type: ignore[attr-defined]

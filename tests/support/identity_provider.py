@@ -69,6 +69,7 @@ class IdentityProvider:
         """What it serves."""
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._discovery)
+        app.router.add_get("/authorize", self._authorize)
         app.router.add_get("/keys", self._keys)
         app.router.add_post("/token", self._token)
         app.router.add_get("/userinfo", self._user_info)
@@ -85,6 +86,11 @@ class IdentityProvider:
             "response_types_supported": ["code"],
         }
         return web.json_response({name: each for name, each in (known | self.metadata).items() if each is not None})
+
+    async def _authorize(self, request: web.Request) -> web.Response:
+        location = f"{self.url}{request.path_qs}"
+        place = request.query["redirect_uri"].partition("/login/")[0]
+        return web.Response(status=302, headers={"Location": place + self.authorize(location)})
 
     async def _keys(self, _: web.Request) -> web.Response:
         self.asked.append("keys")
@@ -121,11 +127,11 @@ class IdentityProvider:
 
 
 @asynccontextmanager
-async def identity_provider(clock: SettableClock) -> AsyncIterator[IdentityProvider]:
-    """Run one meanwhile."""
+async def identity_provider(clock: SettableClock, host: str = "127.0.0.1") -> AsyncIterator[IdentityProvider]:
+    """Run one meanwhile; with the host ``localhost`` it is another site for browsers."""
     provider = IdentityProvider(clock)
     sock = socket.create_server(("127.0.0.1", 0))
-    provider.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    provider.url = f"http://{host}:{sock.getsockname()[1]}"
     provider.runner = web.AppRunner(provider.application(), access_log=None, shutdown_timeout=1)
     await provider.runner.setup()
     await web.SockSite(provider.runner, sock).start()
