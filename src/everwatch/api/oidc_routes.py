@@ -45,9 +45,9 @@ class OidcAnswer(msgspec.Struct, frozen=True):
     """The provider's answer; there may be more in it."""
 
     code: Annotated[str, Meta(max_length=4_096, pattern=NO_HIDDEN)] = ""
-    state: Annotated[str, Meta(max_length=256)] = ""
-    iss: Annotated[str, Meta(max_length=2_000)] = ""
-    error: Annotated[str, Meta(max_length=256)] = ""
+    state: Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)] = ""
+    iss: Annotated[str, Meta(max_length=2_000, pattern=NO_HIDDEN)] = ""
+    error: Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)] = ""
 
 
 class OidcRoutes:
