@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey, OctKey
 from support.api import OF_THE_CONSOLE, START, Answered, Api, api
 from support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 
+from everwatch.api.oidc_provider import OidcProvider
 from everwatch.api.oidc_roles import groups_in, role_of, roles_by_group
 from everwatch.api.oidc_routes import ANSWERS_OF_ADDRESS_PER_MIN
 from everwatch.api.permissions import Role
@@ -82,7 +83,7 @@ async def login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
 async def test_a_person_logs_in_through_the_provider_with_the_highest_role_of_their_groups(login: Login) -> None:
     options = (await login.server.call("GET", "/login/options", token=None)).json
     assert options == {"password": False, "oidc": {"name": "Example SSO", "url": f"{PUBLIC_URL}/login/oidc"}}
-    assert login.provider.asked == [], "nothing is asked before somebody logs in"
+    assert login.provider.asked == [], "a page that shows the button asks nothing"
     begun = await login.begin("?to=/console/users/ann")
     [cookie] = begun.headers.getall("Set-Cookie")
     assert cookie.startswith("__Host-everwatch-begun=")
@@ -360,6 +361,21 @@ async def test_a_provider_that_was_never_there_is_asked_again_a_little_later(log
     login.provider.metadata = {}
     login.server.clock.advance(5_000)
     assert (await login.through()).headers["Location"] == "/console/"
+
+
+async def test_a_start_says_in_the_log_what_would_keep_everybody_out_and_goes_on(
+    login: Login, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = OidcProvider(load_settings())
+    await provider.look(START)
+    assert caplog.text == ""
+    login.provider.metadata = {"issuer": "https://other.example"}
+    wrong, away = OidcProvider(load_settings()), OidcProvider(load_settings())
+    await wrong.look(START)
+    assert f"EVERWATCH_OIDC_ISSUER is '{login.provider.url}', and the document there says 'https://other" in caplog.text
+    await login.provider.go_away()
+    await away.look(START)
+    assert "cannot be reached: Connect" in caplog.text
 
 
 async def test_a_token_endpoint_that_fails_or_refuses_lets_nobody_in(login: Login) -> None:

@@ -1,11 +1,11 @@
 """The identity provider, by OpenID Connect: discovery, the authorization code with PKCE, and the ID token.
 
 Requests and claims are those of Authlib, signatures those of joserfc. What the provider says of itself is kept for an
-hour, its keys as ``RemoteKeys`` has it. Nothing is asked before somebody logs in: a provider that is away stops no
-process and no other way to log in.
+hour, its keys as ``RemoteKeys`` has it. A provider that is away stops no process and no other way to log in.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote_plus
@@ -29,6 +29,7 @@ from everwatch.core.config import Settings, is_safe_url
 from everwatch.core.printable import printable
 from everwatch.encoding.input_models import Name
 
+logger = logging.getLogger(__name__)
 OIDC = "/login/oidc"
 CALLBACK = f"{OIDC}/callback"
 DISCOVERED_FOR_MS = 3_600_000
@@ -90,6 +91,13 @@ class OidcProvider:
         self._failure = ""
         self._discovering = asyncio.Lock()
         self._keys = RemoteKeys("the keys of the identity provider (EVERWATCH_OIDC_ISSUER)", self._fetch_keys)
+
+    async def look(self, now: int) -> None:
+        """Log what would keep everybody from logging in: for a start, when whoever has set it reads the log."""
+        try:
+            await self._known(now)
+        except (ProviderAway, NotTrusted) as error:
+            logger.warning("nobody can log in by the identity provider (EVERWATCH_OIDC_ISSUER) for now: %s", error)
 
     async def login_url(self, begun: BegunLogin, now: int) -> str:
         """Return where a browser is sent to log in. Raises ProviderAway, NotTrusted."""

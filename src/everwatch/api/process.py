@@ -90,6 +90,7 @@ class Api(Process):
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
         self._status_pages = StatusPagesFile(settings.status_file)
+        self._oidc = oidc_login_of(settings)
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
         self._database: Database | None = None
@@ -212,11 +213,13 @@ class Api(Process):
             self._topics.incidents,
             trials,
             self._status_pages,
-            oidc_login_of(self.settings),
+            self._oidc,
             self.settings.oidc_session_min * 60_000,
         )
 
     async def _follow_files(self) -> None:
+        if self._oidc.provider is not None:
+            await self._oidc.provider.look(self.clock.now_ms())
         while True:
             await self._tokens.of_users.refresh(self.clock.now_ms())
             await asyncio.sleep(LOOK_AT_FILE_S)
