@@ -31,7 +31,7 @@ OF_THE_CHART = frozenset(
         *("topic_prefix", "partitions", "replication_factor", "results_retention_hours", "app_id", "worker_id"),
         *("plans_file", "notify_file", "metrics_port", "metrics_host", "secrets_key", "proxy", "kafka_port"),
         *("kafka_heap_mb", "maven_repository", "api_url", "api_token", "api_host", "api_port", "api_admin_token"),
-        *("blocked_addresses", "schema_registry_password", "metrics_socket", "timezone"),
+        *("blocked_addresses", "schema_registry_password", "metrics_socket", "timezone", "oidc_client_secret"),
     }
 )
 _TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRANSACTIONAL_ID: "transactionalId"}

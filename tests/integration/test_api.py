@@ -126,8 +126,14 @@ def test_no_change_of_many_at_once_is_lost(api: str) -> None:
 
 
 def api_token(pipeline: Pipeline, *arguments: str) -> str:
-    command = [sys.executable, "-m", "everwatch", "api-token", *arguments]
-    return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=True).stdout
+    return command(pipeline, "api-token", *arguments)
+
+
+def command(pipeline: Pipeline, *arguments: str, typed: str = "") -> str:
+    """What a command prints that reads and writes the topic of tokens."""
+    words = [sys.executable, "-m", "everwatch", *arguments]
+    given = pipeline.environment
+    return subprocess.run(words, env=given, input=typed, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_login_link_opens_the_console_once_in_any_process(api: str, pipeline: Pipeline) -> None:
@@ -159,6 +165,28 @@ def test_a_token_that_the_command_line_makes_is_accepted_until_it_is_revoked(api
         token_id = next(line.split()[0] for line in api_token(pipeline, "list").splitlines() if " ci " in line)
         api_token(pipeline, "revoke", token_id)
         wait_until("the token is refused", lambda: http.get(f"{api}/v1/users").status_code == 401)
+
+
+def test_an_operator_of_the_command_line_logs_in_until_the_password_changes(api: str, pipeline: Pipeline) -> None:
+    first, second = "correct horse battery\n", "staple correct horse\n"
+    command(pipeline, "operator", "add", "Ann", "--role", "operator", "--password-stdin", typed=first)
+    ours = {"X-Everwatch-Console": "1", "Origin": api}
+
+    def entered(browser: requests.Session, password: str) -> bool:
+        body = {"name": "ann", "password": password.strip()}
+        return browser.post(f"{api}/login/password", json=body, headers=ours).status_code == 204
+
+    with requests.Session() as browser:
+        wait_until("the operator is known", lambda: requests.get(f"{api}/login/options").json()["password"])
+        assert entered(browser, first)
+        assert browser.get(f"{api}/v1/me").json()["name"] == "ann"
+        command(pipeline, "operator", "change", "ann", "--password-stdin", typed=second)
+        wait_until("the session is over", lambda: browser.get(f"{api}/v1/me").status_code == 401)
+        assert not entered(browser, first)
+        assert entered(browser, second)
+        assert '"name":"ann","role":"operator"' in command(pipeline, "operator", "list", "--json")
+        command(pipeline, "operator", "remove", "ann")
+        wait_until("the session is over", lambda: browser.get(f"{api}/v1/me").status_code == 401)
 
 
 def everwatch(pipeline: Pipeline, api: str, *arguments: str) -> subprocess.CompletedProcess[str]:

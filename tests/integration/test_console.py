@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from support.api import START
+from support.api import START, api, listening
 from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
+from support.identity_provider import CLIENT_ID, CLIENT_SECRET, identity_provider
 
 from everwatch.api.logins import new_login
+from everwatch.api.operators import new_operator
+from everwatch.api.passwords import hash_of
 from everwatch.api.permissions import Role
+from everwatch.core.clock import SettableClock
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.model import Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch
@@ -594,6 +598,79 @@ async def test_sign_in_by_link_and_by_token_and_out(console: Console) -> None:
         await page.get_by_role("heading", name="Sign in").wait_for()
         await page.goto(link)
         await page.get_by_text("That link was used already").wait_for()
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)])
+async def test_an_operator_signs_in_by_keyboard_with_a_password(console: Console, theme: str, size: Any) -> None:
+    running, password = console.running, "correct horse battery"
+    record = new_operator("ann", Role.VIEWER, hash_of(password), START)
+    running.tokens.operators.put(record)
+    try:
+        async with console.context(role=None, size=size, color_scheme=theme) as context:
+            page = await console.page(context, "monitors")
+            await page.get_by_label("Name").wait_for()
+            await assert_accessible_and_fitting(page, theme, size)
+            assert await page.evaluate("document.activeElement.name") == "username"
+            await page.keyboard.type("ann")
+            await page.keyboard.press("Tab")
+            await page.keyboard.type("wrong horse battery")
+            await page.keyboard.press("Enter")
+            await page.get_by_role("alert").get_by_text("The name or the password is wrong.").wait_for()
+            await page.get_by_label("Password").fill(password)
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name="Monitors").wait_for()
+            await context.clear_cookies()
+            await page.reload()
+            await page.get_by_role("button", name="Use a token").click()
+            await page.get_by_label("Token").wait_for()
+            await page.get_by_role("button", name="Use a name and a password").click()
+            await page.get_by_label("Name").wait_for()
+    finally:
+        running.tokens.operators.forget("ann")
+
+
+async def test_a_person_signs_in_through_an_identity_provider_of_another_site_and_out_of_both(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, sock = SettableClock(START), listening()
+    address = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    async with identity_provider(clock, "localhost") as provider:
+        provider.claims = {"groups": ["sre"], "preferred_username": "ann"}
+        provider.metadata = {"end_session_endpoint": f"{provider.url}/logout"}
+        settings = {
+            "OIDC_ISSUER": provider.url,
+            "OIDC_CLIENT_ID": CLIENT_ID,
+            "OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "OIDC_ROLES": "sre=operator",
+            "OIDC_NAME": "Example SSO",
+            "API_PUBLIC_URL": address,
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(f"EVERWATCH_{name}", value)
+        async with api(clock=clock, sock=sock) as running, console.context(role=None) as context:
+            page = await context.new_page()
+            await page.goto(f"{running.url}/console/users")
+            button = page.get_by_role("link", name="Sign in with Example SSO")
+            await button.wait_for()
+            await assert_accessible_and_fitting(page, "light", WIDE)
+            await button.press("Enter")
+            await page.get_by_role("heading", name="Users").wait_for()
+            assert page.url == f"{running.url}/console/users"
+            assert "everwatch" not in await page.evaluate("document.cookie")
+            await page.get_by_role("button", name="Sign out").click()
+            await page.wait_for_url(f"{provider.url}/logout**")
+            await page.goto(f"{running.url}/console/users")
+            await button.wait_for()
+            # groups without a role, and a provider that is away
+            provider.claims["groups"] = []
+            await button.click()
+            await page.get_by_text("none of your groups has a role here").wait_for()
+            assert [each.outcome for each in running.audit.entries] == ["done", "done", "no_role"]
+            await provider.go_away()
+            clock.advance(3 * 3_600_000)
+            await page.get_by_label("Token").fill(running.texts[Role.VIEWER])
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name="Overview").wait_for()
 
 
 async def test_theme_and_zone_stay_as_they_were_set(console: Console) -> None:

@@ -19,6 +19,7 @@ from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
 from everwatch.api.live import Following, Live
+from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -234,9 +235,9 @@ class AuditTopic:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self, console: Path = STATIC) -> None:
+    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None) -> None:
         self.console = console
-        self.clock = SettableClock(START)
+        self.clock = clock or SettableClock(START)
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
         self.audit = AuditTopic(self.store)
@@ -244,7 +245,8 @@ class Api:
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
-        self.tokens = Tokens(load_settings())
+        self.settings = load_settings()
+        self.tokens = Tokens(self.settings)
         self.logins = Logins()
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
@@ -346,6 +348,8 @@ class Api:
             "incidents",
             self.trials,
             self.status_pages,
+            oidc_login_of(self.settings),
+            self.settings.oidc_session_min * 60_000,
         )
 
     async def call(
@@ -392,16 +396,23 @@ def listening() -> socket.socket:
 
 
 @asynccontextmanager
-async def api(*, is_behind: bool = False, console: Path = STATIC, **more: Any) -> AsyncIterator[Api]:
+async def api(
+    *,
+    is_behind: bool = False,
+    console: Path = STATIC,
+    clock: SettableClock | None = None,
+    sock: socket.socket | None = None,
+    **more: Any,
+) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api(console)
+    running = Api(console, clock)
 
     async def at_once(position: str, _: float) -> None:
         running.waited_for.append(position)
         if is_behind:
             raise unavailable(BEHIND, "The database does not have that write yet.")
 
-    sock = listening()
+    sock = sock or listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     server = Server(running.services(), at_once, **more)
     running.server = server  # type: ignore[attr-defined]

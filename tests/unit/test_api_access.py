@@ -4,8 +4,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import orjson
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 from support.api import OF_THE_CONSOLE, START, Api, api
 from support.waiting import PATIENCE
 
@@ -81,6 +85,33 @@ async def test_every_route_refuses_who_may_not_and_nobody_else(server: Api) -> N
                         assert answered.status != 500, route.name
                         looked_at += 1
     assert looked_at > 400
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_every_route_takes_a_jwt_for_what_is_the_users_and_refuses_a_false_one(
+    role: Role, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, false = (ECKey.generate_key("P-256", {"kid": "one"}) for _ in range(2))
+    file = tmp_path / "jwks.json"
+    file.write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+    given = {"JWKS_FILE": str(file), "JWT_ISSUER": "shop", "JWT_AUDIENCE": "everwatch", "JWT_ROLE": role.value}
+    for name, value in given.items():
+        monkeypatch.setenv(f"EVERWATCH_API_{name}", value)
+    claims = {"iss": "shop", "aud": "everwatch", "sub": HERS, "exp": START // 1000 + 600}
+    hers, forged = (jwt.encode({"alg": "ES256", "kid": "one"}, claims, each) for each in (key, false))
+    async with api(console=tmp_path) as server:
+        for user in (HERS, OTHERS):
+            body = {"monitors": [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1m"}}]}
+            await server.call("PUT", f"/v1/users/{user}", body=body)
+        routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+        for route in [each for each in routes if not each.permission.is_open]:
+            for user in (HERS, OTHERS) if "user_id" in route.parameters else (HERS,):
+                url = url_of(route, user)
+                assert (await server.call(route.method, url, token=forged)).status == 401, route.name
+                allowed = may(role, True, route, user) and not route.permission.signs_up
+                answered = await server.call(route.method, url, token=hers)
+                assert (answered.status not in (401, 403)) == allowed, (route.name, user)
+                assert answered.status != 500, route.name
 
 
 async def test_no_page_of_another_origin_writes_with_the_cookie_of_a_session(server: Api) -> None:

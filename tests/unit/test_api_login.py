@@ -10,10 +10,10 @@ from support.api import OF_THE_CONSOLE, START, Answered, Api, api
 
 from everwatch.api.access import Access
 from everwatch.api.cookies import cookie_name, session_cookie
-from everwatch.api.login_routes import SESSION_MS
 from everwatch.api.logins import LINK_VALID_MS, Logins, NewLogin, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
+from everwatch.api.sessions import SESSION_MS
 from everwatch.api.tokens import Tokens, decoded, encoded, key_of
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings

@@ -1,5 +1,6 @@
 """JWTs of end users: who gets in as whom, and what is refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from support.api import OF_THE_CONSOLE, START, Api, api
+from support.identity_provider import IdentityProvider, identity_provider
 
 from everwatch.api.user_tokens import UserTokens
+from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import SettingsError
 
@@ -136,7 +139,114 @@ def test_a_file_that_holds_no_public_keys_is_refused_at_the_start(file: Path, co
 def test_keys_without_an_issuer_and_an_audience_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVERWATCH_API_JWT_AUDIENCE")
     with pytest.raises(SettingsError, match="EVERWATCH_API_JWT_AUDIENCE"):
-        UserTokens(load_settings())
+        load_settings()
+    monkeypatch.delenv("EVERWATCH_API_JWKS_FILE")
+    with pytest.raises(SettingsError, match="EVERWATCH_API_JWT_AUDIENCE"):
+        load_settings(api_jwks_url="https://shop.example/keys")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://shop.example/keys",
+        "ftp://shop.example/keys",
+        "https://user:word@shop.example/keys",
+        "https:///keys",
+        "https://shop.example:x/keys",
+        "http://127.0.0.1.evil.example/",
+    ],
+)
+def test_keys_come_by_https_only_or_from_this_machine(url: str) -> None:
+    given = {"api_jwt_issuer": "shop", "api_jwt_audience": "everwatch"}
+    with pytest.raises(SettingsError, match="EVERWATCH_API_JWKS_URL: Expected an https address"):
+        load_settings(api_jwks_url=url, **given)
+    assert load_settings(api_jwks_url="https://shop.example/keys", **given)
+
+
+def test_keys_have_one_place(file: Path) -> None:
+    with pytest.raises(SettingsError, match="two places"):
+        load_settings(api_jwks_url="https://shop.example/keys")
+
+
+@pytest.fixture
+async def product(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, IdentityProvider]]:
+    """An API that fetches the keys of a product, whose clock it shares."""
+    clock = SettableClock(START)
+    async with identity_provider(clock) as provider:
+        monkeypatch.setenv("EVERWATCH_API_JWKS_URL", f"{provider.url}/keys")
+        monkeypatch.setenv("EVERWATCH_API_JWT_ISSUER", provider.url)
+        monkeypatch.setenv("EVERWATCH_API_JWT_AUDIENCE", "everwatch")
+        async with api(clock=clock) as server:
+            await server.call("PUT", "/v1/users/ann", body={})
+            yield server, provider
+
+
+async def status_of(server: Api, token: str) -> int:
+    return (await server.call("GET", "/v1/users/ann", token=token)).status
+
+
+def of_ann(provider: IdentityProvider, **claims: Any) -> str:
+    return provider.signed(**({"aud": "everwatch", "sub": "ann"} | claims))
+
+
+async def test_keys_of_an_address_are_fetched_once_and_kept(product: tuple[Api, IdentityProvider]) -> None:
+    server, provider = product
+    statuses = await asyncio.gather(*(status_of(server, of_ann(provider)) for _ in range(20)))
+    assert statuses == [200] * 20
+    assert provider.asked == ["keys"]
+    assert await status_of(server, of_ann(provider, aud="other")) == 401
+    assert (await server.call("GET", "/v1/users/bob", token=of_ann(provider))).status == 403
+
+
+async def test_a_new_key_is_taken_at_once_and_unknown_ones_cannot_make_it_fetch_again_and_again(
+    product: tuple[Api, IdentityProvider],
+) -> None:
+    server, provider = product
+    old = of_ann(provider)
+    assert await status_of(server, old) == 200
+    server.clock.advance(60_000)
+    provider.rotate()
+    assert await status_of(server, of_ann(provider)) == 200
+    assert provider.asked == ["keys"] * 2
+    assert await status_of(server, old) == 401, "its key was withdrawn"
+    stranger = jwt.encode({"alg": "ES256", "kid": "unheard-of"}, CLAIMS, OTHER)
+    for _ in range(20):
+        assert await status_of(server, stranger) == 401
+    assert provider.asked == ["keys"] * 2
+    server.clock.advance(30_000)
+    assert await status_of(server, stranger) == 401
+    assert provider.asked == ["keys"] * 3
+    # what names no key makes it fetch nothing
+    server.clock.advance(60_000)
+    assert await status_of(server, "a.b.c") == 401
+    assert provider.asked == ["keys"] * 3
+
+
+async def test_a_key_that_was_withdrawn_is_refused_within_minutes(product: tuple[Api, IdentityProvider]) -> None:
+    server, provider = product
+    old = of_ann(provider, exp=START // 1000 + 3_600)
+    assert await status_of(server, old) == 200
+    provider.rotate()
+    server.clock.advance(300_000)
+    await server.tokens.of_users.refresh(server.clock.now_ms())
+    assert await status_of(server, old) == 401
+
+
+async def test_keys_stay_for_a_day_where_their_address_is_away_and_other_tokens_go_on(
+    product: tuple[Api, IdentityProvider], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, provider = product
+    assert await status_of(server, of_ann(provider)) == 200
+    await provider.go_away()
+    server.clock.advance(23 * 3_600_000)
+    await server.tokens.of_users.refresh(server.clock.now_ms())
+    server.clock.advance(10_000)
+    await server.tokens.of_users.refresh(server.clock.now_ms())
+    assert await status_of(server, of_ann(provider)) == 200
+    assert caplog.text.count("EVERWATCH_API_JWKS_URL") == 1
+    server.clock.advance(3_600_000)
+    assert await status_of(server, of_ann(provider)) == 401
+    assert (await server.call("GET", "/v1/users/ann")).status == 200
 
 
 async def test_a_user_of_the_product_does_not_lift_their_own_plan(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

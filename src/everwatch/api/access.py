@@ -1,9 +1,13 @@
-"""The topic ``access`` as the API knows it: tokens, login links, ping secrets; read at the start, then followed."""
+"""The topic ``access`` as the API knows it: read at the start, then followed.
+
+It holds tokens, operators, login links and ping secrets.
+"""
 
 import logging
 from collections.abc import Sequence
 
 from everwatch.api.logins import Logins
+from everwatch.api.operators import OperatorRecord
 from everwatch.api.pinging import PingKeys
 from everwatch.api.tokens import AccessRecord, LoginRecord, PingSecret, TokenRecord, Tokens, decoded, key_of
 from everwatch.core.clock import Clock
@@ -50,6 +54,8 @@ class Access:
                 self._ping_keys.forget(name)
             case "login":
                 self._logins.forget(name)
+            case "operator":
+                self._tokens.operators.forget(name)
             case "":
                 self._tokens.revoke(name)
 
@@ -61,3 +67,5 @@ class Access:
                 self._logins.put(record)
             case PingSecret():
                 self._ping_keys.put(record)
+            case OperatorRecord():
+                self._tokens.operators.put(record)

@@ -151,7 +151,7 @@ def _entry(route: str, asking: Asking, change: AuditedChange, now: int) -> Audit
         now,
         by.token_id,
         _plain(by.name, _LONG),
-        by.role.value,
+        by.role.value if by.scopes else "",
         _plain(asking.address, _SHORT),
         _plain(asking.forwarded_for, _LONG),
         route,

@@ -27,8 +27,31 @@ def cookie_name(headers: Mapping[str, str]) -> str:
 
 def session_cookie(headers: Mapping[str, str], text: str, valid_s: int) -> str:
     """Return the Set-Cookie of a session; with ``valid_s`` 0 the one that ends it."""
+    return _set_cookie(headers, cookie_name(headers), text, valid_s, "Strict")
+
+
+def begun_login_cookie(headers: Mapping[str, str], text: str, valid_s: int) -> str:
+    """Return the Set-Cookie of a login that was begun at the identity provider; with ``valid_s`` 0 its end.
+
+    It comes along when a page of the provider leads back here, as a Strict one would not.
+    """
+    return _set_cookie(headers, _begun_name(headers), text, valid_s, "Lax")
+
+
+def begun_login_in(headers: Mapping[str, str]) -> str:
+    """Return the text of that cookie in a request; "" if there is none."""
+    name = f"{_begun_name(headers)}="
+    found = (each.strip() for each in headers.get("Cookie", "").split(";"))
+    return next((each.removeprefix(name) for each in found if each.startswith(name)), "")
+
+
+def _begun_name(headers: Mapping[str, str]) -> str:
+    return f"{cookie_name(headers)}-begun"
+
+
+def _set_cookie(headers: Mapping[str, str], name: str, text: str, valid_s: int, same_site: str) -> str:
     secure = "; Secure" if is_https(headers) else ""
-    return f"{cookie_name(headers)}={text}; Max-Age={valid_s}; Path=/; HttpOnly; SameSite=Strict{secure}"
+    return f"{name}={text}; Max-Age={valid_s}; Path=/; HttpOnly; SameSite={same_site}{secure}"
 
 
 def check_same_origin(headers: Mapping[str, str]) -> None:

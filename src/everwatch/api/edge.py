@@ -134,7 +134,7 @@ class Edge:
     async def _answer(self, route: Route, request: web.Request) -> Answer | web.StreamResponse:
         loop = asyncio.get_running_loop()
         path = dict(request.match_info)
-        principal = self._principal(route, request, path.get("user_id", ""))
+        principal = await self._principal(route, request, path.get("user_id", ""))
         for name in path:
             check_path(name, path[name])
         if not route.versioned and request.method not in ("GET", "HEAD"):
@@ -190,9 +190,14 @@ class Edge:
     async def _note_refusal(self, route: Route, request: web.Request, problem: Problem) -> None:
         """Tell the audit log of a change that was asked for and refused, or may yet be carried out."""
         call = request.get(_CALL_OF)
-        if not route.audited or call is None or problem.status in NOT_LOGGED or call.principal is NOBODY:
+        if not route.audited or call is None:
             return
-        noting = self._audit.note(route.name, _asking_of(request), [refused_change(route, call, problem)])
+        changes = problem.changes
+        if not changes and problem.status not in NOT_LOGGED and call.principal is not NOBODY:
+            changes = [refused_change(route, call, problem)]
+        if not changes:
+            return
+        noting = self._audit.note(route.name, _asking_of(request), changes)
         if problem.status != 503:
             await noting
             return
@@ -223,13 +228,13 @@ class Edge:
         if self._written.get(user_id) == position:
             del self._written[user_id]
 
-    def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
+    async def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
         permission = route.permission
         if route.same_origin:
             check_same_origin(request.headers)
         if permission.is_open:
             return NOBODY
-        principal = self._asking(request)
+        principal = await self._asking(request)
         request[_CALL_OF] = Call(dict(request.match_info), request.headers, principal)
         allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
         if allowance is not None:
@@ -242,7 +247,7 @@ class Edge:
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         return principal
 
-    def _asking(self, request: web.Request) -> Principal:
+    async def _asking(self, request: web.Request) -> Principal:
         """The principal of a request, by its token or else its session cookie. Raises Problem."""
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         now = self._clock.now_ms()
@@ -256,7 +261,10 @@ class Edge:
             return principal
         if scheme.lower() != "bearer":
             raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
-        principal = self._tokens.principal(text.strip(), now)
+        text = text.strip()
+        principal = self._tokens.principal(text, now)
+        if principal is None and await self._tokens.of_users.renew_for(text, now):
+            principal = self._tokens.principal(text, now)
         if principal is None:
             raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal
@@ -265,7 +273,10 @@ class Edge:
         headers = {**SECURITY_HEADERS, **_allowed(request), **answer.headers, "X-Request-Id": request_id}
         body = answer.body
         if body is None:
-            return web.Response(status=answer.status, headers=headers)
+            response = web.Response(status=answer.status, headers=headers)
+            for cookie in answer.cookies:
+                response.headers.add("Set-Cookie", cookie)
+            return response
         data = body if isinstance(body, bytes) else _encode(body)
         is_passing = "Cache-Control" in answer.headers and "no-store" in answer.headers["Cache-Control"]
         if answer.status == 200 and request.method in ("GET", "HEAD") and not is_passing:

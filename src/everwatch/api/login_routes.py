@@ -1,12 +1,7 @@
-"""Logging in to the console: by a one-time link or by a token, and out again.
+"""Logging in to the console by a one-time link or by a token, and out again however one logged in."""
 
-The session is a token of its own on the topic ``access``, which only the cookie holds: any process accepts it, also
-after a restart, and it ends when it is revoked, when the token that it was made of is, or after twelve hours.
-"""
-
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -15,20 +10,18 @@ from msgspec.structs import replace
 from everwatch import __version__
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.cookies import session_cookie
+from everwatch.api.login_audit import LoginAudit, LoginMethod
 from everwatch.api.logins import Logins, new_claim
+from everwatch.api.oidc_provider import OIDC, OidcProvider
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
-from everwatch.api.problems import Problem, unavailable
-from everwatch.api.routing import Answer, AuditedChange, Call, Route
-from everwatch.api.token_routes import RecordSender
-from everwatch.api.tokens import AccessRecord, Tokens, encoded, key_of, new_session
+from everwatch.api.problems import Problem
+from everwatch.api.routing import Answer, Call, Route
+from everwatch.api.sessions import Sessions
+from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
 from everwatch.encoding.input_models import NO_HIDDEN
 
-SESSION_MS = 12 * 3_600_000
-SEEN_WITHIN_S = 5.0
-_LOOK_AGAIN_S = 0.01
-# a login tidies up after earlier ones: what has expired, and an hour later for clocks that differ
-_MOST_TIDIED, _TIDIED_AFTER_MS = 20, 3_600_000
 _REFUSED = f"{CONSOLE}login?error=link"
 
 
@@ -42,6 +35,26 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to log in with."""
 
     token: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class OidcOption(msgspec.Struct, frozen=True):
+    """The identity provider: what it is called, and the address at which a login begins (``?to=`` a page)."""
+
+    name: str
+    url: str
+
+
+class LoginOptions(msgspec.Struct, frozen=True):
+    """Ways to log in to the console besides tokens and links. ``password``: there are operators with passwords."""
+
+    password: bool
+    oidc: OidcOption | None = None
+
+
+class LogoutView(msgspec.Struct, frozen=True):
+    """``location``: a page of the identity provider that ends the session there too."""
+
+    location: str
 
 
 class MeView(msgspec.Struct, frozen=True):
@@ -61,14 +74,30 @@ class MeView(msgspec.Struct, frozen=True):
     version: str
 
 
-class LoginRoutes:
-    """Handlers of ``/login``, ``/logout`` and ``/v1/me``."""
+class OidcLogin(NamedTuple):
+    """The identity provider, and how the console's page offers it; both None where none is configured."""
 
-    def __init__(self, tokens: Tokens, logins: Logins, records: RecordSender, topic: str, clock: Clock) -> None:
+    provider: OidcProvider | None = None
+    option: OidcOption | None = None
+
+
+class LoginRoutes:
+    """Handlers of ``/login``, ``/login/options``, ``/logout`` and ``/v1/me``."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        logins: Logins,
+        sessions: Sessions,
+        audit: LoginAudit,
+        oidc: OidcLogin,
+        clock: Clock,
+    ) -> None:
         self._tokens = tokens
+        self._oidc = oidc
         self._logins = logins
-        self._records = records
-        self._topic = topic
+        self._sessions = sessions
+        self._audit = audit
         self._clock = clock
         self._routes: Sequence[Route] = ()
 
@@ -76,33 +105,48 @@ class LoginRoutes:
         """Tell of these routes."""
         self._routes = routes
 
+    async def options(self, _: Call) -> Answer:
+        shown = LoginOptions(bool(self._tokens.operators), self._oidc.option)
+        return Answer(shown, headers={"Cache-Control": "no-store"})
+
     async def by_link(self, call: Call, query: LoginQuery) -> Answer:
         found = self._logins.find(query.code, self._clock.now_ms())
         if found is None:
-            return _to(_REFUSED)
+            return self._refused_link()
         claim = new_claim()
-        await self._put(replace(found, claim=claim))
-        await self._seen(lambda: bool(self._logins.claim_of(found.login_id)))
+        await self._sessions.put(replace(found, claim=claim))
+        await self._sessions.seen(lambda: bool(self._logins.claim_of(found.login_id)))
         if self._logins.claim_of(found.login_id) != claim:
-            return _to(_REFUSED)
+            return self._refused_link()
         made_for = Principal("", SCOPES_OF[found.role], found.user_id or "", "login link", found.role)
-        return _to(CONSOLE, await self._open(call, made_for))._replace(changes=[_login(made_for, 303)])
+        opened = await self._sessions.open(call, made_for)
+        changes = self._audit.opened(LoginMethod.LINK, opened.principal, 303)
+        return to_page(CONSOLE, [opened.cookie])._replace(changes=changes)
 
     async def by_token(self, call: Call, body: LoginBody) -> Answer:
         principal = self._tokens.principal(body.token.strip(), self._clock.now_ms())
         if principal is not None and principal.by_jwt:
             raise Problem(401, "unauthorized", "A JWT begins no session of the console: take a token of the API.")
         if principal is None:
-            raise Problem(401, "unauthorized", "The token is not known, was revoked, or has expired.")
-        cookie = await self._open(call, principal)
-        return Answer(None, 204, {"Set-Cookie": cookie}, changes=[_login(principal, 204)])
+            raise Problem(
+                401,
+                "unauthorized",
+                "The token is not known, was revoked, or has expired.",
+                changes=self._audit.refused(LoginMethod.TOKEN, "unknown_token", 401),
+            )
+        opened = await self._sessions.open(call, principal)
+        changes = self._audit.opened(LoginMethod.TOKEN, principal, 204)
+        return Answer(None, 204, {"Set-Cookie": opened.cookie}, changes=changes)
 
     async def logout(self, call: Call) -> Answer:
         record = self._tokens.get(call.principal.token_id)
         if record is not None and record.session:
-            await self._records.send(self._topic, key_of(record), None)
-            await self._seen(lambda: self._tokens.get(record.token_id) is None)
-        return Answer(None, 204, {"Set-Cookie": session_cookie(call.headers, "", 0)})
+            await self._sessions.end(record)
+        over = {"Set-Cookie": session_cookie(call.headers, "", 0)}
+        provider = self._oidc.provider
+        if record is not None and record.issuer and provider is not None and (url := provider.logout_url()):
+            return Answer(LogoutView(url), 200, over)
+        return Answer(None, 204, over)
 
     async def me(self, call: Call) -> Answer:
         who = call.principal
@@ -115,43 +159,17 @@ class LoginRoutes:
             MeView(who.token_id, who.name, who.role, scopes, who.user_id, who.session, who.expires_at, may, __version__)
         )
 
-    async def _open(self, call: Call, principal: Principal) -> str:
-        """Begin a session with what a principal may do; gives its cookie. Raises BrokerUnavailable, Problem."""
-        now = self._clock.now_ms()
-        expires_at = min(principal.expires_at or now + SESSION_MS, now + SESSION_MS)
-        made = new_session(principal, now, expires_at)
-        await self._put(made.record)
-        await self._seen(lambda: self._tokens.get(made.record.token_id) is not None)
-        await self._tidy(now)
-        return session_cookie(call.headers, made.text, (expires_at - now) // 1_000)
-
-    async def _put(self, record: AccessRecord) -> None:
-        await self._records.send(self._topic, key_of(record), encoded(record))
-
-    async def _seen(self, is_there: Callable[[], bool]) -> None:
-        """Wait until this process has read what it has written. Raises Problem if it does not within seconds."""
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + SEEN_WITHIN_S
-        while not is_there():
-            if loop.time() >= end_s:
-                raise unavailable("kafka_unavailable", "This process cannot read the topic of tokens at the moment.")
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
-    async def _tidy(self, now: int) -> None:
-        """Delete some sessions and codes that are over, so that the topic does not grow with each login."""
-        before = now - _TIDIED_AFTER_MS
-        over: list[AccessRecord] = [
-            each for each in self._tokens.records() if each.session and each.expires_at < before
-        ]
-        over += [each for each in self._logins.records() if each.expires_at < before]
-        await asyncio.gather(*(self._records.send(self._topic, key_of(each), None) for each in over[:_MOST_TIDIED]))
+    def _refused_link(self) -> Answer:
+        return to_page(_REFUSED)._replace(changes=self._audit.refused(LoginMethod.LINK, "link_not_valid", 303))
 
 
-def _login(principal: Principal, status: int) -> AuditedChange:
-    """The audit entry of a session that has begun."""
-    return AuditedChange("login", principal.user_id, status=status, outcome="done", by=principal)
+def to_page(place: str, cookies: Sequence[str] = ()) -> Answer:
+    """Return the answer that leads a browser on, by GET."""
+    return Answer(None, 303, {"Location": place, "Cache-Control": "no-store"}, cookies=cookies, changes=[])
 
 
-def _to(place: str, cookie: str = "") -> Answer:
-    headers = {"Location": place, "Cache-Control": "no-store"}
-    return Answer(None, 303, headers | ({"Set-Cookie": cookie} if cookie else {}), changes=[])
+def oidc_login_of(settings: Settings) -> OidcLogin:
+    """Return the identity provider that the settings name."""
+    if not settings.oidc_issuer:
+        return OidcLogin()
+    return OidcLogin(OidcProvider(settings), OidcOption(settings.oidc_name, settings.api_public_url + OIDC))

@@ -14,6 +14,7 @@ SECONDS = Histogram(
 IN_FLIGHT = Gauge("everwatch_api_requests_in_flight", "Requests that are being answered.")
 FAILURES = Counter("everwatch_api_failures", "Requests that failed because of a bug in Everwatch, by route.", ["route"])
 AUDIT_LOST = Counter("everwatch_api_audit_entries_lost", "Changes whose audit log entry could not be sent.")
+LOGINS = Counter("everwatch_api_logins", "Logins to the console, by method and outcome.", ["method", "outcome"])
 SLOW_CLIENTS = Counter("everwatch_api_slow_clients", "Connections closed because no whole request came in time.")
 BACKUP = Gauge(
     "everwatch_backup_completed_timestamp_seconds",

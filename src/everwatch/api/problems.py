@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from everwatch.api.routing import AuditedChange
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.model import CommandOutcome, Reply
 
@@ -37,7 +38,10 @@ class ProblemDocument(msgspec.Struct, frozen=True):
 
 
 class Problem(Exception):
-    """A request that is answered with a problem document. ``headers``: what the answer carries besides."""
+    """A request that is answered with a problem document. ``headers``: what the answer carries besides.
+
+    ``changes``: entries for the audit log where the edge would make none.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Problem(Exception):
         *,
         errors: Sequence[InvalidField] = (),
         headers: Mapping[str, str] | None = None,
+        changes: Sequence[AuditedChange] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -54,6 +59,7 @@ class Problem(Exception):
         self.detail = detail if len(detail) <= MOST_DETAIL else f"{detail[:MOST_DETAIL]}…"
         self.errors = list(errors)
         self.headers = dict(headers or {})
+        self.changes = changes
 
     def document(self, request_id: str) -> ProblemDocument:
         """Return the document that says it."""

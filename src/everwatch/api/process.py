@@ -20,6 +20,7 @@ from everwatch.api.job_runner import JobRunner
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
 from everwatch.api.live import Following, Live
+from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -89,6 +90,7 @@ class Api(Process):
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
         self._status_pages = StatusPagesFile(settings.status_file)
+        self._oidc = oidc_login_of(settings)
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
         self._database: Database | None = None
@@ -142,7 +144,7 @@ class Api(Process):
             await producer.send(self._topics.access, key_of(login.record), encoded(login.record))
             self._say(f"Console: {login.link(address)}  (opens once, within 10 minutes)")
         else:
-            self._say(f"Console: {address}{CONSOLE}  (log in with a token, or by 'everwatch api-token login-link')")
+            self._say(f"Console: {address}{CONSOLE}  (log in there, or by 'everwatch api-token login-link')")
         self._say(f"API: {address}")
         if token:
             self._say(f"Token of an administrator, for this run: {token}")
@@ -211,10 +213,15 @@ class Api(Process):
             self._topics.incidents,
             trials,
             self._status_pages,
+            self._oidc,
+            self.settings.oidc_session_min * 60_000,
         )
 
     async def _follow_files(self) -> None:
+        if self._oidc.provider is not None:
+            await self._oidc.provider.look(self.clock.now_ms())
         while True:
+            await self._tokens.of_users.refresh(self.clock.now_ms())
             await asyncio.sleep(LOOK_AT_FILE_S)
             await asyncio.to_thread(self._status_pages.look)
             await asyncio.to_thread(self._tokens.of_users.look)
@@ -234,8 +241,9 @@ class Api(Process):
             return ""
         if not is_loopback(self._sock):
             raise SettingsError(
-                f"The API would listen on {self._sock.getsockname()[0]}, and no administrator has a token: make one"
-                " with 'everwatch api-token create NAME --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
+                f"The API would listen on {self._sock.getsockname()[0]}, and there is no administrator: make a token"
+                " with 'everwatch api-token create NAME --role admin' or an operator with 'everwatch operator add NAME"
+                " --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
             )
         text = new_text(Role.ADMIN)
         self._tokens.give(text)

@@ -33,7 +33,8 @@ class AuditedChange(NamedTuple):
 class Answer(NamedTuple):
     """Answer of a handler: a body as a struct (sent as JSON), or as bytes of ``media_type``.
 
-    ``changes``: what the audit log is to say; None: the one change that the route makes.
+    ``changes``: what the audit log is to say; None: the one change that the route makes. ``cookies``: each a
+    Set-Cookie.
     """
 
     body: Any = None
@@ -41,6 +42,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
     changes: Sequence[AuditedChange] | None = None
+    cookies: Sequence[str] = ()
 
 
 class Call(NamedTuple):

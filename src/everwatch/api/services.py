@@ -12,6 +12,7 @@ from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
+from everwatch.api.login_routes import OidcLogin
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
 from everwatch.api.token_routes import RecordSender
@@ -53,3 +54,5 @@ class Services(NamedTuple):
     incidents_topic: str
     trials: TrialRuns
     status_pages: StatusPagesFile
+    oidc: OidcLogin
+    oidc_session_ms: int

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from everwatch.api.operators import OperatorRecord, Operators
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.user_tokens import PREFIX, UserTokens
 from everwatch.core.config import Settings
@@ -36,8 +37,9 @@ class PingSecret(msgspec.Struct, frozen=True, kw_only=True, tag="ping_secret", t
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_field="type"):
     """Stored record of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all.
 
-    ``session``: it is what a browser's cookie holds, and nothing else may use it. ``parent``: the id of the token that
-    the session was begun with, and ends with; None: it was begun by a link.
+    ``session``: it is what a browser's cookie holds, and nothing else may use it. ``parent``: the id of the token, or
+    of the operator's credential, that the session was begun with, and ends with. ``issuer``: the identity provider that
+    it was begun through. Neither: it was begun by a link.
     """
 
     token_id: TokenId
@@ -50,6 +52,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_fi
     expires_at: int = 0
     session: bool = False
     parent: TokenId | None = None
+    issuer: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
 
     @property
     def principal(self) -> Principal:
@@ -98,8 +101,8 @@ def new_token(
     )
 
 
-def new_session(principal: Principal, now: int, expires_at: int) -> NewToken:
-    """Make the token of a session that may do what a principal may."""
+def new_session(principal: Principal, now: int, expires_at: int, issuer: str = "") -> NewToken:
+    """Make the token of a session that may do what a principal may; ``issuer``: the provider that says so."""
     text = _SESSION_PREFIX + secrets.token_urlsafe(32)
     record = TokenRecord(
         token_id=token_id_of(text),
@@ -112,6 +115,7 @@ def new_session(principal: Principal, now: int, expires_at: int) -> NewToken:
         expires_at=expires_at,
         session=True,
         parent=principal.token_id or None,
+        issuer=issuer,
     )
     return NewToken(text, record)
 
@@ -136,7 +140,7 @@ def new_ping_secret(now: int) -> PingSecret:
     return PingSecret(secret_id=secrets.token_hex(_ID_CHARACTERS // 2), secret=secrets.token_hex(32), created_at=now)
 
 
-AccessRecord = TokenRecord | PingSecret | LoginRecord
+AccessRecord = TokenRecord | PingSecret | LoginRecord | OperatorRecord
 
 
 def key_of(record: AccessRecord) -> bytes:
@@ -148,6 +152,8 @@ def key_of(record: AccessRecord) -> bytes:
             return f"ping/{record.secret_id}".encode()
         case LoginRecord():
             return f"login/{record.login_id}".encode()
+        case OperatorRecord():
+            return f"operator/{record.name}".encode()
 
 
 def encoded(record: AccessRecord) -> bytes:
@@ -179,6 +185,9 @@ class Tokens:
         self._stored: dict[str, TokenRecord] = {}
         self._given: dict[str, Principal] = {}
         self.of_users = UserTokens(settings)
+        self.operators = Operators()
+        self._issuer = settings.oidc_issuer
+        self._admins_by_oidc = bool(self._issuer) and any(each.endswith("=admin") for each in settings.oidc_roles)
         if text := settings.api_admin_token.get_secret_value():
             self.give(text)
 
@@ -204,8 +213,10 @@ class Tokens:
         return sorted(self._stored.copy().values(), key=lambda record: (record.created_at, record.token_id))
 
     def has_admin(self, now: int) -> bool:
-        """Tell whether an administrator has a token that is valid at ``now``."""
-        return bool(self._given) or any(
+        """Tell whether an administrator can get in at ``now``: by token, password or identity provider."""
+        if self._given or self._admins_by_oidc or self.operators.has_admin():
+            return True
+        return any(
             record.role is Role.ADMIN and not record.user_id and not record.session and _is_valid(record, now)
             for record in self._stored.copy().values()
         )
@@ -239,13 +250,15 @@ class Tokens:
         record = self.get(token_id)
         if record is None or not _is_valid(record, now):
             return False
+        if record.issuer and record.issuer != self._issuer:
+            return False
         return record.parent is None or self._is_held(record.parent, now)
 
     def _is_held(self, token_id: str, now: int) -> bool:
-        """Tell whether a token that is no session is valid at ``now``."""
+        """Tell whether a token that is no session, or an operator's credential, is valid at ``now``."""
         record = self.get(token_id)
         is_stored = record is not None and not record.session and _is_valid(record, now)
-        return is_stored or self._is_given(token_id)
+        return is_stored or self._is_given(token_id) or self.operators.holds(token_id)
 
     def _is_given(self, token_id: str) -> bool:
         return any(each.token_id == token_id for each in self._given.values())

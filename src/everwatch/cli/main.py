@@ -182,6 +182,12 @@ COMMANDS = (
         "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
     ),
     ListedCommand(
+        "operator",
+        OPERATE,
+        "operators:app",
+        "Add, change, list and remove operators who log in to the console with a password.",
+    ),
+    ListedCommand(
         "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
     ),
     ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics of Everwatch."),

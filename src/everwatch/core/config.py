@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -27,8 +28,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
+OidcScope = Annotated[str, Meta(max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\Z")]
+OidcRole = Annotated[str, Meta(max_length=300, pattern=r"^.+=(viewer|operator|admin)\Z")]
 _PREFIX = "EVERWATCH_"
 SHORTEST_ADMIN_TOKEN = 32
+_SAFE_URL = "Expected an https address without a user or a fragment (http only on this machine)"
 _DOTENV = Path(".env")
 MOST_DAYS = 36_500
 """For how long something that ages may be kept, other than for good."""
@@ -300,7 +304,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     ca_file: Annotated[
         Path | None,
-        Meta(description="PEM file of the authorities that checks trust; empty: those that OpenSSL knows."),
+        Meta(
+            description="PEM file of the authorities that checks trust, and the HTTP API for keys and identity"
+            " providers; empty: those that OpenSSL knows."
+        ),
     ] = None
     proxy: Annotated[
         Secret,
@@ -335,12 +342,72 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " the user's id; empty: no JWT is accepted."
         ),
     ] = None
+    api_jwks_url: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            description="Address of such keys, in place of the file: https, or http on this machine. It is fetched"
+            " every five minutes, and for a JWT with an unknown key; empty: none.",
+        ),
+    ] = ""
     api_jwt_issuer: Annotated[str, Meta(max_length=256, description="The 'iss' of end users' JWTs.")] = ""
     api_jwt_audience: Annotated[str, Meta(max_length=256, description="The 'aud' of end users' JWTs.")] = ""
     api_jwt_role: Annotated[
         Literal["viewer", "operator"],
         Meta(description="Role of end users with a JWT: viewer, or operator, who may also change what is theirs."),
     ] = "viewer"
+    api_public_url: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?\Z",
+            description="Where browsers reach the HTTP API, without a path, e.g. https://everwatch.example; login links"
+            " begin with it, and an identity provider leads back to it.",
+        ),
+    ] = ""
+    oidc_issuer: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            description="Identity provider (OpenID Connect) by which people log in to the console, as its discovery"
+            " document names itself; empty: none.",
+        ),
+    ] = ""
+    oidc_client_id: Annotated[str, Meta(max_length=500, description="Id of this client at the provider.")] = ""
+    oidc_client_secret: Annotated[
+        Secret, Meta(description="Secret of this client; empty: it is public and proves itself by PKCE alone.")
+    ] = Secret("")
+    oidc_scopes: Annotated[
+        tuple[OidcScope, ...], Meta(description="Scopes that are asked for; some providers want one for groups.")
+    ] = ("openid", "profile", "email")
+    oidc_roles_claim: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=300,
+            description="Claim with a person's groups, in the ID token or else in the user info; a dot leads into an"
+            " object, e.g. realm_access.roles.",
+        ),
+    ] = "groups"
+    oidc_roles: Annotated[
+        tuple[OidcRole, ...],
+        Meta(
+            description="Role of each group, the highest counts: admins=admin,sre=operator,*=viewer, where * is"
+            " everybody. Who has none is not let in."
+        ),
+    ] = ()
+    oidc_name: Annotated[
+        str, Meta(min_length=1, max_length=64, description="What the console's page calls the provider.")
+    ] = "single sign-on"
+    oidc_session_min: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=10_080,
+            description="Minutes for which a session is valid that was begun by the provider; it is not asked in"
+            " between.",
+        ),
+    ] = 720
     status_file: Annotated[
         Path | None,
         Meta(
@@ -569,12 +636,52 @@ def _contradictions(settings: Settings) -> list[str]:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:
         wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
+    wrong += _wrong_logins(settings)
     if 0 < len(settings.api_admin_token.get_secret_value()) < SHORTEST_ADMIN_TOKEN:
         wrong.append(f"setting {_PREFIX}API_ADMIN_TOKEN: it must have at least {SHORTEST_ADMIN_TOKEN} characters")
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
     return wrong
+
+
+def _wrong_logins(settings: Settings) -> list[str]:
+    """Return what settings about the identity provider and tokens of end users get wrong, a line each."""
+    wrong = []
+    if settings.oidc_issuer:
+        needed = ("oidc_client_id", "oidc_roles", "api_public_url")
+        missing = [name for name in needed if not getattr(settings, name)]
+        if missing:
+            wrong.append(f"oidc_issuer needs {', '.join(missing)}")
+        if not is_safe_url(settings.oidc_issuer) or "?" in settings.oidc_issuer:
+            wrong.append(f"setting {_PREFIX}OIDC_ISSUER: {_SAFE_URL}")
+        if settings.api_public_url and not is_safe_url(settings.api_public_url):
+            wrong.append(f"setting {_PREFIX}API_PUBLIC_URL: {_SAFE_URL}")
+        if "openid" not in settings.oidc_scopes:
+            wrong.append(f"setting {_PREFIX}OIDC_SCOPES: Expected openid among them")
+    if settings.api_jwks_url and not is_safe_url(settings.api_jwks_url):
+        wrong.append(f"setting {_PREFIX}API_JWKS_URL: {_SAFE_URL}")
+    if settings.api_jwks_url and settings.api_jwks_file is not None:
+        wrong.append("api_jwks_url and api_jwks_file are two places for the same keys: give one")
+    has_keys = settings.api_jwks_url or settings.api_jwks_file is not None
+    if has_keys and not (settings.api_jwt_issuer and settings.api_jwt_audience):
+        wrong.append(
+            "api_jwks_file and api_jwks_url need api_jwt_issuer and api_jwt_audience: a token that the product made"
+            f" for somebody else must not be taken here ({_PREFIX}API_JWT_ISSUER, {_PREFIX}API_JWT_AUDIENCE)"
+        )
+    return wrong
+
+
+def is_safe_url(url: str) -> bool:
+    """Tell whether nobody on the way can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
+    try:
+        found = urlsplit(url)
+        has_port = found.port != 0  # ValueError of one that is none
+    except ValueError:
+        return False
+    is_plain = not (found.username or found.password or found.fragment) and found.hostname and has_port
+    is_loopback = found.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(is_plain) and (found.scheme == "https" or (found.scheme == "http" and is_loopback))
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:

@@ -170,6 +170,9 @@ httpGet:
 {{- else if not $values.administratorExists }}
 {{- fail "secrets.apiAdminToken.name: the api needs a Secret with a token of an administrator; or make an administrator with 'everwatch api-token create NAME --role admin' and set api.administratorExists=true" }}
 {{- end }}
+{{- if $secrets.oidcClientSecret.name }}
+{{ include "everwatch.fromSecret" (dict "variable" "EVERWATCH_OIDC_CLIENT_SECRET" "secret" $secrets.oidcClientSecret) }}
+{{- end }}
 {{- end }}
 {{- if and (has .process (list "worker" "sink" "api")) (or .root.Values.plans.toml .root.Values.plans.configMap.name) }}
 - name: EVERWATCH_PLANS_FILE

@@ -9,8 +9,11 @@ from everwatch.api.facets import Facets
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
+from everwatch.api.login_audit import LoginAudit
 from everwatch.api.login_routes import LoginRoutes
 from everwatch.api.monitors import Monitors
+from everwatch.api.oidc_routes import OidcRoutes
+from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
 from everwatch.api.routes.alerts import alert_routes
 from everwatch.api.routes.badges import badge_routes
@@ -32,6 +35,7 @@ from everwatch.api.routes.tokens import token_routes
 from everwatch.api.routes.users import user_routes
 from everwatch.api.routing import Route
 from everwatch.api.services import Services
+from everwatch.api.sessions import Sessions
 from everwatch.api.signals import Signals
 from everwatch.api.silences import Silences
 from everwatch.api.status_pages import StatusPages
@@ -60,7 +64,13 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
     trying = Trying(services.database, services.trials, services.secrets, services.clock)
     signals = Signals(services.commands, services.ping_keys, services.clock)
-    logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
+    clock, tokens = services.clock, services.tokens
+    sessions = Sessions(tokens, services.logins, services.records, services.access_topic, clock)
+    login_audit = LoginAudit(clock)
+    oidc = services.oidc
+    logins = LoginRoutes(tokens, services.logins, sessions, login_audit, oidc, clock)
+    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock)
+    oidc_logins = OidcRoutes(oidc.provider, sessions, login_audit, services.oidc_session_ms, clock)
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
@@ -85,7 +95,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
         *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
-        *login_routes(logins),
+        *login_routes(logins, passwords, oidc_logins),
         *system_routes(system),
         *console_routes(ConsoleRoutes(services.console)),
     ]

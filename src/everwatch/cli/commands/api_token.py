@@ -1,33 +1,24 @@
 """``everwatch api-token``: tokens of the HTTP API and login links of the console, on the topic ``access``."""
 
-import asyncio
-from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 import orjson
 import typer
 
-from everwatch.api.access import Access
 from everwatch.api.address import url_of
-from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
-from everwatch.api.pinging import PingKeys
-from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
+from everwatch.api.tokens import TokenRecord, new_token
+from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.login_links import new_login_link
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, clients_of, duration_of, ready_broker, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.encoding.input_models import Name, UserId
-from everwatch.kafka.following import Follower, Start
-from everwatch.kafka.topics import Topics
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API, and make login links.")
-READ_WITHIN_S = 60.0
 
 
 @app.command()
@@ -63,7 +54,7 @@ def create(
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
     settings = settings_of(data_dir, bootstrap_servers)
     made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
-    _send(settings, made.record, encoded(made.record))
+    put_access(settings, made.record)
     if as_json:
         typer.echo(orjson.dumps({"token": made.text, **_plain(made.record)}).decode())
         return
@@ -78,7 +69,7 @@ def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
     Example: `everwatch api-token list --json | jq -r .token_id`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    records = list(_stored(settings))
+    records = list(stored_access(settings).records())
     if as_json:
         for record in records:
             typer.echo(orjson.dumps(_plain(record)).decode())
@@ -101,10 +92,10 @@ def revoke(
     Example: `everwatch api-token revoke 3f2a9c0d1b7e4f55`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    found = next((record for record in _stored(settings) if record.token_id == token_id), None)
+    found = next((record for record in stored_access(settings).records() if record.token_id == token_id), None)
     if found is None:
         raise EverwatchError(f"There is no token {token_id!r}: see 'everwatch api-token list'.")
-    _send(settings, found, None)
+    delete_access(settings, found)
     typer.echo(f"revoked: {found.name} ({found.token_id})")
 
 
@@ -115,7 +106,8 @@ def login_link(
     url: Annotated[
         str | None,
         typer.Option(
-            help="Where browsers reach the API; default: where it listens by the settings.", show_default=False
+            help="Where browsers reach the API. [env: EVERWATCH_API_PUBLIC_URL] Default: where it listens.",
+            show_default=False,
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -132,7 +124,7 @@ def login_link(
     if user is not None:
         _check("--user", user, UserId)
     settings = settings_of(data_dir, bootstrap_servers)
-    address = url_of(settings.api_host, settings.api_port) if url is None else url
+    address = url or settings.api_public_url or url_of(settings.api_host, settings.api_port)
     if not address.startswith(("http://", "https://")):
         raise SettingsError(
             f"--url {address!r} is no address of a web server: write it like https://everwatch.example."
@@ -147,26 +139,6 @@ def _check(option: str, text: str, wanted: object) -> None:
         msgspec.convert(text, wanted)
     except msgspec.ValidationError:
         raise SettingsError(f"{option} is empty, too long, or has characters that cannot be seen.") from None
-
-
-def _stored(settings: Settings) -> Iterable[TokenRecord]:
-    """The tokens that the topic holds now. Raises BrokerUnavailable, AccessError."""
-    bootstrap, topic, clock = ready_broker(settings), Topics.of(settings).access, SystemClock()
-    tokens = Tokens(settings)
-    access = Access(tokens, Logins(), PingKeys(), clock)
-    follower = Follower(settings, bootstrap, clock, {topic: Start.BEGINNING}, access.take)
-    try:
-        follower.read_up(READ_WITHIN_S)
-    finally:
-        asyncio.run(follower.close())
-    return tokens.records()
-
-
-def _send(settings: Settings, record: TokenRecord, value: bytes | None) -> None:
-    bootstrap = ready_broker(settings)
-    publisher = InputPublisher(clients_of(settings), bootstrap)
-    publisher.send(Topics.of(settings).access, key_of(record).decode(), value)
-    publisher.finish()
 
 
 def _plain(record: TokenRecord) -> dict[str, object]:

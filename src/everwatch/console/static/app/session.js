@@ -22,16 +22,21 @@ export async function loadSession() {
   session.value = found;
 }
 
-/** Sign in with a token. Raises ApiError. */
-export async function signIn(token) {
-  await request("POST", "/login", { body: { token } });
+/** Sign in by a route of the API: ``/login`` with a token, ``/login/password``. Raises ApiError. */
+export async function signIn(path, body) {
+  await request("POST", path, { body });
   forget();
   await loadSession();
   epoch.value += 1;
 }
 
 export async function signOut() {
-  await request("POST", "/logout");
+  const { data } = await request("POST", "/logout");
+  if (data?.location) {
+    // the identity provider ends its own session
+    window.location.assign(data.location);
+    return;
+  }
   forget();
   session.value = null;
   signedOut.value = true;
