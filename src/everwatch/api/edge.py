@@ -15,6 +15,7 @@ from aiohttp import web
 
 from everwatch.api import metrics, problems
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import check_same_origin, cookie_name
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
@@ -35,6 +36,7 @@ _ID_OF = web.RequestKey("request_id", str)
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
 NO_HEADERS: Mapping[str, str] = {}
+NO_PROXIES = TrustedProxies()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 SECURITY_HEADERS = {
     "Server": "everwatch",
@@ -65,6 +67,7 @@ class Edge:
         audit: AuditLog,
         *,
         origins: frozenset[str] = frozenset(),
+        proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
         deadline_s: float = DEADLINE_S,
     ) -> None:
@@ -75,6 +78,7 @@ class Edge:
         self._audit = audit
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(origins)
+        self._proxies = proxies
         self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
         self._failures = Failures(clock, deadline_s)
@@ -150,7 +154,7 @@ class Edge:
             raw_path=url.raw_path,
             query_string=url.raw_query_string,
             new_id=new_id,
-            address=request.remote or "",
+            address=self._client_of(request),
         )
         request[_CALL_OF] = call
         arguments: list[Any] = []
@@ -185,14 +189,14 @@ class Edge:
     async def _note_changes(self, route: Route, request: web.Request, answer: Answer) -> None:
         """Tell the audit log of what a request has changed."""
         if route.audited and (changes := changes_of(route, request[_CALL_OF], answer)):
-            await self._audit.note(route.name, _asking_of(request), changes)
+            await self._audit.note(route.name, self._asking_of(request), changes)
 
     async def _note_refusal(self, route: Route, request: web.Request, problem: Problem) -> None:
         """Tell the audit log of a change that was asked for and refused, or may yet be carried out."""
         call = request.get(_CALL_OF)
         if not route.audited or call is None or problem.status in NOT_LOGGED or call.principal is NOBODY:
             return
-        noting = self._audit.note(route.name, _asking_of(request), [refused_change(route, call, problem)])
+        noting = self._audit.note(route.name, self._asking_of(request), [refused_change(route, call, problem)])
         if problem.status != 503:
             await noting
             return
@@ -205,6 +209,14 @@ class Edge:
         """Wait for entries of the audit log that are under way; give up after ``within_s``."""
         if self._noting:
             await asyncio.wait(self._noting, timeout=within_s)
+
+    def _client_of(self, request: web.Request) -> str:
+        return self._proxies.client_of(request.remote or "", request.headers.getall("X-Forwarded-For", []))
+
+    def _asking_of(self, request: web.Request) -> Asking:
+        """Token and address of the client; behind a trusted proxy also the address that it was asked by."""
+        peer, client = request.remote or "", self._client_of(request)
+        return Asking(request[_CALL_OF].principal, peer, client if client != peer else "", request_id_of(request))
 
     def _note_write(self, user_id: str, position: str) -> None:
         self._written[user_id] = position
@@ -290,12 +302,6 @@ def request_id_of(request: web.Request) -> str:
 def _reads(request: web.Request) -> bool:
     """Tell whether a request needs the present state from the database, as a change of whatever is there does."""
     return request.method in _THAT_READ or request.headers.get("If-Match", "").strip() == "*"
-
-
-def _asking_of(request: web.Request) -> Asking:
-    """Token and address of the client; proxies add the address that they saw last."""
-    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return Asking(request[_CALL_OF].principal, request.remote or "", forwarded, request_id_of(request))
 
 
 def _allowed(request: web.Request) -> Mapping[str, str]:

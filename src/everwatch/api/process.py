@@ -12,6 +12,7 @@ from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
 from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
@@ -131,6 +132,7 @@ class Api(Process):
             services,
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
             origins=frozenset(self.settings.api_origins),
+            proxies=TrustedProxies(self.settings.api_trusted_proxies),
             requests_per_min=self.settings.api_requests_per_min,
         )
         await self._server.start(self._sock)

@@ -11,7 +11,8 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
-from everwatch.api.edge import EVENT_STREAM, Edge
+from everwatch.api.client_address import TrustedProxies
+from everwatch.api.edge import EVENT_STREAM, NO_PROXIES, Edge
 from everwatch.api.openapi import document
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
@@ -37,6 +38,7 @@ class Server:
         wait_for_position: Callable[[str, float], Awaitable[None]],
         *,
         origins: frozenset[str] = frozenset(),
+        proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
@@ -46,6 +48,7 @@ class Server:
             wait_for_position,
             services.audit,
             origins=origins,
+            proxies=proxies,
             requests_per_min=requests_per_min,
         )
         system = system_of(services)
