@@ -50,6 +50,7 @@ from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
+from everwatch.processes.open_files import allow_many_files
 from everwatch.processes.periodic import Periodic
 from everwatch.store.sql_reader import open_reader
 
@@ -99,6 +100,7 @@ class Api(Process):
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
+        allow_many_files()
         self._producer = producer = AcknowledgingProducer(self._new_producer)
         commands = KafkaCommands(self._topics, producer)
         access = Access(self._tokens, self._logins, self._ping_keys, self.clock)

@@ -7,7 +7,7 @@ from sqlalchemy import Dialect, Integer, and_, bindparam, delete, literal_column
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import MOST_KEYS, Rows, chunks, insert_once
-from everwatch.notifier.tables import alert_acks, alert_channels, alert_events, deliveries
+from everwatch.notifier.tables import alert_acks, alert_channels, alert_comments, alert_events, deliveries
 from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
 
 # in a compiled statement every plain value would be a parameter
@@ -201,6 +201,7 @@ class DeliveryRows(Rows):
         old_events = select(_event.event_id).where(_event.taken_at < before, _event.judge_at.is_(None)).limit(most)
         old = select(_delivery.delivery_id).where(_delivery.created_at < before, _delivery.settled_at > 0).limit(most)
         self._connection.execute(delete(alert_acks).where(alert_acks.c.acked_at < before))
+        self._connection.execute(delete(alert_comments).where(alert_comments.c.at < before))
         return sum(
             self._connection.execute(statement).rowcount
             for statement in (

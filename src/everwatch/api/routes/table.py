@@ -1,5 +1,6 @@
 """All routes of the API in one table, with their handlers."""
 
+from everwatch.api.ack_pages import AckPages
 from everwatch.api.alerting import Alerting
 from everwatch.api.badges import Badges
 from everwatch.api.batch import Batches
@@ -12,7 +13,7 @@ from everwatch.api.letters import Letters
 from everwatch.api.login_routes import LoginRoutes
 from everwatch.api.monitors import Monitors
 from everwatch.api.past import Past
-from everwatch.api.routes.alerts import alert_routes
+from everwatch.api.routes.alerts import ack_link_routes, alert_routes
 from everwatch.api.routes.badges import badge_routes
 from everwatch.api.routes.commands import command_routes
 from everwatch.api.routes.console import console_routes
@@ -75,6 +76,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             Alerting(services.alerts),
             IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
         ),
+        *ack_link_routes(AckPages(services.alerts, services.records, services.incidents_topic, services.clock)),
         *silence_routes(
             Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
         ),
