@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from everwatch.api.job_views import JobSample
-from everwatch.encoding.input_models import HIDDEN, NO_HIDDEN, Duration, Instant
+from everwatch.core.printable import HIDDEN
+from everwatch.encoding.input_models import NO_HIDDEN, Duration, Instant
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.comments import IncidentComment
 from everwatch.notifier.executor_outages import ExecutorOutage
