@@ -1,4 +1,4 @@
-"""Keys of ping URLs, badges and status pages: an id with a truncated HMAC, checked without a look-up. Pure."""
+"""Keys of ping URLs, webhooks, badges and status pages: an id with a truncated HMAC; no look-up. Pure."""
 
 import binascii
 import hashlib
@@ -10,9 +10,10 @@ from everwatch.core.errors import EverwatchError
 
 _MAC_BYTES = 15  # a multiple of three: base64 without padding
 LONGEST_KEY = 1_500
-# before what is signed for badges and status pages; no user's id has NUL
+# before what is signed for other uses than pings; no user's id has NUL
 _BADGE = b"badge\0"
 _STATUS = b"status\0"
+_HOOK = b"hook\0"
 _SUBSCRIPTION = b"subscription\0"
 
 
@@ -63,6 +64,14 @@ class PingKeys:
     def status_of(self, key: str) -> str | None:
         """Return the user whose status page a key is of; None for a key that was never made."""
         return self._named(key, _STATUS)
+
+    def hook_key_of(self, user_id: str) -> str:
+        """Return the key of a user's webhook. Raises EverwatchError while no secret is known."""
+        return self._signed(user_id.encode(), _HOOK)
+
+    def hook_of(self, key: str) -> str | None:
+        """Return the user whose webhook a key is of; None for a key that was never made."""
+        return self._named(key, _HOOK)
 
     def subscription_key_of(self, slug: str, email: str) -> str:
         """Return the key of an address that subscribes to a status page. Raises EverwatchError while none is known."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, Integer, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import Dialect, Integer, and_, bindparam, delete, func, literal_column, select, update
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import MOST_KEYS, Rows, chunks, insert_once
@@ -146,6 +146,14 @@ class DeliveryRows(Rows):
                 statement = statement.where(column == value)
         again = statement.values(state="pending", attempt=0, due_at=now, settled_at=0, reason="sent again by command")
         return self._connection.execute(again).rowcount
+
+    def count_deliveries(self, state: str, since: int, route: str, user_id: str) -> int:
+        """Return the number of messages that ``replay`` would let be sent again."""
+        statement = select(func.count()).where(_delivery.state == state, _delivery.created_at >= since)
+        for column, value in ((_delivery.route, route), (_delivery.user_id, user_id)):
+            if value:
+                statement = statement.where(column == value)
+        return int(self._connection.execute(statement).scalar_one())
 
     def postpone(self, lane: str, until: int) -> None:
         """Let no message to a lane be due before ``until``."""

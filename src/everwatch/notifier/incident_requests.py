@@ -43,6 +43,24 @@ class CommentRequest(msgspec.Struct, frozen=True, tag="comment"):
     comment: IncidentComment
 
 
+class ReplayRequest(msgspec.Struct, frozen=True, tag="replay"):
+    """Messages in a state that were made since an instant are to be sent again; "" for any route or user."""
+
+    state: str
+    since: int
+    at: int
+    route: str = ""
+    user_id: str = ""
+
+
+class ContactsVerified(msgspec.Struct, frozen=True, tag="contacts_verified"):
+    """Somebody has confirmed these addresses of a user with their code."""
+
+    user_id: str
+    contact_ids: tuple[str, ...]
+    at: int
+
+
 class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
     """A silence that somebody wants, or as it is to be from now on: one that ends now is over."""
 
@@ -82,6 +100,8 @@ IncidentRequest = (
     | AckWithdrawal
     | ResolveRequest
     | CommentRequest
+    | ReplayRequest
+    | ContactsVerified
     | SilenceRequest
     | SubscriptionRequest
     | SubscriptionConfirmed

@@ -22,7 +22,9 @@ from everwatch.notifier import alerts
 from everwatch.notifier.incident_requests import (
     AckWithdrawal,
     CommentRequest,
+    ContactsVerified,
     IncidentRequest,
+    ReplayRequest,
     ResolveRequest,
     SilenceRequest,
     SubscriptionConfirmed,
@@ -34,9 +36,12 @@ from everwatch.notifier.incidents import RESOLVED, Incident, Phase
 from everwatch.notifier.meaning import concerns_people
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import take_subscription
+from everwatch.schedule.duration import HOUR_MS
 from everwatch.store.bulk_statements import Row, storable
 from everwatch.store.partition import Partition
 
+REPLAYED_WITHIN_MS = HOUR_MS
+"""For how long a request to send messages again is carried out."""
 DELETED = "it was deleted"
 """The reason of the event that ends the incident of a monitor that is no more."""
 
@@ -162,6 +167,14 @@ def _take_requests(work: Work, requests: list[ReadRequest], now: int) -> None:
         if isinstance(each, CommentRequest):
             if work.incident(each.comment.incident_id) is not None:
                 work.put_comment(each.comment)
+            continue
+        if isinstance(each, ReplayRequest):
+            # a notifier without its offsets reads those of a week again
+            if now - each.at < REPLAYED_WITHIN_MS:
+                work.replay(each.state, each.since, each.route, each.user_id, now)
+            continue
+        if isinstance(each, ContactsVerified):
+            work.verify_contacts(each.contact_ids, now)
             continue
         if isinstance(each, ResolveRequest):
             if (incident := _open(work, each.user_id, each.monitor_id, each.incident_id)) is not None:

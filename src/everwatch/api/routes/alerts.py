@@ -19,8 +19,9 @@ from everwatch.api.incident_views import (
     SnoozeBody,
 )
 from everwatch.api.incident_writes import IncidentWrites
+from everwatch.api.notifier_requests import ContactView, NotifierRequests, ReplayBody, ReplayView, VerifyBody
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
-from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER
+from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.subscribing import LONGEST_FORM
 from everwatch.notifier.ack_links import PATH
@@ -154,6 +155,45 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
                 201: Example(IncidentComment, "The comment."),
                 202: Example(IncidentComment, "It is kept; the notifier has not read it yet."),
             },
+            command=True,
+        ),
+    ]
+
+
+def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
+    """Return the routes of what else the notifier is asked for."""
+    contacts = Example(Listed[ContactView], "The addresses.")
+    return [
+        Route(
+            method="POST",
+            path="/v1/deliveries/replay",
+            permission=_RUN,
+            handler=requests.replay,
+            summary="Send messages again that were given up, or that a receiver has lost; each under its own id.",
+            audited="replay",
+            body=ReplayBody,
+            answers={
+                200: Example(ReplayView, "How many it would be."),
+                202: Example(ReplayView, "How many it is; the notifier sends them."),
+            },
+        ),
+        Route(
+            method="GET",
+            path=f"{USER}/contacts",
+            permission=READ_USER,
+            handler=requests.contacts,
+            summary="List mail addresses of a user that are or are to be verified.",
+            answers={200: contacts},
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/contacts/verify",
+            permission=RUN_USER,
+            handler=requests.verify,
+            summary="Confirm the mail addresses of a user that were sent a code.",
+            audited="verify_contact",
+            body=VerifyBody,
+            answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},
             command=True,
         ),
     ]
