@@ -9,7 +9,7 @@ import asyncio
 import re
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -67,13 +67,21 @@ def _measure_load(plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
         bench.workers.append(_process(bench, "sink", ("sink",)))
         first = start_api(bench, "api-1")
         bench.wait_on_time()
-        figures += _pings(bench, first, plan)
+        figures += _told(bench, _pings(bench, first, plan))
         if plan.peers:
             peers.append(_bare(bench, plan))
-        figures += _batches(bench, first, plan)
-        figures += _streams(bench, first, plan)
+            _told(bench, peers[-1].figures)
+        figures += _told(bench, _batches(bench, first, plan))
+        figures += _told(bench, _streams(bench, first, plan))
         others = [start_api(bench, f"api-{number}") for number in range(2, 5)]
-        figures += _promises(bench, [first, *others], plan)
+        figures += _told(bench, _promises(bench, [first, *others], plan))
+
+
+def _told(bench: Rig, figures: Sequence[Figure]) -> Sequence[Figure]:
+    """Tell figures as soon as they are known: the parts take minutes."""
+    for figure in figures:
+        bench.say(figure.as_line())
+    return figures
 
 
 def start_api(bench: Rig, name: str, **more: str) -> ApiProcess:
@@ -133,7 +141,7 @@ def _pings(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
 
 def _hammered(url: str, requests: list[bytes], cpu_s: Callable[[], float], plan: Plan) -> tuple[list[Figure], int]:
     """Figures of pings as fast as they are answered, and at half of that rate for the latency."""
-    seconds = 3.0 if plan.quick else 15.0
+    seconds = 3.0 if plan.quick else 10.0
     turn = count()
 
     def next_one() -> bytes:
@@ -188,7 +196,7 @@ def _bare(bench: Rig, plan: Plan) -> Peer:
 
 def _batches(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
     bench.say("batches")
-    lines, batches = (1_000, 2) if plan.quick else (10_000, 5)
+    lines, batches = (1_000, 2) if plan.quick else (10_000, 3)
     monitor = {"kind": "noop", "schedule": {"every": "1d"}}
 
     def signups(batch: int) -> Iterator[dict[str, object]]:

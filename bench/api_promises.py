@@ -11,7 +11,7 @@ import aiohttp
 from bench.errors import Unmeasured
 from everwatch.core.clock import SystemClock
 
-AT_ONCE = 32
+AT_ONCE = 64
 EDITORS, MONITORS = 4, 10
 """Who edits one monitor at once, and how many monitors are edited at once."""
 _TRIES = 50

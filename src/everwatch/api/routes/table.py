@@ -6,6 +6,7 @@ from everwatch.api.badges import Badges
 from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
+from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
 from everwatch.api.hooks import Hooks
 from everwatch.api.incident_writes import IncidentWrites
@@ -93,7 +94,11 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *hook_routes(Hooks(services.commands, services.ping_keys, services.clock), UserMetrics(services.database)),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
-        *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
+        *command_routes(
+            CommandOutcomes(services.commands, services.database),
+            Batches(services.commands),
+            Exporting(services.database, services.secrets),
+        ),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins),
         *system_routes(system),
