@@ -255,6 +255,10 @@ def test_an_incident_is_acknowledged_and_silenced_through_a_notifier(api: str, p
             seen = client.acknowledge("seen", "job")
             assert seen.ack is not None
             assert [each.ack for each in client.incidents("seen").items] == [seen.ack]
+            written = client.comment_incident(seen.incident_id, "on it")
+            assert client.incident(seen.incident_id).comments == (written,)
+            assert not client.resolve_incident(seen.incident_id).is_open
+            assert client.incidents("seen").items == []
             made = client.create_silence(SilenceBody(Selector(user="seen"), for_="1h", reason="a test"))
             assert client.silences().items == [made]
             assert client.end_silence(made.silence_id).silence_id == made.silence_id

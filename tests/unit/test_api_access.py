@@ -233,6 +233,14 @@ def test_what_is_stored_of_a_token_does_not_give_it_away() -> None:
             decoded(wrong)
 
 
+async def test_roles_are_listed_with_their_scopes(server: Api) -> None:
+    listed = (await server.call("GET", "/v1/roles")).json["items"]
+    assert [each["role"] for each in listed] == ["viewer", "operator", "admin"]
+    assert {each["role"]: set(each["scopes"]) for each in listed} == {
+        role.value: {scope.value for scope in scopes} for role, scopes in SCOPES_OF.items()
+    }
+
+
 def test_a_scope_of_its_own_shows_secrets_and_no_role_has_it() -> None:
     assert all(Scope.SECRETS not in scopes for scopes in SCOPES_OF.values())
     assert not Principal("t", SCOPES_OF[Role.ADMIN]).has(Scope.SECRETS)

@@ -22,7 +22,16 @@ from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import BEHIND, Problem
 from everwatch.api.rate_limiting import Allowance, RateLimiter
-from everwatch.api.request_reading import body_of, check_no_precondition, check_path, query_of, read_body
+from everwatch.api.request_reading import (
+    MOST_BODY_BYTES,
+    BodyBudget,
+    Hold,
+    body_of,
+    check_no_precondition,
+    check_path,
+    query_of,
+    read_body,
+)
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
@@ -69,6 +78,7 @@ class Edge:
         origins: frozenset[str] = frozenset(),
         proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
+        most_body_bytes: int = MOST_BODY_BYTES,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem."""
@@ -81,6 +91,7 @@ class Edge:
         self._proxies = proxies
         self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
+        self._bodies = BodyBudget(most_body_bytes)
         self._failures = Failures(clock, deadline_s)
         # of the users written last: where in the changelog that stands
         self._written: OrderedDict[str, str] = OrderedDict()
@@ -157,6 +168,12 @@ class Edge:
             address=self._client_of(request),
         )
         request[_CALL_OF] = call
+        with self._bodies.held() as hold:
+            return await self._handled(route, request, call, hold)
+
+    async def _handled(self, route: Route, request: web.Request, call: Call, hold: Hold) -> Answer | web.StreamResponse:
+        """Read what the request brings, and let the route's handler answer."""
+        path, deadline_s = call.path, call.deadline_s
         arguments: list[Any] = []
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
@@ -164,11 +181,11 @@ class Edge:
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
             if route.raw:
-                arguments.append(await read_body(request, route.body_limit))
+                arguments.append(await read_body(request, route.body_limit, hold))
             elif route.body is not None:
-                arguments.append(await body_of(request, route))
+                arguments.append(await body_of(request, route, hold))
             elif request.body_exists:
-                await read_body(request, route.body_limit)
+                await read_body(request, route.body_limit, hold)
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:

@@ -14,6 +14,7 @@ from everwatch.api.address import BACKLOG
 from everwatch.api.client_address import TrustedProxies
 from everwatch.api.edge import EVENT_STREAM, NO_PROXIES, Edge
 from everwatch.api.openapi import document
+from everwatch.api.request_reading import MOST_BODY_BYTES
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
 
@@ -41,6 +42,7 @@ class Server:
         proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
+        most_body_bytes: int = MOST_BODY_BYTES,
     ) -> None:
         self._edge = edge = Edge(
             services.tokens,
@@ -50,6 +52,7 @@ class Server:
             origins=origins,
             proxies=proxies,
             requests_per_min=requests_per_min,
+            most_body_bytes=most_body_bytes,
         )
         system = system_of(services)
         self._pages = status_pages_of(services)
