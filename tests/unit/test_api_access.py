@@ -295,3 +295,16 @@ async def test_a_bug_of_ours_is_a_problem_document_and_no_request_is_logged(
     assert (failed.status, failed.code) == (500, "unhandled")
     assert "find-me" in caplog.text
     assert server.texts[Role.ADMIN] not in caplog.text
+
+
+async def test_a_key_that_was_checked_before_ends_with_its_secret_too(server: Api) -> None:
+    first, second = new_ping_secret(START - 2), new_ping_secret(START - 1)
+    server.ping_keys.put(first)
+    key = server.ping_keys.key_of("ann")
+    for _ in range(2):
+        assert server.ping_keys.user_of(key) == "ann"
+    assert server.ping_keys.hook_of(key) is None, "of one use it is known, of another it is none"
+    server.ping_keys.put(second)
+    assert server.ping_keys.user_of(key) == "ann"
+    server.ping_keys.forget(first.secret_id)
+    assert server.ping_keys.user_of(key) is None

@@ -65,9 +65,7 @@ class Server:
         # of connections on which no request has begun yet: since when
         self._silent: dict[object, float] = {}
         self._spoken: set[object] = set()
-        app = web.Application(
-            middlewares=[self._note_request, edge.middleware, self._keep_to_page], client_max_size=2**62
-        )
+        app = web.Application(middlewares=[edge.middleware, self._enter], client_max_size=2**62)
         app.on_response_prepare.append(edge.allow_origin)
         for route in self.routes:
             handler = edge.handler_of(route)
@@ -105,17 +103,14 @@ class Server:
         await self._edge.finish(STOP_S)
 
     @web.middleware
-    async def _note_request(
+    async def _enter(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        self._spoken.add(request.protocol)
-        return await handler(request)
+        """Note that a connection speaks, and keep to its page where a domain is that of a status page.
 
-    @web.middleware
-    async def _keep_to_page(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """At the domain of a status page there is that page, and neither the API nor the console."""
+        There is neither the API nor the console.
+        """
+        self._spoken.add(request.protocol)
         if self._pages.hides(request.host, request.path):
             raise web.HTTPNotFound
         return await handler(request)
