@@ -1,7 +1,6 @@
 """Many commands in one request: lines of JSON in, a line of JSON out for each."""
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -20,14 +19,12 @@ from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
 from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import CommandType, Reply
-from everwatch.transfer.import_rows import Objects, RowReading
 
 MOST_LINES = 10_000
 BODY_LIMIT = 32 * 1024 * 1024
 # lines between two turns of the event loop
 _AT_ONCE = 100
 NDJSON = "application/x-ndjson"
-_ROWS = Objects(RowReading())
 _FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
 
 
@@ -38,14 +35,6 @@ class Batches:
         self._commands = commands
 
     async def post(self, call: Call, data: bytes) -> Answer:
-        """Carry out a command a line."""
-        return await self._carried_out(call, data, _command)
-
-    async def imported(self, call: Call, data: bytes) -> Answer:
-        """Carry out a row of an export a line: a signup, or a monitor of a user."""
-        return await self._carried_out(call, data, _row)
-
-    async def _carried_out(self, call: Call, data: bytes, read: Callable[[bytes], dict[str, Any]]) -> Answer:
         lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
         if not lines:
             raise Problem(400, "empty", "Send one command a line, as on the topic commands.")
@@ -57,7 +46,7 @@ class Batches:
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
             try:
-                asked.append(_asked(read(line), number, call.principal))
+                asked.append(_asked(line, number, call.principal))
             except InvalidInput as error:
                 outcomes[number] = _failed(number, invalid(error), error.path)
             except Problem as problem:
@@ -70,30 +59,14 @@ class Batches:
         return Answer(body, 207, media_type=NDJSON, changes=changes)
 
 
-def _command(line: bytes) -> dict[str, Any]:
-    """The command in a line. Raises InvalidInput."""
+def _asked(line: bytes, number: int, principal: Principal) -> Asked:
+    """The input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
     try:
         wanted: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"not valid JSON: {error}") from None
     if not isinstance(wanted, dict):
         raise InvalidInput("a command is a JSON object")
-    return wanted
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    """The command that a row stands for. Raises InvalidInput."""
-    if "command" in _command(line):
-        raise InvalidInput("a row of an export is a signup or a monitor; commands go to /v1/batch", "$.command")
-    row = _ROWS.row(0, line)
-    if row.problem:
-        raise InvalidInput(row.problem)
-    wanted = _command(row.value)
-    return wanted if row.monitor_id else {**wanted, "command": "signup"}
-
-
-def _asked(wanted: dict[str, Any], number: int, principal: Principal) -> Asked:
-    """The input that a line wants. Raises InvalidInput, and Problem where the token does not permit it."""
     wanted.pop("reply", None)
     match wanted.get("command"):
         case "signup":

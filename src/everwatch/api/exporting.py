@@ -1,4 +1,4 @@
-"""Users and monitors as rows, in pages: what ``everwatch export`` writes, and ``/v1/imports`` takes."""
+"""Users and monitors as rows, in pages: what ``everwatch export`` writes, and an import takes."""
 
 from typing import Annotated
 

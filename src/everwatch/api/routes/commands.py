@@ -1,17 +1,16 @@
-"""Routes of commands' outcomes, of batches, and of rows in and out."""
+"""Routes of commands' outcomes, and of batches."""
 
 from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
 from everwatch.api.batch import NDJSON, Batches
 from everwatch.api.commands_route import CommandOutcomes
-from everwatch.api.exporting import Exporting, ExportQuery
 from everwatch.api.permissions import Permission, Reach, Scope
-from everwatch.api.routes.parts import READ_LIST, READ_USER, USER
+from everwatch.api.routes.parts import READ_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.views import OutcomeView
 
 
-def command_routes(outcomes: CommandOutcomes, batch: Batches, exporting: Exporting) -> list[Route]:
-    """Return the routes of commands' outcomes, of batches, and of rows in and out."""
+def command_routes(outcomes: CommandOutcomes, batch: Batches) -> list[Route]:
+    """Return the routes of commands' outcomes, and of batches."""
     return [
         Route(
             method="GET",
@@ -34,29 +33,5 @@ def command_routes(outcomes: CommandOutcomes, batch: Batches, exporting: Exporti
             media_type=NDJSON,
             answers={207: Example(bytes, "A line for each command: its status and outcome.")},
             command=True,
-        ),
-        Route(
-            method="POST",
-            path="/v1/imports",
-            permission=Permission(Scope.WRITE, Reach.NARROWED),
-            handler=batch.imported,
-            summary="Take in up to 10,000 rows, one a line, as an export has them: users, and monitors of users.",
-            audited="import",
-            raw=True,
-            body_limit=BATCH_LIMIT,
-            accepts=NDJSON,
-            media_type=NDJSON,
-            answers={207: Example(bytes, "A line for each row: its status and outcome.")},
-            command=True,
-        ),
-        Route(
-            method="GET",
-            path="/v1/export",
-            permission=READ_LIST,
-            handler=exporting.page,
-            summary="Export users with their monitors as rows, a page of users at a time.",
-            query=ExportQuery,
-            media_type=NDJSON,
-            answers={200: Example(bytes, "The rows; Link names the next page.")},
         ),
     ]

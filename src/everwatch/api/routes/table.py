@@ -71,7 +71,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
     found = [
-        *user_routes(users),
+        *user_routes(users, Exporting(services.database, services.secrets)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
         *past_routes(Past(services.database, services.clock)),
@@ -94,11 +94,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *hook_routes(Hooks(services.commands, services.ping_keys, services.clock), UserMetrics(services.database)),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
-        *command_routes(
-            CommandOutcomes(services.commands, services.database),
-            Batches(services.commands),
-            Exporting(services.database, services.secrets),
-        ),
+        *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins),
         *system_routes(system),
