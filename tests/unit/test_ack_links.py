@@ -48,7 +48,7 @@ OPS = "ops@example.com"
 async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
     made = Notifying(Settings(data_dir=tmp_path), rules=RULES)
     with made.storage.begin() as work:
-        work.put_link_secret(new_secret())
+        work.make_link_secret()
     for user in ("ann", "bob"):
         made.sign_up(user)
         made.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))

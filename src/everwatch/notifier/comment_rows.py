@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import Dialect, func, select
 
+from everwatch.notifier.ack_links import new_secret
 from everwatch.notifier.comments import MOST_COMMENTS, IncidentComment
 from everwatch.notifier.rows import Rows, insert_once
 from everwatch.notifier.tables import alert_comments, notifier_secrets
@@ -43,9 +44,9 @@ class CommentRows(Rows):
         )
         return [IncidentComment(*row) for row in rows]
 
-    def put_link_secret(self, secret: str) -> None:
-        """Keep the secret that signs links, unless there is one."""
-        self._comments.put_secret.run(self._connection, [(_LINKS, secret)])
+    def make_link_secret(self) -> None:
+        """Make the secret that signs links, unless there is one."""
+        self._comments.put_secret.run(self._connection, [(_LINKS, new_secret())])
 
     def link_secret(self) -> bytes | None:
         """Return the secret that signs links; None before a notifier has made one."""

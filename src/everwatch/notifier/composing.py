@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from msgspec.structs import replace
 
 from everwatch.notifier import executor_outages
-from everwatch.notifier.ack_links import SENDERS, is_for, link_of
+from everwatch.notifier.ack_linking import AckLinking
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.correlating import is_doubted
 from everwatch.notifier.delivery_rows import Delivery
@@ -38,6 +38,7 @@ class _Composing:
         self._work = work
         self._rules = rules
         self._now = now
+        self._linking = AckLinking(work, rules)
         self._groups: list[Group] = []
         self._new: list[Delivery] = []
         self._deleted: list[tuple[str, int]] = []
@@ -47,7 +48,6 @@ class _Composing:
         self._acked: Collection[str] = ()
         self._cancelled: list[tuple[str, int | None, str]] = []
         self._cancelled_alerts = 0
-        self._link_secret = work.link_secret() if rules.ack_links.url else None
 
     def compose(self, groups: list[Group]) -> None:
         work = self._work
@@ -131,7 +131,8 @@ class _Composing:
         for alerts in _parted(route, told):
             # of several messages each has an id of its own, which follows from its incident
             ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
-            message = self._with_link(route, message_of(route.name, group.user_id, group.group_id, alerts, ids, now))
+            message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
+            message = self._linking.linked(route, message)
             delivery = new_delivery(route, group.group_id, given, message, now)
             if last is not None and before is not None and _have_in_common(before.alerts, alerts):
                 # what failed before is not tried sooner, or for longer, for being told anew
@@ -229,16 +230,6 @@ class _Composing:
     def _is_paced(self, message: Message) -> bool:
         known = (self._targets.get(alert.target) for alert in message.alerts)
         return any(target is not None and target.paces(self._now) for target in known)
-
-    def _with_link(self, route: AlertRoute, message: Message) -> Message:
-        """Add the link that acknowledges what a message tells of, where the rules say that there is one."""
-        links = self._rules.ack_links
-        is_asked = route.audience is Audience.OPERATORS or links.users
-        if self._link_secret is None or not is_asked or route.sender not in SENDERS:
-            return message
-        if not any(map(is_for, message.alerts)):
-            return message
-        return replace(message, ack_link=link_of(links, self._link_secret, message))
 
     def _give_up(self, delivery: Delivery) -> bool:
         return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")

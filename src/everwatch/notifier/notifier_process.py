@@ -25,7 +25,6 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.ack_links import new_secret
 from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
@@ -258,4 +257,4 @@ def _note_beginning(storage: Storage, now: int) -> None:
     # not with the first batch: that may hold the very first signup, and the down that came of it just before
     with storage.begin() as work:
         work.begun_at(now)
-        work.put_link_secret(new_secret())
+        work.make_link_secret()
