@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 
-from everwatch.api import metrics, problems
+from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import check_same_origin, cookie_name
@@ -32,6 +32,7 @@ from everwatch.api.request_reading import (
     query_of,
     read_body,
 )
+from everwatch.api.responses import SECURITY_HEADERS, is_among, problem_response
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
@@ -44,17 +45,8 @@ EVENT_STREAM = "text/event-stream"
 _ID_OF = web.RequestKey("request_id", str)
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
-NO_HEADERS: Mapping[str, str] = {}
 NO_PROXIES = TrustedProxies()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-SECURITY_HEADERS = {
-    "Server": "everwatch",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
 _encode = msgspec.json.Encoder().encode
@@ -111,7 +103,7 @@ class Edge:
                 except Exception as error:
                     problem = self._failures.problem_of(error, route, request_id)
                     await self._note_refusal(route, request, problem)
-                    response = _problem_response(problem, request_id, _allowed(request))
+                    response = problem_response(problem, request_id, _allowed(request))
                 else:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
@@ -138,7 +130,7 @@ class Edge:
                     return web.Response(status=204, headers={**SECURITY_HEADERS, **preflight_headers(error)})
                 request_id = request_id_of(request)
                 metrics.REQUESTS.labels("none", error.status).inc()
-                return _problem_response(of_router(error), request_id)
+                return problem_response(of_router(error), request_id)
 
         return as_problems
 
@@ -301,7 +293,7 @@ class Edge:
             tag = headers.setdefault("ETag", f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"')
             if "Cache-Control" not in answer.headers:
                 headers["Cache-Control"] = _REVALIDATED
-            if _is_among(tag, request.headers.get("If-None-Match", "")):
+            if is_among(tag, request.headers.get("If-None-Match", "")):
                 return web.Response(status=304, headers=headers)
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
@@ -327,24 +319,6 @@ def _allowed(request: web.Request) -> Mapping[str, str]:
     return {} if allowance is None else allowance.headers
 
 
-def _problem_response(problem: Problem, request_id: str, allowed: Mapping[str, str] = NO_HEADERS) -> web.Response:
-    headers = {
-        **SECURITY_HEADERS,
-        **allowed,
-        **problem.headers,
-        "X-Request-Id": request_id,
-        "Content-Type": problems.MEDIA_TYPE,
-    }
-    return web.Response(body=_encode(problem.document(request_id)), status=problem.status, headers=headers)
-
-
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _is_among(tag: str, given: str) -> bool:
-    """Tell whether an If-None-Match names this tag; weak comparison (RFC 9110, 8.8.3.2)."""
-    if not given:
-        return False
-    return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))
