@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from uuid import uuid4
 
 import aiohttp
 
@@ -93,20 +94,22 @@ async def edit_at_once(urls: list[str], token: str, edits: int) -> Kept:
     each = edits // (EDITORS * MONITORS)
     async with _session(token) as session:
         balancer = _Balancer(urls, session)
+        begun: dict[str, str] = {}
         paths = [f"/v1/users/edited/monitors/m-{number}" for number in range(MONITORS)]
         await balancer.ask("PUT", "/v1/users/edited", {}, Prefer="wait=30")
         for path in paths:
-            await balancer.ask("PUT", path, {**_SCHEDULE, "name": "0"}, Prefer="wait=30")
+            made = await balancer.ask("PUT", path, {**_SCHEDULE, "name": "0"}, Prefer="wait=30")
+            begun[path] = made.headers["Everwatch-Position"]
 
         async def edit(path: str) -> None:
             done = 0
-            after: dict[str, str] = {}
+            after = {"Everwatch_After": begun[path]}
             while done < each:
                 seen = await balancer.ask("GET", path, **after)
-                name = str(int((await seen.json())["name"]) + 1)
-                changed = await balancer.ask(
-                    "PATCH", path, {"name": name}, If_Match=seen.headers["ETag"], Prefer="wait=30"
-                )
+                name = str(int((await seen.json())["spec"]["name"]) + 1)
+                # sent again under the same key, it counts once
+                edit_of = {"If_Match": seen.headers["ETag"], "Idempotency_Key": uuid4().hex, "Prefer": "wait=30"}
+                changed = await balancer.ask("PATCH", path, {"name": name}, **edit_of)
                 if changed.status == 200:
                     done += 1
                     after = {"Everwatch_After": changed.headers["Everwatch-Position"]}
@@ -130,7 +133,7 @@ async def _settled(balancer: _Balancer, path: str, wanted: int) -> int:
     """The count of a monitor once the database has all edits; it may be behind for a moment."""
     found = 0
     for _ in range(_TRIES):
-        found = int((await (await balancer.ask("GET", path)).json())["name"])
+        found = int((await (await balancer.ask("GET", path)).json())["spec"]["name"])
         if found >= wanted:
             break
         await asyncio.sleep(0.2)
