@@ -41,6 +41,7 @@ BENCHES = {
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
     "sizes": "bytes of each record on its topic, and packed in a batch; starts nothing",
     "backup": "1,000,000 monitors backed up while they run, restored under another prefix, and ticking there",
+    "api": "pings, batches, lists of 1,000,000 users, writes read through four processes, edits at once, idle streams",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name
@@ -122,17 +123,18 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each executor (bench executor, standstill, fairness, sharing)",
     )
     parser.add_argument(
-        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries)"
+        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries, api)"
     )
     parser.add_argument(
         "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
     )
     parser.add_argument(
         "--only",
-        choices=["", "postgresql", "sqlite"],
+        choices=["", "postgresql", "sqlite", "load", "lists"],
         default="",
-        metavar="DATABASE",
-        help="measure one kind of database: postgresql or sqlite (bench queries, retention)",
+        metavar="PART",
+        help="measure one kind of database: postgresql or sqlite (bench queries, retention); one part: load or lists"
+        " (bench api)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

@@ -8,7 +8,7 @@ class Plan:
     """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor.
 
     ``users``: how many a generated database has; ``rate``: of a simulated load, in results/s; 0: as many as the bench
-    takes by itself. ``only``: the one kind of database that is measured; empty: each.
+    takes by itself. ``only``: the one kind of database, or part, that is measured; empty: each.
     """
 
     quick: bool = False
@@ -18,9 +18,9 @@ class Plan:
     rate: int = 0
     only: str = ""
 
-    def takes(self, database: str) -> bool:
-        """Tell whether to measure this kind of database, "PostgreSQL" or "SQLite"."""
-        return self.only in ("", database.lower())
+    def takes(self, part: str) -> bool:
+        """Tell whether to measure this kind of database ("PostgreSQL" or "SQLite") or this part."""
+        return self.only in ("", part.lower())
 
     @property
     def settle_s(self) -> float:

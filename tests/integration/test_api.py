@@ -49,24 +49,28 @@ def api(pipeline: Pipeline) -> Iterator[str]:
     assert TOKEN not in process.logged()
 
 
-def examples() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+def examples(marked: str) -> list[str]:
+    return re.findall(rf"^```{marked}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run_example(example: str, home: Path, **variables: str) -> None:
+    # a busy machine takes its time
+    (home / ".curlrc").write_text('header = "Prefer: wait=30"\nfail-with-body\nsilent\nshow-error\n')
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", example],
+        env={"TOKEN": TOKEN, "PATH": "/usr/bin:/bin", "HOME": str(home), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60 * PATIENCE,
+    )
+    assert done.returncode == 0, f"{example}\n{done.stdout}\n{done.stderr}"
+    for line in done.stdout.splitlines():
+        assert '"status":4' not in line, line
 
 
 def test_the_examples_of_the_documentation_work(api: str, tmp_path: Path) -> None:
-    # a busy machine takes its time
-    (tmp_path / ".curlrc").write_text('header = "Prefer: wait=30"\n')
-    for example in examples():
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", example],
-            env={"API": api, "TOKEN": TOKEN, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60 * PATIENCE,
-        )
-        assert done.returncode == 0, f"{example}\n{done.stdout}\n{done.stderr}"
-        for line in done.stdout.splitlines():
-            assert '"status":4' not in line, line
+    for example in examples("sh"):
+        run_example(example, tmp_path, API=api)
 
 
 def session(token: str = TOKEN) -> requests.Session:
@@ -271,7 +275,9 @@ def test_a_monitor_is_tried_by_an_executor_over_http_and_by_kafka(api: str, pipe
     assert (found["executor"], found["reason"]) == (tried.executor, tried.reason)
 
 
-def test_an_incident_is_acknowledged_and_silenced_through_a_notifier(api: str, pipeline: Pipeline) -> None:
+def test_an_incident_is_acknowledged_resolved_and_silenced_through_a_notifier(
+    api: str, pipeline: Pipeline, tmp_path: Path
+) -> None:
     notifier = Process("notifier", pipeline.environment, pipeline.settings.data_dir / "notifier.log")
     try:
         with Client(api, TOKEN, wait_s=30) as client:
@@ -283,9 +289,18 @@ def test_an_incident_is_acknowledged_and_silenced_through_a_notifier(api: str, p
             seen = client.acknowledge("seen", "job")
             assert seen.ack is not None
             assert [each.ack for each in client.incidents("seen").items] == [seen.ack]
+            written = client.comment_incident(seen.incident_id, "on it")
+            # those of the documentation that take an incident; the last of them resolve it and silence its target
+            for example in examples("bash"):
+                example = example.replace("/u-1/monitors/site/", "/seen/monitors/job/")
+                run_example(example, tmp_path, API=api, ID=seen.incident_id)
+            over = client.incident(seen.incident_id)
+            assert (over.is_open, len(over.comments), over.comments[0]) == (False, 2, written)
+            assert client.incidents("seen").items == []
+            [documented] = client.silences().items
             made = client.create_silence(SilenceBody(Selector(user="seen"), for_="1h", reason="a test"))
-            assert client.silences().items == [made]
+            assert made in client.silences().items
             assert client.end_silence(made.silence_id).silence_id == made.silence_id
-            assert client.silences().items == []
+            assert client.silences().items == [documented]
     finally:
         assert notifier.stop() == 0

@@ -264,6 +264,14 @@ def test_what_is_stored_of_a_token_does_not_give_it_away() -> None:
             decoded(wrong)
 
 
+async def test_roles_are_listed_with_their_scopes(server: Api) -> None:
+    listed = (await server.call("GET", "/v1/roles")).json["items"]
+    assert [each["role"] for each in listed] == ["viewer", "operator", "admin"]
+    assert {each["role"]: set(each["scopes"]) for each in listed} == {
+        role.value: {scope.value for scope in scopes} for role, scopes in SCOPES_OF.items()
+    }
+
+
 def test_a_scope_of_its_own_shows_secrets_and_no_role_has_it() -> None:
     assert all(Scope.SECRETS not in scopes for scopes in SCOPES_OF.values())
     assert not Principal("t", SCOPES_OF[Role.ADMIN]).has(Scope.SECRETS)
@@ -318,3 +326,16 @@ async def test_a_bug_of_ours_is_a_problem_document_and_no_request_is_logged(
     assert (failed.status, failed.code) == (500, "unhandled")
     assert "find-me" in caplog.text
     assert server.texts[Role.ADMIN] not in caplog.text
+
+
+async def test_a_key_that_was_checked_before_ends_with_its_secret_too(server: Api) -> None:
+    first, second = new_ping_secret(START - 2), new_ping_secret(START - 1)
+    server.ping_keys.put(first)
+    key = server.ping_keys.key_of("ann")
+    for _ in range(2):
+        assert server.ping_keys.user_of(key) == "ann"
+    assert server.ping_keys.hook_of(key) is None, "of one use it is known, of another it is none"
+    server.ping_keys.put(second)
+    assert server.ping_keys.user_of(key) == "ann"
+    server.ping_keys.forget(first.secret_id)
+    assert server.ping_keys.user_of(key) is None

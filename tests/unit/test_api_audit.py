@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from support.api import OF_THE_CONSOLE, Api, api
 
 from everwatch.api import metrics
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.permissions import Role
 from everwatch.core.errors import BrokerUnavailable
 
@@ -29,7 +31,7 @@ async def test_who_paused_a_monitor_is_told(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "site"}]})
     paused = await server.call(
         "POST", "/v1/users/ann/monitors/site/pause", token=operator, body={}, Idempotency_Key="p-1",
-        X_Forwarded_For="203.0.113.9, 198.51.100.7", X_Request_Id="r-1",
+        X_Request_Id="r-1",
     )  # fmt: skip
     assert paused.status == 200
     found = await server.call("GET", "/v1/audit?user=ann&monitor=site", token=operator)
@@ -38,10 +40,19 @@ async def test_who_paused_a_monitor_is_told(server: Api) -> None:
     assert who is not None
     assert entry | {"entry_id": ""} == {
         "entry_id": "", "at": server.clock.now_ms(), "token_id": who.token_id, "token_name": "test", "role": "operator",
-        "address": "127.0.0.1", "forwarded_for": "198.51.100.7", "status": 200, "outcome": "done",
+        "address": "127.0.0.1", "forwarded_for": "", "status": 200, "outcome": "done",
         "route": "POST /v1/users/{user_id}/monitors/{monitor_id}/pause", "command": "pause", "user_id": "ann",
         "monitor_id": "site", "command_id": "p-1", "request_id": "r-1",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("trusted", "told_from"), [("", ""), ("127.0.0.0/8", "198.51.100.7")])
+async def test_the_clients_address_is_what_a_trusted_proxy_says_and_nobody_else(trusted: str, told_from: str) -> None:
+    proxies = TrustedProxies([ip_network(trusted)] if trusted else [])
+    async with api(proxies=proxies) as running:
+        await running.call("PUT", "/v1/users/ann", body={}, X_Forwarded_For="203.0.113.9, 198.51.100.7")
+        [entry] = (await running.call("GET", "/v1/audit")).json["items"]
+        assert (entry["address"], entry["forwarded_for"]) == ("127.0.0.1", told_from)
 
 
 async def test_every_change_is_logged_as_carried_out_kept_or_refused_and_nothing_else(server: Api) -> None:

@@ -1,6 +1,7 @@
 """The OpenAPI document says what the API does: its shape, and requests made of it at random."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from support.api import Api, api
+from support.api_shape import broken, shape_of
 from support.notifying import Notifying
 
 from everwatch.api.permissions import Reach, Role
@@ -59,6 +61,29 @@ async def test_every_reference_of_the_document_leads_somewhere(server: Api) -> N
         place: Any = document
         for name in reference.removeprefix("#/").split("/"):
             place = place[name]
+
+
+async def test_clients_of_v1_find_all_that_there_ever_was(server: Api) -> None:
+    # of the last release; .ci/api_v1.py writes it anew
+    golden = json.loads((Path(__file__).parents[1] / "data" / "golden" / "api-v1.json").read_text())
+    assert list(broken(golden, shape_of((await server.call("GET", "/openapi.json", token=None)).json))) == []
+
+
+def test_what_would_break_a_client_is_seen() -> None:
+    fields = {"fields": ["a", "a.b"], "must": ["a"]}
+    old = {"GET /x": {"query": ["q"], "must": [], "body": fields, "answers": {"200": fields, "202": fields}}}
+    less = {"fields": ["a"], "must": ["a", "c"]}
+    new = {"GET /x": {"query": [], "must": ["r"], "body": less, "answers": {"200": less}}}
+    assert list(broken(old, new)) == [
+        "GET /x takes no q any more",
+        "GET /x must have r now",
+        "GET /x answers no a.b any more",
+        "GET /x answers no 202 any more",
+        "GET /x takes no a.b any more",
+        "GET /x must have c now",
+    ]
+    assert list(broken(old, {})) == ["GET /x is gone"]
+    assert not list(broken(old, old))
 
 
 async def test_requests_made_at_random_of_the_document_are_answered_as_it_says(server: Api) -> None:

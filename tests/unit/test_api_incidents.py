@@ -119,9 +119,10 @@ async def test_a_request_for_an_incident_that_has_ended_acknowledges_no_later_on
     server.take_incidents = held.extend
     kept = await server.call("POST", f"{SHOP}/ack", Prefer="wait=0")
     assert (kept.status, kept.json["ack"]) == (202, None)
-    notifying.tell(transition("down", "up", 100, "ann"), transition("up", "down", 4_000, "ann"))
+    notifying.tell(transition("down", "up", 100, "ann"), transition("up", "down", 3_000, "ann"))
     await notifying.later(2 * HOUR)
     notifying.ask(held)
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["phase"] == "open"
     assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] is None
 
 
@@ -188,6 +189,10 @@ async def test_the_client_acknowledges_snoozes_and_takes_it_back(server: Api) ->
         assert (await client.shared_incidents()).targets == []
         with pytest.raises(ApiError, match="open incident"):
             await client.acknowledge("ann", "nothing")
+        written = await client.comment_incident(acked.incident_id, "on it")
+        assert (await client.incident(acked.incident_id)).comments == (written,)
+        resolved = await client.resolve_incident(acked.incident_id, wait_s=0)
+        assert resolved.incident_id == acked.incident_id
 
 
 async def test_a_laptop_lists_acknowledges_and_silences_through_the_api(
@@ -213,3 +218,90 @@ async def test_a_laptop_lists_acknowledges_and_silences_through_the_api(
     server.clock.advance(1)
     await said("unsilence", made.split()[0])
     assert await said("silences") == "no silences\n"
+
+
+async def incident_of(server: Api, user: str = "ann") -> str:
+    [found] = [each for each in (await server.call("GET", "/v1/incidents")).json["items"] if each["user_id"] == user]
+    return f"/v1/incidents/{found['incident_id']}"
+
+
+async def test_an_incident_is_shown_acknowledged_snoozed_and_withdrawn_by_its_id(server: Api) -> None:
+    path = await incident_of(server)
+    shown = await server.call("GET", path)
+    assert (shown.status, shown.json["monitor_id"], shown.json["ack"], shown.json["comments"]) == (
+        200,
+        "shop",
+        None,
+        [],
+    )
+    seen = await server.call("POST", f"{path}/ack")
+    assert (seen.status, seen.json["ack"]["user_id"]) == (200, "ann")
+    last = server.audit.entries[-1]
+    assert (last.command, last.user_id, last.monitor_id, last.outcome) == ("ack", "ann", "shop", "done")
+    server.clock.advance(1_000)
+    snoozed = await server.call("POST", f"{path}/snooze", body={"for": "2h"})
+    assert snoozed.json["ack"]["snoozed_until"] == server.clock.now_ms() + 2 * HOUR
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] == snoozed.json["ack"]
+    server.clock.advance(1_000)
+    assert (await server.call("DELETE", f"{path}/ack")).json["ack"] is None
+
+
+async def test_a_comment_is_kept_once_and_shown_with_its_incident_open_or_over(
+    server: Api, notifying: Notifying
+) -> None:
+    path, ada = await incident_of(server), server.token(Role.OPERATOR)
+    text = "the disk is full\nfreeing some"
+    first = await server.call("POST", f"{path}/comments", body={"text": text}, token=ada, Idempotency_Key="c-1")
+    assert (first.status, first.json["text"], first.json["by"]) == (201, text, "test")
+    again = await server.call("POST", f"{path}/comments", body={"text": text}, token=ada, Idempotency_Key="c-1")
+    assert (again.status, again.json) == (201, first.json)
+    notifying.tell(transition("down", "up", 100, "ann"))
+    await notifying.later(MINUTE)
+    server.clock.advance(MINUTE)
+    assert (await server.call("POST", f"{path}/comments", body={"text": "done"})).status == 201
+    shown = (await server.call("GET", path)).json
+    assert (shown["phase"], [each["text"] for each in shown["comments"]]) == ("closed", [text, "done"])
+    assert (await server.call("POST", f"{path}/ack")).code == "not_open"
+    for wrong in ({"text": " \n"}, {"text": ""}, {"text": "a\u202eb"}, {"text": "x" * 2_001}, {}):
+        assert (await server.call("POST", f"{path}/comments", body=wrong)).status == 422
+    notifying.delete("ann")
+    with notifying.storage.look() as work:
+        assert work.comments(first.json["incident_id"]) == [], "they go with their user"
+
+
+async def test_an_incident_that_is_resolved_by_hand_tells_nothing_more_until_its_monitor_fails_again(
+    server: Api, notifying: Notifying
+) -> None:
+    def at_once(records: list[Record]) -> None:
+        notifying.ask(records)
+        notifying.plan()
+
+    server.take_incidents = at_once
+    path = await incident_of(server)
+    resolved = await server.call("POST", f"{path}/resolve")
+    assert (resolved.status, resolved.json["phase"], resolved.json["state"]) == (200, "closed", "down")
+    assert resolved.json["reason"] == "resolved by test"
+    assert (await server.call("POST", f"{path}/resolve")).status == 200, "it is over already"
+    await notifying.send()
+    before = len(notifying.receiver.summaries(MAIL))
+    notifying.tell(transition("down", "down", 3_000, "ann", reminder=True), transition("down", "up", 3_100, "ann"))
+    await notifying.later(2 * HOUR)
+    assert notifying.receiver.summaries(MAIL)[before:] == []
+    notifying.tell(transition("up", "down", 8_000, "ann"))
+    await notifying.later(2 * HOUR)
+    assert notifying.receiver.summaries(MAIL)[before:] == ["opened"]
+
+
+async def test_an_incident_of_another_user_is_none(server: Api) -> None:
+    path = await incident_of(server, "bob")
+    hers = server.token(Role.OPERATOR, "ann")
+    none = path[:-12] + "0" * 12
+    for method, more in (("GET", ""), ("POST", "/ack"), ("DELETE", "/ack"), ("POST", "/resolve")):
+        for each in (path, none):
+            refused = await server.call(method, each + more, token=hers)
+            assert (refused.status, refused.code) == (404, "not_found"), (method, more)
+    refused = await server.call("POST", f"{path}/comments", body={"text": "hers"}, token=hers)
+    assert refused.status == 404
+    mine = await incident_of(server, "ann")
+    assert (await server.call("POST", f"{mine}/ack", token=hers)).status == 200
+    assert (await server.call("POST", f"{mine}/ack", token=server.token(Role.VIEWER))).status == 403

@@ -1,6 +1,8 @@
 """Live events of the API: what a client gets, what it is told was dropped, and when its stream ends."""
 
 import asyncio
+import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -22,6 +24,8 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition
+
+IDLE = 100
 
 
 @pytest.fixture
@@ -173,3 +177,32 @@ async def test_an_id_that_says_nothing_of_use_begins_now(server: Api, wrong: str
     async with stream(server, last_event_id=wrong) as events:
         server.taker([changed("ann", 0)])
         assert b"id: transition/0/0;" in await events.readuntil(b"\n\n")
+
+
+async def test_an_idle_stream_keeps_little_memory(server: Api) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    head = f"GET /v1/live?user=ann HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.texts[Role.VIEWER]}\r\n\r\n"
+    loop = asyncio.get_running_loop()
+
+    async def opened() -> socket.socket:
+        # a bare socket: the client is in this process, too, and is not what is measured
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (host, int(port)))
+        await loop.sock_sendall(sock, head.encode())
+        async with asyncio.timeout(30 * PATIENCE):
+            assert (await loop.sock_recv(sock, 4_096)).startswith(b"HTTP/1.1 200")
+        return sock
+
+    socks = [await opened()]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        socks += [await opened() for _ in range(IDLE)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        for each in socks:
+            each.close()
+    # 10,000 of them, the most that a process takes, have less than 300 MB
+    assert (after - before) / IDLE < 30_000

@@ -1,5 +1,8 @@
 """Rate limits of the API: how many requests a token may make, and what it is told."""
 
+import asyncio
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from support.api import api
@@ -46,3 +49,26 @@ def test_no_token_makes_more_than_the_limit_and_its_refill_allow(limit: int, pau
             assert not later.retry_in_s
             allowed += 1
             now_s += found.retry_in_s + 1e-6
+
+
+async def test_bodies_that_are_held_at_once_have_a_limit_and_leave_room_when_they_are_over() -> None:
+    async with api(most_body_bytes=3_000) as server:
+        held, go_on = asyncio.Event(), asyncio.Event()
+        ask = server.worker.ask
+
+        async def waits(*given: Any) -> Any:
+            held.set()
+            await go_on.wait()
+            return await ask(*given)
+
+        server.worker.ask = waits  # type: ignore[method-assign]
+        body = {"attributes": {"text": "x" * 2_000}}
+        first = asyncio.create_task(server.call("PUT", "/v1/users/ann", body=body))
+        await held.wait()
+        refused = await server.call("PUT", "/v1/users/bob", body=body)
+        assert (refused.status, refused.code) == (503, "overloaded")
+        assert "Retry-After" in refused.headers
+        assert (await server.call("GET", "/v1/users")).status == 200, "what has no body goes on"
+        go_on.set()
+        assert (await first).status == 201
+        assert (await server.call("PUT", "/v1/users/bob", body=body)).status == 201

@@ -13,15 +13,26 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 
-from everwatch.api import metrics, problems
+from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import check_same_origin, cookie_name
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import BEHIND, Problem
 from everwatch.api.rate_limiting import Allowance, RateLimiter
-from everwatch.api.request_reading import body_of, check_no_precondition, check_path, query_of, read_body
+from everwatch.api.request_reading import (
+    MOST_BODY_BYTES,
+    BodyBudget,
+    Hold,
+    body_of,
+    check_no_precondition,
+    check_path,
+    query_of,
+    read_body,
+)
+from everwatch.api.responses import SECURITY_HEADERS, is_among, problem_response
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
@@ -34,16 +45,8 @@ EVENT_STREAM = "text/event-stream"
 _ID_OF = web.RequestKey("request_id", str)
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
-NO_HEADERS: Mapping[str, str] = {}
+NO_PROXIES = TrustedProxies()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-SECURITY_HEADERS = {
-    "Server": "everwatch",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
 _encode = msgspec.json.Encoder().encode
@@ -65,7 +68,9 @@ class Edge:
         audit: AuditLog,
         *,
         origins: frozenset[str] = frozenset(),
+        proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
+        most_body_bytes: int = MOST_BODY_BYTES,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem."""
@@ -75,8 +80,10 @@ class Edge:
         self._audit = audit
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(origins)
+        self._proxies = proxies
         self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
+        self._bodies = BodyBudget(most_body_bytes)
         self._failures = Failures(clock, deadline_s)
         # of the users written last: where in the changelog that stands
         self._written: OrderedDict[str, str] = OrderedDict()
@@ -96,7 +103,7 @@ class Edge:
                 except Exception as error:
                     problem = self._failures.problem_of(error, route, request_id)
                     await self._note_refusal(route, request, problem)
-                    response = _problem_response(problem, request_id, _allowed(request))
+                    response = problem_response(problem, request_id, _allowed(request))
                 else:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
@@ -123,7 +130,7 @@ class Edge:
                     return web.Response(status=204, headers={**SECURITY_HEADERS, **preflight_headers(error)})
                 request_id = request_id_of(request)
                 metrics.REQUESTS.labels("none", error.status).inc()
-                return _problem_response(of_router(error), request_id)
+                return problem_response(of_router(error), request_id)
 
         return as_problems
 
@@ -150,9 +157,15 @@ class Edge:
             raw_path=url.raw_path,
             query_string=url.raw_query_string,
             new_id=new_id,
-            address=request.remote or "",
+            address=self._client_of(request),
         )
         request[_CALL_OF] = call
+        with self._bodies.held() as hold:
+            return await self._handled(route, request, call, hold)
+
+    async def _handled(self, route: Route, request: web.Request, call: Call, hold: Hold) -> Answer | web.StreamResponse:
+        """Read what the request brings, and let the route's handler answer."""
+        path, deadline_s = call.path, call.deadline_s
         arguments: list[Any] = []
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
@@ -160,11 +173,11 @@ class Edge:
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
             if route.raw:
-                arguments.append(await read_body(request, route.body_limit))
+                arguments.append(await read_body(request, route.body_limit, hold))
             elif route.body is not None:
-                arguments.append(await body_of(request, route))
+                arguments.append(await body_of(request, route, hold))
             elif request.body_exists:
-                await read_body(request, route.body_limit)
+                await read_body(request, route.body_limit, hold)
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
@@ -185,7 +198,7 @@ class Edge:
     async def _note_changes(self, route: Route, request: web.Request, answer: Answer) -> None:
         """Tell the audit log of what a request has changed."""
         if route.audited and (changes := changes_of(route, request[_CALL_OF], answer)):
-            await self._audit.note(route.name, _asking_of(request), changes)
+            await self._audit.note(route.name, self._asking_of(request), changes)
 
     async def _note_refusal(self, route: Route, request: web.Request, problem: Problem) -> None:
         """Tell the audit log of a change that was asked for and refused, or may yet be carried out."""
@@ -197,7 +210,7 @@ class Edge:
             changes = [refused_change(route, call, problem)]
         if not changes:
             return
-        noting = self._audit.note(route.name, _asking_of(request), changes)
+        noting = self._audit.note(route.name, self._asking_of(request), changes)
         if problem.status != 503:
             await noting
             return
@@ -210,6 +223,14 @@ class Edge:
         """Wait for entries of the audit log that are under way; give up after ``within_s``."""
         if self._noting:
             await asyncio.wait(self._noting, timeout=within_s)
+
+    def _client_of(self, request: web.Request) -> str:
+        return self._proxies.client_of(request.remote or "", request.headers.getall("X-Forwarded-For", []))
+
+    def _asking_of(self, request: web.Request) -> Asking:
+        """Token and address of the client; behind a trusted proxy also the address that it was asked by."""
+        peer, client = request.remote or "", self._client_of(request)
+        return Asking(request[_CALL_OF].principal, peer, client if client != peer else "", request_id_of(request))
 
     def _note_write(self, user_id: str, position: str) -> None:
         self._written[user_id] = position
@@ -283,7 +304,7 @@ class Edge:
             tag = headers.setdefault("ETag", f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"')
             if "Cache-Control" not in answer.headers:
                 headers["Cache-Control"] = _REVALIDATED
-            if _is_among(tag, request.headers.get("If-None-Match", "")):
+            if is_among(tag, request.headers.get("If-None-Match", "")):
                 return web.Response(status=304, headers=headers)
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
@@ -303,36 +324,12 @@ def _reads(request: web.Request) -> bool:
     return request.method in _THAT_READ or request.headers.get("If-Match", "").strip() == "*"
 
 
-def _asking_of(request: web.Request) -> Asking:
-    """Token and address of the client; proxies add the address that they saw last."""
-    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return Asking(request[_CALL_OF].principal, request.remote or "", forwarded, request_id_of(request))
-
-
 def _allowed(request: web.Request) -> Mapping[str, str]:
     """Headers with the rest of the token's rate limit; none where there is no limit."""
     allowance = request.get(_ALLOWANCE_OF)
     return {} if allowance is None else allowance.headers
 
 
-def _problem_response(problem: Problem, request_id: str, allowed: Mapping[str, str] = NO_HEADERS) -> web.Response:
-    headers = {
-        **SECURITY_HEADERS,
-        **allowed,
-        **problem.headers,
-        "X-Request-Id": request_id,
-        "Content-Type": problems.MEDIA_TYPE,
-    }
-    return web.Response(body=_encode(problem.document(request_id)), status=problem.status, headers=headers)
-
-
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _is_among(tag: str, given: str) -> bool:
-    """Tell whether an If-None-Match names this tag; weak comparison (RFC 9110, 8.8.3.2)."""
-    if not given:
-        return False
-    return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))

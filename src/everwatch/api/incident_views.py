@@ -6,14 +6,17 @@ import msgspec
 from msgspec import Meta
 
 from everwatch.api.job_views import JobSample
+from everwatch.core.printable import HIDDEN
 from everwatch.encoding.input_models import NO_HIDDEN, Duration, Instant
 from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.comments import IncidentComment
 from everwatch.notifier.executor_outages import ExecutorOutage
 from everwatch.notifier.incidents import Incident
 from everwatch.notifier.silences import Selector
 from everwatch.notifier.target_incidents import TargetIncident
 
 Item = TypeVar("Item")
+LINES = rf"^([^{HIDDEN}]|\n)+\Z"
 
 
 class Listed(msgspec.Struct, Generic[Item], frozen=True):
@@ -32,6 +35,18 @@ class IncidentView(Incident, frozen=True):
     """An incident. ``ack``: who has acknowledged or snoozed it; null: no one."""
 
     ack: Acknowledgement | None = None
+
+
+class IncidentDetail(IncidentView, frozen=True):
+    """An incident with what people wrote on it, the oldest first."""
+
+    comments: tuple[IncidentComment, ...] = ()
+
+
+class CommentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be written on an incident; it may have several lines."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=LINES)]
 
 
 class SharedIncidentsView(msgspec.Struct, frozen=True):

@@ -32,8 +32,12 @@ async def page(
         found = await database.ask(lambda reader: read(reader, query.cursor, query.limit))
     except InvalidCursor as error:
         raise Problem(400, "invalid_cursor", str(error)) from None
-    headers = {"Link": f'<{_next_url(call, found.next)}>; rel="next"'} if found.next else {}
-    return Answer(Page([shown(row) for row in found], found.next or None), headers=headers)
+    return Answer(Page([shown(row) for row in found], found.next or None), headers=next_link(call, found.next))
+
+
+def next_link(call: Call, cursor: str) -> dict[str, str]:
+    """Return the header that names the next page; none where there is no cursor."""
+    return {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
 
 
 def _next_url(call: Call, cursor: str) -> str:

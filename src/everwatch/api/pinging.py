@@ -1,4 +1,4 @@
-"""Keys of ping URLs, badges and status pages: an id with a truncated HMAC, checked without a look-up. Pure."""
+"""Keys of ping URLs, webhooks, badges and status pages: an id with a truncated HMAC; no look-up. Pure."""
 
 import binascii
 import hashlib
@@ -10,9 +10,11 @@ from everwatch.core.errors import EverwatchError
 
 _MAC_BYTES = 15  # a multiple of three: base64 without padding
 LONGEST_KEY = 1_500
-# before what is signed for badges and status pages; no user's id has NUL
+MOST_CHECKED = 20_000
+# before what is signed for other uses than pings; no user's id has NUL
 _BADGE = b"badge\0"
 _STATUS = b"status\0"
+_HOOK = b"hook\0"
 _SUBSCRIPTION = b"subscription\0"
 
 
@@ -22,6 +24,8 @@ class PingKeys:
     def __init__(self) -> None:
         self._secrets: dict[str, PingSecret] = {}
         self._ordered: list[bytes] = []
+        # keys that were checked, and what they name: a job pings with one key for years
+        self._checked: dict[tuple[bytes, str], str] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -64,6 +68,14 @@ class PingKeys:
         """Return the user whose status page a key is of; None for a key that was never made."""
         return self._named(key, _STATUS)
 
+    def hook_key_of(self, user_id: str) -> str:
+        """Return the key of a user's webhook. Raises EverwatchError while no secret is known."""
+        return self._signed(user_id.encode(), _HOOK)
+
+    def hook_of(self, key: str) -> str | None:
+        """Return the user whose webhook a key is of; None for a key that was never made."""
+        return self._named(key, _HOOK)
+
     def subscription_key_of(self, slug: str, email: str) -> str:
         """Return the key of an address that subscribes to a status page. Raises EverwatchError while none is known."""
         return self._signed(f"{slug}\0{email}".encode(), _SUBSCRIPTION)
@@ -79,6 +91,18 @@ class PingKeys:
         return f"{_encoded(name)}.{_mac(self._ordered[0], use + name)}"
 
     def _named(self, key: str, use: bytes) -> str | None:
+        # before the secrets: what is found with old ones goes into a dict that nobody reads any more
+        checked = self._checked
+        if (known := checked.get((use, key))) is not None:
+            return known
+        name = self._name_in(key, use)
+        if name is not None:
+            if len(checked) >= MOST_CHECKED:
+                checked.clear()
+            checked[use, key] = name
+        return name
+
+    def _name_in(self, key: str, use: bytes) -> str | None:
         encoded, dot, mac = key.partition(".")
         if not dot or len(key) > LONGEST_KEY:
             return None
@@ -96,6 +120,7 @@ class PingKeys:
     def _sort(self) -> None:
         ordered = sorted(self._secrets.values(), key=lambda each: (each.created_at, each.secret_id))
         self._ordered = [bytes.fromhex(each.secret) for each in ordered]
+        self._checked = {}
 
 
 def _encoded(name: bytes) -> str:

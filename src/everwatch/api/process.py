@@ -12,6 +12,7 @@ from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
 from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
@@ -50,6 +51,7 @@ from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
+from everwatch.processes.open_files import allow_many_files
 from everwatch.processes.periodic import Periodic
 from everwatch.store.sql_reader import open_reader
 
@@ -100,6 +102,7 @@ class Api(Process):
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
+        allow_many_files()
         self._producer = producer = AcknowledgingProducer(self._new_producer)
         commands = KafkaCommands(self._topics, producer)
         access = Access(self._tokens, self._logins, self._ping_keys, self.clock)
@@ -133,6 +136,7 @@ class Api(Process):
             services,
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
             origins=frozenset(self.settings.api_origins),
+            proxies=TrustedProxies(self.settings.api_trusted_proxies),
             requests_per_min=self.settings.api_requests_per_min,
         )
         await self._server.start(self._sock)

@@ -1,6 +1,7 @@
 """Reads a request: path parameters, query and body, each checked against its type."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -9,15 +10,20 @@ import msgspec.inspect
 from aiohttp import web
 from msgspec.inspect import ListType
 
-from everwatch.api.problems import InvalidField, Problem, invalid, too_deep
+from everwatch.api.problems import InvalidField, Problem, invalid, too_deep, unavailable
 from everwatch.api.routing import Route
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
 
+Hold = Callable[[int], None]
+"""Takes room for so many bytes of a body."""
+MOST_BODY_BYTES = 256 * 1024 * 1024
+"""Bodies that a process holds at once."""
 PATH_TYPES: Mapping[str, Any] = {
     "user_id": UserId,
     "monitor_id": Name,
     "task_id": Name,
     "command_id": MonitorId,
+    "incident_id": Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")],
     "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],
     "offset": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")],
 }
@@ -73,9 +79,9 @@ def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
     return found.type if isinstance(found, msgspec.inspect.Metadata) else found
 
 
-async def body_of(request: web.Request, route: Route) -> Any:
+async def body_of(request: web.Request, route: Route, hold: Hold) -> Any:
     """Return the body as the type that the route takes. Raises Problem."""
-    data = await read_body(request, route.body_limit)
+    data = await read_body(request, route.body_limit, hold)
     # a client that names no type is taken to send what is asked for
     if data and request.content_type not in (route.accepts, "application/json", "application/octet-stream"):
         raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")
@@ -89,12 +95,40 @@ async def body_of(request: web.Request, route: Route) -> Any:
         raise too_deep() from None
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
+class BodyBudget:
+    """Limit of the bytes of all bodies that a process holds at once; a request that finds no room is refused.
+
+    Bytes count as they come: who names a large body, and sends none of it, takes no room from others.
+    """
+
+    def __init__(self, most: int = MOST_BODY_BYTES) -> None:
+        self._left = most
+
+    @contextmanager
+    def held(self) -> Iterator[Hold]:
+        """Give what takes room for bytes of one request, until it ends. What is given raises Problem."""
+        taken = 0
+
+        def hold(size: int) -> None:
+            nonlocal taken
+            if size > self._left:
+                raise unavailable("overloaded", "Too many bodies of requests are held: send it again in a moment.")
+            self._left -= size
+            taken += size
+
+        try:
+            yield hold
+        finally:
+            self._left += taken
+
+
+async def read_body(request: web.Request, limit: int, hold: Hold) -> bytes:
     """Return the body, unpacked if it comes compressed. Raises Problem for one that is larger than ``limit`` bytes."""
     if (request.content_length or 0) > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     data = bytearray()
     while chunk := await request.content.readany():
+        hold(len(chunk))
         data += chunk
         if len(data) > limit:
             raise web.HTTPRequestEntityTooLarge(limit, len(data))

@@ -11,8 +11,10 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
-from everwatch.api.edge import EVENT_STREAM, Edge
+from everwatch.api.client_address import TrustedProxies
+from everwatch.api.edge import EVENT_STREAM, NO_PROXIES, Edge
 from everwatch.api.openapi import document
+from everwatch.api.request_reading import MOST_BODY_BYTES
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
 
@@ -37,8 +39,10 @@ class Server:
         wait_for_position: Callable[[str, float], Awaitable[None]],
         *,
         origins: frozenset[str] = frozenset(),
+        proxies: TrustedProxies = NO_PROXIES,
         requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
+        most_body_bytes: int = MOST_BODY_BYTES,
     ) -> None:
         self._edge = edge = Edge(
             services.tokens,
@@ -46,7 +50,9 @@ class Server:
             wait_for_position,
             services.audit,
             origins=origins,
+            proxies=proxies,
             requests_per_min=requests_per_min,
+            most_body_bytes=most_body_bytes,
         )
         system = system_of(services)
         self._pages = status_pages_of(services)
@@ -59,9 +65,7 @@ class Server:
         # of connections on which no request has begun yet: since when
         self._silent: dict[object, float] = {}
         self._spoken: set[object] = set()
-        app = web.Application(
-            middlewares=[self._note_request, edge.middleware, self._keep_to_page], client_max_size=2**62
-        )
+        app = web.Application(middlewares=[edge.middleware, self._enter], client_max_size=2**62)
         app.on_response_prepare.append(edge.allow_origin)
         for route in self.routes:
             handler = edge.handler_of(route)
@@ -99,17 +103,14 @@ class Server:
         await self._edge.finish(STOP_S)
 
     @web.middleware
-    async def _note_request(
+    async def _enter(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        self._spoken.add(request.protocol)
-        return await handler(request)
+        """Note that a connection speaks, and keep to its page where a domain is that of a status page.
 
-    @web.middleware
-    async def _keep_to_page(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """At the domain of a status page there is that page, and neither the API nor the console."""
+        There is neither the API nor the console.
+        """
+        self._spoken.add(request.protocol)
         if self._pages.hides(request.host, request.path):
             raise web.HTTPNotFound
         return await handler(request)

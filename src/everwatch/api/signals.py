@@ -53,7 +53,7 @@ class Signals:
             value = msgspec.to_builtins(each)
             if not each.at:
                 value["at"] = now
-            signal = _signal(value, f"$.signals[{index}]")
+            signal = signal_at(value, f"$.signals[{index}]")
             asked.append(Asked(Asker.of(signal), msgspec.json.encode(value)))
         await self._commands.send(asked)
         return Answer(Accepted(len(asked)), 202)
@@ -80,7 +80,7 @@ class Signals:
         user_id = self._keys.user_of(key)
         if user_id is None:
             raise not_found("such ping URL")
-        _signal({"user_id": user_id, "monitor_id": slug}, "$")
+        signal_at({"user_id": user_id, "monitor_id": slug}, "$")
         return user_id, slug
 
     async def _created(self, user_id: str, monitor_id: str, query: PingQuery) -> bool:
@@ -117,7 +117,8 @@ def _add_what(value: dict[str, object], what: str) -> None:
         raise not_found("such ping URL: it ends with the monitor, /start, /fail or an exit code from 0 to 255")
 
 
-def _signal(value: dict[str, object], path: str) -> Signal:
+def signal_at(value: dict[str, object], path: str) -> Signal:
+    """Return the signal that a value means; ``path``: where it stands in the body. Raises InvalidInput."""
     try:
         return signal_of(parse_object(value, SignalInput))
     except InvalidInput as error:

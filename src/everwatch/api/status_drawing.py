@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from everwatch.api.incident_views import IncidentView
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
 from everwatch.notifier.status_file import OperatorPage
@@ -48,6 +49,12 @@ def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]])
     """Return a page that says one thing. ``buttons``: where each sends a form to, and its words."""
     template = _environment.get_template("said.html")
     return template.render(page=page, text=text, buttons=buttons, css=_CSS).encode()
+
+
+def ack_page(title: str, incidents: Sequence[IncidentView], action: str) -> bytes:
+    """Return the page of a link that acknowledges. ``action``: where its button sends a form to, "" for no button."""
+    template = _environment.get_template("ack.html")
+    return template.render(title=title, incidents=incidents, action=action, css=_CSS).encode()
 
 
 def verdict_of(facts: StatusFacts) -> str:

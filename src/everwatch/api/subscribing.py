@@ -57,8 +57,7 @@ class Subscribing:
         page = self._pages.at(call.headers.get("Host", ""))
         if page is None or not page.subscribe:
             raise _unknown()
-        forwarded = call.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        if self._is_too_much(forwarded[:64] or call.address, page):
+        if self._is_too_much(call.address, page):
             return _said(page, "Too many addresses were entered: wait a minute.", status=429)
         try:
             fields = parse_qs(body.decode(), max_num_fields=5)
@@ -73,7 +72,7 @@ class Subscribing:
 
     def _is_too_much(self, place: str, page: OperatorPage) -> bool:
         now_s = self._clock.monotonic_s()
-        # without a proxy in front a request may say that it came from anywhere, so a page has a limit, too
+        # whoever has many addresses is stopped by the page's own limit
         taken = self._limiter.take(place, now_s), self._page_limiter.take(page.slug, now_s)
         return any(each is not None and each.retry_in_s > 0 for each in taken)
 

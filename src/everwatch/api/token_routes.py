@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.permissions import Role
+from everwatch.api.permissions import SCOPES_OF, Role
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
@@ -62,6 +62,19 @@ class RecordSender(Protocol):
         ...
 
 
+class RoleView(msgspec.Struct, frozen=True):
+    """A role and its scopes."""
+
+    role: Role
+    scopes: list[str]
+
+
+class RoleList(msgspec.Struct, frozen=True):
+    """All roles, from the one that may least."""
+
+    items: list[RoleView]
+
+
 class TokenRoutes:
     """Handlers of ``/v1/tokens``."""
 
@@ -73,6 +86,9 @@ class TokenRoutes:
 
     async def list(self, _: Call) -> Answer:
         return Answer(TokenList([_view(record) for record in self._tokens.records()]))
+
+    async def roles(self, _: Call) -> Answer:
+        return Answer(RoleList([RoleView(role, sorted(SCOPES_OF[role])) for role in Role]))
 
     async def create(self, _: Call, body: TokenBody) -> Answer:
         now = self._clock.now_ms()

@@ -22,6 +22,8 @@ from everwatch.api.bodies import (
     UserChange,
 )
 from everwatch.api.incident_views import (
+    CommentBody,
+    IncidentDetail,
     IncidentView,
     Listed,
     SelectorBody,
@@ -82,6 +84,7 @@ from everwatch.client.retrying import pause_s
 from everwatch.client.transport import PATIENCE_S, HttpAnswer, HttpTransport, Sleep
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.model import AuditEntry, CommandOutcome, Transition
+from everwatch.notifier.comments import IncidentComment
 from everwatch.notifier.silences import AlertSilence, Selector
 
 Value = TypeVar("Value")
@@ -365,6 +368,28 @@ class AsyncClient:
         """Send no alert of a monitor's open incident but its end for a duration such as ``2h``."""
         body = SnoozeBody(for_=for_)
         return await self._about_incident("POST", "snooze", user_id, monitor_id, body, command_id, wait_s)
+
+    async def incident(self, incident_id: str) -> IncidentDetail:
+        """Return an incident, open or over, with its comments."""
+        return await self.get(place("incidents", incident_id), IncidentDetail)
+
+    async def resolve_incident(
+        self, incident_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """End an incident by hand: nothing more is told of it, until its monitor recovers and fails again."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path = place("incidents", incident_id, "resolve")
+        sent = command("POST", path, command_id or uuid4().hex, user_id="", wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), IncidentView)
+
+    async def comment_incident(
+        self, incident_id: str, text: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentComment:
+        """Write something on an incident, open or over."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path, body = place("incidents", incident_id, "comments"), CommentBody(text)
+        sent = command("POST", path, command_id or uuid4().hex, user_id="", body=body, wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), IncidentComment)
 
     async def silences(self) -> Listed[AlertSilence]:
         """Return silences that are on or ahead."""

@@ -475,6 +475,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Origin, ...],
         Meta(description="Web origins whose pages may use the HTTP API, e.g. https://app.example; empty: none."),
     ] = ()
+    api_trusted_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(
+            description="Networks of the reverse proxies in front of the HTTP API, e.g. 10.0.0.0/8: a client's address"
+            " is what their X-Forwarded-For says. Empty: the address of the connection."
+        ),
+    ] = ()
 
     api_requests_per_min: Annotated[
         int,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import resource
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -31,6 +30,7 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.observability.metrics import PRODUCER_QUEUE
 from everwatch.processes import Process
+from everwatch.processes.open_files import allow_many_files
 from everwatch.tracing.tracer import open_tracer
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Executor(Process):
         """Make the clients and the parts, and begin to read what is cancelled."""
         settings, clock = self.settings, self.clock
         expect_batches()
-        _allow_many_files()
+        allow_many_files()
         loop = asyncio.get_running_loop()
         try:
             self._outbox = Outbox(self._clients.producer())
@@ -149,13 +149,6 @@ class Executor(Process):
 def _hand_over(loop: asyncio.AbstractEventLoop, trials: Trials, taken: Sequence[TakenTrial]) -> None:
     with suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(trials.accept, taken)
-
-
-def _allow_many_files() -> None:
-    """A check in flight has a socket and a kept connection three files; the usual limit is 1,024, and may be raised."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _is_caught_up(stop: asyncio.Event, cancellations: CancellationReader) -> bool:

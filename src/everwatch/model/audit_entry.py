@@ -17,9 +17,10 @@ class AuditEntry(msgspec.Struct, frozen=True):
     """A change that was asked for over HTTP, carried out or refused. Identity: ``entry_id``.
 
     ``token_id``: the token that asked, "" for a login link; ``address``: where the request came from,
-    ``forwarded_for``: of which client, as the last proxy says. ``route``: method and path without the values of its
-    parameters. ``command``: what was asked for, of ``user_id`` and ``monitor_id`` ("" where none is meant).
-    ``status``: of HTTP; ``outcome``: for a program, as the answer said it. ``command_id``: "" where there is none.
+    ``forwarded_for``: of which client, as trusted proxies say, "" if they say nothing. ``route``: method and path
+    without the values of its parameters. ``command``: what was asked for, of ``user_id`` and ``monitor_id`` ("" where
+    none is meant). ``status``: of HTTP; ``outcome``: for a program, as the answer said it. ``command_id``: "" where
+    there is none.
     """
 
     entry_id: EntryId

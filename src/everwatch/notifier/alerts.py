@@ -88,6 +88,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     ``message_id`` is the same at each attempt. ``user_id``: whose alerts, "" in a message to operators. ``alerts``: at
     most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: it is a test.
     ``code``: the message asks to confirm the address with it, and has no alert; ``link``: where.
+    ``ack_link``: where its incidents are acknowledged, "" for nowhere.
     ``to``: the message is mail to this subscriber of a status page, with ``title`` and ``lines``; ``link`` ends that.
     """
 
@@ -100,6 +101,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     is_test: bool = False
     code: str = ""
     link: str = ""
+    ack_link: str = ""
     to: str = ""
     title: str = ""
     lines: tuple[str, ...] = ()

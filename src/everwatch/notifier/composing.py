@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from msgspec.structs import replace
 
 from everwatch.notifier import executor_outages
+from everwatch.notifier.ack_linking import AckLinking
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.correlating import is_doubted
 from everwatch.notifier.delivery_rows import Delivery
@@ -37,6 +38,7 @@ class _Composing:
         self._work = work
         self._rules = rules
         self._now = now
+        self._linking = AckLinking(work, rules)
         self._groups: list[Group] = []
         self._new: list[Delivery] = []
         self._deleted: list[tuple[str, int]] = []
@@ -130,6 +132,7 @@ class _Composing:
             # of several messages each has an id of its own, which follows from its incident
             ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
             message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
+            message = self._linking.linked(route, message)
             delivery = new_delivery(route, group.group_id, given, message, now)
             if last is not None and before is not None and _have_in_common(before.alerts, alerts):
                 # what failed before is not tried sooner, or for longer, for being composed anew

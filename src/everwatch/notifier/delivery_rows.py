@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, Integer, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import Dialect, Integer, and_, bindparam, delete, func, literal_column, select, update
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import MOST_KEYS, Rows, chunks, insert_once
-from everwatch.notifier.tables import alert_acks, alert_channels, alert_events, deliveries
+from everwatch.notifier.tables import alert_acks, alert_channels, alert_comments, alert_events, deliveries
 from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
 
 # in a compiled statement every plain value would be a parameter
@@ -147,6 +147,14 @@ class DeliveryRows(Rows):
         again = statement.values(state="pending", attempt=0, due_at=now, settled_at=0, reason="sent again by command")
         return self._connection.execute(again).rowcount
 
+    def count_deliveries(self, state: str, since: int, route: str, user_id: str) -> int:
+        """Return the number of messages that ``replay`` would let be sent again."""
+        statement = select(func.count()).where(_delivery.state == state, _delivery.created_at >= since)
+        for column, value in ((_delivery.route, route), (_delivery.user_id, user_id)):
+            if value:
+                statement = statement.where(column == value)
+        return int(self._connection.execute(statement).scalar_one())
+
     def postpone(self, lane: str, until: int) -> None:
         """Let no message to a lane be due before ``until``."""
         self._connection.execute(
@@ -201,6 +209,7 @@ class DeliveryRows(Rows):
         old_events = select(_event.event_id).where(_event.taken_at < before, _event.judge_at.is_(None)).limit(most)
         old = select(_delivery.delivery_id).where(_delivery.created_at < before, _delivery.settled_at > 0).limit(most)
         self._connection.execute(delete(alert_acks).where(alert_acks.c.acked_at < before))
+        self._connection.execute(delete(alert_comments).where(alert_comments.c.at < before))
         return sum(
             self._connection.execute(statement).rowcount
             for statement in (

@@ -7,6 +7,7 @@ import msgspec
 
 from everwatch.core.errors import InvalidInput
 from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.comments import IncidentComment
 from everwatch.notifier.silences import AlertSilence
 
 
@@ -24,6 +25,40 @@ class AckWithdrawal(msgspec.Struct, frozen=True, tag="ack_withdrawal"):
     monitor_id: str
     at: int
     by: str = ""
+
+
+class ResolveRequest(msgspec.Struct, frozen=True, tag="resolve"):
+    """An incident is over, as somebody says: nothing more is told of it, whatever its monitor does."""
+
+    incident_id: str
+    user_id: str
+    monitor_id: str
+    at: int
+    by: str = ""
+
+
+class CommentRequest(msgspec.Struct, frozen=True, tag="comment"):
+    """Somebody wrote something on an incident."""
+
+    comment: IncidentComment
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, tag="replay"):
+    """Messages in a state that were made since an instant are to be sent again; "" for any route or user."""
+
+    state: str
+    since: int
+    at: int
+    route: str = ""
+    user_id: str = ""
+
+
+class ContactsVerified(msgspec.Struct, frozen=True, tag="contacts_verified"):
+    """Somebody has confirmed these addresses of a user with their code."""
+
+    user_id: str
+    contact_ids: tuple[str, ...]
+    at: int
 
 
 class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
@@ -61,7 +96,16 @@ class SubscriptionEnded(msgspec.Struct, frozen=True, tag="subscription_ended"):
 
 
 IncidentRequest = (
-    AckRequest | AckWithdrawal | SilenceRequest | SubscriptionRequest | SubscriptionConfirmed | SubscriptionEnded
+    AckRequest
+    | AckWithdrawal
+    | ResolveRequest
+    | CommentRequest
+    | ReplayRequest
+    | ContactsVerified
+    | SilenceRequest
+    | SubscriptionRequest
+    | SubscriptionConfirmed
+    | SubscriptionEnded
 )
 _decoder: msgspec.json.Decoder[IncidentRequest] = msgspec.json.Decoder(IncidentRequest)
 

@@ -19,6 +19,10 @@ FLAPPING_WITHIN_MS = 10 * MINUTE_MS
 """Changes of state within the window, above which a monitor flaps; flapping ends after a window without a change."""
 
 
+RESOLVED = "resolved"
+"""How the reason of an end begins that somebody asked for: the monitor has not changed its state."""
+
+
 class Phase(StrEnum):
     """Phase of an incident. ``flapping`` lasts until the monitor has kept its state for ten minutes, down or up."""
 
@@ -200,6 +204,8 @@ def _closed(before: Incident | None, transition: Transition, meaning: Meaning) -
             return _flaps_on(after, transition.at)
         # its owner has seen to it
         after = replace(after, settles_at=0, changes=())
+    if transition.to_state is State.PAUSED and transition.reason.startswith(RESOLVED):
+        after = replace(after, state=before.state, changes=before.changes)
     closed = replace(after, phase=Phase.CLOSED)
     if not before.told:
         return Step(closed, verdict="its beginning was not told")

@@ -21,20 +21,27 @@ from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
 from everwatch.notifier.incident_requests import (
     AckWithdrawal,
+    CommentRequest,
+    ContactsVerified,
     IncidentRequest,
+    ReplayRequest,
+    ResolveRequest,
     SilenceRequest,
     SubscriptionConfirmed,
     SubscriptionEnded,
     SubscriptionRequest,
     decode_request,
 )
-from everwatch.notifier.incidents import Phase
+from everwatch.notifier.incidents import RESOLVED, Incident, Phase
 from everwatch.notifier.meaning import concerns_people
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import take_subscription
+from everwatch.schedule.duration import HOUR_MS
 from everwatch.store.bulk_statements import Row, storable
 from everwatch.store.partition import Partition
 
+REPLAYED_WITHIN_MS = HOUR_MS
+"""For how long a request to send messages again is carried out."""
 DELETED = "it was deleted"
 """The reason of the event that ends the incident of a monitor that is no more."""
 
@@ -116,9 +123,7 @@ def take_in(storage: Storage, batch: Batch) -> None:
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
         work.put_events([event_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
-        _take_requests(
-            work, [each.request for each in batch.requests if each.offset >= stored[each.source]], batch.taken_at
-        )
+        _take_requests(work, [each for each in batch.requests if each.offset >= stored[each.source]], batch.taken_at)
         work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
 
 
@@ -148,8 +153,8 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
     work.delete_monitors(over)
 
 
-def _take_requests(work: Work, requests: list[IncidentRequest], now: int) -> None:
-    for each in requests:
+def _take_requests(work: Work, requests: list[ReadRequest], now: int) -> None:
+    for _, offset, each in requests:
         if isinstance(each, SilenceRequest):
             work.put_silence(each.silence)
             continue
@@ -159,11 +164,40 @@ def _take_requests(work: Work, requests: list[IncidentRequest], now: int) -> Non
         if isinstance(each, AckWithdrawal):
             work.delete_acks([each.incident_id])
             continue
-        key = each.ack.user_id, each.ack.monitor_id
-        incident = work.incidents([key]).get(key)
+        if isinstance(each, CommentRequest):
+            if work.incident(each.comment.incident_id) is not None:
+                work.put_comment(each.comment)
+            continue
+        if isinstance(each, ReplayRequest):
+            # a notifier without its offsets reads those of a week again
+            if now - each.at < REPLAYED_WITHIN_MS:
+                work.replay(each.state, each.since, each.route, each.user_id, now)
+            continue
+        if isinstance(each, ContactsVerified):
+            work.verify_contacts(each.contact_ids, now)
+            continue
+        if isinstance(each, ResolveRequest):
+            if (incident := _open(work, each.user_id, each.monitor_id, each.incident_id)) is not None:
+                _resolve(work, incident, each, offset, now)
+            continue
         # one that is over meanwhile takes no acknowledgement, and the next one makes alerts as usual
-        if incident is not None and incident.is_open and incident.incident_id == each.ack.incident_id:
+        if _open(work, each.ack.user_id, each.ack.monitor_id, each.ack.incident_id) is not None:
             work.put_ack(each.ack)
+
+
+def _open(work: Work, user_id: str, monitor_id: str, incident_id: str) -> Incident | None:
+    found = work.incidents([(user_id, monitor_id)]).get((user_id, monitor_id))
+    return found if found is not None and found.is_open and found.incident_id == incident_id else None
+
+
+def _resolve(work: Work, incident: Incident, request: ResolveRequest, offset: int, now: int) -> None:
+    """Let an incident end by an event, as if its monitor's owner had seen to it."""
+    key = incident.user_id, incident.monitor_id
+    at = max(incident.changed_at + 1, min(request.at, now))
+    reason = f"{RESOLVED} by {request.by}" if request.by else RESOLVED
+    ended = Transition(*key, at, State.DOWN, State.PAUSED, reason, 0, alert=False)
+    # of the partition of its monitor's events, which is not always that of the request
+    work.put_events([event_row(work.partitions_of_incidents([key])[key], offset, ended, now)])
 
 
 def event_id_of(transition: Transition) -> str:

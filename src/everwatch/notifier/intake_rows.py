@@ -12,6 +12,7 @@ from everwatch.notifier.rows import Rows, chunks, insert_once, text_of
 from everwatch.notifier.tables import (
     alert_acks,
     alert_channels,
+    alert_comments,
     alert_contacts,
     alert_events,
     alert_groups,
@@ -32,7 +33,10 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
-_OF_A_USER = (alert_groups, deliveries, alert_channels, alert_acks, alert_contacts, alert_silences, notifier_users)
+_OF_A_USER = (
+    *(alert_groups, deliveries, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
+    notifier_users,
+)
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
 _decode_incident = msgspec.json.Decoder(Incident).decode
@@ -194,6 +198,12 @@ class IntakeRows(Rows):
                 found[incident.user_id, incident.monitor_id] = incident
         return found
 
+    def incident(self, incident_id: str) -> Incident | None:
+        """Return the incident of an id, if it is the newest one of its monitor."""
+        statement = select(_incident.document).where(_incident.incident_id == storable(incident_id))
+        text = self._connection.execute(statement.limit(1)).scalar_one_or_none()
+        return None if text is None else _decode_incident(text)
+
     def partitions_of_incidents(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Return the partitions of these monitors' incidents."""
         found: dict[tuple[str, str], int] = {}
@@ -228,7 +238,8 @@ class IntakeRows(Rows):
     def put_incidents(self, changed: Iterable[tuple[int, Incident]]) -> None:
         """Store incidents with their partitions."""
         rows: list[Row] = [
-            (i.user_id, i.monitor_id, number, i.phase.value, i.settles_at, text_of(i)) for number, i in changed
+            (i.user_id, i.monitor_id, number, i.phase.value, i.settles_at, text_of(i), i.incident_id)
+            for number, i in changed
         ]
         self._intake.incidents.run(self._connection, rows)
 

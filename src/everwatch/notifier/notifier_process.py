@@ -257,3 +257,4 @@ def _note_beginning(storage: Storage, now: int) -> None:
     # not with the first batch: that may hold the very first signup, and the down that came of it just before
     with storage.begin() as work:
         work.begun_at(now)
+        work.make_link_secret()

@@ -10,6 +10,7 @@ import msgspec
 
 from everwatch.core.errors import InvalidInput
 from everwatch.core.validation_errors import fault_of
+from everwatch.notifier.ack_links import AckLinks
 from everwatch.notifier.addresses import TYPES, Address
 from everwatch.notifier.alerts import Alert, Severity, derived_id
 from everwatch.notifier.executor_outages import OwnOutage
@@ -159,6 +160,7 @@ class Rules:
     correlation: Correlation = field(default_factory=Correlation)
     own_outage: OwnOutage = field(default_factory=OwnOutage)
     contacts: ContactRules = ContactRules()
+    ack_links: AckLinks = field(default_factory=AckLinks)
     files: tuple[Path, ...] = ()
 
     def named(self, name: str) -> AlertRoute | None:

@@ -15,6 +15,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.core.validation_errors import fault_of
 from everwatch.kinds.protocol import FieldError
 from everwatch.model import Cron
+from everwatch.notifier.ack_links import AckLinks
 from everwatch.notifier.addresses import TYPES, EmailAddress
 from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
@@ -118,12 +119,19 @@ class _ContactsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
 
 
+class _AckLinksInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: Annotated[str, msgspec.Meta(max_length=500, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?\Z")]
+    valid: str = "7d"
+    users: bool = False
+
+
 class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: _Timed = _Timed()
     smtp: dict[str, Any] | None = None
     correlation: _CorrelationInput = _CorrelationInput()
     own_outage: _OwnOutageInput = _OwnOutageInput()
     contacts: _ContactsInput = _ContactsInput()
+    acknowledge: _AckLinksInput | None = None
     users: list[dict[str, Any]] = []
     operators: list[dict[str, Any]] = []
 
@@ -141,7 +149,7 @@ def rules_of(data: bytes, path: Path) -> Rules:
         if given.defaults.after is not None:
             raise InvalidInput("an escalation is one route, not all of them", "defaults.after")
         timing = _timing(given.defaults, Timing(), "defaults")
-        contacts = _contacts(given.contacts)
+        contacts, ack_links = _contacts(given.contacts), _ack_links(given.acknowledge)
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         routes = [
@@ -157,7 +165,7 @@ def rules_of(data: bytes, path: Path) -> Rules:
     except InvalidInput as error:
         raise WrongRules(str(path), error.path, error.reason) from None
     files = tuple(_files_in(given, path))
-    return Rules(tuple(routes), relay, correlation, own_outage, contacts, files)
+    return Rules(tuple(routes), relay, correlation, own_outage, contacts, ack_links, files)
 
 
 def read_rules(path: Path) -> Rules:
@@ -283,6 +291,15 @@ def _contacts(given: _ContactsInput) -> ContactRules:
     if given.link and not (given.link.startswith(("https://", "http://")) and "{code}" in given.link):
         raise InvalidInput("a URL with {code}, and {user} if it is needed", "contacts.link")
     return ContactRules(given.verify, given.link)
+
+
+def _ack_links(given: _AckLinksInput | None) -> AckLinks:
+    if given is None:
+        return AckLinks()
+    valid_ms = _duration(given.valid, "acknowledge.valid")
+    if not valid_ms:
+        raise InvalidInput("a link is good for some time, such as 7d", "acknowledge.valid")
+    return AckLinks(given.url, valid_ms, given.users)
 
 
 def _duration(text: str, place: str) -> int:

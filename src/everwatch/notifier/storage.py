@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.notifier.ack_rows import AckRows, AckStatements
+from everwatch.notifier.comment_rows import CommentRows, CommentStatements
 from everwatch.notifier.contact_rows import ContactRows, ContactStatements
 from everwatch.notifier.delivery_rows import DeliveryRows, DeliveryStatements
 from everwatch.notifier.group_rows import GroupRows, GroupStatements
@@ -40,13 +41,23 @@ class Statements:
         self.deliveries = DeliveryStatements(dialect)
         self.shared = SharedStatements(dialect)
         self.acks = AckStatements(dialect)
+        self.comments = CommentStatements(dialect)
         self.contacts = ContactStatements(dialect)
         self.silences = SilenceStatements(dialect)
         self.subscribers = SubscriberStatements(dialect)
 
 
 class Work(
-    IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, SilenceRows, SubscriberRows, StandingRows
+    IntakeRows,
+    GroupRows,
+    DeliveryRows,
+    SharedRows,
+    AckRows,
+    CommentRows,
+    ContactRows,
+    SilenceRows,
+    SubscriberRows,
+    StandingRows,
 ):
     """One transaction."""
 
@@ -55,6 +66,7 @@ class Work(
         self._intake, self._groups, self._deliveries = statements.intake, statements.groups, statements.deliveries
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
         self._silences, self._subscribers = statements.silences, statements.subscribers
+        self._comments = statements.comments
 
 
 def database_url_of(settings: Settings) -> str:

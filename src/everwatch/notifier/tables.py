@@ -73,6 +73,8 @@ incidents = Table(
     Column("phase", Key, nullable=False),
     Column("settles_at", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
+    Column("incident_id", Key, nullable=False, server_default=""),
+    Index("incidents_by_id", "incident_id"),
     Index("incidents_settling", "settles_at", sqlite_where=_SETTLING, postgresql_where=_SETTLING),
 )
 
@@ -164,6 +166,28 @@ alert_acks = Table(
     Column("snoozed_until", BigInteger, nullable=False),
     Index("alert_acks_snoozed", "snoozed_until", sqlite_where=_SNOOZED, postgresql_where=_SNOOZED),
     Index("alert_acks_of_user", "user_id"),
+)
+
+# what people wrote on incidents
+alert_comments = Table(
+    "alert_comments",
+    metadata,
+    Column("comment_id", Key, primary_key=True),
+    Column("incident_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("alert_comments_of_incident", "incident_id", "at"),
+    Index("alert_comments_of_user", "user_id"),
+)
+
+# links: what signs links in messages, in hexadecimal
+notifier_secrets = Table(
+    "notifier_secrets",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("secret", Text, nullable=False),
 )
 
 # mail addresses of users that are to be verified. code: what confirms one, "" once it is; shown: as people may see it

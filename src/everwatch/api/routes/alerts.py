@@ -1,5 +1,6 @@
 """Routes of what the notifier did."""
 
+from everwatch.api.ack_pages import AckPages
 from everwatch.api.alerting import (
     Alerting,
     ChannelsQuery,
@@ -9,15 +10,29 @@ from everwatch.api.alerting import (
     IncidentsQuery,
     NotificationsView,
 )
-from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, SnoozeBody
+from everwatch.api.incident_views import (
+    CommentBody,
+    IncidentDetail,
+    IncidentView,
+    Listed,
+    SharedIncidentsView,
+    SnoozeBody,
+)
 from everwatch.api.incident_writes import IncidentWrites
-from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER
+from everwatch.api.notifier_requests import ContactView, NotifierRequests, ReplayBody, ReplayView, VerifyBody
+from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
+from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER, USER
 from everwatch.api.routing import Example, Route
+from everwatch.api.subscribing import LONGEST_FORM
+from everwatch.notifier.ack_links import PATH
+from everwatch.notifier.comments import IncidentComment
 
 _SEEN = {
     200: Example(IncidentView, "The incident, as it is now."),
     202: Example(IncidentView, "It is kept; the notifier has not read it yet."),
 }
+_INCIDENT = "/v1/incidents/{incident_id}"
+_RUN = Permission(Scope.RUN, Reach.NARROWED)
 
 
 def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
@@ -40,6 +55,7 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
             summary="List open incidents of many monitors: of targets, and of executors.",
             answers={200: Example(SharedIncidentsView, "The incidents.")},
         ),
+        *_of_one_incident(writes),
         Route(
             method="GET",
             path="/v1/deliveries",
@@ -66,35 +82,149 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
             summary="Show which alerts of a monitor's newest changes were sent to whom, or why none was sent.",
             answers={200: Example(NotificationsView, "The changes, the latest first.")},
         ),
+        *_acknowledging(MONITOR, RUN_USER, writes, "a monitor's open incident"),
+    ]
+
+
+def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, what: str) -> list[Route]:
+    return [
         Route(
             method="POST",
-            path=f"{MONITOR}/ack",
-            permission=RUN_USER,
+            path=f"{path}/ack",
+            permission=permission,
             handler=writes.acknowledge,
-            summary="Acknowledge a monitor's open incident: no reminders any more, and no escalation.",
+            summary=f"Acknowledge {what}: no reminders any more, and no escalation.",
             audited="ack",
             answers=_SEEN,
             command=True,
         ),
         Route(
             method="DELETE",
-            path=f"{MONITOR}/ack",
-            permission=RUN_USER,
+            path=f"{path}/ack",
+            permission=permission,
             handler=writes.withdraw,
-            summary="Take the acknowledgement or snooze of a monitor's open incident back.",
+            summary=f"Take the acknowledgement or snooze of {what} back.",
             audited="withdraw_ack",
             answers=_SEEN,
             command=True,
         ),
         Route(
             method="POST",
-            path=f"{MONITOR}/snooze",
-            permission=RUN_USER,
+            path=f"{path}/snooze",
+            permission=permission,
             handler=writes.snooze,
-            summary="Send no alert of a monitor's open incident but its end for a while, then a reminder.",
+            summary=f"Send no alert of {what} but its end for a while, then a reminder.",
             audited="snooze",
             body=SnoozeBody,
             answers=_SEEN,
             command=True,
+        ),
+    ]
+
+
+def _of_one_incident(writes: IncidentWrites) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path=_INCIDENT,
+            permission=READ_LIST,
+            handler=writes.show,
+            summary="Show an incident, open or over, with its comments; the newest one of each monitor is kept.",
+            answers={200: Example(IncidentDetail, "The incident.")},
+        ),
+        *_acknowledging(_INCIDENT, _RUN, writes, "an incident"),
+        Route(
+            method="POST",
+            path=f"{_INCIDENT}/resolve",
+            permission=_RUN,
+            handler=writes.resolve,
+            summary="End an incident by hand: nothing more is told of it, until its monitor recovers and fails again.",
+            audited="resolve",
+            answers=_SEEN,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{_INCIDENT}/comments",
+            permission=_RUN,
+            handler=writes.comment,
+            summary="Write something on an incident, open or over.",
+            audited="comment",
+            body=CommentBody,
+            answers={
+                201: Example(IncidentComment, "The comment."),
+                202: Example(IncidentComment, "It is kept; the notifier has not read it yet."),
+            },
+            command=True,
+        ),
+    ]
+
+
+def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
+    """Return the routes of what else the notifier is asked for."""
+    contacts = Example(Listed[ContactView], "The addresses.")
+    return [
+        Route(
+            method="POST",
+            path="/v1/deliveries/replay",
+            permission=_RUN,
+            handler=requests.replay,
+            summary="Send messages again that were given up, or that a receiver has lost; each under its own id.",
+            audited="replay",
+            body=ReplayBody,
+            answers={
+                200: Example(ReplayView, "How many it would be."),
+                202: Example(ReplayView, "How many it is; the notifier sends them."),
+            },
+        ),
+        Route(
+            method="GET",
+            path=f"{USER}/contacts",
+            permission=READ_USER,
+            handler=requests.contacts,
+            summary="List mail addresses of a user that are or are to be verified.",
+            answers={200: contacts},
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/contacts/verify",
+            permission=RUN_USER,
+            handler=requests.verify,
+            summary="Confirm the mail addresses of a user that were sent a code.",
+            audited="verify_contact",
+            body=VerifyBody,
+            answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},
+            command=True,
+        ),
+    ]
+
+
+def ack_link_routes(pages: AckPages) -> list[Route]:
+    """Return the routes of links in messages."""
+    page = {200: Example(str, "A page."), 410: Example(str, "A page that says that the link is over.")}
+    return [
+        Route(
+            method="GET",
+            path=f"{PATH}{{key}}",
+            permission=BY_KEY,
+            handler=pages.show,
+            summary="Ask whether what a message told of is to be acknowledged.",
+            answers=page,
+            documented=False,
+            any_query=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{PATH}{{key}}",
+            permission=BY_KEY,
+            handler=pages.acknowledge,
+            summary="Acknowledge what a message told of.",
+            raw=True,
+            accepts="application/x-www-form-urlencoded",
+            body_limit=LONGEST_FORM,
+            answers=page,
+            audited="ack",
+            documented=False,
+            any_query=True,
         ),
     ]

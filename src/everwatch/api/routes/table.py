@@ -1,25 +1,30 @@
 """All routes of the API in one table, with their handlers."""
 
+from everwatch.api.ack_pages import AckPages
 from everwatch.api.alerting import Alerting
 from everwatch.api.badges import Badges
 from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
+from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
+from everwatch.api.hooks import Hooks
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
 from everwatch.api.login_audit import LoginAudit
 from everwatch.api.login_routes import LoginRoutes
 from everwatch.api.monitors import Monitors
+from everwatch.api.notifier_requests import NotifierRequests
 from everwatch.api.oidc_routes import OidcRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
-from everwatch.api.routes.alerts import alert_routes
+from everwatch.api.routes.alerts import ack_link_routes, alert_routes, notifier_request_routes
 from everwatch.api.routes.badges import badge_routes
 from everwatch.api.routes.commands import command_routes
 from everwatch.api.routes.console import console_routes
 from everwatch.api.routes.dead_letters import dead_letter_routes
+from everwatch.api.routes.hooks import hook_routes
 from everwatch.api.routes.jobs import job_routes
 from everwatch.api.routes.live import live_routes
 from everwatch.api.routes.logins import login_routes
@@ -44,6 +49,7 @@ from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import TokenRoutes
 from everwatch.api.trying import Trying
+from everwatch.api.user_metrics import UserMetrics
 from everwatch.api.users import Users
 from everwatch.api.validating import Validating
 
@@ -75,7 +81,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
     found = [
-        *user_routes(users),
+        *user_routes(users, Exporting(services.database, services.secrets)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
         *past_routes(Past(services.database, services.clock)),
@@ -85,12 +91,17 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             Alerting(services.alerts),
             IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
         ),
+        *notifier_request_routes(
+            NotifierRequests(services.alerts, services.records, services.incidents_topic, services.clock)
+        ),
+        *ack_link_routes(AckPages(services.alerts, services.records, services.incidents_topic, services.clock)),
         *silence_routes(
             Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
         ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
         *status_page_routes(pages, subscribing),
         *signal_routes(signals),
+        *hook_routes(Hooks(services.commands, services.ping_keys, services.clock), UserMetrics(services.database)),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
         *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),

@@ -2,7 +2,7 @@
 
 from everwatch.api.routes.parts import ADMIN
 from everwatch.api.routing import Example, Route
-from everwatch.api.token_routes import CreatedToken, TokenBody, TokenList, TokenRoutes
+from everwatch.api.token_routes import CreatedToken, RoleList, TokenBody, TokenList, TokenRoutes
 
 
 def token_routes(tokens: TokenRoutes) -> list[Route]:
@@ -15,6 +15,14 @@ def token_routes(tokens: TokenRoutes) -> list[Route]:
             handler=tokens.list,
             summary="List tokens.",
             answers={200: Example(TokenList, "All stored tokens, without what they are.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/roles",
+            permission=ADMIN,
+            handler=tokens.roles,
+            summary="List roles with their scopes.",
+            answers={200: Example(RoleList, "The roles; 'secrets' is a scope of tokens alone.")},
         ),
         Route(
             method="POST",

@@ -1,6 +1,7 @@
 """Routes of users."""
 
 from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
+from everwatch.api.exporting import NDJSON, Exporting, ExportQuery
 from everwatch.api.queries import UsersQuery
 from everwatch.api.routes.parts import (
     CREATED,
@@ -19,7 +20,7 @@ from everwatch.api.users import Users
 from everwatch.api.views import Page, UserView
 
 
-def user_routes(users: Users) -> list[Route]:
+def user_routes(users: Users, exporting: Exporting) -> list[Route]:
     """Return the routes of users."""
     found = {200: Example(UserView, "The user.")}
     return [
@@ -103,5 +104,15 @@ def user_routes(users: Users) -> list[Route]:
             body=MaintenanceBody,
             answers=DONE,
             command=True,
+        ),
+        Route(
+            method="GET",
+            path="/v1/export",
+            permission=READ_LIST,
+            handler=exporting.page,
+            summary="Export users with their monitors as rows, a page of users at a time.",
+            query=ExportQuery,
+            media_type=NDJSON,
+            answers={200: Example(bytes, "The rows; Link names the next page.")},
         ),
     ]

@@ -346,5 +346,6 @@ def _because(each: Delivery) -> str:
 
 def _told(each: Delivery) -> dict[str, Any]:
     told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
-    message = replace(each.message, code="", link="")
+    # who sees a list of messages must not be able to do what their receivers may
+    message = replace(each.message, code="", link="", ack_link="")
     return told | {"summary": subject_of(each.message), "message": to_builtins(message)}

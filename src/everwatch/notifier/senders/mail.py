@@ -146,6 +146,8 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     # RFC 3834: no out-of-office replies
     mail["Auto-Submitted"] = "auto-generated"
     text = "\n".join(lines_of(message, with_user=not message.user_id))
+    if message.ack_link:
+        text += f"\n\nTo acknowledge: {message.ack_link}"
     if not message.to:
         mail.set_content(f"{text}\n\n-- \nEverwatch, route {message.route}\n")
         return mail

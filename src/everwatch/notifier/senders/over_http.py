@@ -101,6 +101,7 @@ def _webhook(address: WebhookAddress, message: Message, now: int) -> Post:
         "test": message.is_test,
         "alerts": [_told(alert) for alert in message.alerts],
         "more": message.more,
+        "acknowledge": message.ack_link or None,
     }
     body = _json({"type": "everwatch.alerts", "timestamp": iso(message.created_at), "data": data})
     headers = address.headers | signature_headers(address.secrets, message.message_id, now // 1000, body.decode())
@@ -131,6 +132,8 @@ def _slack(address: SlackAddress, message: Message) -> Post:
     lines = [f"*{_escaped(subject_of(message))}*"]
     lines += [f"• {_escaped(line)}" for line in lines_of(message, with_user=not message.user_id)]
     text = "\n".join(lines)[:_LONGEST_SLACK]
+    if message.ack_link:
+        text += f"\n<{message.ack_link}|Acknowledge>"
     return Post(address.url, {}, _json({"text": text}), is_final=True)
 
 

@@ -1,0 +1,337 @@
+"""The HTTP API over a broker, a worker and a sink: pings, batches, lists, writes that are read, edits, idle streams.
+
+The client runs beside it on the same cores, so what a core of the API does is told by its CPU time. Lists are of a
+generated SQLite database. The peer of pings is a bare aiohttp handler that produces to Kafka: Healthchecks' own handler
+is not on the package index, so this is the bound that any handler in Python has, and not another product.
+"""
+
+import asyncio
+import re
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import orjson
+import uvloop
+
+from bench.api_promises import edit_at_once, read_what_was_written
+from bench.errors import Unmeasured
+from bench.generated import HOSTS, Scale, generate
+from bench.http_load import Answers, load, quantile_ms, request_of
+from bench.peers.process import PeerError, running
+from bench.plan import Plan
+from bench.report import Figure, Outcome, Peer, say
+from bench.rig import Rig, rig
+from bench.worker import Worker
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import load_settings
+from everwatch.processes.open_files import allow_many_files
+
+TOKEN = "a token of the bench, long enough to be one"
+USERS, FEWER_USERS = 1_000_000, 20_000
+"""Of the lists, without and with ``--quick``; three monitors each."""
+PAGES = 300
+MIB = 2**20
+_AT_ONCE, _PINGERS = 64, 1_000
+_NDJSON = "application/x-ndjson"
+
+
+@dataclass(frozen=True)
+class ApiProcess:
+    """A process of the API that serves."""
+
+    worker: Worker
+    url: str
+
+
+def measure(plan: Plan) -> Outcome:
+    """Measure all parts; ``--quick`` smaller ones."""
+    allow_many_files()
+    figures: list[Figure] = []
+    peers: list[Peer] = []
+    if plan.takes("load"):
+        _measure_load(plan, figures, peers)
+    if plan.takes("lists"):
+        figures += _lists(plan)
+    return Outcome(figures, peers)
+
+
+def _measure_load(plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
+    with rig() as bench:
+        bench.start_worker("1")
+        bench.workers.append(_process(bench, "sink", ("sink",)))
+        first = start_api(bench, "api-1")
+        bench.wait_on_time()
+        figures += _told(bench, _pings(bench, first, plan))
+        if plan.peers:
+            peers.append(_bare(bench, plan))
+            _told(bench, peers[-1].figures)
+        figures += _told(bench, _batches(bench, first, plan))
+        figures += _told(bench, _streams(bench, first, plan))
+        others = [start_api(bench, f"api-{number}") for number in range(2, 5)]
+        figures += _told(bench, _promises(bench, [first, *others], plan))
+
+
+def _told(bench: Rig, figures: Sequence[Figure]) -> Sequence[Figure]:
+    """Tell figures as soon as they are known: the parts take minutes."""
+    for figure in figures:
+        bench.say(figure.as_line())
+    return figures
+
+
+def start_api(bench: Rig, name: str, **more: str) -> ApiProcess:
+    """Start a process of the API; returns once it serves."""
+    process = _process(bench, name, ("api", "--port", "0"), **more)
+    bench.workers.append(process)
+    return ApiProcess(process, _address(bench, process))
+
+
+def _process(bench: Rig, name: str, command: tuple[str, ...], **more: str) -> Worker:
+    variables = {
+        "EVERWATCH_PARTITIONS": str(bench.partitions),
+        "EVERWATCH_API_ADMIN_TOKEN": TOKEN,
+        "EVERWATCH_API_REQUESTS_PER_MIN": "0",
+    }
+    return Worker(name, bench.folder, bench.bootstrap_servers, command, variables | more)
+
+
+def _address(bench: Rig, process: Worker) -> str:
+    found: list[str] = []
+
+    def serves() -> bool:
+        found[:] = re.findall(r"^API: (\S+)$", process.log.read_text(errors="replace"), re.MULTILINE)
+        return bool(found)
+
+    bench.wait_until(serves, f"{process.name} serves", 60)
+    return found[0]
+
+
+def _until(requests: Callable[[], bytes], seconds: float) -> Callable[[], bytes | None]:
+    clock = SystemClock()
+    end_s = clock.monotonic_s() + seconds
+    return lambda: requests() if clock.monotonic_s() < end_s else None
+
+
+def _check(answers: Answers, wanted: int, what: str) -> None:
+    if set(answers.statuses) != {wanted}:
+        raise Unmeasured(f"{what} were answered with {dict(answers.statuses)}, not all with {wanted}.")
+
+
+# --- pings ------------------------------------------------------------------------------------------------------------
+
+
+def _pings(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
+    bench.say("pings")
+    keys = [_ping_key(api, f"pinger-{number}") for number in range(20 if plan.quick else _PINGERS)]
+    requests = [request_of("GET", f"{api.url}/ping/{key}/job") for key in keys]
+    before = sum(bench.ends(bench.topics.signals))
+    figures, answered = _hammered(api.url, requests, api.worker.cpu_s, plan)
+    kept = sum(bench.ends(bench.topics.signals)) - before
+    return [
+        *figures,
+        Figure("pings acknowledged that are not on the topic", max(0, answered - kept), "pings", "<= 0"),
+        Figure("resident after them", api.worker.resident_mib(), "MiB"),
+    ]
+
+
+def _hammered(url: str, requests: list[bytes], cpu_s: Callable[[], float], plan: Plan) -> tuple[list[Figure], int]:
+    """Figures of pings as fast as they are answered, and at half of that rate for the latency."""
+    seconds = 3.0 if plan.quick else 10.0
+    turn = count()
+
+    def next_one() -> bytes:
+        return requests[next(turn) % len(requests)]
+
+    uvloop.run(load(url, _until(next_one, 2.0), _AT_ONCE))
+    turn = count()
+    before = cpu_s()
+    clock = SystemClock()
+    began_s = clock.monotonic_s()
+    answers = uvloop.run(load(url, _until(next_one, seconds), _AT_ONCE))
+    lasted_s, used_s = clock.monotonic_s() - began_s, cpu_s() - before
+    _check(answers, 200, "Pings")
+    pings = len(answers.took_s)
+    return [
+        Figure("pings", pings / lasted_s, "a second"),
+        Figure("pings for a second of CPU of the process", pings / used_s, "pings", ">= 5000"),
+        Figure(f"a ping of {_AT_ONCE} at once", answers.took_ms(0.5), "ms p50"),
+        Figure(f"a ping of {_AT_ONCE} at once", answers.took_ms(0.99), "ms p99", "<= 50"),
+    ], pings
+
+
+def _ping_key(api: ApiProcess, user: str) -> str:
+    return str(_get(f"{api.url}/v1/users/{user}/ping-key")["key"])
+
+
+def _get(url: str) -> dict[str, object]:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request) as answer:
+        found: dict[str, object] = orjson.loads(answer.read())
+        return found
+
+
+def _bare(bench: Rig, plan: Plan) -> Peer:
+    name = "a bare aiohttp handler that produces to Kafka"
+    bench.say(name)
+    topic = bench.new_topic("bare-pings")
+    command = [sys.executable, "-m", "bench.peers.bare_ping", bench.bootstrap_servers, topic]
+    log = bench.folder / "bare.log"
+    variables = {"PYTHONPATH": str(Path(__file__).parents[1]), "EVERWATCH_DATA_DIR": str(bench.folder)}
+    try:
+        with running(name, topic, command, log, "API: ", variables) as peer:
+            url = re.findall(r"API: (\S+)", log.read_text())[0]
+            requests = [request_of("GET", f"{url}/ping/user-{number}/job") for number in range(_PINGERS)]
+            return Peer(name, _hammered(url, requests, peer.cpu_s, plan)[0])
+    except PeerError as error:
+        return Peer(name, problem=str(error))
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def _batches(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
+    bench.say("batches")
+    lines, batches = (1_000, 2) if plan.quick else (10_000, 3)
+    monitor = {"kind": "noop", "schedule": {"every": "1d"}}
+
+    def signups(batch: int) -> Iterator[dict[str, object]]:
+        for number in range(lines):
+            yield {"command": "signup", "user_id": f"batch-{batch}-{number}"}
+
+    def puts(batch: int) -> Iterator[dict[str, object]]:
+        for number in range(lines):
+            user = f"batch-{batch}-{number}"
+            yield {"command": "put", "user_id": user, "monitor_id": "m", "monitor": monitor}
+
+    figures = []
+    for what, made, prefer in (
+        ("batches of signups, each carried out by a worker", signups, "wait=30"),
+        ("batches of new monitors, each carried out by a worker", puts, "wait=30"),
+        ("batches of changes, acknowledged by Kafka alone", puts, "respond-async"),
+    ):
+        bodies = [b"\n".join(map(orjson.dumps, made(batch))) for batch in range(batches)]
+        sent = iter(
+            [
+                request_of("POST", f"{api.url}/v1/batch", TOKEN, body, Content_Type=_NDJSON, Prefer=prefer)
+                for body in bodies
+            ]
+        )
+        before, began_s = api.worker.cpu_s(), SystemClock().monotonic_s()
+        answers = uvloop.run(load(api.url, lambda sent=sent: next(sent, None), 1))  # type: ignore[misc]
+        lasted_s, used_s = SystemClock().monotonic_s() - began_s, api.worker.cpu_s() - before
+        _check(answers, 207, what)
+        figures += [
+            Figure(what, lines * batches / lasted_s, "commands/s", ">= 10000"),
+            Figure(f"{what}: for a second of CPU of the process", lines * batches / used_s, "commands"),
+        ]
+    return figures
+
+
+# --- idle streams -----------------------------------------------------------------------------------------------------
+
+
+def _streams(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
+    clients = 500 if plan.quick else 10_000
+    bench.say(f"{clients:,} idle streams")
+    before = api.worker.resident_mib()
+
+    async def watch() -> tuple[float, float]:
+        writers: list[asyncio.StreamWriter] = []
+        request = request_of("GET", f"{api.url}/v1/live?user=nobody", TOKEN)
+        host, port = api.url.removeprefix("http://").split(":")
+        for _ in range(clients):
+            reader, writer = await asyncio.open_connection(host, int(port), limit=4_096)
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in head[:16]:
+                raise Unmeasured(f"A stream was refused after {len(writers):,} others: {head[:200]!r}")
+            writers.append(writer)
+        after, cpu_s = api.worker.resident_mib(), api.worker.cpu_s()
+        await asyncio.sleep(10)
+        used_s = api.worker.cpu_s() - cpu_s
+        for writer in writers:
+            writer.close()
+        return after, used_s / 10
+
+    after, cores = asyncio.run(watch())
+    return [
+        Figure("idle streams (SSE)", clients, "clients"),
+        Figure("memory of an idle stream", (after - before) * 1024 / clients, "KiB"),
+        Figure("resident with them", after, "MiB"),
+        Figure("CPU with them", cores, "cores"),
+    ]
+
+
+# --- promises ---------------------------------------------------------------------------------------------------------
+
+
+def _promises(bench: Rig, apis: list[ApiProcess], plan: Plan) -> list[Figure]:
+    writes, edits = (200, 40) if plan.quick else (10_000, 1_000)
+    bench.say(f"{writes:,} writes, each read through another of {len(apis)} processes, of which one is killed")
+    # written and read through different ones; the last is killed half-way
+    victim = apis[-1].worker
+    bench.workers.remove(victim)
+    urls = [each.url for each in apis]
+    seen = asyncio.run(read_what_was_written(urls, TOKEN, writes, victim.kill))
+    figures = [
+        Figure(f"of {writes:,} writes, seen by a read through another process", seen.right, "reads", f">= {writes}"),
+        Figure("writes and reads together", writes / seen.took_s, "a second"),
+        Figure("a read that waits for its write", quantile_ms(seen.reads_s, 0.99), "ms p99"),
+    ]
+    _told(bench, figures)
+    bench.say(f"{edits:,} edits at once, with If-Match")
+    kept = asyncio.run(edit_at_once(urls[:-1], TOKEN, edits))
+    return [
+        *figures,
+        Figure(f"of {edits:,} edits at once, kept", kept.right, "edits", f">= {edits}"),
+        Figure("edits that were refused (412) and made again", kept.refused, "edits"),
+        Figure("edits", edits / kept.took_s, "a second"),
+    ]
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+def _lists(plan: Plan) -> list[Figure]:
+    users = plan.users or (FEWER_USERS if plan.quick else USERS)
+    with TemporaryDirectory(prefix="everwatch-bench-") as folder:
+        database = Path(folder) / "large.db"
+        settings = load_settings(data_dir=Path(folder), database=f"sqlite:///{database}")
+        generate(settings, Scale(users, results=users // 10, transitions=users // 10, tasks=users // 10), say)
+        with rig() as bench:
+            api = start_api(bench, "api", EVERWATCH_DATABASE=f"sqlite:///{database}")
+            return [*_asked_for_pages(bench, api, users), Figure("resident", api.worker.resident_mib(), "MiB")]
+
+
+def _asked_for_pages(bench: Rig, api: ApiProcess, users: int) -> Iterator[Figure]:
+    chance = Random(3)
+    lists: dict[str, tuple[Callable[[], str], str]] = {
+        "monitors by id": (lambda: "monitors?limit=50", ""),
+        "monitors, 500 a page": (lambda: "monitors?limit=500", ""),
+        "monitors that are down, newest": (lambda: "monitors?state=down&sort=state-since&limit=50", ""),
+        "monitors at a target": (lambda: f"monitors?target=host-{chance.randrange(HOSTS)}.example&limit=50", ""),
+        "monitors by a part of a text": (lambda: f"monitors?q=st-{chance.randrange(10_000, HOSTS)}.&limit=50", ""),
+        "monitors of a user": (lambda: f"users/user-{chance.randrange(users):07}/monitors?limit=50", ""),
+        "users by plan": (lambda: "users?plan=gold&limit=50", ""),
+        "counts": (lambda: "counts", "<= 20"),
+        "overview": (lambda: "overview", ""),
+    }
+    yield Figure("users in the database", users, "users")
+    for name, (path, target) in lists.items():
+        bench.say(name)
+        left = iter(range(PAGES if not target else PAGES // 3))
+
+        def next_one(path: Callable[[], str] = path, left: Iterator[int] = left) -> bytes | None:
+            return None if next(left, None) is None else request_of("GET", f"{api.url}/v1/{path()}", TOKEN)
+
+        answers = uvloop.run(load(api.url, next_one, 1))
+        _check(answers, 200, name)
+        yield Figure(name, answers.took_ms(0.5), "ms p50")
+        yield Figure(name, answers.took_ms(0.95), "ms p95", target or "<= 100")
+        if "500" not in name:
+            yield Figure(f"{name}: largest page", answers.largest / 1024, "KiB", "<= 60")

@@ -1,0 +1,135 @@
+"""Links in messages that acknowledge incidents: a page that says of which, and its one button.
+
+Opening a link changes nothing: mail scanners and chat programs do so. Whoever holds it may acknowledge what its message
+told of, until it is over; the signature is checked with the notifier's secret, in its database.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from everwatch.api.alerting import NotifierDatabase, with_acks
+from everwatch.api.console_routes import PAGE_HEADERS
+from everwatch.api.incident_views import IncidentView
+from everwatch.api.permissions import Principal
+from everwatch.api.problems import Problem
+from everwatch.api.routing import Answer, AuditedChange, Call
+from everwatch.api.status_drawing import STYLE_SOURCE, ack_page
+from everwatch.api.token_routes import RecordSender
+from everwatch.core.clock import Clock
+from everwatch.encoding.codec import user_key
+from everwatch.notifier.ack_links import key_of
+from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.incident_requests import AckRequest, encode_request
+from everwatch.notifier.storage import Work
+
+WAIT_S = 5.0
+_HTML = "text/html; charset=utf-8"
+_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": _POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+}
+_MOST_NAME = 128
+
+
+class _Told(NamedTuple):
+    """A message, and those of its incidents that are the newest of their monitors."""
+
+    delivery: Delivery
+    incidents: list[IncidentView]
+
+    @property
+    def by(self) -> str:
+        """Who acknowledges, as far as a link says it."""
+        return f"{self.delivery.target or self.delivery.route} (link)"[:_MOST_NAME]
+
+    @property
+    def unseen(self) -> list[IncidentView]:
+        """Return its open incidents that nobody has acknowledged."""
+        return _unseen(self.incidents)
+
+
+class AckPages:
+    """Handlers of links."""
+
+    def __init__(self, database: NotifierDatabase, records: RecordSender, topic: str, clock: Clock) -> None:
+        self._database = database
+        self._records = records
+        self._topic = topic
+        self._clock = clock
+
+    async def show(self, call: Call) -> Answer:
+        """Show of what a link is, with a button if there is anything to acknowledge."""
+        told = await self._told(call)
+        if told is None:
+            return _over()
+        title = "Acknowledge" if told.unseen else "Nothing is left to acknowledge"
+        return _page(title, told.incidents, call.raw_path if told.unseen else "")
+
+    async def acknowledge(self, call: Call, _: bytes) -> Answer:
+        """Acknowledge the open incidents that a message told of, and that nobody has acknowledged."""
+        told = await self._told(call)
+        if told is None:
+            return _over()
+        now, unseen = self._clock.now_ms(), told.unseen
+        for each in unseen:
+            ack = Acknowledgement(each.incident_id, each.user_id, each.monitor_id, now, told.by)
+            await self._records.send(self._topic, user_key(each.user_id), encode_request(AckRequest(ack)))
+        after, is_settled = told.incidents, True
+        if unseen:
+            ids = [each.incident_id for each in told.incidents]
+            after, is_settled = await self._database.settled(
+                lambda work: _incidents(work, ids), lambda found: not _unseen(found), WAIT_S
+            )
+        title = "Acknowledged" if is_settled else "It will be acknowledged in a moment"
+        by = Principal("", frozenset(), name=told.by)
+        status = 200 if is_settled else 202
+        changes = [
+            AuditedChange("ack", each.user_id, each.monitor_id, "", status, "done" if is_settled else "accepted", by)
+            for each in unseen
+        ]
+        return _page(title, after, "", changes=changes)
+
+    async def _told(self, call: Call) -> _Told | None:
+        """Return of what a link is; None if it is over. Raises Problem for one that was never made."""
+        key = call.path["key"]
+
+        def look(work: Work) -> tuple[int, _Told | None] | None:
+            secret = work.link_secret()
+            named = None if secret is None else key_of(secret, key)
+            if named is None:
+                return None
+            found = work.deliveries([named.delivery_id]).get(named.delivery_id)
+            if found is None:
+                return 0, None
+            ids = [alert.incident_id for alert in found.message.alerts]
+            return named.expires_at, _Told(found, _incidents(work, ids))
+
+        found = await self._database.look(look)
+        if found is None:
+            raise Problem(404, "not_found", "There is no such link.")
+        expires_at, told = found
+        return told if self._clock.now_ms() < expires_at else None
+
+
+def _incidents(work: Work, incident_ids: Sequence[str]) -> list[IncidentView]:
+    found = (work.incident(each) for each in dict.fromkeys(incident_ids))
+    return with_acks(work, [each for each in found if each is not None])
+
+
+def _unseen(incidents: Sequence[IncidentView]) -> list[IncidentView]:
+    return [each for each in incidents if each.is_open and each.ack is None]
+
+
+def _page(
+    title: str, incidents: Sequence[IncidentView], action: str, *, changes: Sequence[AuditedChange] = ()
+) -> Answer:
+    return Answer(ack_page(title, incidents, action), 200, _HEADERS, _HTML, changes)
+
+
+def _over() -> Answer:
+    return Answer(ack_page("This link is over", [], ""), 410, _HEADERS, _HTML, [])

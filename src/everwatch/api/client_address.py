@@ -1,0 +1,47 @@
+"""Address of a client, behind reverse proxies too. Pure."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from everwatch.core.config import Network
+
+
+class TrustedProxies:
+    """Reverse proxies whose ``X-Forwarded-For`` is believed; anybody else may write there what they like."""
+
+    def __init__(self, networks: Sequence[Network] = ()) -> None:
+        self._networks = networks
+
+    def client_of(self, peer: str, forwarded: Sequence[str]) -> str:
+        """Return the address that a request came from: the last one that is no trusted proxy.
+
+        ``peer``: the address of the connection; ``forwarded``: values of ``X-Forwarded-For``, to which each proxy adds
+        at the end whom it was asked by. What is no address ends the search, as no proxy of ours wrote it.
+        """
+        found = peer
+        hops = ",".join(forwarded).split(",")
+        while hops and self._has(found):
+            before = _plain(hops.pop().strip())
+            if before is None:
+                break
+            found = before
+        return found
+
+    def _has(self, address: str) -> bool:
+        if not self._networks or (plain := _plain(address)) is None:
+            return False
+        known = ipaddress.ip_address(plain)
+        return any(known in network for network in self._networks)
+
+
+def _plain(text: str) -> str | None:
+    """Return an address in its usual form, without port and zone; None if it is none."""
+    host = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        known = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    # a dual-stack socket shows IPv4 clients as ::ffff:10.0.0.1
+    return str(getattr(known, "ipv4_mapped", None) or known)

@@ -1,0 +1,142 @@
+"""Webhooks in, a user's metrics, messages sent again and addresses confirmed over HTTP."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from support.api import Api, api
+from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
+
+from everwatch.api.permissions import Role
+from everwatch.core.config import Settings
+from everwatch.notifier.judging import ask_contacts
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
+
+NOOP = {"kind": "noop", "schedule": {"every": "1m"}}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        await running.call("PUT", "/v1/users/ann", body={"monitors": [{"monitor_id": "site", "name": "Shop", **NOOP}]})
+        yield running
+
+
+def signals(server: Api) -> list[dict[str, Any]]:
+    found = [orjson.loads(each.value) for each in server.worker.inputs if each.asker.command == "signal"]
+    return [{name: value for name, value in each.items() if name != "at"} for each in found]
+
+
+async def hook(server: Api) -> str:
+    return str((await server.call("GET", "/v1/users/ann/hook")).json["path"])
+
+
+async def test_alerts_of_alertmanager_become_signals_of_the_monitors_that_they_name(server: Api) -> None:
+    path = await hook(server)
+    body = {
+        "version": "4", "status": "firing", "receiver": "everwatch", "groupLabels": {"a": "b"}, "alerts": [
+            {"status": "firing", "labels": {"alertname": "DiskFull", "instance": "a"}, "startsAt": "x"},
+            {"status": "resolved", "labels": {"alertname": "DiskFull", "instance": "b"}},
+            {"status": "resolved", "labels": {"alertname": "Any", "everwatch_monitor": "queue"}},
+            {"status": "firing", "labels": {"severity": "page"}},
+        ],
+    }  # fmt: skip
+    taken = await server.call("POST", path, token=None, body=body)
+    assert (taken.status, taken.json) == (202, {"accepted": 2})
+    assert signals(server) == [
+        {"monitor_id": "DiskFull", "type": "fail", "user_id": "ann"},
+        {"monitor_id": "queue", "type": "success", "user_id": "ann"},
+    ]
+
+
+async def test_a_webhook_in_our_own_words_is_taken_whole_or_not_at_all(server: Api) -> None:
+    path = await hook(server)
+    sent = {"signals": [{"monitor_id": "temperature", "value": 21.5, "sensor": "x"}, {"monitor_id": "job"}]}
+    assert (await server.call("POST", path, token=None, body=sent)).json == {"accepted": 2}
+    assert signals(server)[0] == {"monitor_id": "temperature", "type": "success", "value": 21.5, "user_id": "ann"}
+    wrong = {"signals": [{"monitor_id": "job"}, {"monitor_id": "a\nb"}]}
+    for body in (wrong, {"signals": []}, {}, {"alerts": [{"status": "on", "labels": {}}]}, {"alerts": 1}):
+        assert (await server.call("POST", path, token=None, body=body)).status == 422, body
+    assert (await server.call("POST", path, token=None, body=b"{")).code == "malformed"
+    nameless = {"alerts": [{"status": "firing", "labels": {}}]}
+    assert (await server.call("POST", path, token=None, body=nameless)).status == 422
+    assert len(signals(server)) == 2
+
+
+async def test_the_key_of_a_webhook_is_no_ping_key_and_none_can_be_guessed(server: Api) -> None:
+    path = await hook(server)
+    ping = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    body = {"signals": [{"monitor_id": "job"}]}
+    for wrong in (f"/hooks/{ping}", f"{path}x", "/hooks/x"):
+        assert (await server.call("POST", wrong, token=None, body=body)).code == "not_found"
+    key = path.removeprefix("/hooks/")
+    assert (await server.call("GET", f"/ping/{key}/job", token=None)).status == 404
+    viewer = server.token(Role.VIEWER, "ann")
+    assert (await server.call("GET", "/v1/users/ann/hook", token=viewer)).status == 403
+
+
+async def test_a_users_monitors_are_scraped_with_a_token_of_that_user_alone(server: Api) -> None:
+    await server.call("PUT", "/v1/users/bob", body={"monitors": [{"monitor_id": "his", **NOOP}]})
+    await server.call("POST", "/v1/users/ann/monitors/site/pause", body={})
+    hers = server.token(Role.VIEWER, "ann")
+    scraped = await server.call("GET", "/v1/users/ann/metrics", token=hers)
+    text = scraped.data.decode()
+    assert scraped.headers["Content-Type"].startswith("text/plain")
+    assert 'everwatch_user_monitor_state{kind="noop",monitor_id="site",name="Shop",state="paused"} 1.0' in text
+    assert "everwatch_user_monitor_up{" not in text, "it is neither up nor down"
+    assert "his" not in text
+    assert (await server.call("GET", "/v1/users/bob/metrics", token=hers)).status == 403
+    assert (await server.call("GET", "/v1/users/none/metrics")).code == "not_found"
+
+
+@pytest.fixture
+async def notified(tmp_path: Path) -> AsyncIterator[tuple[Api, Notifying]]:
+    notifying = Notifying(Settings(data_dir=tmp_path), rules=RULES + "[contacts]\nverify = true\n")
+    async with api() as running:
+        running.storage, running.take_incidents = notifying.storage, notifying.ask
+        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        yield running, notifying
+    notifying.close()
+
+
+async def test_what_was_given_up_is_sent_again_on_request(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    notifying.sign_up("ann")
+    notifying.receiver.answers = lambda *_: AttemptOutcome(Verdict.GONE, "410")
+    notifying.tell(transition("new", "up", 1, "ann", alert=False), transition("up", "down", 2, "ann"))
+    await notifying.later(MINUTE)
+    dead = notifying.deliveries("dead")
+    assert dead
+    body: dict[str, object] = {"since": dead[0].created_at}
+    planned = await server.call("POST", "/v1/deliveries/replay", body=body | {"dry_run": True})
+    assert (planned.status, planned.json, notifying.deliveries("pending")) == (200, {"messages": len(dead)}, [])
+    for limited in ({"since": dead[-1].created_at + HOUR}, body | {"route": "other"}, body | {"state": "sent"}):
+        assert (await server.call("POST", "/v1/deliveries/replay", body=limited)).json == {"messages": 0}
+    hers = server.token(Role.OPERATOR, "bob")
+    assert (await server.call("POST", "/v1/deliveries/replay", body=body, token=hers)).json == {"messages": 0}
+    asked = await server.call("POST", "/v1/deliveries/replay", body=body)
+    assert (asked.status, asked.json) == (202, {"messages": len(dead)})
+    assert {each.delivery_id for each in notifying.deliveries("pending")} == {each.delivery_id for each in dead}
+    viewer = server.token(Role.VIEWER)
+    assert (await server.call("POST", "/v1/deliveries/replay", body=body, token=viewer)).status == 403
+    assert server.audit.entries[-1].command == "replay"
+
+
+async def test_an_address_is_confirmed_with_its_code_and_no_other(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    notifying.sign_up("ann")
+    assert ask_contacts(notifying.storage, notifying.rules, ["ann"], notifying.clock.now_ms()) == 1
+    await notifying.work()
+    [code] = [m.code for a, m in notifying.receiver.got if isinstance(a, MAIL)]
+    [held] = (await server.call("GET", "/v1/users/ann/contacts")).json["items"]
+    assert held["verified_at"] == 0
+    assert code not in orjson.dumps(held).decode()
+    path = "/v1/users/ann/contacts/verify"
+    for wrong in ("", "AAAAAAAA", "x" * 65):
+        assert (await server.call("POST", path, body={"code": wrong})).status == 422
+    done = await server.call("POST", path, body={"code": code.lower()})
+    assert (done.status, done.json["items"][0]["verified_at"]) == (200, notifying.clock.now_ms())
+    assert (await server.call("POST", path, body={"code": code})).status == 422, "a code is used once"
+    assert code not in server.audit.entries[-1].outcome
