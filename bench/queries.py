@@ -1,17 +1,19 @@
 """Latency (p50, p95) of each query of the lists and pages on a generated database, and the plan of each query.
 
 The database is generated, and read by the product's own reader; stderr shows the progress and the time that is left.
+With ``--folder`` it is kept there, and a later run reads it again, or fills it further if it was interrupted.
 Memory: 512 MB for SQLite's cache while the database is filled, and 1.3 GB for PostgreSQL's server. The peers: 50 rows
 by their keys, the least that a page can cost, and the plain statements that one writes first: OFFSET, LIKE with a
 leading %, GROUP BY.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -19,7 +21,7 @@ from sqlalchemy import Engine, text
 from bench.errors import Unmeasured
 from bench.generated import CROWDED, HOSTS, NOW_MS, TEAMS, Scale, generate
 from bench.plan import Plan
-from bench.postgres import Missing, running
+from bench.postgres import Missing, PostgresServer, running
 from bench.query_plans import full_scans, listening
 from bench.report import Figure, Outcome, Peer, say
 from everwatch.core.clock import SystemClock
@@ -37,6 +39,7 @@ LONGEST_S = 20.0
 USERS, FEWER_USERS = 1_000_000, 40_000
 """Without and with ``--quick``; three monitors and five results each."""
 SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB")
+DATABASE = "generated"
 HOUR_MS = 3_600_000
 LIMIT_MS = 100
 Ask = Callable[[SqlReader, Random], object]
@@ -49,16 +52,33 @@ def measure(plan: Plan) -> Outcome:
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
     figures += [Figure("results", scale.results, "results")]
     peers: list[Peer] = []
-    if plan.takes("PostgreSQL"):
-        try:
-            with running(*SERVER) as server:
-                _measure("PostgreSQL", Settings(database=server.new_database()), scale, plan, figures, peers)
-        except Missing as error:
-            raise Unmeasured(str(error)) from None
-    if plan.takes("SQLite"):
-        with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-            _measure("SQLite", Settings(data_dir=Path(folder)), scale, plan, figures, peers)
+    with ExitStack() as stack:
+        # not below a folder that PostgreSQL's user may not enter
+        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        if plan.takes("PostgreSQL"):
+            try:
+                with running(*SERVER, data=_own_folder(folder / "postgresql")) as server:
+                    _measure("PostgreSQL", Settings(database=_database(server)), scale, plan, figures, peers)
+            except Missing as error:
+                raise Unmeasured(str(error)) from None
+        if plan.takes("SQLite"):
+            _measure("SQLite", Settings(data_dir=folder / "sqlite"), scale, plan, figures, peers)
     return Outcome(figures, peers)
+
+
+def _own_folder(folder: Path) -> Path:
+    """Return a folder in which PostgreSQL's user may make one."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    return folder / "data"
+
+
+def _database(server: PostgresServer) -> str:
+    if not server.run(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
+        server.run(f"CREATE DATABASE {DATABASE}")
+    return server.url(DATABASE)
 
 
 def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
