@@ -26,7 +26,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
-from everwatch.store.database import is_locked, parse_url, shown_url
+from everwatch.store.database import is_locked, open_for_reading, open_for_writing, parse_url, shown_url
 from everwatch.store.interface import Unstorable
 from everwatch.store.postgres import translate
 
@@ -256,6 +256,15 @@ def test_a_connection_that_was_cut_is_busy_and_the_retry_stores_the_batch_once(
 def test_a_reader_of_an_empty_database_says_what_fills_it(empty_postgres_url: str) -> None:
     with pytest.raises(StoreError, match="has no tables yet: they are made when a sink starts"):
         open_reader(Settings(database=empty_postgres_url))
+
+
+def test_no_page_waits_until_its_statement_is_compiled(settings: Settings) -> None:
+    # a walk over all that ends after a page looks expensive to the planner
+    for open_one in (open_for_reading, open_for_writing):
+        engine = open_one(settings.database_url)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
+        engine.dispose()
 
 
 def test_a_reader_cannot_write(settings: Settings) -> None:
