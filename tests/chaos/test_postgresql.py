@@ -48,6 +48,7 @@ def test_up_fills_an_empty_database_which_every_command_reads(
             return found.stdout
 
         assert "anna" in said("user", "list")
+        assert orjson.loads(said("export", "--user", "anna"))["user_id"] == "anna"
         assert "closed" in said("monitor", "list", "--state", "down")
         assert orjson.loads(said("results", "--user", "anna", "--json").splitlines()[-1])["user_id"] == "anna"
         assert "closed" in said("transitions", "--user", "anna")
