@@ -92,7 +92,7 @@ def check_that_all_is_stored_once(pipeline: Pipeline, begin: int) -> None:
     assert stored == rolled_up
 
 
-# what the sink waits for in its transaction: results are stored then, and their roll-ups are not; or all but the offsets
+# what the sink waits for in its transaction: results are stored then and their roll-ups are not, or all but the offsets
 ROLL_UPS = "hourly_rollups IN EXCLUSIVE MODE"
 OFFSETS = "sink_offsets IN SHARE MODE"
 IN_A_BATCH = {
