@@ -1,5 +1,6 @@
 """Verification of a backup: its files one by one, and a restore into a scratch Kafka that nobody else uses."""
 
+import gc
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,6 +85,8 @@ def restore_into_scratch(
             partitions=manifest.partitions,
             replication_factor=1,
         )
+        # an admin client of librdkafka whose broker has stopped may never end: this one ends while the scratch Kafka runs
+        stack.callback(gc.collect)
         clients = KafkaClients(target, bootstrap_servers)
         return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, manifest)
 
