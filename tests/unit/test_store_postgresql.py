@@ -269,7 +269,9 @@ def test_two_sinks_that_start_at_once_note_the_same_fact(settings: Settings, pos
         # it goes through what a start does, as far as the fact that the first one has not committed
         second = threading.Thread(target=lambda: noted.append(open_store(settings).close() is None))
         second.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         wait_until("the second one waits", lambda: postgres.ask(settings.database, waiting) == [(1,)])
         first.commit()
     second.join(60)
