@@ -85,7 +85,7 @@ def restore_into_scratch(
             partitions=manifest.partitions,
             replication_factor=1,
         )
-        # an admin client of librdkafka whose broker has stopped may never end: this one ends while the scratch Kafka runs
+        # an admin client of librdkafka whose broker has stopped may never end: this one ends before its scratch Kafka
         stack.callback(gc.collect)
         clients = KafkaClients(target, bootstrap_servers)
         return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, manifest)
