@@ -66,7 +66,7 @@ def main() -> None:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
-        plan = Plan(given.quick, given.peers, given.processes, given.users, given.rate, given.only)
+        plan = Plan(given.quick, given.peers, given.processes, given.users, given.rate, given.only, given.folder)
         outcome = _run(given.name, plan, given.runs)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -135,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PART",
         help="measure one kind of database: postgresql or sqlite (bench queries, retention); one part: load or lists"
         " (bench api)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the generated database here and use it again: about 12 GB for 1,000,000 users (bench queries)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Index, Table
+from sqlalchemy import Connection, Engine, Index, Table, inspect
 
+from bench.errors import Unmeasured
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.model import Policy
 from everwatch.schedule.duration import DAY_MS
-from everwatch.store import open_store
-from everwatch.store.database import open_for_writing
+from everwatch.store import open_store, postgres, sqlite
+from everwatch.store.database import parse_url
 from everwatch.store.day_partitions import Days
 from everwatch.store.row_mapping import text_of
 from everwatch.store.search import TABLES, ensure_indexes, has_index, index_of
@@ -43,6 +44,8 @@ CACHE_KIB = 512 * 1024
 EACH = 3
 """Monitors of a user."""
 ROWS_AT_ONCE = 200_000
+FILLING = "bench_filling"
+"""The table of how far a database is filled."""
 SAY_EVERY_S, SAY_ROWS = 5.0, 1_000_000
 
 
@@ -65,29 +68,48 @@ def generate(settings: Settings, scale: Scale, say: Callable[[str], None] = lamb
     """Fill an empty database; ``say`` gets a line of progress every few seconds.
 
     Rows are inserted in transactions of bounded size, so that no log holds all of them. Indexes are made at the end,
-    from sorted keys: one that grows at random places costs a read and a write for each row.
+    from sorted keys: one that grows at random places costs a read and a write for each row. One that was begun before
+    is filled further, and one that is full stays as it is. Raises Unmeasured if it was begun at another scale.
     """
-    open_store(settings).close()
-    engine = open_for_writing(settings.database_url)
-    on_postgresql = engine.dialect.name == "postgresql"
-    if on_postgresql:
-        Days().ensure(engine, {NOW_MS - n * DAY_MS for n in range(DAYS + 1)}, NOW_MS)
+    url = parse_url(settings.database_url)
+    on_postgresql = url.get_backend_name() == "postgresql"
+    engine = (postgres if on_postgresql else sqlite).new_writer(url)
+    try:
+        if not inspect(engine).has_table(FILLING):
+            open_store(settings).close()
+            if on_postgresql:
+                Days().ensure(engine, {NOW_MS - n * DAY_MS for n in range(DAYS + 1)}, NOW_MS)
+            with engine.begin() as connection:
+                _drop_indexes(connection)
+                # the same transaction: a database whose tables have no indexes is one that is being filled
+                connection.exec_driver_sql(f"CREATE TABLE {FILLING} AS SELECT 0 AS steps, '{scale}' AS scale")
+        _fill(engine, scale, say, on_postgresql=on_postgresql)
+    finally:
+        engine.dispose()
+
+
+def _fill(engine: Engine, scale: Scale, say: Callable[[str], None], *, on_postgresql: bool) -> None:
     with engine.connect() as connection:
         if not on_postgresql:
             _make_room(connection)
         with connection.begin():
-            _drop_indexes(connection)
-        steps = list(_Filling(connection).steps(scale))
-        pace = _Pace(sum(step.rows for step in steps), say)
-        for step in steps:
+            done, begun_at = connection.exec_driver_sql(f"SELECT steps, scale FROM {FILLING}").one()
+            steps = list(_Filling(connection).steps(scale))
+        if begun_at != str(scale):
+            raise Unmeasured(f"the database was filled at another scale: {begun_at}")
+        pace = _Pace(sum(step.rows for step in steps[done:]), say)
+        for number, step in enumerate(steps[done:], done + 1):
             with connection.begin():
                 # the driver of PostgreSQL takes % for the start of a parameter
                 connection.exec_driver_sql(step.statement.replace("%", "%%") if on_postgresql else step.statement)
+                connection.exec_driver_sql(f"UPDATE {FILLING} SET steps = {number}")
             pace.done(step)
+        if done > len(steps):
+            return
         for index in _indexes():
             pace.next(f"index {index.name}")
             with connection.begin():
-                index.create(connection)
+                index.create(connection, checkfirst=True)
         pace.next("indexes of texts")
         with connection.begin():
             ensure_indexes(connection)
@@ -96,7 +118,8 @@ def generate(settings: Settings, scale: Scale, say: Callable[[str], None] = lamb
         pace.next("VACUUM ANALYZE")
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
-    engine.dispose()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {FILLING} SET steps = {len(steps) + 1}")
 
 
 def _make_room(connection: Connection) -> None:

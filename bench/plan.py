@@ -1,6 +1,7 @@
 """Options of a bench."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -8,7 +9,8 @@ class Plan:
     """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor.
 
     ``users``: how many a generated database has; ``rate``: of a simulated load, in results/s; 0: as many as the bench
-    takes by itself. ``only``: the one kind of database, or part, that is measured; empty: each.
+    takes by itself. ``only``: the one kind of database, or part, that is measured; empty: each. ``folder``: where a
+    generated database is kept; None: nowhere.
     """
 
     quick: bool = False
@@ -17,6 +19,7 @@ class Plan:
     users: int = 0
     rate: int = 0
     only: str = ""
+    folder: Path | None = None
 
     def takes(self, part: str) -> bool:
         """Tell whether to measure this kind of database ("PostgreSQL" or "SQLite") or this part."""

@@ -13,7 +13,10 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Curve:
-    """One plot: the figures it is made of by a pattern on their names, whose group is x, and how to draw it."""
+    """One plot: the figures it is made of by a pattern on their names, whose group ``x`` is x, and how to draw it.
+
+    A group ``line`` tells several lines of one report apart.
+    """
 
     file: str
     bench: str
@@ -29,7 +32,7 @@ CURVES = (
     Curve(
         "cost-by-rate.svg",
         "capacity",
-        r"CPU at ([\d,]+)/s",
+        r"CPU at (?P<x>[\d,]+)/s",
         "What a million ticks cost, by rate",
         _RATE,
         Axis("CPU seconds per million ticks", log=True),
@@ -37,7 +40,7 @@ CURVES = (
     Curve(
         "lateness-by-rate.svg",
         "capacity",
-        r"late p99 at ([\d,]+)/s",
+        r"late p99 at (?P<x>[\d,]+)/s",
         "How late ticks are (p99), by rate",
         _RATE,
         Axis("ms"),
@@ -45,7 +48,7 @@ CURVES = (
     Curve(
         "memory-by-monitors.svg",
         "memory",
-        r"resident at ([\d,]+) monitors",
+        r"resident at (?P<x>[\d,]+) monitors",
         "Resident memory of one worker, by monitors",
         _MONITORS,
         Axis("MiB"),
@@ -53,7 +56,7 @@ CURVES = (
     Curve(
         "bytes-by-monitors.svg",
         "memory",
-        r"bytes per monitor at ([\d,]+) monitors",
+        r"bytes per monitor at (?P<x>[\d,]+) monitors",
         "Resident memory per monitor, beyond the empty worker",
         _MONITORS,
         Axis("bytes"),
@@ -61,10 +64,18 @@ CURVES = (
     Curve(
         "cost-by-monitors.svg",
         "memory",
-        r"CPU at ([\d,]+) monitors",
+        r"CPU at (?P<x>[\d,]+) monitors",
         "What a million ticks cost, by monitors",
         _MONITORS,
         Axis("CPU seconds per million ticks"),
+    ),
+    Curve(
+        "size-by-hour.svg",
+        "retention",
+        r"(?P<line>PostgreSQL|SQLite), size at hour (?P<x>\d+)",
+        "Size of a database that keeps results for a day",
+        Axis("simulated hours of a steady load"),
+        Axis("MiB"),
     ),
 )
 
@@ -84,13 +95,15 @@ def draw(reports: Sequence[Report], folder: Path) -> list[Path]:
 
 def _lines(report: Report, curve: Curve) -> Iterator[Line]:
     for name, figures in [("Everwatch", report["figures"]), *((p["name"], p["figures"]) for p in report["peers"])]:
-        points = sorted(_points(figures, curve))
-        if points:
-            yield Line(name, points)
+        lines: dict[str, list[Point]] = {}
+        for line, point in _points(figures, curve):
+            lines.setdefault(line or name, []).append(point)
+        yield from (Line(line, sorted(points)) for line, points in lines.items())
 
 
-def _points(figures: Sequence[Mapping[str, Any]], curve: Curve) -> Iterator[Point]:
+def _points(figures: Sequence[Mapping[str, Any]], curve: Curve) -> Iterator[tuple[str, Point]]:
     for figure in figures:
         found = re.fullmatch(curve.pattern, figure["name"])
         if found and (figure["value"] > 0 or not curve.y.log):
-            yield float(found[1].replace(",", "")), float(figure["value"])
+            line = found.groupdict().get("line", "")
+            yield line, (float(found["x"].replace(",", "")), float(figure["value"]))

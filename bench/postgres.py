@@ -32,7 +32,8 @@ class Missing(Unmeasured):
 class PostgresServer:
     """A running server; ``stop`` ends it by its process id.
 
-    With a ``primary`` it is that one's standby. ``data``: a folder for its files that does not exist yet.
+    With a ``primary`` it is that one's standby. ``data``: a folder for its files, which stays; one that a server left
+    there is gone on with.
     """
 
     def __init__(self, *settings: str, primary: "PostgresServer | None" = None, data: Path | None = None) -> None:
@@ -53,7 +54,8 @@ class PostgresServer:
         if primary is not None:
             command = [self._programs / "pg_basebackup", *place, "--host", primary.folder]
             command += ["--write-recovery-conf", "--checkpoint", "fast", "--no-sync"]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_as_nobody())
+        if not (self._data / "PG_VERSION").exists():
+            subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_as_nobody())
         self.start()
 
     @property
@@ -94,7 +96,8 @@ class PostgresServer:
 
     def remove(self) -> None:
         """End it and delete its folder."""
-        self.stop(signal.SIGQUIT)
+        # files that stay are left as a next server needs them
+        self.stop(signal.SIGQUIT if self._data.is_relative_to(self.folder) else signal.SIGINT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str) -> str:

@@ -1,17 +1,20 @@
 """Latency (p50, p95) of each query of the lists and pages on a generated database, and the plan of each query.
 
 The database is generated, and read by the product's own reader; stderr shows the progress and the time that is left.
+With ``--folder`` it is kept there, and a later run reads it again, or fills it further if it was interrupted.
 Memory: 512 MB for SQLite's cache while the database is filled, and 1.3 GB for PostgreSQL's server. The peers: 50 rows
 by their keys, the least that a page can cost, and the plain statements that one writes first: OFFSET, LIKE with a
 leading %, GROUP BY.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from time import process_time
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -19,9 +22,10 @@ from sqlalchemy import Engine, text
 from bench.errors import Unmeasured
 from bench.generated import CROWDED, HOSTS, NOW_MS, TEAMS, Scale, generate
 from bench.plan import Plan
-from bench.postgres import Missing, running
+from bench.postgres import Missing, PostgresServer, running
 from bench.query_plans import full_scans, listening
 from bench.report import Figure, Outcome, Peer, say
+from bench.sink import cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
@@ -37,6 +41,7 @@ LONGEST_S = 20.0
 USERS, FEWER_USERS = 1_000_000, 40_000
 """Without and with ``--quick``; three monitors and five results each."""
 SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB")
+DATABASE = "generated"
 HOUR_MS = 3_600_000
 LIMIT_MS = 100
 Ask = Callable[[SqlReader, Random], object]
@@ -49,19 +54,44 @@ def measure(plan: Plan) -> Outcome:
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
     figures += [Figure("results", scale.results, "results")]
     peers: list[Peer] = []
-    if plan.takes("PostgreSQL"):
-        try:
-            with running(*SERVER) as server:
-                _measure("PostgreSQL", Settings(database=server.new_database()), scale, plan, figures, peers)
-        except Missing as error:
-            raise Unmeasured(str(error)) from None
-    if plan.takes("SQLite"):
-        with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-            _measure("SQLite", Settings(data_dir=Path(folder)), scale, plan, figures, peers)
+    with ExitStack() as stack:
+        # not below a folder that PostgreSQL's user may not enter
+        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        if plan.takes("PostgreSQL"):
+            try:
+                with running(*SERVER, data=_own_folder(folder / "postgresql")) as server:
+                    _measure("PostgreSQL", Settings(database=_database(server)), scale, plan, figures, peers, server)
+            except Missing as error:
+                raise Unmeasured(str(error)) from None
+        if plan.takes("SQLite"):
+            _measure("SQLite", Settings(data_dir=folder / "sqlite"), scale, plan, figures, peers)
     return Outcome(figures, peers)
 
 
-def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
+def _own_folder(folder: Path) -> Path:
+    """Return a folder in which PostgreSQL's user may make one."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    return folder / "data"
+
+
+def _database(server: PostgresServer) -> str:
+    if not server.run(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
+        server.run(f"CREATE DATABASE {DATABASE}")
+    return server.url(DATABASE)
+
+
+def _measure(
+    name: str,
+    settings: Settings,
+    scale: Scale,
+    plan: Plan,
+    figures: list[Figure],
+    peers: list[Peer],
+    server: PostgresServer | None = None,
+) -> None:
     clock = SystemClock()
     began_s = clock.monotonic_s()
     generate(settings, scale, lambda said: say(f"{name}: {said}"))
@@ -70,7 +100,7 @@ def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: l
     say(f"{name}: filled in {took_s:,.0f} s; {len(list(questions(scale)))} questions follow")
     reader = open_reader(settings)
     try:
-        figures += _asked(name, reader, scale)
+        figures += _asked(name, reader, scale, server)
         if plan.peers:
             peers.append(_peers(name, reader, scale))
     finally:
@@ -196,7 +226,7 @@ def _window(chance: Random) -> When:
     return When(begin, begin + HOUR_MS)
 
 
-def _asked(name: str, reader: SqlReader, scale: Scale) -> Iterator[Figure]:
+def _asked(name: str, reader: SqlReader, scale: Scale, server: PostgresServer | None) -> Iterator[Figure]:
     slowest, scans, missed = 0.0, 0, []
     for question, ask in questions(scale):
         chance = Random(3)
@@ -204,31 +234,34 @@ def _asked(name: str, reader: SqlReader, scale: Scale) -> Iterator[Figure]:
             ask(reader, chance)
         found = full_scans(reader.engine, statements)
         scans += len(found)
-        p50, p95 = _quantiles_ms(partial(ask, reader, chance))
+        p50, p95, cpu = _timed(partial(ask, reader, chance), server)
         slowest = max(slowest, p95)
         yield Figure(f"{name}, {question}", p50, "ms p50")
         yield Figure(f"{name}, {question}", p95, "ms p95", f"<= {LIMIT_MS}")
+        # which other work on the machine does not change
+        yield Figure(f"{name}, {question}", cpu, "ms CPU")
         if found:
             yield Figure(f"{name}, {question}: full scans ({found[0][:40]})", len(found), "plans", "<= 0")
         if p95 > LIMIT_MS or found:
             missed.append(question)
-            say(f"{name}: {question}: p50 {p50:,.1f} ms, p95 {p95:,.1f} ms {' '.join(found)}")
+            say(f"{name}: {question}: p50 {p50:,.1f} ms, p95 {p95:,.1f} ms, CPU {cpu:,.1f} ms {' '.join(found)}")
     say(f"{name}: {len(missed)} questions miss {LIMIT_MS} ms or go through a table: {', '.join(missed) or 'none'}")
     yield Figure(f"{name}, the slowest question", slowest, "ms p95", f"<= {LIMIT_MS}")
     yield Figure(f"{name}, questions that miss it", len(missed), "questions", "<= 0")
     yield Figure(f"{name}, tables that are gone through", scans, "plans", "<= 0")
 
 
-def _quantiles_ms(ask: Callable[[], object]) -> tuple[float, float]:
-    """p50 and p95; of a slow question from fewer rounds."""
+def _timed(ask: Callable[[], object], server: PostgresServer | None) -> tuple[float, float, float]:
+    """p50 and p95, and the CPU time of one with that of the server, ms; of a slow question from fewer rounds."""
     clock = SystemClock()
     took: list[float] = []
-    until_s = clock.monotonic_s() + LONGEST_S
+    until_s, cpu_before_s = clock.monotonic_s() + LONGEST_S, process_time() + cpu_s(server)
     while len(took) < ROUNDS and (len(took) < FEWEST_ROUNDS or clock.monotonic_s() < until_s):
         began = clock.monotonic_s()
         ask()
         took.append(1000 * (clock.monotonic_s() - began))
-    return median(took), quantiles(took, n=20, method="inclusive")[-1]
+    cpu = process_time() + cpu_s(server) - cpu_before_s
+    return median(took), quantiles(took, n=20, method="inclusive")[-1], 1000 * cpu / len(took)
 
 
 def _peers(name: str, reader: SqlReader, scale: Scale) -> Peer:

@@ -21,6 +21,7 @@ from bench.report import Figure, Outcome, say
 from bench.sink import SERVER, cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
+from everwatch.core.process_memory import expect_batches
 from everwatch.model import Result, State, Status, Transition
 from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 from everwatch.sink.sink_process import FEWEST_TRIMMED, MOST_RECORDS
@@ -33,7 +34,7 @@ HOURS, KEPT_DAYS = 72, 1
 BEGIN_MS = 20_000 * DAY_MS
 FEWEST_RESULTS = 600
 """Of a batch: at low rates it holds the results of several minutes."""
-SAY_EVERY_HOURS = 6
+SAY_EVERY_HOURS = SIZE_EVERY_HOURS = 6
 RESULTS, TRANSITIONS = Partition("results", 0), Partition("transitions", 0)
 
 
@@ -129,6 +130,8 @@ def _figures(name: str, settings: Settings, rate: int, server: PostgresServer | 
     yield Figure(f"{name}, largest size of hours 25 to 48", early / 2**20, "MiB")
     yield Figure(f"{name}, largest size of hours 49 to 72", late / 2**20, "MiB")
     yield Figure(f"{name}, size of hours 49 to 72 against 25 to 48", late / early, "times", "<= 1.05")
+    for hour in range(SIZE_EVERY_HOURS, HOURS + 1, SIZE_EVERY_HOURS):
+        yield Figure(f"{name}, size at hour {hour}", run.sizes[hour - 1] / 2**20, "MiB")
     yield Figure(f"{name}, rate, deleting included", run.results / sum(run.turns), "results/s", f">= {rate}")
     yield Figure(f"{name}: CPU of the sink's store", run.client_s / run.results * 1e6, "µs a result")
     if server is not None:
@@ -141,6 +144,8 @@ def _figures(name: str, settings: Settings, rate: int, server: PostgresServer | 
 
 def _stored(name: str, settings: Settings, rate: int, server: PostgresServer | None) -> Run:
     clock, store, run = SystemClock(), open_store(settings), Run()
+    # as a sink does
+    expect_batches()
     began_s, before_s, trim_at = clock.monotonic_s(), cpu_s(server), 0
     for batch in batches(rate):
         if (hours := (batch.stored_at - BEGIN_MS) // HOUR_MS) > len(run.sizes):

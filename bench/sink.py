@@ -30,6 +30,7 @@ from bench.worker import Worker
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.output_format import OutputFormat
+from everwatch.core.process_memory import expect_batches
 from everwatch.encoding import codec, result_decoder
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
@@ -135,7 +136,12 @@ def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
     yield Figure("SQLite, results more after the replay", _counted(settings) - before, "results", "<= 0")
     # a fifth of the batches are kept, so what is measured at the end deletes as much as it stores
     step = DAY_MS * KEPT_DAYS * 5 // batches
-    kept = Settings(data_dir=folder / "kept", keep_results_days=KEPT_DAYS)
+    kept = Settings(
+        data_dir=folder / "kept",
+        keep_results_days=KEPT_DAYS,
+        keep_hourly_rollups_days=KEPT_DAYS,
+        keep_daily_rollups_days=KEPT_DAYS,
+    )
     _store(None, [Share(kept, 0, batches // 2, step, trims=True)])
     half = status_of(kept).size
     all_of_it = _store(None, [Share(kept, 0, batches, step, trims=True)])
@@ -222,6 +228,8 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
         store.forget_offsets(list(batches[0].offsets))
     stood = store.offsets().get(Partition("results", share.number), 0)
     batches = batches[stood // BATCH :]
+    # as a sink does
+    expect_batches()
     ready.wait(300)
     began = sum(psutil.Process().cpu_times()[:2])
     for batch in batches:

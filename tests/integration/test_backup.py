@@ -3,7 +3,9 @@
 The installation writes Confluent wire format, so that what a schema registry is for is seen on real processes, too.
 """
 
+import gc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from conftest import NewPipeline
 from support.command import run
 from support.pipeline import Pipeline, every
 from support.populated import populate
+from support.postgres import Databases, PostgresServer
 from support.schema_registry import StandInRegistry
 from support.target import Target
 from support.waiting import now_ms, wait_until
@@ -23,8 +26,9 @@ from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, TopicCopy
 from everwatch.backup.record_file import RecordWriters, StoredRecord
 from everwatch.backup.record_hash import RecordsHash
 from everwatch.backup.restoring import OWNER, Restoring
+from everwatch.backup.scratch_database import NAME_PREFIX
 from everwatch.backup.stages import Silent
-from everwatch.backup.verifying import damages
+from everwatch.backup.verifying import damages, restore_into_scratch
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.admin_client import Admin
@@ -33,11 +37,19 @@ from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.kafka.topic_configs import topic_configs
-from everwatch.model import State
+from everwatch.model import Result, State, Status
 from everwatch.operations.audit import AuditReport, Label, audit
+from everwatch.store import Partition, Received, SinkBatch, open_store
 
 pytestmark = pytest.mark.integration
 USERS = [f"user-{number}" for number in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def clients_end_before_their_broker() -> Iterator[None]:
+    """An admin client that outlives its broker may wait for it for ever when it is collected at last."""
+    yield
+    gc.collect()
 
 
 def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -102,6 +114,44 @@ def test_an_old_backup_without_users_is_restored_whatever_the_cluster_does_with_
     noted = read_progress(clients.consumer("test", **BULK), topics.progress, range(settings.partitions))
     marks = {number: (each.emitted_to, each.owner.member if each.owner else "") for number, each in noted.items()}
     assert marks == dict.fromkeys(range(settings.partitions), (day_old, OWNER))
+
+
+def test_a_dump_of_postgresql_is_restored_into_a_database_that_is_made_for_it_and_dropped(
+    new_pipeline: NewPipeline, postgres: Databases, postgres_url: str, tmp_path: Path
+) -> None:
+    place = new_pipeline(database=postgres_url)
+    settings, source, at = place.settings, Partition(place.topics.results, 0), now_ms() - 60_000
+    clients, admin = KafkaClients(settings, settings.bootstrap_servers), new_admin(settings, settings.bootstrap_servers)
+    ensure_topics(admin, settings)
+    result = Result("anna", "shop", at, "http", 1, Status.SUCCESS, "", at, 1.0)
+    with closing(open_store(settings)) as store:
+        store.apply(SinkBatch(at, {source: 1}, [Received(source, 0, at, result)]))
+    # a record to be compared
+    assert place.send(place.topics.signals, "anna", b"{}")
+    folder, servers = tmp_path / "monday", settings.bootstrap_servers
+    manifest = BackingUp(settings, clients, admin, SystemClock(), Silent()).run(folder)
+    assert damages(folder, manifest, Silent()) == []
+    databases = "SELECT datname FROM pg_database ORDER BY 1"
+    before = postgres.server.run(databases)
+    watching = Stored(postgres.server)
+    restore_into_scratch(settings, servers, folder, manifest, SystemClock(), watching, postgres_url)
+    assert watching.results == [1]
+    assert postgres.server.run(databases) == before
+    # what was verified is as it was
+    assert place.reader.counts().results == 1
+
+
+class Stored(Silent):
+    """Counts the results of scratch databases, once one is restored."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self.results: list[object] = []
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        named = f"SELECT datname FROM pg_database WHERE datname LIKE '{NAME_PREFIX}%'"
+        for (name,) in self._server.run(named) if what.startswith("comparing verified.") and not self.results else ():
+            self.results += self._server.run("SELECT count(*) FROM results", str(name))[0]
 
 
 @pytest.fixture(scope="module")

@@ -58,11 +58,14 @@ def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
 
 def pods_of(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
     """The specs of all pods, by the name of what makes them."""
-    return {
-        f"{each['kind']}/{each['metadata']['name']}": each["spec"]["template"]["spec"]
-        for each in manifests
-        if "template" in each.get("spec", {})
-    }
+    found = {}
+    for each in manifests:
+        spec = each.get("spec", {})
+        # of a CronJob: that of its Jobs
+        spec = spec.get("jobTemplate", each).get("spec", {})
+        if "template" in spec:
+            found[f"{each['kind']}/{each['metadata']['name']}"] = spec["template"]["spec"]
+    return found
 
 
 def faults_of(manifest: Manifest, version: str) -> list[str]:

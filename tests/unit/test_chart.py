@@ -116,11 +116,8 @@ def test_every_pod_is_as_restricted_as_the_standard_asks(name: str) -> None:
         # a Service named everwatch-api would otherwise set EVERWATCH_API_PORT
         assert (pod["enableServiceLinks"], pod["automountServiceAccountToken"]) == (False, False)
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
-        assert not {kind for volume in pod["volumes"] for kind in set(volume) - {"name"}} - {
-            "emptyDir",
-            "configMap",
-            "secret",
-        }
+        kinds = {kind for volume in pod["volumes"] for kind in set(volume) - {"name"}}
+        assert kinds <= {"emptyDir", "configMap", "secret", "persistentVolumeClaim"}
         for container in pod["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -158,7 +155,7 @@ def test_every_variable_is_a_setting_and_every_volume_is_there(name: str) -> Non
 @pytest.mark.parametrize("name", MATRIX)
 def test_probes_ask_what_the_docs_say_and_a_stop_has_its_time(name: str) -> None:
     for owner, pod in pods_of(rendered(name)).items():
-        if owner.startswith("Job/"):
+        if owner.startswith(("Job/", "CronJob/")):
             continue
         # 10 s to stop, and of an api 5 s before it
         assert pod["terminationGracePeriodSeconds"] >= 30
@@ -227,6 +224,25 @@ def test_secrets_reach_only_the_processes_that_use_them() -> None:
         "EVERWATCH_PROXY": {"executor"},
         "EVERWATCH_SCHEMA_REGISTRY_PASSWORD": set(PARTS),
     }
+
+
+@needs_helm
+def test_a_cron_job_backs_up_into_the_volume_that_the_api_watches() -> None:
+    pods = pods_of(rendered("client-certificates"))
+    [container] = pods["CronJob/everwatch-backup"]["containers"]
+    assert container["args"] == ["backup", "--keep", "7"]
+    assert container["image"].startswith("registry.example.com/everwatch-backup:")
+    variables = {each["name"]: each for each in container["env"]}
+    assert variables["EVERWATCH_DATABASE"]["valueFrom"]["secretKeyRef"] == {"name": "everwatch-database", "key": "uri"}
+    # its own Kafka user, which may read all topics
+    secrets = {each["name"]: each.get("secret") for each in pods["CronJob/everwatch-backup"]["volumes"]}
+    assert secrets["kafka-backup"]["secretName"] == "kafka-reader"
+    for owner in ("CronJob/everwatch-backup", "Deployment/everwatch-api"):
+        [volume] = [each for each in pods[owner]["volumes"] if each["name"] == "backups"]
+        assert volume["persistentVolumeClaim"]["claimName"] == "backups"
+        given = {each["name"]: each.get("value") for each in pods[owner]["containers"][0]["env"]}
+        folders = {each["name"]: each["mountPath"] for each in pods[owner]["containers"][0]["volumeMounts"]}
+        assert given["EVERWATCH_BACKUP_DIR"] == folders["backups"]
 
 
 @needs_helm
@@ -339,6 +355,9 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("client-certificates", "executor.autoscaling.lag.enabled=false", "no trigger is left"),
         ("client-certificates", "executor.autoscaling.maxReplicas=1", "minReplicas is larger"),
         ("strimzi", "api.ingress.hosts=null", "needs a host"),
+        ("default", "backup.enabled=true", "backup.claimName"),
+        ("sqlite", "backup.enabled=true", "run everwatch backup there"),
+        ("strimzi", "backup.enabled=true,backup.claimName=x", "kafka.users.backup.username"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_what_to_do(values: str, option: str, said: str) -> None:

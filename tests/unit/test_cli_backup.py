@@ -7,9 +7,13 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.backup.damage import Damaged
+from everwatch.backup.folder import new_backup
+from everwatch.backup.manifest import Manifest, TopicCopy
+from everwatch.backup.scratch_database import scratch_database
 from everwatch.cli.commands.backup import app
 from everwatch.cli.commands.restore import restore
 from everwatch.core.errors import SettingsError
+from everwatch.store import StoreBusy
 
 restoring = typer.Typer()
 restoring.command()(restore)
@@ -56,3 +60,24 @@ def test_what_is_no_backup_is_told(tmp_path: Path) -> None:
     assert str(said.exception).startswith("manifest.json: it is missing")
     said = CliRunner().invoke(app, ["verify", str(tmp_path / "empty"), "--json"])
     assert (said.exit_code, '"damages":["manifest.json: it is missing' in said.stdout) == (1, True)
+
+
+def test_a_scratch_server_is_for_a_dump_that_is_restored(tmp_path: Path) -> None:
+    manifest = Manifest(1, "0.1.0", 0, 0, 1, [TopicCopy("monitors_changelog", {}, [])], [], [], None, {}, {})
+    folder = tmp_path / "monday"
+    with new_backup(folder) as made:
+        made.finish(manifest)
+    for more, said in (([], "holds no PostgreSQL database"), (["--files-only"], "restores nothing")):
+        asked = ["verify", str(folder), "--scratch-server", "postgresql://db/postgres", *more]
+        refused = CliRunner().invoke(app, asked)
+        assert isinstance(refused.exception, SettingsError)
+        assert said in str(refused.exception)
+
+
+def test_a_scratch_server_is_postgresql_and_a_password_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="postgresql://"), scratch_database("sqlite:////tmp/x.db"):
+        pass
+    nowhere = "postgresql://anna:secret@127.0.0.1:1/postgres"
+    with pytest.raises(StoreBusy) as refused, scratch_database(nowhere):
+        pass
+    assert "secret" not in str(refused.value)

@@ -14,6 +14,7 @@ from everwatch.core.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+WITH_CLIENT = (ROOT / "deploy" / "Dockerfile.backup").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "everwatch"}
@@ -25,10 +26,17 @@ def filled_in(text: str) -> str:
     return re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: GIVEN[found[1]], text)
 
 
-def test_hadolint_finds_nothing() -> None:
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.backup"])
+def test_hadolint_finds_nothing(name: str) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True)
+    done = subprocess.run([hadolint, ROOT / "deploy" / name], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_for_backups_adds_the_client_to_the_one_of_all_and_runs_as_it_does() -> None:
+    assert re.findall(r"^FROM (\S+)", WITH_CLIENT, re.MULTILINE) == ["${EVERWATCH}"]
+    assert re.findall(r"^USER (.*)", WITH_CLIENT, re.MULTILINE)[-1] == "10001:10001"
+    assert not re.search("^(ENTRYPOINT|CMD|COPY|ADD)", WITH_CLIENT, re.MULTILINE)
 
 
 def test_the_image_runs_as_a_number_and_is_built_from_pinned_packages_alone() -> None:

@@ -26,7 +26,8 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
-from everwatch.store.database import is_locked, parse_url, shown_url
+from everwatch.store.database import is_locked, open_for_reading, open_for_writing, parse_url, shown_url
+from everwatch.store.facts import TEXTS_FILLED, put_fact
 from everwatch.store.interface import Unstorable
 from everwatch.store.postgres import translate
 
@@ -256,6 +257,35 @@ def test_a_connection_that_was_cut_is_busy_and_the_retry_stores_the_batch_once(
 def test_a_reader_of_an_empty_database_says_what_fills_it(empty_postgres_url: str) -> None:
     with pytest.raises(StoreError, match="has no tables yet: they are made when a sink starts"):
         open_reader(Settings(database=empty_postgres_url))
+
+
+def test_two_sinks_that_start_at_once_note_the_same_fact(settings: Settings, postgres: Databases) -> None:
+    engine = open_for_writing(settings.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM database_facts")
+    noted: list[int] = []
+    with engine.connect() as first:
+        put_fact(first, TEXTS_FILLED, 1)
+        # it goes through what a start does, as far as the fact that the first one has not committed
+        second = threading.Thread(target=lambda: noted.append(open_store(settings).close() is None))
+        second.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until("the second one waits", lambda: postgres.ask(settings.database, waiting) == [(1,)])
+        first.commit()
+    second.join(60)
+    engine.dispose()
+    assert noted == [True]
+
+
+def test_no_page_waits_until_its_statement_is_compiled(settings: Settings) -> None:
+    # a walk over all that ends after a page looks expensive to the planner
+    for open_one in (open_for_reading, open_for_writing):
+        engine = open_one(settings.database_url)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
+        engine.dispose()
 
 
 def test_a_reader_cannot_write(settings: Settings) -> None:

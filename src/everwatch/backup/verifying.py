@@ -1,6 +1,8 @@
 """Verification of a backup: its files one by one, and a restore into a scratch Kafka of its own."""
 
+import gc
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ from everwatch.backup.manifest import DatabaseKind, Manifest
 from everwatch.backup.record_file import read_records
 from everwatch.backup.record_hash import Hashed
 from everwatch.backup.restoring import RestoreReport, Restoring
+from everwatch.backup.scratch_database import scratch_database
 from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
 from everwatch.core.config import SecurityProtocol, Settings
@@ -51,24 +54,43 @@ def damages(folder: Path, manifest: Manifest, stages: Stages) -> list[Damaged]:
 
 
 def restore_into_scratch(
-    settings: Settings, bootstrap_servers: str, folder: Path, manifest: Manifest, clock: Clock, stages: Stages
+    settings: Settings,
+    bootstrap_servers: str,
+    folder: Path,
+    manifest: Manifest,
+    clock: Clock,
+    stages: Stages,
+    scratch_server: str = "",
 ) -> RestoreReport:
     """Restore into the scratch Kafka at ``bootstrap_servers``, and compare; what was restored goes again.
 
-    A database of PostgreSQL is left out: there is no scratch server. Raises as ``Restoring.run`` does.
+    A database of PostgreSQL is restored into one that is made on ``scratch_server`` (a URL), and left out without it.
+    Raises as ``Restoring.run`` and ``scratch_database`` do.
     """
-    is_postgresql = manifest.database is not None and manifest.database.kind is DatabaseKind.POSTGRESQL
-    with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="everwatch-verify-"))
+        database = ""
+        if has_postgresql(manifest):
+            if scratch_server:
+                database = stack.enter_context(scratch_database(scratch_server))
+            else:
+                manifest = msgspec.structs.replace(manifest, database=None)
         target = msgspec.structs.replace(
             settings,
             data_dir=Path(scratch),
-            database="",
+            database=database,
             bootstrap_servers=bootstrap_servers,
             security_protocol=SecurityProtocol.PLAINTEXT,
-            topic_prefix="",
+            topic_prefix="verified.",
             partitions=manifest.partitions,
             replication_factor=1,
         )
-        what = msgspec.structs.replace(manifest, database=None) if is_postgresql else manifest
+        # an admin client of librdkafka whose broker has stopped may never end: this one ends before its scratch Kafka
+        stack.callback(gc.collect)
         clients = KafkaClients(target, bootstrap_servers)
-        return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, what)
+        return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, manifest)
+
+
+def has_postgresql(manifest: Manifest) -> bool:
+    """Tell whether a backup holds a dump of PostgreSQL."""
+    return manifest.database is not None and manifest.database.kind is DatabaseKind.POSTGRESQL

@@ -16,6 +16,7 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, Unhandled, is_retryable
+from everwatch.core.process_memory import expect_batches
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.dead_letter_writer import DeadLetters
@@ -78,6 +79,7 @@ class Sink(Process):
 
     async def start(self) -> None:
         """Become the database's sink. Raises SettingsError if the file of plans is wrong."""
+        expect_batches()
         if self.settings.plans_file is not None:
             self._plans = PlansFile(self.settings.plans_file)
         self._claim.enter_context(as_writer(self.settings.database_url))

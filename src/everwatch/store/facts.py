@@ -1,6 +1,6 @@
 """Facts about the database itself, each a number under a name."""
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from everwatch.store.bulk_statements import insert_into
 from everwatch.store.sql_schema import database_facts
@@ -29,9 +29,9 @@ def facts(connection: Connection) -> dict[str, int]:
 
 
 def put_fact(connection: Connection, name: str, value: int) -> None:
-    """Store a fact in place of what there was."""
-    connection.execute(delete(database_facts).where(_c.name == name))
-    connection.execute(insert_into(database_facts, connection.dialect).values(name=name, value=value))
+    """Store a fact in place of what there was; another process may do the same at the same time."""
+    insert = insert_into(database_facts, connection.dialect).values(name=name, value=value)
+    connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value}))
 
 
 def raise_fact(connection: Connection, name: str, value: int) -> None:

@@ -29,6 +29,8 @@ _WRITER_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
     "statement_timeout": "300s",
     "lock_timeout": "10s",
+    # compiling costs 200 ms where the planner takes a page for a walk over all; no statement here gains as much
+    "jit": "off",
 }
 # classes of SQLSTATE: connection, rollback of a transaction, resources (disk full, too many connections), object in
 # use, intervention by an operator; a standby that has not been promoted yet; and a transaction that the server ended
@@ -51,7 +53,7 @@ def new_reader(url: URL) -> Engine:
     """Return an engine on which nothing can be written."""
     # who follows results keeps a connection for long, and the server may have been restarted meanwhile
     engine = _new_engine(url, "everwatch", {}, pre_ping=True)
-    event.listen(engine, "connect", _take_any_text)
+    event.listen(engine, "connect", _set_up_reader)
     # not by a setting of the session: target_session_attrs=read-write would then find no server
     return engine.execution_options(postgresql_readonly=True)
 
@@ -65,8 +67,11 @@ class _AnyText(StrDumperUnknown):
         return encoded
 
 
-def _take_any_text(connection: psycopg.Connection[Any], _: object) -> None:
+def _set_up_reader(connection: psycopg.Connection[Any], _: object) -> None:
     connection.adapters.register_dumper(str, _AnyText)
+    # by a statement and not when connecting, which a reader's connection pooler may not take; see _WRITER_SETTINGS
+    connection.execute("SET jit = off")
+    connection.commit()
 
 
 @contextmanager

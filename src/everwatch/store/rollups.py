@@ -55,10 +55,11 @@ USED = frozenset({"user_id", "scheduled_at", "monitor_id", "attempt", "status", 
 """The columns of a row of ``results`` that decide what it counts for."""
 
 _AT_STATUS, _AT_DURATION, _AT_SKIPPED = map(results.c.keys().index, ("status", "duration_ms", "skipped_count"))
-_SUCCESSES, _FAILURES, _LATES, _SKIPS, _DURATION, _DURATIONS = range(6)
+# of a row of hourly_rollups, behind its key
+_SUCCESSES, _FAILURES, _LATES, _SKIPS, _DURATION, _DURATIONS = range(3, 9)
 # by a status as text and as PostgreSQL stores it
 _PLACES: dict[object, int] = {}
-for _place, _status in enumerate((Status.SUCCESS, Status.FAILURE, Status.LATE, Status.SKIPPED)):
+for _place, _status in enumerate((Status.SUCCESS, Status.FAILURE, Status.LATE, Status.SKIPPED), _SUCCESSES):
     _PLACES[_status.value] = _PLACES[STATUS_CODES[_status]] = _place
 
 Key = tuple[str, str, int]
@@ -75,9 +76,8 @@ def additions(changes: ResultChanges, since: Since) -> list[Row]:
         key = (row[0], row[2], at - at % HOUR_MS)
         held = sums.get(key)
         if held is None:
-            held = sums[key] = [0, 0, 0, 0, 0, ""]
-        place = places[row[_AT_STATUS]]
-        skipped = row[_AT_SKIPPED]
+            held = sums[key] = _empty(key)
+        place, skipped = places[row[_AT_STATUS]], row[_AT_SKIPPED]
         if place == _SKIPS:
             held[_SKIPS] += min(skipped, MOST_SKIPPED) or 1
             continue
@@ -90,7 +90,11 @@ def additions(changes: ResultChanges, since: Since) -> list[Row]:
             held[_DURATIONS] += code_of(duration)
     for each in changes.merged:
         _add_difference(sums, each, since.rollups)
-    return [(*key, *sums[key]) for key in sorted(sums)]
+    return [tuple(sums[key]) for key in sorted(sums)]
+
+
+def _empty(key: Key) -> list[Any]:
+    return [*key, 0, 0, 0, 0, 0, ""]
 
 
 def _add_difference(sums: dict[Key, list[Any]], merged: Merged, earliest: int) -> None:
@@ -101,7 +105,8 @@ def _add_difference(sums: dict[Key, list[Any]], merged: Merged, earliest: int) -
     difference = _skips(new, skipped) - _skips(old, merged.skipped_count)
     if row[1] < earliest or (new == old and not difference):
         return
-    held = sums.setdefault((row[0], row[2], row[1] - row[1] % HOUR_MS), [0, 0, 0, 0, 0, ""])
+    key = (row[0], row[2], row[1] - row[1] % HOUR_MS)
+    held = sums.get(key) or sums.setdefault(key, _empty(key))
     held[_SKIPS] += difference
     if new != old:
         held[new] += 1

@@ -88,7 +88,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* The Kafka user of a process, as JSON: its own, else Strimzi's, else the one of all processes. */}}
 {{- define "everwatch.kafkaUser" -}}
 {{- $user := .root.Values.kafka.user -}}
-{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (ne .process "topics") -}}
+{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (not (has .process (list "topics" "backup"))) -}}
 {{- $name := printf "%s-%s" (include "everwatch.fullname" .root) .process -}}
 {{- $user = dict "username" $name "passwordSecret" (dict "name" $name "key" "password") "certificateSecret" (dict "name" $name "certificate" "user.crt" "key" "user.key") -}}
 {{- end -}}

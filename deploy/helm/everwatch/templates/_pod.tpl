@@ -182,6 +182,10 @@ httpGet:
 - name: EVERWATCH_NOTIFY_FILE
   value: /etc/everwatch/notify/{{ $values.rules.configMap.key }}
 {{- end }}
+{{- if and (eq .process "api") .root.Values.backup.enabled .root.Values.backup.watched }}
+- name: EVERWATCH_BACKUP_DIR
+  value: /backups
+{{- end }}
 {{- range $name, $value := $values.settings }}
 - name: {{ $name }}
   value: {{ include "everwatch.text" $value }}
@@ -225,6 +229,11 @@ httpGet:
   readOnly: true
 {{- end }}
 {{- end }}
+{{- if and (eq .process "api") .root.Values.backup.enabled .root.Values.backup.watched }}
+- name: backups
+  mountPath: /backups
+  readOnly: true
+{{- end }}
 {{- with $values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -261,6 +270,12 @@ httpGet:
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
+{{- end }}
+{{- if and (has "api" $processes) .root.Values.backup.enabled .root.Values.backup.watched }}
+- name: backups
+  persistentVolumeClaim:
+    claimName: {{ .root.Values.backup.claimName }}
+    readOnly: true
 {{- end }}
 {{- range $processes }}
 {{- with (get $.root.Values .).extraVolumes }}

@@ -14,7 +14,7 @@ from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.manifest import MANIFEST, Manifest
 from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
-from everwatch.backup.verifying import damages, restore_into_scratch
+from everwatch.backup.verifying import damages, has_postgresql, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.support.stage_progress import StageProgress
@@ -41,12 +41,16 @@ class BackupReport(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """A verification as a program reads of it. ``damages``: a sentence for each file that is not as it was written."""
+    """A verification as a program reads of it. ``damages``: a sentence for each file that is not as it was written.
+
+    ``database_restored``: False also where ``restored`` is True, if a PostgreSQL dump was compared as a file alone.
+    """
 
     folder: str
     damages: list[str]
     monitors_hash: str = ""
     restored: bool = False
+    database_restored: bool = False
     seconds: float = 0.0
 
 
@@ -135,16 +139,29 @@ def verify(
     files_only: Annotated[
         bool, typer.Option("--files-only", help="Do not restore it into a scratch Kafka; takes no Java.")
     ] = False,
+    scratch_server: Annotated[
+        str,
+        typer.Option(
+            "--scratch-server",
+            metavar="URL",
+            help="PostgreSQL on which a database is created, filled from the dump, compared and dropped.",
+            show_default=False,
+        ),
+    ] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a backup, and restore it into a scratch Kafka; exit status 1 if anything is wrong.
 
-    The scratch Kafka and the scratch database are in a temporary folder and go when this ends; a PostgreSQL dump is
-    checked as a file. Which files are damaged is said, one line each.
+    The scratch Kafka and the scratch SQLite database are in a temporary folder and go when this ends. A PostgreSQL dump
+    is restored into a new database on --scratch-server, by a role that may create one, and compared as a file
+    without it. Which files are damaged is said, one line each.
 
     Examples: `everwatch backup verify /backups/monday` · `everwatch backup verify /backups/monday --files-only --json`
+    · `everwatch backup verify /backups/monday --scratch-server postgresql://verifier@db-test/postgres`
     """
+    if files_only and scratch_server:
+        raise SettingsError("--files-only restores nothing: leave it, or --scratch-server, away.")
     settings = settings_of(data_dir)
     interrupt_by_sigterm()
     clock = SystemClock()
@@ -154,6 +171,9 @@ def verify(
     except Damaged as damage:
         _print_verified(VerifyReport(str(folder), [str(damage)]), as_json)
         raise typer.Exit(1) from None
+    has_dump = has_postgresql(manifest)
+    if scratch_server and not has_dump:
+        raise SettingsError("The backup holds no PostgreSQL database: leave --scratch-server away.")
     with StageProgress(is_quiet=as_json) as stages:
         found = damages(folder, manifest, stages)
         restored = not found and not files_only
@@ -162,11 +182,17 @@ def verify(
             with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
                 elsewhere = msgspec.structs.replace(settings, data_dir=Path(scratch), kafka_port=0)
                 with start_broker(elsewhere, clock) as kafka:
-                    restore_into_scratch(settings, kafka.bootstrap_servers, folder, manifest, clock, stages)
+                    restore_into_scratch(
+                        settings, kafka.bootstrap_servers, folder, manifest, clock, stages, scratch_server
+                    )
     seconds = clock.monotonic_s() - began_s
+    database_restored = restored and bool(manifest.databases) and bool(not has_dump or scratch_server)
+    said = [str(each) for each in found]
     _print_verified(
-        VerifyReport(str(folder), [str(each) for each in found], manifest.monitors_hash, restored, seconds), as_json
+        VerifyReport(str(folder), said, manifest.monitors_hash, restored, database_restored, seconds), as_json
     )
+    if restored and has_dump and not scratch_server and not as_json:
+        typer.echo("The PostgreSQL dump was compared as a file: --scratch-server restores it, too.", err=True)
     if found:
         raise typer.Exit(1)
 
