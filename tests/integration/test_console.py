@@ -204,13 +204,13 @@ async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_t
 async def test_overview_counts_what_there_is_and_names_the_worst_first(console: Console) -> None:
     async with console.opened() as page:
         down = page.locator("a.counter", has_text="Down")
-        assert (await down.locator(".figure").inner_text()) == "3"
+        assert (await down.locator(".figure").inner_text()) == "9"
         worst = page.get_by_role("table", name="Monitors that need attention")
         assert "status 503, expected 200-299" in await worst.inner_text()
         await down.click()
         await page.wait_for_url("**/console/monitors?state=down&sort=state-since")
         await page.get_by_role("table", name="Monitors", exact=True).wait_for()
-        assert await page.locator("tbody tr").count() == 3
+        assert await page.locator("tbody tr").count() == 9
 
 
 async def test_a_view_is_its_address(console: Console) -> None:
@@ -236,7 +236,7 @@ async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:
 
 async def test_monitor_says_why_and_its_bar_is_read_by_keyboard(console: Console) -> None:
     async with console.opened(MONITOR) as page:
-        assert "It is down for" in await page.locator(".verdict").inner_text()
+        assert "It has been down for" in await page.locator(".verdict").inner_text()
         assert "status 503, expected 200-299" in await page.locator(".verdict").inner_text()
         bar = page.get_by_role("slider")
         await bar.focus()
@@ -260,7 +260,7 @@ async def test_monitor_is_paused_resumed_run_changed_and_deleted(console: Consol
     async with console.opened("users/bonsai-co/monitors/mail") as page:
         await page.get_by_role("button", name="Pause").click()
         await page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
-        await page.get_by_text("It is paused for").wait_for()
+        await page.get_by_text("It has been paused for").wait_for()
         assert held().state is State.PAUSED
         await page.get_by_role("button", name="Resume").click()
         await page.get_by_role("button", name="Pause").wait_for()
@@ -334,8 +334,8 @@ async def test_a_monitor_is_tried_before_it_is_saved(console: Console) -> None:
 
 async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) -> None:
     async with console.opened("monitors?kind=tls") as page:
-        await page.get_by_role("button", name="All that fit").click()
-        dialog = page.get_by_role("dialog", name="All that fit")
+        await page.get_by_role("button", name="Bulk job").click()
+        dialog = page.get_by_role("dialog", name="Bulk job")
         await dialog.get_by_role("button", name="Preview").click()
         fit = dialog.get_by_text(re.compile(r"^\d+ monitors$"))
         number = (await fit.inner_text()).split()[0]
@@ -351,7 +351,7 @@ async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) ->
         console.running.clock.advance(1)
         await row.get_by_role("button", name="Cancel").click()
         await row.get_by_text("Cancelled").wait_for()
-    [job] = console.running.jobs.all()
+    job = console.running.jobs.all()[0]
     assert (job.action, job.filter.kind) == ("pause", "tls")
 
 
@@ -383,19 +383,20 @@ async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Con
         table = page.get_by_role("table", name="Silences")
         await table.get_by_text("new certificate").wait_for()
         console.running.clock.advance(1)
-        await table.get_by_role("button", name="End").click()
-        await table.wait_for(state="detached")
+        row = table.locator("tbody tr").filter(has_text="new certificate")
+        await row.get_by_role("button", name="End").click()
+        await row.wait_for(state="detached")
 
 
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
     async with console.opened("incidents") as page:
         targets = page.get_by_role("table", name="Incidents by target")
-        row = targets.locator("tbody tr").filter(has_text="kestrel-maps.example")
+        row = targets.locator("tbody tr").filter(has_text="fjord-outfitters.example")
         await row.get_by_role("button", name="Acknowledge").click()
-        await row.get_by_text("seen", exact=True).wait_for()
+        await row.get_by_text("acknowledged", exact=True).wait_for()
         await page.get_by_role("button", name="Each incident").click()
         each = page.get_by_role("table", name="Incidents", exact=True)
-        seen = each.locator("tbody tr").filter(has_text="kestrel-maps")
+        seen = each.locator("tbody tr").filter(has_text="fjord-outfitters").filter(has_text="front-page")
         await seen.get_by_text("acknowledged by test").wait_for()
         console.running.clock.advance(1)
         await seen.get_by_role("checkbox").check()
@@ -404,6 +405,48 @@ async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: 
     async with console.opened("incidents", role=Role.VIEWER) as page:
         await page.get_by_role("table", name="Incidents by target").wait_for()
         assert await page.get_by_role("button", name="Acknowledge").count() == 0
+
+
+async def test_tasks_are_cancelled_as_a_selection(console: Console) -> None:
+    async with console.opened("tasks") as page:
+        rows = page.get_by_role("table", name="Tasks").locator("tbody tr")
+        for number in (0, 1):
+            await rows.nth(number).get_by_role("checkbox").check()
+        await page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
+        await page.get_by_role("dialog", name="Cancel 2 tasks").get_by_role("button", name="Cancel the tasks").click()
+        await page.get_by_text("2 tasks cancelled.").wait_for()
+        await page.get_by_role("button", name="Cancelled").click()
+        await page.wait_for_url("**status=cancelled")
+        await playwright.expect(rows).to_have_count(2)
+
+
+async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Console) -> None:
+    async with console.opened() as page:
+        # does the system keep up, and if not, what is to be done?
+        panel = page.locator("section", has=page.get_by_role("heading", name="Does it keep up?"))
+        await panel.get_by_text("1 partition without an owner").wait_for()
+        await panel.get_by_text("Start a process: everwatch executor").wait_for()
+        # what was refused today, and why?
+        await panel.get_by_role("link", name="6 records in the last day").click()
+        await page.get_by_role("link", name="expected a duration such as 30s or 5m").click()
+        await playwright.expect(page.locator(".json mark")).to_have_text('"every": "hourly"')
+        # which customers does the outage of a provider hit?
+        await page.locator(".side").get_by_role("link", name="Incidents").click()
+        row = page.get_by_role("table", name="Incidents by target").locator("tbody tr").first
+        await row.get_by_text("no answer within 10 s").wait_for()
+        await row.get_by_role("link", name="6 users, 6 monitors").click()
+        users = page.get_by_role("table", name="Users").locator("tbody tr")
+        await playwright.expect(users).to_have_count(6)
+        assert "ops@velvet-florist.example" in await users.last.inner_text()
+        # why is a monitor down?
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("fjord front")
+        await page.get_by_role("option").filter(has_text="Front page").first.wait_for()
+        await page.keyboard.press("Enter")
+        await page.locator(".verdict", has_text="status 503, expected 200-299").wait_for()
+        # who paused one?
+        await page.goto(f"{console.running.url}/console/users/paper-crane/monitors/mail")
+        await page.locator(".verdict").get_by_text("Paused by Ines Moreau (operator)").wait_for()
 
 
 async def test_a_dead_letter_is_sent_again_after_it_was_said_what_that_does(console: Console) -> None:
@@ -554,6 +597,23 @@ async def test_live_page_freezes_and_goes_on_and_filters_by_user(console: Consol
         assert await page.get_by_text("of somebody else").count() == 0
 
 
+async def test_live_page_shows_what_happened_while_the_api_was_away(console: Console) -> None:
+    running = console.running
+
+    def change(reason: str) -> Transition:
+        return Transition("tidewater-surf", "mail", START, State.UP, State.DOWN, reason, 1)
+
+    async with console.opened("live") as page:
+        await page.wait_for_selector(".link-state.live")
+        await told_until(page.get_by_text("before it went").first, lambda: running.tell(change("before it went")))
+        await running.stop()
+        await page.wait_for_selector(".link-state.lost")
+        running.tell_later(change("while it was away"))
+        await running.start()
+        await page.get_by_text("while it was away").wait_for()
+        assert await page.get_by_text("while it was away").count() == 1
+
+
 async def test_api_that_was_killed_is_back_and_nothing_is_missing(console: Console) -> None:
     running = console.running
     async with console.opened("users/granite-coffee/monitors/mail") as page:
@@ -565,7 +625,7 @@ async def test_api_that_was_killed_is_back_and_nothing_is_missing(console: Conso
         await running.start()
         await running.call("POST", "/v1/users/granite-coffee/monitors/mail/pause", body={})
         await page.wait_for_selector(".link-state.live")
-        await page.get_by_text("It is paused for").wait_for()
+        await page.get_by_text("It has been paused for").wait_for()
 
 
 # --- signing in, preferences ------------------------------------------------------------------------------------------

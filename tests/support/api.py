@@ -299,9 +299,9 @@ class Api:
         for place, offsets in wanted.items():
             yield [each for each in self.held if (each.topic, each.partition) == place and each.offset in offsets]
 
-    def token(self, role: Role, user_id: str = "", **more: Any) -> str:
+    def token(self, role: Role, user_id: str = "", name: str = "test", **more: Any) -> str:
         """Make a token."""
-        made = new_token("test", role, START, user_id=user_id, **more)
+        made = new_token(name, role, START, user_id=user_id, **more)
         self.tokens.put(made.record)
         return made.text
 

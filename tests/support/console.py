@@ -25,6 +25,7 @@ from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Res
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
+from support.console_day import answer_of, tell_alerts, tell_day
 from support.notifying import Notifying
 
 MINUTE, HOUR = 60_000, 3_600_000
@@ -36,6 +37,11 @@ SHOPS = [
     "Marble Bakery", "North Quay Wine", "Orchard Tea", "Paper Crane", "Quill Stationery", "Riverside Pottery",
     "Saffron Spice", "Tidewater Surf", "Umbra Lighting", "Velvet Florist", "Willow Furniture", "Zephyr Kites",
 ]  # fmt: skip
+
+
+PROVIDER = "api.cardpay.example"
+PAYING = ["bonsai-co", "fjord-outfitters", "kestrel-maps", "marble-bakery", "quill-stationery", "velvet-florist"]
+"""The provider of card payments that is down, and the shops that need it."""
 
 
 class Kind(NamedTuple):
@@ -52,7 +58,9 @@ class Kind(NamedTuple):
 def kinds_of(shop: str) -> list[Kind]:
     """The monitors of a shop."""
     host = f"{shop}.example"
+    payments = [Kind("payments", "Card payments", "http", {"url": f"https://{PROVIDER}/v2/status"}, MINUTE, 180)]
     return [
+        *(payments if shop in PAYING else []),
         Kind("front-page", "Front page", "http", {"url": f"https://{host}/"}, MINUTE, 140),
         Kind("checkout", "Checkout", "http", {"url": f"https://{host}/checkout/health"}, MINUTE, 210),
         Kind("mail", "Mail server", "tcp", {"host": f"mail.{host}", "port": 25}, 5 * MINUTE, 32),
@@ -88,6 +96,7 @@ WHY = {
     "tls": "the certificate has expired on 2026-11-14",
 }
 BROKEN = {
+    **{(shop, "payments"): State.DOWN for shop in PAYING},
     ("saffron-spice", "checkout"): State.DOWN,
     ("fjord-outfitters", "front-page"): State.DOWN,
     ("kestrel-maps", "certificate"): State.DOWN,
@@ -133,7 +142,9 @@ class Data:
     def _add_monitor(self, user_id: str, kind: Kind, since: int, plan: str, city: str) -> None:
         state = BROKEN.get((user_id, kind.monitor_id), State.UP)
         at = START - self._random.randrange(3, 50) * MINUTE if state is not State.UP else since + MINUTE
-        why = WHY[kind.kind] if state in (State.DOWN, State.LATE) else ""
+        if kind.monitor_id == "payments":
+            at = START - 9 * MINUTE - self._random.randrange(60) * 1_000
+        why = why_of(kind) if state in (State.DOWN, State.LATE) else ""
         spec = MonitorSpec(
             kind.monitor_id,
             kind.kind,
@@ -159,11 +170,13 @@ class Data:
             return
         self._change(user_id, kind, since + MINUTE, State.NEW, State.UP, "", plan)
         if state is not State.UP:
-            self._change(user_id, kind, at, State.UP, state, why, plan)
+            self._change(user_id, kind, at, State.UP, state, why, plan, lasted_ms=at - since - MINUTE)
         elif self._random.random() < 0.3:
-            gone = START - self._random.randrange(10, 1_400) * MINUTE
-            self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan)
-            self._change(user_id, kind, gone + 6 * MINUTE, State.DOWN, State.UP, "", plan)
+            # many of the last hour, some of the day
+            gone = START - int(12 + 1_400 * self._random.random() ** 3) * MINUTE
+            took = self._random.randrange(2, 11) * MINUTE
+            self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan, lasted_ms=gone - since)
+            self._change(user_id, kind, gone + took, State.DOWN, State.UP, "", plan, lasted_ms=took)
         self._run(user_id, kind, state, at, why)
 
     def _run(self, user_id: str, kind: Kind, state: State, at: int, why: str) -> None:
@@ -193,7 +206,17 @@ class Data:
                 )
             )
 
-    def _change(self, user_id: str, kind: Kind, at: int, before: State, after: State, why: str, plan: str) -> None:
+    def _change(
+        self,
+        user_id: str,
+        kind: Kind,
+        at: int,
+        before: State,
+        after: State,
+        why: str,
+        plan: str,
+        lasted_ms: int = MINUTE,
+    ) -> None:
         host = kind.config.get("host") or kind.config.get("url", "").split("/")[2:3]
         target = host if isinstance(host, str) else (host[0] if host else "")
         is_alert = after in (State.DOWN, State.LATE) or before is State.DOWN
@@ -211,9 +234,14 @@ class Data:
                 kind.kind,
                 target,
                 plan,
-                lasted_ms=3 * HOUR,
+                lasted_ms=lasted_ms,
             )
         )
+
+
+def why_of(kind: Kind) -> str:
+    """The reason for which a monitor of this kind is down."""
+    return "no answer within 10 s" if kind.monitor_id == "payments" else WHY[kind.kind]
 
 
 def lag() -> Lag:
@@ -261,7 +289,7 @@ class ConsoleApi(Api):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        data = Data()
+        self.data = data = Data()
         self.notifying = _notifying(folder, data)
         self.storage = self.notifying.storage
         self.take_incidents = self.notifying.ask
@@ -289,14 +317,24 @@ class ConsoleApi(Api):
 
     def tell(self, value: Result | Transition) -> None:
         """Send one live event to those who follow."""
+        record = self._event(value)
+        if self.taker is not None:
+            self.taker([record])
+
+    def tell_later(self, value: Result | Transition) -> None:
+        """Write an event that is read again for those who have seen what came before it."""
+        record = self._event(value)
+        self.held.append(record)
+        self.ends[record.topic.removeprefix("everwatch-"), 0] = record.offset + 1
+
+    def _event(self, value: Result | Transition) -> Record:
         self._offset += 1
         is_result = isinstance(value, Result)
         topics = Topics.of(load_settings())
         topic = topics.results if is_result else topics.transitions
         encode: Any = codec.encode_result if is_result else codec.encode_transition
         data = encode(value, OutputFormat.JSON)
-        if self.taker is not None:
-            self.taker([Record(topic, 0, self._offset, START, codec.user_key(value.user_id), data)])
+        return Record(topic, 0, self._offset, START, codec.user_key(value.user_id), data)
 
     def tell_some(self) -> None:
         """Send a few results and changes of state."""
@@ -346,8 +384,7 @@ def _notifying(folder: Path, data: Data) -> Notifying:
     for each in data.entries:
         if isinstance(each.value, User):
             made.sign_up(each.user_id, each.value.plan, email=f"ops@{each.user_id}.example")
-    made.clock.advance(START - made.clock.now_ms())
-    made.tell(*sorted(data.transitions, key=lambda each: each.at))
+    made.receiver.answers = answer_of
     return made
 
 
@@ -360,10 +397,11 @@ async def console_api() -> AsyncIterator[ConsoleApi]:
     """Run it meanwhile."""
     with TemporaryDirectory() as folder:
         running = ConsoleApi(Path(folder))
-        await running.notifying.work()
+        await tell_alerts(running.notifying, running.data.transitions, START)
         await running.start()
         async with aiohttp.ClientSession() as running.session:
             try:
+                await tell_day(running)
                 yield running
             finally:
                 await running.stop()

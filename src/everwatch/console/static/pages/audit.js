@@ -12,7 +12,8 @@ const RANGES = [["", "All that is kept"], ["1", "Last hour"], ["24", "Last day"]
 const went = (each) => each.status < 300 || each.status === 303;
 
 function Subject({ entry }) {
-  if (!entry.user_id) return entry.command_id ? html`<span class="muted">token ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
+  if (/_?job$/.test(entry.command)) return html`<a class="name" href=${to(["jobs"], { job: entry.command_id })}>job ${entry.command_id}</a>`;
+  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${/silence$/.test(entry.command) ? "silence" : "token"} ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
   const user = to(["users", entry.user_id]);
   if (!entry.monitor_id) return html`<a class="name" href=${user}>${entry.user_id}</a>`;
   return html`<span class="two"><a class="name" href=${to(["users", entry.user_id, "monitors", entry.monitor_id])}>${entry.monitor_id}</a><a class="small faint" href=${user}>${entry.user_id}</a></span>`;
@@ -36,7 +37,7 @@ export function Audit() {
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
           { id: "who", label: "Who", width: "w-l", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
-          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route}>${each.command}</span>` },
+          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route}>${each.command.replaceAll("_", " ")}</span>` },
           { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} />` },
           { id: "outcome", label: "Outcome", width: "w-m", cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.outcome}</span>` },
           { id: "from", label: "From", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted" title=${each.forwarded_for && `by ${each.address}`}>${each.forwarded_for || each.address}</span>` },

@@ -15,6 +15,7 @@ import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
 
 const MOST = 500;
+const SHOWN_USERS = 3;
 
 export function Incidents() {
   const { user = "", view = "" } = query.value;
@@ -55,6 +56,14 @@ function byTarget(items) {
   return [...of.values()].sort((a, b) => b.items.length - a.items.length || a.since - b.since);
 }
 
+/** How many a target's outage hits, and who. */
+function Hits({ row }) {
+  const all = row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id]);
+  const some = [...row.users].slice(0, SHOWN_USERS);
+  return html`<span class="two"><a href=${all} title="Users with a monitor of this target">${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>
+    <span class="small faint" title=${[...row.users].join(", ")}>${some.map((user, i) => html`${i ? ", " : ""}<a key=${user} href=${to(["users", user])}>${user}</a>`)}${row.users.size > some.length ? ", …" : ""}</span></span>`;
+}
+
 const canAct = () => may("run") && has("POST /v1/users/{user_id}/monitors/{monitor_id}/ack");
 const unseen = (items) => items.filter((each) => !each.ack);
 
@@ -62,10 +71,10 @@ function Targets({ rows, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
     { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}>${row.items[0].reason}</span></span>` },
-    { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
+    { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} />` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
     { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
-    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">seen</span>`) },
+    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">acknowledged</span>`) },
   ]} />`;
 }
 

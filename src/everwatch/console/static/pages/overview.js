@@ -3,7 +3,7 @@
 import { html, useMemo, useState } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
-import { brief, compact, count, duration, now, plural, rate, targetOf } from "../app/format.js";
+import { brief, compact, count, DAY, duration, now, plural, rate, targetOf } from "../app/format.js";
 import { to } from "../app/router.js";
 import { has, seesAll } from "../app/session.js";
 import { Shares } from "../components/bar.js";
@@ -19,6 +19,8 @@ import { Feed } from "./feed.js";
 const MINUTES = 60;
 const MOST_EVENTS = 60;
 const LATE_S = 60;
+// the last day moves by steps, so that not every second is another request
+const REFUSED_STEP_MS = 60_000;
 
 export function Overview() {
   const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
@@ -158,11 +160,23 @@ function System({ lag, results }) {
       <li><span class=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "warn" : "ok"}><${Icon} name=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "incidents" : "up"} /></span><span>Results</span>
         <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
     </ul>`}
+    <${Refused} />
     <${Loaded} of=${lag} lines="3">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
       <span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span>${PROCESSES[each.process] ?? each.process}</span>
       <span class="value">${each.text}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span>
     </li>`)}</ul>`}</${Loaded}>
   </${Panel}>`;
+}
+
+/** How many records were refused in the last day, and why most of them. */
+function Refused() {
+  const begin = Math.floor(now.value / REFUSED_STEP_MS) * REFUSED_STEP_MS - DAY;
+  const found = useGet(has("GET /v1/dead-letters") ? "/v1/dead-letters" : null, { since: begin, limit: 1 });
+  if (!found.data) return null;
+  const counts = found.data.counts.slice().sort((a, b) => b.count - a.count);
+  const all = counts.reduce((sum, each) => sum + each.count, 0);
+  return html`<ul class="explain"><li><span class=${all ? "warn" : "ok"}><${Icon} name=${all ? "letters" : "up"} /></span><span>Refused</span>
+    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy">most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
 }
 
 function summed(items) {
