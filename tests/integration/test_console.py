@@ -355,17 +355,18 @@ async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) ->
     assert (job.action, job.filter.kind) == ("pause", "tls")
 
 
-async def test_a_view_is_saved_in_the_browser_and_forgotten(console: Console) -> None:
+async def test_a_view_is_saved_for_all_browsers_and_deleted(console: Console) -> None:
     async with console.context() as context:
         page = await console.page(context, "monitors?state=down&q=ck")
         await page.get_by_role("button", name="Save view").click()
         dialog = page.get_by_role("dialog", name="Save this view")
         await dialog.get_by_label("Name").fill("Broken checkouts")
         await dialog.get_by_role("button", name="Save", exact=True).click()
+    async with console.context() as context:
         other = await console.page(context, "monitors")
         await other.get_by_role("link", name="Broken checkouts").click()
         await other.wait_for_url("**/console/monitors?state=down&q=ck")
-        await other.get_by_role("button", name="Forget view").click()
+        await other.get_by_role("button", name="Delete view").click()
         await other.get_by_role("link", name="Broken checkouts").wait_for(state="detached")
 
 

@@ -23,6 +23,7 @@ from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
@@ -244,6 +245,7 @@ class Api:
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
+        self.views = SavedViews()
         self.tokens = Tokens(load_settings())
         self.logins = Logins()
         self.ping_keys = PingKeys()
@@ -252,7 +254,7 @@ class Api:
         self.take_incidents: Callable[[list[Record]], None] = lambda _: None
         takers = {
             "access": access.take,
-            "jobs": self.jobs.take,
+            "jobs": lambda records: (self.jobs.take(records), self.views.take(records))[0],
             "incidents": lambda records: self.take_incidents(records),
         }
         self.records = Records(takers)
@@ -346,6 +348,8 @@ class Api:
             "incidents",
             self.trials,
             self.status_pages,
+            self.views,
+            "jobs",
         )
 
     async def call(

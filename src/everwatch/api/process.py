@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 from confluent_kafka import Producer
@@ -23,6 +23,7 @@ from everwatch.api.live import Following, Live
 from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
@@ -33,6 +34,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
 from everwatch.kafka.group_members import owners_of
@@ -88,6 +90,7 @@ class Api(Process):
         self._ping_keys = PingKeys()
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
+        self._views = SavedViews()
         self._status_pages = StatusPagesFile(settings.status_file)
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
@@ -103,7 +106,7 @@ class Api(Process):
         access = Access(self._tokens, self._logins, self._ping_keys, self.clock)
         await self._follow({self._topics.access: Start.BEGINNING}, access.take)
         await self._follow({self._topics.replies: Start.END}, commands.take)
-        await self._follow({self._topics.jobs: Start.BEGINNING}, self._jobs.take)
+        await self._follow({self._topics.jobs: Start.BEGINNING}, self._take_shared)
         if self._ping_keys.is_empty:
             secret = new_ping_secret(self.clock.now_ms())
             await producer.send(self._topics.access, key_of(secret), encoded(secret))
@@ -211,6 +214,8 @@ class Api(Process):
             self._topics.incidents,
             trials,
             self._status_pages,
+            self._views,
+            self._topics.jobs,
         )
 
     async def _follow_files(self) -> None:
@@ -240,6 +245,10 @@ class Api(Process):
         text = new_text(Role.ADMIN)
         self._tokens.give(text)
         return text
+
+    def _take_shared(self, records: Sequence[Record]) -> None:
+        self._jobs.take(records)
+        self._views.take(records)
 
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()

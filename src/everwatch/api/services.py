@@ -14,6 +14,7 @@ from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
 from everwatch.console.files import ConsoleFiles
@@ -53,3 +54,5 @@ class Services(NamedTuple):
     incidents_topic: str
     trials: TrialRuns
     status_pages: StatusPagesFile
+    views: SavedViews
+    jobs_topic: str

@@ -22,6 +22,7 @@ from everwatch.api.routes.live import live_routes
 from everwatch.api.routes.logins import login_routes
 from everwatch.api.routes.monitors import monitor_routes
 from everwatch.api.routes.past import past_routes
+from everwatch.api.routes.saved_views import saved_view_routes
 from everwatch.api.routes.signals import signal_routes
 from everwatch.api.routes.silences import silence_routes
 from everwatch.api.routes.state import state_routes
@@ -31,6 +32,7 @@ from everwatch.api.routes.tasks import task_routes
 from everwatch.api.routes.tokens import token_routes
 from everwatch.api.routes.users import user_routes
 from everwatch.api.routing import Route
+from everwatch.api.saved_views import SavedViewRoutes
 from everwatch.api.services import Services
 from everwatch.api.signals import Signals
 from everwatch.api.silences import Silences
@@ -83,6 +85,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *signal_routes(signals),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
+        *saved_view_routes(SavedViewRoutes(services.views, services.records, services.jobs_topic, services.clock)),
         *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins),

@@ -11,9 +11,12 @@ const PAGE = 50;
 const RANGES = [["", "All that is kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 const went = (each) => each.status < 300 || each.status === 303;
 
+// what the id of an entry without a user is of, by the end of its command
+const NAMED = ["silence", "view", "token"];
+
 function Subject({ entry }) {
   if (/_?job$/.test(entry.command)) return html`<a class="name" href=${to(["jobs"], { job: entry.command_id })}>job ${entry.command_id}</a>`;
-  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${/silence$/.test(entry.command) ? "silence" : "token"} ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
+  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${NAMED.find((end) => entry.command.endsWith(end)) ?? "token"} ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
   const user = to(["users", entry.user_id]);
   if (!entry.monitor_id) return html`<a class="name" href=${user}>${entry.user_id}</a>`;
   return html`<span class="two"><a class="name" href=${to(["users", entry.user_id, "monitors", entry.monitor_id])}>${entry.monitor_id}</a><a class="small faint" href=${user}>${entry.user_id}</a></span>`;

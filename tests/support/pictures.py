@@ -1,0 +1,103 @@
+"""Pictures of the console's pages: taken by the browser, made smaller and compared by it, too."""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from everwatch.api.permissions import Role
+from support.api import START
+from support.browser import session_cookie
+from support.console import ConsoleApi
+
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
+STATUS, OPERATORS = "status-page", "operators-page"
+PAGES = {
+    "overview": "",
+    "monitors": "monitors",
+    "monitor": "users/saffron-spice/monitors/checkout",
+    "users": "users",
+    "user": "users/saffron-spice",
+    "tasks": "tasks",
+    "jobs": "jobs",
+    "changes": "changes",
+    "live": "live",
+    "incidents": "incidents",
+    "incidents-each": "incidents?view=each",
+    "notifications": "notifications",
+    "status-pages": "status-pages",
+    "partitions": "partitions",
+    "dead-letters": "dead-letters?letter=3/3",
+    "audit": "audit",
+    "tokens": "tokens",
+    "sign-in": "",
+}
+# draws a picture smaller; gives it as an address of data, or its pixels as numbers
+_SMALLER = """async ([data, width, quality]) => {
+  const image = await createImageBitmap(await (await fetch(data)).blob());
+  const height = Math.round(image.height * width / image.width);
+  const small = await createImageBitmap(image, {resizeWidth: width, resizeHeight: height, resizeQuality: "high"});
+  const canvas = Object.assign(document.createElement("canvas"), {width, height});
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.drawImage(small, 0, 0);
+  return quality ? canvas.toDataURL("image/webp", quality) : [...context.getImageData(0, 0, width, height).data];
+}"""
+
+
+class Look(NamedTuple):
+    """A theme on a screen."""
+
+    name: str
+    theme: Any
+    size: Any
+
+
+LOOKS = [Look("light", "light", WIDE), Look("dark", "dark", WIDE), Look("phone", "light", PHONE)]
+
+
+@asynccontextmanager
+async def opened(browser: Any, running: ConsoleApi, look: Look, role: Role | None = Role.ADMIN) -> AsyncIterator[Any]:
+    """A page of a browser at the instant of the data, signed in unless ``role`` is None."""
+    context = await browser.new_context(
+        viewport=look.size, color_scheme=look.theme, timezone_id="UTC", locale="en-GB", reduced_motion="reduce"
+    )
+    if role is not None:
+        await context.add_cookies([session_cookie(running, role, name="Ines Moreau")])
+    page = await context.new_page()
+    await page.clock.set_fixed_time(START / 1_000)
+    try:
+        yield page
+    finally:
+        await context.close()
+
+
+async def show(page: Any, running: ConsoleApi, name: str) -> None:
+    """Open the page of this name and wait until it is whole."""
+    if name in (STATUS, OPERATORS):
+        key = running.ping_keys.status_key_of("saffron-spice") if name == STATUS else "checkouts"
+        await page.goto(f"{running.url}/status/{key}")
+        return
+    await page.goto(f"{running.url}/console/{PAGES[name]}")
+    await page.wait_for_selector("h1")
+    await page.wait_for_load_state("load")
+    await page.wait_for_selector(".skeleton", state="detached")
+    if name == "monitor":
+        await page.wait_for_selector(".chart canvas")
+    if name == "live":
+        await page.wait_for_selector(".link-state.live")
+        running.tell_some()
+        await page.wait_for_selector(".stream tbody tr")
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+async def smaller(blank: Any, png: bytes, width: int, quality: float) -> bytes:
+    """Return a picture as WebP of this width; ``blank``: a page without a security policy."""
+    data = await blank.evaluate(_SMALLER, ["data:image/png;base64," + base64.b64encode(png).decode(), width, quality])
+    return base64.b64decode(data.partition(",")[2])
+
+
+async def pixels(blank: Any, picture: bytes, kind: str, width: int) -> list[int]:
+    """Return the red, green, blue and opacity of each pixel of a picture that is made this wide."""
+    data = f"data:image/{kind};base64," + base64.b64encode(picture).decode()
+    found: list[int] = await blank.evaluate(_SMALLER, [data, width, 0])
+    return found

@@ -1,0 +1,66 @@
+"""Pictures that pages are compared with, so that nothing changes its look unseen. They are small, and the comparison is
+coarse: letters may be drawn a little differently, panels may not move."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from everwatch.api.permissions import Role
+from support.console import ConsoleApi
+from support.pictures import LOOKS, PAGES, Look, opened, pixels, show, smaller
+
+FOLDER = Path(__file__).parent.parent / "data" / "screens"
+REFERENCED = "--references"
+WIDTH, PHONE_WIDTH, QUALITY = 180, 90, 0.8
+MADE_WITH = FOLDER / "made-with.json"
+COMPARED = [look for look in LOOKS if look.name != "dark"]
+DIFFERS_BY, MOST_DIFFERENT = 40, 0.01
+"""How far apart (of 255) a pixel's colours are to count as another, and the share of such pixels that is allowed."""
+
+
+def width_of(look: Look) -> int:
+    """Return how wide a reference of a look is."""
+    return PHONE_WIDTH if look.name == "phone" else WIDTH
+
+
+def place_of(folder: Path, look: Look, name: str) -> Path:
+    """Return where the reference of a page is."""
+    return folder / f"{name}-{look.name}.webp"
+
+
+def made_with(browser: Any) -> dict[str, str]:
+    """What letters depend on: the browser's main version, and the font that it takes."""
+    font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout.strip()
+    return {"chromium": browser.version.partition(".")[0], "font": font}
+
+
+async def screenshot(browser: Any, running: ConsoleApi, look: Look, name: str) -> bytes:
+    """Take a page's picture."""
+    async with opened(browser, running, look, None if name == "sign-in" else Role.ADMIN) as page:
+        await show(page, running, name)
+        png: bytes = await page.screenshot()
+        return png
+
+
+async def take_references(browser: Any, blank: Any, running: ConsoleApi, folder: Path) -> None:
+    """Take the references anew."""
+    MADE_WITH.write_text(json.dumps(made_with(browser)) + "\n")
+    for look in COMPARED:
+        for name in PAGES:
+            png = await screenshot(browser, running, look, name)
+            place_of(folder, look, name).write_bytes(await smaller(blank, png, width_of(look), QUALITY))
+
+
+async def difference(blank: Any, look: Look, name: str, png: bytes) -> float:
+    """Return the share of pixels by which a page's picture differs from its reference."""
+    width = width_of(look)
+    # the picture goes the way of the reference, so that only what is shown differs
+    now = await pixels(blank, await smaller(blank, png, width, QUALITY), "webp", width)
+    then = await pixels(blank, place_of(FOLDER, look, name).read_bytes(), "webp", width)
+    if len(now) != len(then):
+        return 1.0
+    different = sum(
+        max(abs(now[at + part] - then[at + part]) for part in range(3)) > DIFFERS_BY for at in range(0, len(now), 4)
+    )
+    return different / (len(now) // 4)
