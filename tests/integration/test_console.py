@@ -5,6 +5,7 @@ error or a violation of the content security policy on any page that the test op
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,9 +14,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support import screens
 from support.api import START
 from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
+from support.pictures import PAGES as PICTURES
+from support.pictures import Look, show
 
 from everwatch.api.logins import new_login
 from everwatch.api.permissions import Role
@@ -35,24 +39,6 @@ pytestmark = [
 AXE = Path(__file__).parent.parent / "data" / "vendor" / "axe.min.js"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 MONITOR = "users/saffron-spice/monitors/checkout"
-PAGES = [
-    "",
-    "monitors",
-    MONITOR,
-    "users",
-    "users/saffron-spice",
-    "tasks",
-    "jobs",
-    "changes",
-    "live",
-    "incidents",
-    "notifications",
-    "status-pages",
-    "partitions",
-    "dead-letters",
-    "audit",
-    "tokens",
-]
 PATIENCE_MS = 30_000
 # what browsers say of a request that was refused or did not arrive, on purpose here
 EXPECTED = re.compile(
@@ -67,10 +53,11 @@ class Console:
         self.running = running
         self.browser = browser
         self.reported: list[str] = []
+        self.pictures: dict[tuple[str, str], bytes] = {}
 
     @asynccontextmanager
     async def context(
-        self, *, role: Role | None = Role.ADMIN, user_id: str = "", size: Any = WIDE, **more: Any
+        self, *, role: Role | None = Role.ADMIN, user_id: str = "", name: str = "test", size: Any = WIDE, **more: Any
     ) -> AsyncIterator[Any]:
         """A browser of its own, signed in unless ``role`` is None."""
         context = await self.browser.new_context(viewport=size, timezone_id="UTC", **more)
@@ -80,7 +67,7 @@ class Console:
             " (event) => console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"
         )
         if role is not None:
-            await context.add_cookies([session_cookie(self.running, role, user_id)])
+            await context.add_cookies([session_cookie(self.running, role, user_id, name=name)])
         try:
             yield context
         finally:
@@ -150,15 +137,19 @@ async def told_until(shown: Any, tell: Callable[[], None]) -> None:
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)], ids=["light", "dark phone"])
-async def test_every_page_is_accessible_and_fits_its_screen(console: Console, theme: str, size: Any) -> None:
-    async with console.context(size=size, color_scheme=theme, reduced_motion="reduce") as context:
+@pytest.mark.parametrize("look", screens.COMPARED, ids=lambda look: look.name)
+async def test_every_page_is_accessible_and_fits_its_screen(console: Console, look: Look) -> None:
+    async with console.context(
+        size=look.size, name="Ines Moreau", color_scheme=look.theme, locale="en-GB", reduced_motion="reduce"
+    ) as context:
         page = await console.page(context)
-        for path in PAGES:
-            await page.goto(f"{console.running.url}/console/{path}")
-            await settled(page)
+        for name in PICTURES:
+            if name == "sign-in":
+                continue
+            await show(page, console.running, name)
             await page.wait_for_selector(".link-state.live")
-            await assert_accessible_and_fitting(page, theme, size)
+            console.pictures[look.name, name] = await page.screenshot()
+            await assert_accessible_and_fitting(page, look.theme, look.size)
 
 
 @pytest.mark.parametrize(("theme", "size"), [("dark", WIDE), ("light", PHONE)], ids=["dark", "light phone"])
@@ -171,6 +162,24 @@ async def test_a_status_page_is_accessible_and_needs_no_one_to_sign_in(console: 
         await page.get_by_role("heading", name="Checkout").wait_for()
         assert await page.locator(".bars").first.locator("i:visible").count() == (30 if size is PHONE else 90)
         await assert_accessible_and_fitting(page, theme, size)
+
+
+async def test_pages_look_as_they_did(console: Console) -> None:
+    """Each page is compared with a small picture of it: ``docs/take_console_pictures.py --references`` makes them."""
+    made, here = json.loads(screens.MADE_WITH.read_text()), screens.made_with(console.browser)
+    if made != here:
+        pytest.skip(f"the pictures were made with {made}, here is {here}: letters may look different")
+    if not console.pictures:
+        pytest.skip("the test that opens every page was not run, and it takes the pictures")
+    async with console.context(role=None) as context:
+        blank = await context.new_page()
+        shares = {
+            f"{name}, {look.name}": await screens.difference(blank, look, name, console.pictures[look.name, name])
+            for look in screens.COMPARED
+            for name in screens.COMPARED_PAGES
+        }
+    print({k: round(v, 4) for k, v in shares.items()})
+    assert not {which: f"{share:.1%} of it" for which, share in shares.items() if share > screens.MOST_DIFFERENT}
 
 
 async def assert_accessible_and_fitting(page: Any, theme: str, size: Any) -> None:
@@ -206,6 +215,8 @@ async def test_overview_counts_what_there_is_and_names_the_worst_first(console: 
         down = page.locator("a.counter", has_text="Down")
         assert (await down.locator(".figure").inner_text()) == "9"
         worst = page.get_by_role("table", name="Monitors that need attention")
+        assert "api.cardpay.example" in await worst.locator("tbody tr").first.inner_text()
+        assert "6 monitors: no answer within 10 s" in await worst.inner_text()
         assert "status 503, expected 200-299" in await worst.inner_text()
         await down.click()
         await page.wait_for_url("**/console/monitors?state=down&sort=state-since")

@@ -128,16 +128,12 @@ class Data:
         self.entries.append(CatalogueEntry(user_id, "", User(user_id, plan, attributes, ids, since, since)))
         for kind in kinds:
             self._add_monitor(user_id, kind, since, plan, city)
-        if number % 8 == 0:
-            spec = MonitorSpec(
-                "send-invoice",
-                "webhook",
-                orjson.dumps({"url": f"https://{user_id}.example/hooks"}).decode(),
-                At(START + (number + 3) * MINUTE),
-            )
-            self.entries.append(
-                CatalogueEntry(user_id, "send-invoice", Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR))
-            )
+        if number % 2 == 0:
+            task = ("send-invoice", "coupon-reminder", "renew-domain")[number // 2 % 3]
+            url = f"https://{user_id}.example/hooks/{task}"
+            due = START + (3 + number * number // 12) * MINUTE
+            spec = MonitorSpec(task, "webhook", orjson.dumps({"url": url}).decode(), At(due))
+            self.entries.append(CatalogueEntry(user_id, task, Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR)))
 
     def _add_monitor(self, user_id: str, kind: Kind, since: int, plan: str, city: str) -> None:
         state = BROKEN.get((user_id, kind.monitor_id), State.UP)
@@ -301,6 +297,7 @@ class ConsoleApi(Api):
         changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]
         self.store.apply(SinkBatch(START, {RESULTS: len(results), TRANSITIONS: len(changes)}, results, changes))
         self._offset = 10**6
+        self.picture_cookie: Any = None
 
     def new_live(self) -> Live:
         """What hands out live events, without clients."""

@@ -52,7 +52,7 @@ class Look(NamedTuple):
     size: Any
 
 
-LOOKS = [Look("light", "light", WIDE), Look("dark", "dark", WIDE), Look("phone", "light", PHONE)]
+LOOKS = [Look("light", "light", WIDE), Look("dark", "dark", WIDE), Look("phone", "dark", PHONE)]
 
 
 @asynccontextmanager
@@ -62,7 +62,10 @@ async def opened(browser: Any, running: ConsoleApi, look: Look, role: Role | Non
         viewport=look.size, color_scheme=look.theme, timezone_id="UTC", locale="en-GB", reduced_motion="reduce"
     )
     if role is not None:
-        await context.add_cookies([session_cookie(running, role, name="Ines Moreau")])
+        # one session for all pictures: each is a token that is listed
+        if running.picture_cookie is None:
+            running.picture_cookie = session_cookie(running, role, name="Ines Moreau")
+        await context.add_cookies([running.picture_cookie])
     page = await context.new_page()
     await page.clock.set_fixed_time(START / 1_000)
     try:

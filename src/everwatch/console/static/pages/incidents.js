@@ -8,6 +8,7 @@ import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { Ack } from "../components/ack.js";
 import { Action, Search, Segments } from "../components/form.js";
+import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
 import { State } from "../components/state.js";
@@ -70,11 +71,11 @@ const unseen = (items) => items.filter((each) => !each.ack);
 function Targets({ rows, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
-    { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}>${row.items[0].reason}</span></span>` },
+    { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}><span class="narrow-only">${plural(row.users.size, "user")}, <${Ago} ms=${row.since} suffix=${false} />: </span>${row.items[0].reason}</span></span>` },
     { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} />` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
-    { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
-    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">acknowledged</span>`) },
+    { id: "since", label: "For", width: "w-s", num: true, narrow: false, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
+    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="row end small faint"><${Icon} name="done" size="14" /><span class="unseen-narrow">acknowledged</span></span>`) },
   ]} />`;
 }
 
