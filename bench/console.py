@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.sync_api import sync_playwright
 
@@ -34,9 +34,18 @@ from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.model import State, Transition
 
-COLD_STARTS, ROUNDS, TABS = 5, 10, 20
-HOUR_S, SHORTER_S = 3_600, 300
-"""Seconds of the live tail, without and with ``--quick``."""
+TABS = 20
+
+
+class Rounds(NamedTuple):
+    """How often each thing is done: cold starts, interactions; and seconds of the live tail."""
+
+    cold: int
+    each: int
+    tail_s: int
+
+
+WHOLE, QUICK = Rounds(5, 10, 3_600), Rounds(2, 3, 120)
 PER_S = 50
 AWAY_EVENTS = 20
 PATIENCE_MS = 60_000
@@ -60,6 +69,7 @@ _POST = """([first, many]) => {
 
 def measure(plan: Plan) -> Outcome:
     """Measure both databases, and once the hour of live tail."""
+    rounds = QUICK if plan.quick else WHOLE
     size = plan.users or (FEWER_USERS if plan.quick else USERS)
     scale = Scale(size, results=size, transitions=size // 10, tasks=size // 10)
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
@@ -78,16 +88,16 @@ def measure(plan: Plan) -> Outcome:
         for name, settings in asked:
             generate(settings, scale, lambda said, name=name: say(f"{name}: {said}"))  # type: ignore[misc]
             with ConsoleProcess(bench, settings.database_url, _free_port()) as api:
-                figures += _on(name, bench, browser, api)
+                figures += _on(name, bench, browser, api, rounds)
                 if name == asked[-1][0]:
-                    figures += _live_tail(bench, browser, api, SHORTER_S if plan.quick else HOUR_S)
+                    figures += _live_tail(bench, browser, api, rounds.tail_s)
     return Outcome(figures)
 
 
-def _on(name: str, bench: Rig, browser: Any, api: ConsoleProcess) -> Iterator[Figure]:
+def _on(name: str, bench: Rig, browser: Any, api: ConsoleProcess, rounds: Rounds) -> Iterator[Figure]:
     for what, path, sign in (("monitors", "monitors", ROW), ("overview", "", ".counter .figure")):
         took = []
-        for _ in range(COLD_STARTS):
+        for _ in range(rounds.cold):
             with _context(browser, api) as context:
                 page = context.new_page()
                 began_s = bench.clock.monotonic_s()
@@ -96,14 +106,16 @@ def _on(name: str, bench: Rig, browser: Any, api: ConsoleProcess) -> Iterator[Fi
                 took.append(1_000 * (bench.clock.monotonic_s() - began_s))
         yield from _times(f"{name}, {what}, cold: first row", took, f"<= {FIRST_ROW_MS}")
     with _context(browser, api) as context:
-        yield from _interactions(name, bench, context.new_page(), api)
+        yield from _interactions(name, bench, context.new_page(), api, rounds.each)
+    say(f"{name}: {TABS} tabs")
     with _context(browser, api) as context:
         yield from _tabs(name, bench, context, api)
+    say(f"{name}: the API is killed")
     with _context(browser, api) as context:
         yield from _killed(name, bench, context, api)
 
 
-def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess) -> Iterator[Figure]:
+def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess, rounds: int) -> Iterator[Figure]:
     chance = Random(5)
     page.goto(f"{api.url}/console/monitors")
     page.wait_for_selector(ROW)
@@ -118,13 +130,13 @@ def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess) -> Iter
         return 1_000 * (bench.clock.monotonic_s() - began_s)
 
     def typed(what: Callable[[], str]) -> list[float]:
-        found = [timed("/v1/monitors?q=", lambda: search.fill(what())) for _ in range(ROUNDS)]
+        found = [timed("/v1/monitors?q=", lambda: search.fill(what())) for _ in range(rounds)]
         timed("/v1/monitors?", lambda: search.fill(""))
         return found
 
     def again(path: str, answer: str, act: Callable[[], object]) -> list[float]:
         found = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             page.goto(f"{api.url}/console/{path}")
             page.wait_for_selector(ROW)
             found.append(timed(answer, act))
@@ -251,6 +263,7 @@ def _memory(tools: Any) -> tuple[float, int]:
 
 
 def _times(name: str, took: list[float], target: str = "") -> Iterator[Figure]:
+    say(f"{name}: {median(took):,.0f} ms")
     yield Figure(name, median(took), "ms p50")
     yield Figure(name, quantiles(took, n=20, method="inclusive")[-1], "ms p95", target)
 

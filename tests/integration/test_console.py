@@ -178,7 +178,6 @@ async def test_pages_look_as_they_did(console: Console) -> None:
             for look in screens.COMPARED
             for name in screens.COMPARED_PAGES
         }
-    print({k: round(v, 4) for k, v in shares.items()})
     assert not {which: f"{share:.1%} of it" for which, share in shares.items() if share > screens.MOST_DIFFERENT}
 
 

@@ -6,6 +6,7 @@ from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.facets import Facets
+from everwatch.api.importing import ImportRoutes
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
@@ -86,7 +87,11 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
         *saved_view_routes(SavedViewRoutes(services.views, services.records, services.jobs_topic, services.clock)),
-        *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
+        *command_routes(
+            CommandOutcomes(services.commands, services.database),
+            Batches(services.commands),
+            ImportRoutes(services.commands, services.plans),
+        ),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins),
         *system_routes(system),
