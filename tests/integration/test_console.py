@@ -19,7 +19,7 @@ from support.api import START
 from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
 from support.pictures import PAGES as PICTURES
-from support.pictures import Look, show
+from support.pictures import ROWS, Look, show
 
 from everwatch.api.logins import new_login
 from everwatch.api.permissions import Role
@@ -416,6 +416,25 @@ async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: 
     async with console.opened("incidents", role=Role.VIEWER) as page:
         await page.get_by_role("table", name="Incidents by target").wait_for()
         assert await page.get_by_role("button", name="Acknowledge").count() == 0
+
+
+async def test_a_file_is_checked_and_imported_and_refused_rows_are_named(console: Console) -> None:
+    async with console.opened("import") as page:
+        await page.set_input_files("input[type=file]", {"name": "shops.csv", "mimeType": "text/csv", "buffer": ROWS})
+        assert await page.get_by_label("Column id is").input_value() == "user_id"
+        imported = page.get_by_role("button", name="Import", exact=False)
+        assert await imported.is_disabled()
+        await page.get_by_role("button", name="Check 4 rows").click()
+        await page.get_by_text("2 would be accepted, 2 would be refused").wait_for()
+        assert console.running.store.user("nettle-tea") is None
+        wrong = page.get_by_role("table", name="Refused rows").locator("tbody tr")
+        assert "$.monitors[0].schedule.every" in await wrong.first.inner_text()
+        assert (await wrong.last.inner_text()).startswith("5")
+        await page.get_by_role("button", name="Import 2 rows").click()
+        await page.get_by_text("2 accepted, 2 refused").wait_for()
+    user = console.running.store.user("nettle-tea")
+    assert user is not None
+    assert user.attributes == {"name": "Nettle Tea", "city": "Graz"}
 
 
 async def test_tasks_are_cancelled_as_a_selection(console: Console) -> None:

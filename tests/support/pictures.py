@@ -20,6 +20,7 @@ PAGES = {
     "user": "users/saffron-spice",
     "tasks": "tasks",
     "jobs": "jobs",
+    "import": "import",
     "changes": "changes",
     "live": "live",
     "incidents": "incidents",
@@ -32,6 +33,13 @@ PAGES = {
     "tokens": "tokens",
     "sign-in": "",
 }
+ROWS = (
+    b"id,name,city,plan,monitors\n"
+    b'nettle-tea,Nettle Tea,Graz,pro,"[{""kind"":""http"",""config"":{""url"":""https://nettle-tea.example/""}}]"\n'
+    b'oak-and-ash,Oak & Ash,Cork,pro,"[{""kind"":""http"",""schedule"":{""every"":""hourly""}}]"\n'
+    b"pebble-toys,Pebble Toys,Lyon,free,\n"
+    b",Nobody,Porto,free,\n"
+)
 # draws a picture smaller; gives it as an address of data, or its pixels as numbers
 _SMALLER = """async ([data, width, quality]) => {
   const image = await createImageBitmap(await (await fetch(data)).blob());
@@ -86,6 +94,10 @@ async def show(page: Any, running: ConsoleApi, name: str) -> None:
     await page.wait_for_selector(".skeleton", state="detached")
     if name == "monitor":
         await page.wait_for_selector(".chart canvas")
+    if name == "import":
+        await page.set_input_files("input[type=file]", {"name": "shops.csv", "mimeType": "text/csv", "buffer": ROWS})
+        await page.get_by_role("button", name="Check 4 rows").click()
+        await page.get_by_role("table", name="Refused rows").wait_for()
     if name == "live":
         await page.wait_for_selector(".link-state.live")
         running.tell_some()

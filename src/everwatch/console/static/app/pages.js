@@ -4,6 +4,7 @@ import { has, seesAll } from "./session.js";
 import { Audit } from "../pages/audit.js";
 import { Changes } from "../pages/changes.js";
 import { DeadLetters } from "../pages/dead-letters.js";
+import { Import } from "../pages/import.js";
 import { Incidents } from "../pages/incidents.js";
 import { Jobs } from "../pages/jobs.js";
 import { LivePage } from "../pages/live.js";
@@ -24,6 +25,7 @@ const PAGES = [
   { path: "users", name: "Users", icon: "users", key: "u", page: Users, group: 0 },
   { path: "tasks", name: "Tasks", icon: "tasks", key: "t", page: Tasks, group: 0 },
   { path: "jobs", name: "Jobs", icon: "play", key: "j", page: Jobs, group: 0, needs: "GET /v1/jobs" },
+  { path: "import", name: "Import", icon: "upload", key: "f", page: Import, group: 0, needs: "POST /v1/import" },
   { path: "changes", name: "Changes", icon: "changes", key: "c", page: Changes, group: 1 },
   { path: "live", name: "Live", icon: "live", key: "l", page: LivePage, group: 1 },
   { path: "incidents", name: "Incidents", icon: "incidents", key: "i", page: Incidents, group: 1, needs: "GET /v1/incidents" },
