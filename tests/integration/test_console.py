@@ -294,7 +294,7 @@ async def test_who_paused_a_monitor_is_told(console: Console) -> None:
         row = page.get_by_role("table", name="Changes over HTTP").locator("tbody tr").first
         await row.wait_for()
         told = await row.inner_text()
-        for part in ("test", "admin", "pause", "mail", "umbra-lighting", "done"):
+        for part in ("break glass", "admin", "pause", "mail", "umbra-lighting", "done"):
             assert part in told
         await page.get_by_role("button", name="monitor mail ×").click()
         await page.wait_for_url("**/console/audit?user=umbra-lighting")

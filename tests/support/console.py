@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
+from msgspec.structs import replace
 
 from everwatch.api.live import Live
+from everwatch.api.permissions import Role
 from everwatch.api.server import Server
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.output_format import OutputFormat
@@ -42,6 +44,9 @@ SHOPS = [
 PROVIDER = "api.cardpay.example"
 PAYING = ["bonsai-co", "fjord-outfitters", "kestrel-maps", "marble-bakery", "quill-stationery", "velvet-florist"]
 """The provider of card payments that is down, and the shops that need it."""
+
+
+PROGRAMS = {Role.VIEWER: "wall display", Role.OPERATOR: "on-call phone", Role.ADMIN: "break glass"}
 
 
 class Kind(NamedTuple):
@@ -297,6 +302,9 @@ class ConsoleApi(Api):
         changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]
         self.store.apply(SinkBatch(START, {RESULTS: len(results), TRANSITIONS: len(changes)}, results, changes))
         self._offset = 10**6
+        for days, record in enumerate(sorted(self.tokens.records(), key=lambda each: each.role), 1):
+            # the order of random ids is open, that of instants is not
+            self.tokens.put(replace(record, name=PROGRAMS[record.role], created_at=START - days * 24 * HOUR))
         self.picture_cookie: Any = None
 
     def new_live(self) -> Live:
@@ -341,16 +349,17 @@ class ConsoleApi(Api):
             failed = number % 6 == 4
             status = Status.FAILURE if failed else Status.SUCCESS
             why = WHY[kind.kind] if failed else ""
+            at = START - (14 - number) * 700
             self.tell(
                 Result(
                     user_id,
                     kind.monitor_id,
-                    START,
+                    at,
                     kind.kind,
                     1,
                     status,
                     why,
-                    START + 40,
+                    at + 40,
                     kind.took_ms,
                     executor="executor-bern-1",
                 )
@@ -358,7 +367,7 @@ class ConsoleApi(Api):
             if number % 7 == 3:
                 self.tell(
                     Transition(
-                        user_id, kind.monitor_id, START, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
+                        user_id, kind.monitor_id, at, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
                     )
                 )
 

@@ -44,7 +44,7 @@ class ImportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dry_run: bool = False
 
 
-class RefusedRow(msgspec.Struct, frozen=True):
+class RefusedImportRow(msgspec.Struct, frozen=True):
     """A row that was refused: its line, and why; ``path`` names the wrong field."""
 
     line: int
@@ -62,7 +62,7 @@ class ImportView(msgspec.Struct, frozen=True):
     accepted: int
     kept: int
     refused_rows: int
-    refused: list[RefusedRow]
+    refused: list[RefusedImportRow]
 
 
 class ImportRoutes:
@@ -131,7 +131,7 @@ def _rows(data: bytes, query: ImportQuery) -> list[Row]:
 
 def _view(rows: list[Row], outcomes: dict[int, LineOutcome], dry_run: bool) -> ImportView:
     refused = [
-        RefusedRow(row.line, row.user_id, became.reason, became.path, became.code)
+        RefusedImportRow(row.line, row.user_id, became.reason, became.path, became.code)
         for row in rows
         if (became := outcomes.get(row.line)) is not None and became.status >= 300
     ]

@@ -37,7 +37,7 @@ export function Incidents() {
     <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
       if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
-      return view === "each" ? html`<${Each} items=${items} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
+      return view === "each" ? html`<${Each} items=${items.slice().sort((a, b) => b.opened_at - a.opened_at)} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
     }}</${Loaded}></section>
     <${Silences} list=${silences} />`;
 }
@@ -104,7 +104,7 @@ function Each({ items, list, done }) {
     { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-m", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
-    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
+    { id: "seen", label: "Seen", width: "w-xl", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
     { id: "told", label: "Told", width: "w-s", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.opened_at} suffix=${false} />` },
   ]} />`;
