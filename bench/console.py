@@ -168,7 +168,7 @@ def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess, rounds:
 def _tabs(name: str, bench: Rig, context: Any, api: ConsoleProcess) -> Iterator[Figure]:
     """Open many tabs of one browser, the most that a person has, and count their streams."""
     streams: set[Any] = set()
-    context.on("request", lambda each: "/v1/live" in each.url and streams.add(each))
+    context.on("request", lambda each: streams.update([each] if "/v1/live" in each.url else []))
     for ended in ("requestfinished", "requestfailed"):
         context.on(ended, lambda each: streams.discard(each))
     took = 0.0

@@ -108,13 +108,13 @@ def _rows(data: bytes, query: ImportQuery) -> list[Row]:
     """Read all rows. Raises Problem."""
     renamed: dict[str, str] = {}
     for each in query.map:
-        column, found, field = each.rpartition("=")
-        if not (column and found and field):
+        column, _, field = each.rpartition("=")
+        if not (column and field):
             raise Problem(400, "invalid_parameter", "A map is COLUMN=FIELD.")
         renamed[column] = field
     reading = RowReading(renamed, frozenset(query.ignore), query.plan)
     form = Format(query.format) if query.format else None
-    stream = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+    stream = io.BufferedReader(io.BytesIO(data))
     source = FileSource(STDIN, form, reading, delimiter=query.delimiter, stdin=stream, title="The file")
     found: list[Row] = []
     try:

@@ -35,8 +35,26 @@ export function* partsOf(text, isTable, most) {
   if (part.length) yield made();
 }
 
-/** The names of a table's columns. */
-export function columnsOf(text, delimiter) {
-  const [first = { row: "" }] = rowsOf(text.replace(/^\uFEFF/, ""), true);
-  return first.row.trim().split(delimiter).map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
+/** The cells of the first ``most`` rows of a table. */
+export function firstCells(text, delimiter, most) {
+  const found = [];
+  for (const { row } of rowsOf(text.replace(/^\uFEFF/, ""), true)) {
+    found.push(cellsOf(row.replace(/\r?\n$/, ""), delimiter));
+    if (found.length === most) break;
+  }
+  return found;
+}
+
+function cellsOf(row, delimiter) {
+  const cells = [""];
+  let quoted = false;
+  for (let at = 0; at < row.length; at += 1) {
+    if (row[at] === '"' && quoted && row[at + 1] === '"') {
+      cells[cells.length - 1] += '"';
+      at += 1;
+    } else if (row[at] === '"') quoted = !quoted;
+    else if (row[at] === delimiter && !quoted) cells.push("");
+    else cells[cells.length - 1] += row[at];
+  }
+  return cells.map((cell) => cell.trim());
 }

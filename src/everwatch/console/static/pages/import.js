@@ -1,7 +1,7 @@
 // Import: a file of users and monitors is judged, then sent in parts; what is refused is listed with its line.
 import { html, useMemo, useRef, useState } from "../app/html.js";
 import { request } from "../app/api.js";
-import { columnsOf, partsOf } from "../app/file-parts.js";
+import { firstCells, partsOf } from "../app/file-parts.js";
 import { count, plural } from "../app/format.js";
 import { to } from "../app/router.js";
 import { Choice, Field } from "../components/form.js";
@@ -50,9 +50,9 @@ export function Import() {
     const text = await given.text();
     const isTable = !/^\s*\{/.test(text);
     const delimiter = isTable && /^[^\n,]*;/.test(text) ? ";" : ",";
-    const columns = isTable ? columnsOf(text, delimiter) : [];
+    const [columns = [], ...samples] = isTable ? firstCells(text, delimiter, 1 + SHOWN_ROWS) : [];
     setFields(guess(columns));
-    return setFile({ name: given.name, text, isTable, delimiter, columns });
+    return setFile({ name: given.name, text, isTable, delimiter, columns, samples });
   };
   const send = async (dryRun) => {
     const began = { dryRun, done: 0, accepted: 0, kept: 0, refused: 0, wrong: [], error: null, over: false };
@@ -96,14 +96,10 @@ export function Import() {
 }
 
 function Mapping({ file, fields, set }) {
-  const samples = useMemo(() => {
-    const [, ...some] = file.text.split(/\r?\n/, SHOWN_ROWS + 1).map((line) => line.split(file.delimiter));
-    return some;
-  }, [file]);
   return html`<${Panel} title="Columns" aside=${file.name}><${Table} label="Columns" rows=${file.columns} keyOf=${(name) => name} columns=${[
-    { id: "name", label: "Column", width: "w-l", cell: (name) => html`<span class="name">${name}</span>` },
-    { id: "field", label: "Is", width: "w-xl", cell: (name) => html`<${Choice} label=${`Column ${name} is`} value=${fields[name] ?? ""} set=${(field) => set(name, field)} options=${FIELDS} />` },
-    { id: "samples", label: "First rows", narrow: false, cell: (name) => html`<span class="faint">${samples.map((row) => row[file.columns.indexOf(name)]).filter(Boolean).join(" · ")}</span>` },
+    { id: "name", label: "Column", width: "w-m", cell: (name) => html`<span class="name">${name}</span>` },
+    { id: "field", label: "Is", width: "w-l", cell: (name) => html`<${Choice} label=${`Column ${name} is`} value=${fields[name] ?? ""} set=${(field) => set(name, field)} options=${FIELDS} />` },
+    { id: "samples", label: "First rows", narrow: false, cell: (name) => html`<span class="faint">${file.samples.map((row) => row[file.columns.indexOf(name)]).filter(Boolean).join(" · ")}</span>` },
   ]} /></${Panel}>`;
 }
 
@@ -116,10 +112,10 @@ function Outcome({ run, rows }) {
     </div>
     ${run.error && html`<${Failure} error=${run.error} />`}
     ${run.wrong.length > 0 && html`<${Table} label="Refused rows" rows=${run.wrong} keyOf=${(each) => String(each.line)} columns=${[
-      { id: "line", label: "Line", width: "w-s", num: true, cell: (each) => count(each.line) },
+      { id: "line", label: "Line", width: "w-s", cell: (each) => count(each.line) },
       { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id || html`<span class="faint">–</span>` },
       { id: "why", label: "Why", wrap: true, cell: (each) => each.reason },
-      { id: "path", label: "Field", width: "w-l", narrow: false, cell: (each) => each.path && html`<code>${each.path}</code>` },
+      { id: "path", label: "Field", width: "w-xl", narrow: false, cell: (each) => each.path && html`<code>${each.path}</code>` },
     ]} />`}
     ${run.refused > run.wrong.length && html`<footer>The first ${count(run.wrong.length)} of them.</footer>`}
   </${Panel}>`;
