@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.account import skipped_ticks
 from support.pipeline import Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
@@ -65,7 +66,7 @@ def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_kee
     account = pipeline.wait_for_balance(began, upto, 40)
     assert account.balanced, account
     assert account.due >= USERS * (upto - began) // 1_000
-    assert not [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
+    assert not skipped_ticks(pipeline.reader, began, upto)
     assert {name for name, process in pipeline.processes.items() if process.runs} == {"worker", "executor", "sink"}
 
     os.kill(mortal.pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import NewPipeline
-from support.account import settle
+from support.account import settle, skipped_ticks
 from support.pipeline import PARTITIONS, Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
@@ -63,8 +63,7 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int, upto: int) -> No
     account = pipeline.wait_for_balance(began, upto, 40)
     assert account.balanced, account
     assert account.due >= USERS * ((upto - began) // 1_000 - 1)
-    skipped = [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
-    assert not skipped
+    assert not skipped_ticks(pipeline.reader, began, upto)
 
 
 def test_two_workers_share_the_users_and_the_other_takes_over_when_one_is_killed(pipeline: Pipeline) -> None:

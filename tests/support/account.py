@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from everwatch.model import Align, Every
+from everwatch.model import Align, Every, Status
 from everwatch.store.interface import Reader
+from everwatch.store.stored_values import Identity
 
 STEP_MS = 100
 Key = tuple[str, str]
@@ -25,6 +26,15 @@ class Account(NamedTuple):
     def balanced(self) -> bool:
         """Whether everything that was due is stored once, and nothing else is."""
         return not (self.missed or self.twice or self.off_schedule)
+
+
+def skipped_ticks(reader: Reader, began: int, upto: int) -> list[Identity]:
+    """Results that stand for ticks that did not run.
+
+    One that ran and was delivered once more meanwhile is none: the repetition alone was skipped, and is counted too.
+    """
+    stored = reader.identities(began, upto)
+    return [found for found in stored if found.status == Status.SKIPPED or found.skipped_count > 1]
 
 
 def due_instants(user_id: str, monitor_id: str, interval_ms: int, after: int, upto: int) -> list[int]:
@@ -91,7 +101,8 @@ def settle_ticks(emitted: Counter[Emission], intervals: Mapping[Key, int], after
 def settle(reader: Reader, after: int, upto: int) -> Account:
     """Compare what was due at after < t <= upto with what is stored; a skipped result stands for a run of ticks.
 
-    Only monitors of an interval with nothing more to it are looked at.
+    Ticks that were delivered once more after they ran may be skipped together: such a result covers what it stands
+    for, and makes nothing of it count twice. Only monitors of an interval with nothing more to it are looked at.
     """
     due: dict[Key, set[int]] = defaultdict(set)
     interval: dict[Key, int] = {}
@@ -106,20 +117,25 @@ def settle(reader: Reader, after: int, upto: int) -> Account:
         until = upto if stretch.until is None else min(upto, stretch.until)
         due[key].update(due_instants(*key, interval[key], max(after, stretch.since), until))
     stored: dict[Key, Counter[int]] = defaultdict(Counter)
+    covered: dict[Key, set[int]] = defaultdict(set)
     for found in reader.identities(after + 1, upto + 1):
         key = found.user_id, found.monitor_id
         if key in others or found.manual or found.attempt > 1:
             continue
         last = max(found.scheduled_at, found.skipped_until)
         for instant in range(found.scheduled_at, last + 1, interval[key]):
-            if after < instant <= upto:
+            if not after < instant <= upto:
+                continue
+            if instant > found.scheduled_at and found.deliveries > 1:
+                covered[key].add(instant)
+            else:
                 stored[key][instant] += 1
-    keys = (due.keys() | stored.keys()) - others
+    keys = (due.keys() | stored.keys() | covered.keys()) - others
     return Account(
         due=sum(map(len, due.values())),
-        missed=_some({key: due[key] - stored[key].keys() for key in keys}),
+        missed=_some({key: due[key] - stored[key].keys() - covered[key] for key in keys}),
         twice=_some({key: {t for t, count in stored[key].items() if count > 1} for key in keys}),
-        off_schedule=_some({key: stored[key].keys() - due[key] for key in keys}),
+        off_schedule=_some({key: (stored[key].keys() | covered[key]) - due[key] for key in keys}),
     )
 
 
