@@ -174,7 +174,7 @@ async def test_pages_look_as_they_did(console: Console) -> None:
     async with console.context(role=None) as context:
         blank = await context.new_page()
         shares = {
-            f"{name}, {look.name}": await screens.difference(blank, look, name, console.pictures[look.name, name])
+            f"{name}, {look.name}": await screens.difference_of(blank, look, name, console.pictures[look.name, name])
             for look in screens.COMPARED
             for name in screens.COMPARED_PAGES
         }

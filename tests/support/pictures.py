@@ -40,15 +40,28 @@ ROWS = (
     b"pebble-toys,Pebble Toys,Lyon,free,\n"
     b",Nobody,Porto,free,\n"
 )
-# draws a picture smaller; gives it as an address of data, or its pixels as numbers
 _SMALLER = """async ([data, width, quality]) => {
   const image = await createImageBitmap(await (await fetch(data)).blob());
   const height = Math.round(image.height * width / image.width);
   const small = await createImageBitmap(image, {resizeWidth: width, resizeHeight: height, resizeQuality: "high"});
   const canvas = Object.assign(document.createElement("canvas"), {width, height});
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(small, 0, 0);
-  return quality ? canvas.toDataURL("image/webp", quality) : [...context.getImageData(0, 0, width, height).data];
+  canvas.getContext("2d").drawImage(small, 0, 0);
+  return canvas.toDataURL("image/webp", quality);
+}"""
+# the share of pixels of which a colour differs by more than so much
+_DIFFERENCE = """async ([one, other, most]) => {
+  const [now, then] = await Promise.all([one, other].map(async (data) => {
+    const image = await createImageBitmap(await (await fetch(data)).blob());
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d", {willReadFrequently: true});
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, image.width, image.height);
+  }));
+  if (now.width !== then.width || now.height !== then.height) return 1;
+  let different = 0;
+  for (let at = 0; at < now.data.length; at += 4) {
+    different += [0, 1, 2].some((part) => Math.abs(now.data[at + part] - then.data[at + part]) > most);
+  }
+  return different / (now.width * now.height);
 }"""
 
 
@@ -107,12 +120,15 @@ async def show(page: Any, running: ConsoleApi, name: str) -> None:
 
 async def smaller(blank: Any, png: bytes, width: int, quality: float) -> bytes:
     """Return a picture as WebP of this width; ``blank``: a page without a security policy."""
-    data = await blank.evaluate(_SMALLER, ["data:image/png;base64," + base64.b64encode(png).decode(), width, quality])
+    data = await blank.evaluate(_SMALLER, [_address(png, "png"), width, quality])
     return base64.b64decode(data.partition(",")[2])
 
 
-async def pixels(blank: Any, picture: bytes, kind: str, width: int) -> list[int]:
-    """Return the red, green, blue and opacity of each pixel of a picture that is made this wide."""
-    data = f"data:image/{kind};base64," + base64.b64encode(picture).decode()
-    found: list[int] = await blank.evaluate(_SMALLER, [data, width, 0])
-    return found
+async def difference(blank: Any, one: bytes, other: bytes, most: int) -> float:
+    """Return the share of pixels that differ by more than ``most`` of 255 between two pictures, WebP."""
+    share: float = await blank.evaluate(_DIFFERENCE, [_address(one, "webp"), _address(other, "webp"), most])
+    return share
+
+
+def _address(picture: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

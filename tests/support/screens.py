@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.console import ConsoleApi
-from support.pictures import LOOKS, PAGES, Look, opened, pixels, show, smaller
+from support.pictures import LOOKS, PAGES, Look, difference, opened, show, smaller
 
 FOLDER = Path(__file__).parent.parent / "data" / "screens"
 REFERENCED = "--references"
@@ -47,15 +47,8 @@ async def take_references(browser: Any, blank: Any, running: ConsoleApi, folder:
                 place_of(folder, look, name).write_bytes(await smaller(blank, png, width_of(look), QUALITY))
 
 
-async def difference(blank: Any, look: Look, name: str, png: bytes) -> float:
+async def difference_of(blank: Any, look: Look, name: str, png: bytes) -> float:
     """Return the share of pixels by which a page's picture differs from its reference."""
-    width = width_of(look)
     # the picture goes the way of the reference, so that only what is shown differs
-    now = await pixels(blank, await smaller(blank, png, width, QUALITY), "webp", width)
-    then = await pixels(blank, place_of(FOLDER, look, name).read_bytes(), "webp", width)
-    if len(now) != len(then):
-        return 1.0
-    different = sum(
-        max(abs(now[at + part] - then[at + part]) for part in range(3)) > DIFFERS_BY for at in range(0, len(now), 4)
-    )
-    return different / (len(now) // 4)
+    now = await smaller(blank, png, width_of(look), QUALITY)
+    return await difference(blank, now, place_of(FOLDER, look, name).read_bytes(), DIFFERS_BY)
