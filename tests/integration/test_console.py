@@ -183,16 +183,26 @@ async def test_pages_look_as_they_did(console: Console) -> None:
 
 async def assert_accessible_and_fitting(page: Any, theme: str, size: Any) -> None:
     await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    await assert_free_of_violations(page)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{page.url} is too wide"
+    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(17, 17, 19)") == (theme == "dark")
+    # what has other colours in the other theme is the same otherwise
+    await page.emulate_media(color_scheme="light" if theme == "dark" else "dark")
+    await assert_free_of_violations(page, "color-contrast")
+    await page.emulate_media(color_scheme=theme)
+
+
+async def assert_free_of_violations(page: Any, rule: str = "") -> None:
+    """Let axe look at a page, by all its rules or by one."""
+    options = {"resultTypes": ["violations"], **({"runOnly": [rule]} if rule else {})}
+    found = await page.evaluate("(options) => axe.run(document, options)", options)
     wrong = [
         f"{each['id']}: {node['target']} {node['failureSummary']}"
         for each in found["violations"]
         for node in each["nodes"]
     ]
     assert not wrong, f"{page.url}: {wrong}"
-    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{page.url} is too wide"
-    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (background == "rgb(17, 17, 19)") == (theme == "dark")
 
 
 async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_to_each(console: Console) -> None:

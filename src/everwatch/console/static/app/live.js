@@ -10,7 +10,8 @@ import { encode } from "./router.js";
 
 const MOST_STREAMS = 3;
 const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 5_000;
+// at most a quarter more than this: the console is back within 2 s after the API
+const LONGEST_WAIT_MS = 1_500;
 // three beats of the API: a connection that is silent for longer is dead, whatever the network says of it
 const SILENT_MS = 30_000;
 const KINDS = ["result", "transition", "dropped"];
