@@ -36,6 +36,7 @@ BENCHES = {
     "sharing": "shares of two and three executors under load, and after one is killed",
     "sink": "results into SQLite and PostgreSQL, new, replayed, by two sinks and while old ones go, beside executemany",
     "queries": "p95 of what pages ask of a database of 1,000,000 users, on both databases, beside plain statements",
+    "console": "first rows, interactions, 20 tabs, a killed API, an hour of live tail in a browser, on both databases",
     "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
     "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each executor (bench executor, standstill, fairness, sharing)",
     )
     parser.add_argument(
-        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries, api)"
+        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries, api, console)"
     )
     parser.add_argument(
         "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
@@ -133,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=["", "postgresql", "sqlite", "load", "lists"],
         default="",
         metavar="PART",
-        help="measure one kind of database: postgresql or sqlite (bench queries, retention); one part: load or lists"
-        " (bench api)",
+        help="measure one kind of database: postgresql or sqlite (bench queries, console, retention); one part: load"
+        " or lists (bench api)",
     )
     parser.add_argument(
         "--folder",

@@ -5,6 +5,7 @@ error or a violation of the content security policy on any page that the test op
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,10 +14,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support import screens
 from support.api import START, api, listening
 from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
 from support.identity_provider import CLIENT_ID, CLIENT_SECRET, identity_provider
+from support.pictures import PAGES as PICTURES
+from support.pictures import ROWS, Look, show
 
 from everwatch.api.logins import new_login
 from everwatch.api.operators import new_operator
@@ -39,24 +43,6 @@ pytestmark = [
 AXE = Path(__file__).parent.parent / "data" / "vendor" / "axe.min.js"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 MONITOR = "users/saffron-spice/monitors/checkout"
-PAGES = [
-    "",
-    "monitors",
-    MONITOR,
-    "users",
-    "users/saffron-spice",
-    "tasks",
-    "jobs",
-    "changes",
-    "live",
-    "incidents",
-    "notifications",
-    "status-pages",
-    "partitions",
-    "dead-letters",
-    "audit",
-    "tokens",
-]
 PATIENCE_MS = 30_000
 # what browsers say of a request that was refused or did not arrive, on purpose here
 EXPECTED = re.compile(
@@ -71,10 +57,11 @@ class Console:
         self.running = running
         self.browser = browser
         self.reported: list[str] = []
+        self.pictures: dict[tuple[str, str], bytes] = {}
 
     @asynccontextmanager
     async def context(
-        self, *, role: Role | None = Role.ADMIN, user_id: str = "", size: Any = WIDE, **more: Any
+        self, *, role: Role | None = Role.ADMIN, user_id: str = "", name: str = "test", size: Any = WIDE, **more: Any
     ) -> AsyncIterator[Any]:
         """A browser of its own, signed in unless ``role`` is None."""
         context = await self.browser.new_context(viewport=size, timezone_id="UTC", **more)
@@ -84,7 +71,7 @@ class Console:
             " (event) => console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"
         )
         if role is not None:
-            await context.add_cookies([session_cookie(self.running, role, user_id)])
+            await context.add_cookies([session_cookie(self.running, role, user_id, name=name)])
         try:
             yield context
         finally:
@@ -154,15 +141,19 @@ async def told_until(shown: Any, tell: Callable[[], None]) -> None:
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)], ids=["light", "dark phone"])
-async def test_every_page_is_accessible_and_fits_its_screen(console: Console, theme: str, size: Any) -> None:
-    async with console.context(size=size, color_scheme=theme, reduced_motion="reduce") as context:
+@pytest.mark.parametrize("look", screens.COMPARED, ids=lambda look: look.name)
+async def test_every_page_is_accessible_and_fits_its_screen(console: Console, look: Look) -> None:
+    async with console.context(
+        size=look.size, name="Ines Moreau", color_scheme=look.theme, locale="en-GB", reduced_motion="reduce"
+    ) as context:
         page = await console.page(context)
-        for path in PAGES:
-            await page.goto(f"{console.running.url}/console/{path}")
-            await settled(page)
+        for name in PICTURES:
+            if name == "sign-in":
+                continue
+            await show(page, console.running, name)
             await page.wait_for_selector(".link-state.live")
-            await assert_accessible_and_fitting(page, theme, size)
+            console.pictures[look.name, name] = await page.screenshot()
+            await assert_accessible_and_fitting(page, look.theme, look.size)
 
 
 @pytest.mark.parametrize(("theme", "size"), [("dark", WIDE), ("light", PHONE)], ids=["dark", "light phone"])
@@ -177,18 +168,45 @@ async def test_a_status_page_is_accessible_and_needs_no_one_to_sign_in(console: 
         await assert_accessible_and_fitting(page, theme, size)
 
 
+async def test_pages_look_as_they_did(console: Console) -> None:
+    """Each page is compared with a small picture of it: ``docs/take_console_pictures.py --references`` makes them."""
+    made, here = json.loads(screens.MADE_WITH.read_text()), screens.made_with(console.browser)
+    if made != here:
+        pytest.skip(f"the pictures were made with {made}, here is {here}: letters may look different")
+    if not console.pictures:
+        pytest.skip("the test that opens every page was not run, and it takes the pictures")
+    async with console.context(role=None) as context:
+        blank = await context.new_page()
+        shares = {
+            f"{name}, {look.name}": await screens.difference_of(blank, look, name, console.pictures[look.name, name])
+            for look in screens.COMPARED
+            for name in screens.COMPARED_PAGES
+        }
+    assert not {which: f"{share:.1%} of it" for which, share in shares.items() if share > screens.MOST_DIFFERENT}
+
+
 async def assert_accessible_and_fitting(page: Any, theme: str, size: Any) -> None:
     await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    await assert_free_of_violations(page)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{page.url} is too wide"
+    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(17, 17, 19)") == (theme == "dark")
+    # what has other colours in the other theme is the same otherwise
+    await page.emulate_media(color_scheme="light" if theme == "dark" else "dark")
+    await assert_free_of_violations(page, "color-contrast")
+    await page.emulate_media(color_scheme=theme)
+
+
+async def assert_free_of_violations(page: Any, rule: str = "") -> None:
+    """Let axe look at a page, by all its rules or by one."""
+    options = {"resultTypes": ["violations"], **({"runOnly": [rule]} if rule else {})}
+    found = await page.evaluate("(options) => axe.run(document, options)", options)
     wrong = [
         f"{each['id']}: {node['target']} {node['failureSummary']}"
         for each in found["violations"]
         for node in each["nodes"]
     ]
     assert not wrong, f"{page.url}: {wrong}"
-    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{page.url} is too wide"
-    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (background == "rgb(17, 17, 19)") == (theme == "dark")
 
 
 async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_to_each(console: Console) -> None:
@@ -208,13 +226,15 @@ async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_t
 async def test_overview_counts_what_there_is_and_names_the_worst_first(console: Console) -> None:
     async with console.opened() as page:
         down = page.locator("a.counter", has_text="Down")
-        assert (await down.locator(".figure").inner_text()) == "3"
+        assert (await down.locator(".figure").inner_text()) == "9"
         worst = page.get_by_role("table", name="Monitors that need attention")
+        assert "api.cardpay.example" in await worst.locator("tbody tr").first.inner_text()
+        assert "6 monitors: no answer within 10 s" in await worst.inner_text()
         assert "status 503, expected 200-299" in await worst.inner_text()
         await down.click()
         await page.wait_for_url("**/console/monitors?state=down&sort=state-since")
         await page.get_by_role("table", name="Monitors", exact=True).wait_for()
-        assert await page.locator("tbody tr").count() == 3
+        assert await page.locator("tbody tr").count() == 9
 
 
 async def test_a_view_is_its_address(console: Console) -> None:
@@ -240,7 +260,7 @@ async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:
 
 async def test_monitor_says_why_and_its_bar_is_read_by_keyboard(console: Console) -> None:
     async with console.opened(MONITOR) as page:
-        assert "It is down for" in await page.locator(".verdict").inner_text()
+        assert "It has been down for" in await page.locator(".verdict").inner_text()
         assert "status 503, expected 200-299" in await page.locator(".verdict").inner_text()
         bar = page.get_by_role("slider")
         await bar.focus()
@@ -264,7 +284,7 @@ async def test_monitor_is_paused_resumed_run_changed_and_deleted(console: Consol
     async with console.opened("users/bonsai-co/monitors/mail") as page:
         await page.get_by_role("button", name="Pause").click()
         await page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
-        await page.get_by_text("It is paused for").wait_for()
+        await page.get_by_text("It has been paused for").wait_for()
         assert held().state is State.PAUSED
         await page.get_by_role("button", name="Resume").click()
         await page.get_by_role("button", name="Pause").wait_for()
@@ -288,7 +308,7 @@ async def test_who_paused_a_monitor_is_told(console: Console) -> None:
         row = page.get_by_role("table", name="Changes over HTTP").locator("tbody tr").first
         await row.wait_for()
         told = await row.inner_text()
-        for part in ("test", "admin", "pause", "mail", "umbra-lighting", "done"):
+        for part in ("break glass", "admin", "pause", "mail", "umbra-lighting", "done"):
             assert part in told
         await page.get_by_role("button", name="monitor mail ×").click()
         await page.wait_for_url("**/console/audit?user=umbra-lighting")
@@ -338,8 +358,8 @@ async def test_a_monitor_is_tried_before_it_is_saved(console: Console) -> None:
 
 async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) -> None:
     async with console.opened("monitors?kind=tls") as page:
-        await page.get_by_role("button", name="All that fit").click()
-        dialog = page.get_by_role("dialog", name="All that fit")
+        await page.get_by_role("button", name="Bulk job").click()
+        dialog = page.get_by_role("dialog", name="Bulk job")
         await dialog.get_by_role("button", name="Preview").click()
         fit = dialog.get_by_text(re.compile(r"^\d+ monitors$"))
         number = (await fit.inner_text()).split()[0]
@@ -355,21 +375,22 @@ async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) ->
         console.running.clock.advance(1)
         await row.get_by_role("button", name="Cancel").click()
         await row.get_by_text("Cancelled").wait_for()
-    [job] = console.running.jobs.all()
+    job = console.running.jobs.all()[0]
     assert (job.action, job.filter.kind) == ("pause", "tls")
 
 
-async def test_a_view_is_saved_in_the_browser_and_forgotten(console: Console) -> None:
+async def test_a_view_is_saved_for_all_browsers_and_deleted(console: Console) -> None:
     async with console.context() as context:
         page = await console.page(context, "monitors?state=down&q=ck")
         await page.get_by_role("button", name="Save view").click()
         dialog = page.get_by_role("dialog", name="Save this view")
         await dialog.get_by_label("Name").fill("Broken checkouts")
         await dialog.get_by_role("button", name="Save", exact=True).click()
+    async with console.context() as context:
         other = await console.page(context, "monitors")
         await other.get_by_role("link", name="Broken checkouts").click()
         await other.wait_for_url("**/console/monitors?state=down&q=ck")
-        await other.get_by_role("button", name="Forget view").click()
+        await other.get_by_role("button", name="Delete view").click()
         await other.get_by_role("link", name="Broken checkouts").wait_for(state="detached")
 
 
@@ -387,19 +408,20 @@ async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Con
         table = page.get_by_role("table", name="Silences")
         await table.get_by_text("new certificate").wait_for()
         console.running.clock.advance(1)
-        await table.get_by_role("button", name="End").click()
-        await table.wait_for(state="detached")
+        row = table.locator("tbody tr").filter(has_text="new certificate")
+        await row.get_by_role("button", name="End").click()
+        await row.wait_for(state="detached")
 
 
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
     async with console.opened("incidents") as page:
         targets = page.get_by_role("table", name="Incidents by target")
-        row = targets.locator("tbody tr").filter(has_text="kestrel-maps.example")
+        row = targets.locator("tbody tr").filter(has_text="fjord-outfitters.example")
         await row.get_by_role("button", name="Acknowledge").click()
-        await row.get_by_text("seen", exact=True).wait_for()
+        await row.get_by_text("acknowledged", exact=True).wait_for()
         await page.get_by_role("button", name="Each incident").click()
         each = page.get_by_role("table", name="Incidents", exact=True)
-        seen = each.locator("tbody tr").filter(has_text="kestrel-maps")
+        seen = each.locator("tbody tr").filter(has_text="fjord-outfitters").filter(has_text="front-page")
         await seen.get_by_text("acknowledged by test").wait_for()
         console.running.clock.advance(1)
         await seen.get_by_role("checkbox").check()
@@ -408,6 +430,67 @@ async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: 
     async with console.opened("incidents", role=Role.VIEWER) as page:
         await page.get_by_role("table", name="Incidents by target").wait_for()
         assert await page.get_by_role("button", name="Acknowledge").count() == 0
+
+
+async def test_a_file_is_checked_and_imported_and_refused_rows_are_named(console: Console) -> None:
+    async with console.opened("import") as page:
+        await page.set_input_files("input[type=file]", {"name": "shops.csv", "mimeType": "text/csv", "buffer": ROWS})
+        assert await page.get_by_label("Column id is").input_value() == "user_id"
+        imported = page.get_by_role("button", name="Import", exact=False)
+        assert await imported.is_disabled()
+        await page.get_by_role("button", name="Check 4 rows").click()
+        await page.get_by_text("2 would be accepted, 2 would be refused").wait_for()
+        assert console.running.store.user("nettle-tea") is None
+        wrong = page.get_by_role("table", name="Refused rows").locator("tbody tr")
+        assert "$.monitors[0].schedule.every" in await wrong.first.inner_text()
+        assert (await wrong.last.inner_text()).startswith("5")
+        await page.get_by_role("button", name="Import 2 rows").click()
+        await page.get_by_text("2 accepted, 2 refused").wait_for()
+    user = console.running.store.user("nettle-tea")
+    assert user is not None
+    assert user.attributes == {"name": "Nettle Tea", "city": "Graz"}
+
+
+async def test_tasks_are_cancelled_as_a_selection(console: Console) -> None:
+    async with console.opened("tasks") as page:
+        rows = page.get_by_role("table", name="Tasks").locator("tbody tr")
+        for number in (0, 1):
+            await rows.nth(number).get_by_role("checkbox").check()
+        await page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
+        await page.get_by_role("dialog", name="Cancel 2 tasks").get_by_role("button", name="Cancel the tasks").click()
+        await page.get_by_text("2 tasks cancelled.").wait_for()
+        await page.get_by_role("button", name="Cancelled").click()
+        await page.wait_for_url("**status=cancelled")
+        await playwright.expect(rows).to_have_count(2)
+
+
+async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Console) -> None:
+    async with console.opened() as page:
+        # does the system keep up, and if not, what is to be done?
+        panel = page.locator("section", has=page.get_by_role("heading", name="Does it keep up?"))
+        await panel.get_by_text("1 partition without an owner").wait_for()
+        await panel.get_by_text("Start a process: everwatch executor").wait_for()
+        # what was refused today, and why?
+        await panel.get_by_role("link", name="6 records in the last day").click()
+        await page.get_by_role("link", name="expected a duration such as 30s or 5m").click()
+        await playwright.expect(page.locator(".json mark")).to_have_text('"every": "hourly"')
+        # which customers does the outage of a provider hit?
+        await page.locator(".side").get_by_role("link", name="Incidents").click()
+        row = page.get_by_role("table", name="Incidents by target").locator("tbody tr").first
+        await row.get_by_text("no answer within 10 s").wait_for()
+        await row.get_by_role("link", name="6 users, 6 monitors").click()
+        users = page.get_by_role("table", name="Users").locator("tbody tr")
+        await playwright.expect(users).to_have_count(6)
+        assert "ops@velvet-florist.example" in await users.last.inner_text()
+        # why is a monitor down?
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("fjord front")
+        await page.get_by_role("option").filter(has_text="Front page").first.wait_for()
+        await page.keyboard.press("Enter")
+        await page.locator(".verdict", has_text="status 503, expected 200-299").wait_for()
+        # who paused one?
+        await page.goto(f"{console.running.url}/console/users/paper-crane/monitors/mail")
+        await page.locator(".verdict").get_by_text("Paused by Ines Moreau (operator)").wait_for()
 
 
 async def test_a_dead_letter_is_sent_again_after_it_was_said_what_that_does(console: Console) -> None:
@@ -558,6 +641,23 @@ async def test_live_page_freezes_and_goes_on_and_filters_by_user(console: Consol
         assert await page.get_by_text("of somebody else").count() == 0
 
 
+async def test_live_page_shows_what_happened_while_the_api_was_away(console: Console) -> None:
+    running = console.running
+
+    def change(reason: str) -> Transition:
+        return Transition("tidewater-surf", "mail", START, State.UP, State.DOWN, reason, 1)
+
+    async with console.opened("live") as page:
+        await page.wait_for_selector(".link-state.live")
+        await told_until(page.get_by_text("before it went").first, lambda: running.tell(change("before it went")))
+        await running.stop()
+        await page.wait_for_selector(".link-state.lost")
+        running.tell_later(change("while it was away"))
+        await running.start()
+        await page.get_by_text("while it was away").wait_for()
+        assert await page.get_by_text("while it was away").count() == 1
+
+
 async def test_api_that_was_killed_is_back_and_nothing_is_missing(console: Console) -> None:
     running = console.running
     async with console.opened("users/granite-coffee/monitors/mail") as page:
@@ -569,7 +669,7 @@ async def test_api_that_was_killed_is_back_and_nothing_is_missing(console: Conso
         await running.start()
         await running.call("POST", "/v1/users/granite-coffee/monitors/mail/pause", body={})
         await page.wait_for_selector(".link-state.live")
-        await page.get_by_text("It is paused for").wait_for()
+        await page.get_by_text("It has been paused for").wait_for()
 
 
 # --- signing in, preferences ------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
@@ -245,6 +246,7 @@ class Api:
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
+        self.views = SavedViews()
         self.settings = load_settings()
         self.tokens = Tokens(self.settings)
         self.logins = Logins()
@@ -254,7 +256,7 @@ class Api:
         self.take_incidents: Callable[[list[Record]], None] = lambda _: None
         takers = {
             "access": access.take,
-            "jobs": self.jobs.take,
+            "jobs": lambda records: (self.jobs.take(records), self.views.take(records))[0],
             "incidents": lambda records: self.take_incidents(records),
         }
         self.records = Records(takers)
@@ -301,9 +303,9 @@ class Api:
         for place, offsets in wanted.items():
             yield [each for each in self.held if (each.topic, each.partition) == place and each.offset in offsets]
 
-    def token(self, role: Role, user_id: str = "", **more: Any) -> str:
+    def token(self, role: Role, user_id: str = "", name: str = "test", **more: Any) -> str:
         """Make a token."""
-        made = new_token("test", role, START, user_id=user_id, **more)
+        made = new_token(name, role, START, user_id=user_id, **more)
         self.tokens.put(made.record)
         return made.text
 
@@ -350,6 +352,8 @@ class Api:
             self.status_pages,
             oidc_login_of(self.settings),
             self.settings.oidc_session_min * 60_000,
+            self.views,
+            "jobs",
         )
 
     async def call(

@@ -14,7 +14,7 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def session_cookie(running: Api, role: Role, user_id: str = "") -> Any:
+def session_cookie(running: Api, role: Role, user_id: str = "", **more: Any) -> Any:
     """The cookie of somebody who is signed in, for ``context.add_cookies``."""
-    name, _, value = running.session_of(role, user_id).partition("=")
+    name, _, value = running.session_of(role, user_id, **more).partition("=")
     return {"name": name, "value": value, "url": running.url, "httpOnly": True, "sameSite": "Strict"}

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
+from msgspec.structs import replace
 
 from everwatch.api.live import Live
+from everwatch.api.permissions import Role
 from everwatch.api.server import Server
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.output_format import OutputFormat
@@ -25,6 +27,7 @@ from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Res
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
+from support.console_day import answer_of, tell_alerts, tell_day
 from support.notifying import Notifying
 
 MINUTE, HOUR = 60_000, 3_600_000
@@ -36,6 +39,14 @@ SHOPS = [
     "Marble Bakery", "North Quay Wine", "Orchard Tea", "Paper Crane", "Quill Stationery", "Riverside Pottery",
     "Saffron Spice", "Tidewater Surf", "Umbra Lighting", "Velvet Florist", "Willow Furniture", "Zephyr Kites",
 ]  # fmt: skip
+
+
+PROVIDER = "api.cardpay.example"
+PAYING = ["bonsai-co", "fjord-outfitters", "kestrel-maps", "marble-bakery", "quill-stationery", "velvet-florist"]
+"""The provider of card payments that is down, and the shops that need it."""
+
+
+PROGRAMS = {Role.VIEWER: "wall display", Role.OPERATOR: "on-call phone", Role.ADMIN: "break glass"}
 
 
 class Kind(NamedTuple):
@@ -52,7 +63,9 @@ class Kind(NamedTuple):
 def kinds_of(shop: str) -> list[Kind]:
     """The monitors of a shop."""
     host = f"{shop}.example"
+    payments = [Kind("payments", "Card payments", "http", {"url": f"https://{PROVIDER}/v2/status"}, MINUTE, 180)]
     return [
+        *(payments if shop in PAYING else []),
         Kind("front-page", "Front page", "http", {"url": f"https://{host}/"}, MINUTE, 140),
         Kind("checkout", "Checkout", "http", {"url": f"https://{host}/checkout/health"}, MINUTE, 210),
         Kind("mail", "Mail server", "tcp", {"host": f"mail.{host}", "port": 25}, 5 * MINUTE, 32),
@@ -88,6 +101,7 @@ WHY = {
     "tls": "the certificate has expired on 2026-11-14",
 }
 BROKEN = {
+    **{(shop, "payments"): State.DOWN for shop in PAYING},
     ("saffron-spice", "checkout"): State.DOWN,
     ("fjord-outfitters", "front-page"): State.DOWN,
     ("kestrel-maps", "certificate"): State.DOWN,
@@ -119,21 +133,19 @@ class Data:
         self.entries.append(CatalogueEntry(user_id, "", User(user_id, plan, attributes, ids, since, since)))
         for kind in kinds:
             self._add_monitor(user_id, kind, since, plan, city)
-        if number % 8 == 0:
-            spec = MonitorSpec(
-                "send-invoice",
-                "webhook",
-                orjson.dumps({"url": f"https://{user_id}.example/hooks"}).decode(),
-                At(START + (number + 3) * MINUTE),
-            )
-            self.entries.append(
-                CatalogueEntry(user_id, "send-invoice", Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR))
-            )
+        if number % 2 == 0:
+            task = ("send-invoice", "coupon-reminder", "renew-domain")[number // 2 % 3]
+            url = f"https://{user_id}.example/hooks/{task}"
+            due = START + (3 + number * number // 12) * MINUTE
+            spec = MonitorSpec(task, "webhook", orjson.dumps({"url": url}).decode(), At(due))
+            self.entries.append(CatalogueEntry(user_id, task, Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR)))
 
     def _add_monitor(self, user_id: str, kind: Kind, since: int, plan: str, city: str) -> None:
         state = BROKEN.get((user_id, kind.monitor_id), State.UP)
         at = START - self._random.randrange(3, 50) * MINUTE if state is not State.UP else since + MINUTE
-        why = WHY[kind.kind] if state in (State.DOWN, State.LATE) else ""
+        if kind.monitor_id == "payments":
+            at = START - 9 * MINUTE - self._random.randrange(60) * 1_000
+        why = why_of(kind) if state in (State.DOWN, State.LATE) else ""
         spec = MonitorSpec(
             kind.monitor_id,
             kind.kind,
@@ -159,11 +171,13 @@ class Data:
             return
         self._change(user_id, kind, since + MINUTE, State.NEW, State.UP, "", plan)
         if state is not State.UP:
-            self._change(user_id, kind, at, State.UP, state, why, plan)
+            self._change(user_id, kind, at, State.UP, state, why, plan, lasted_ms=at - since - MINUTE)
         elif self._random.random() < 0.3:
-            gone = START - self._random.randrange(10, 1_400) * MINUTE
-            self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan)
-            self._change(user_id, kind, gone + 6 * MINUTE, State.DOWN, State.UP, "", plan)
+            # many of the last hour, some of the day
+            gone = START - int(12 + 1_400 * self._random.random() ** 3) * MINUTE
+            took = self._random.randrange(2, 11) * MINUTE
+            self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan, lasted_ms=gone - since)
+            self._change(user_id, kind, gone + took, State.DOWN, State.UP, "", plan, lasted_ms=took)
         self._run(user_id, kind, state, at, why)
 
     def _run(self, user_id: str, kind: Kind, state: State, at: int, why: str) -> None:
@@ -193,7 +207,17 @@ class Data:
                 )
             )
 
-    def _change(self, user_id: str, kind: Kind, at: int, before: State, after: State, why: str, plan: str) -> None:
+    def _change(
+        self,
+        user_id: str,
+        kind: Kind,
+        at: int,
+        before: State,
+        after: State,
+        why: str,
+        plan: str,
+        lasted_ms: int = MINUTE,
+    ) -> None:
         host = kind.config.get("host") or kind.config.get("url", "").split("/")[2:3]
         target = host if isinstance(host, str) else (host[0] if host else "")
         is_alert = after in (State.DOWN, State.LATE) or before is State.DOWN
@@ -211,9 +235,14 @@ class Data:
                 kind.kind,
                 target,
                 plan,
-                lasted_ms=3 * HOUR,
+                lasted_ms=lasted_ms,
             )
         )
+
+
+def why_of(kind: Kind) -> str:
+    """The reason for which a monitor of this kind is down."""
+    return "no answer within 10 s" if kind.monitor_id == "payments" else WHY[kind.kind]
 
 
 def lag() -> Lag:
@@ -261,7 +290,7 @@ class ConsoleApi(Api):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        data = Data()
+        self.data = data = Data()
         self.notifying = _notifying(folder, data)
         self.storage = self.notifying.storage
         self.take_incidents = self.notifying.ask
@@ -273,6 +302,10 @@ class ConsoleApi(Api):
         changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]
         self.store.apply(SinkBatch(START, {RESULTS: len(results), TRANSITIONS: len(changes)}, results, changes))
         self._offset = 10**6
+        for days, record in enumerate(sorted(self.tokens.records(), key=lambda each: each.role), 1):
+            # the order of random ids is open, that of instants is not
+            self.tokens.put(replace(record, name=PROGRAMS[record.role], created_at=START - days * 24 * HOUR))
+        self.picture_cookie: Any = None
 
     def new_live(self) -> Live:
         """What hands out live events, without clients."""
@@ -289,14 +322,24 @@ class ConsoleApi(Api):
 
     def tell(self, value: Result | Transition) -> None:
         """Send one live event to those who follow."""
+        record = self._event(value)
+        if self.taker is not None:
+            self.taker([record])
+
+    def tell_later(self, value: Result | Transition) -> None:
+        """Write an event that is read again for those who have seen what came before it."""
+        record = self._event(value)
+        self.held.append(record)
+        self.ends[record.topic.removeprefix("everwatch-"), 0] = record.offset + 1
+
+    def _event(self, value: Result | Transition) -> Record:
         self._offset += 1
         is_result = isinstance(value, Result)
         topics = Topics.of(load_settings())
         topic = topics.results if is_result else topics.transitions
         encode: Any = codec.encode_result if is_result else codec.encode_transition
         data = encode(value, OutputFormat.JSON)
-        if self.taker is not None:
-            self.taker([Record(topic, 0, self._offset, START, codec.user_key(value.user_id), data)])
+        return Record(topic, 0, self._offset, START, codec.user_key(value.user_id), data)
 
     def tell_some(self) -> None:
         """Send a few results and changes of state."""
@@ -306,16 +349,17 @@ class ConsoleApi(Api):
             failed = number % 6 == 4
             status = Status.FAILURE if failed else Status.SUCCESS
             why = WHY[kind.kind] if failed else ""
+            at = START - (14 - number) * 700
             self.tell(
                 Result(
                     user_id,
                     kind.monitor_id,
-                    START,
+                    at,
                     kind.kind,
                     1,
                     status,
                     why,
-                    START + 40,
+                    at + 40,
                     kind.took_ms,
                     executor="executor-bern-1",
                 )
@@ -323,7 +367,7 @@ class ConsoleApi(Api):
             if number % 7 == 3:
                 self.tell(
                     Transition(
-                        user_id, kind.monitor_id, START, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
+                        user_id, kind.monitor_id, at, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
                     )
                 )
 
@@ -346,8 +390,7 @@ def _notifying(folder: Path, data: Data) -> Notifying:
     for each in data.entries:
         if isinstance(each.value, User):
             made.sign_up(each.user_id, each.value.plan, email=f"ops@{each.user_id}.example")
-    made.clock.advance(START - made.clock.now_ms())
-    made.tell(*sorted(data.transitions, key=lambda each: each.at))
+    made.receiver.answers = answer_of
     return made
 
 
@@ -360,10 +403,11 @@ async def console_api() -> AsyncIterator[ConsoleApi]:
     """Run it meanwhile."""
     with TemporaryDirectory() as folder:
         running = ConsoleApi(Path(folder))
-        await running.notifying.work()
+        await tell_alerts(running.notifying, running.data.transitions, START)
         await running.start()
         async with aiohttp.ClientSession() as running.session:
             try:
+                await tell_day(running)
                 yield running
             finally:
                 await running.stop()

@@ -1,5 +1,6 @@
 """The console's vendored modules are the files that vendor.lock names, and pages import only files that there are."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -14,6 +15,8 @@ FOLDERS = [STATIC / "vendor", Path(__file__).parent.parent / "data" / "vendor"]
 STATEMENT = r"""(?:^|[;}])(?:import|export)\b[^"'`;=(]*?["']([^"']+)["']"""
 CALL = r"""\bimport\(\s*["']([^"']+)["']"""
 IMPORT = re.compile(f"{STATEMENT}|{CALL}", re.MULTILINE)
+BUDGET = 75 * 1024
+"""Bytes that a browser loads for the first page; the chart comes when there is one."""
 MODULES = sorted(each for each in STATIC.rglob("*.js") if each.parent.name != "vendor")
 
 
@@ -45,6 +48,32 @@ def test_modules_import_files_that_there_are(module: Path) -> None:
     for name in imports_of(module):
         assert name.startswith("."), f"a browser cannot resolve {name!r}"
         assert (module.parent / name).is_file(), f"{name!r} is not there"
+
+
+def loaded_with(module: Path, known: set[Path]) -> set[Path]:
+    """A module, and all that it imports at its beginning."""
+    if module not in known:
+        known.add(module)
+        for name, lazily in IMPORT.findall(module.read_text()):
+            if not lazily:
+                loaded_with((module.parent / name).resolve(), known)
+    return known
+
+
+def test_the_page_asks_at_once_for_all_that_a_cold_start_needs_and_that_is_small() -> None:
+    """A module that is found only in another one costs a cold start the time of one more answer."""
+    index = STATIC / "index.html"
+    asked = {STATIC / name for name in re.findall(r'(?:href|src)="/console/([^"]+\.js)"', index.read_text())}
+    needed = loaded_with(STATIC / "app" / "main.js", {STATIC / "theme.js"})
+    assert needed <= asked
+    # the largest page comes on top
+    page = max((loaded_with(each, set(asked)) for each in STATIC.glob("pages/*.js")), key=packed)
+    assert packed(page) + packed({index, *STATIC.glob("css/*.css")}) <= BUDGET
+
+
+def packed(files: set[Path]) -> int:
+    """Bytes of files as they are sent."""
+    return sum(len(gzip.compress(each.read_bytes(), 9)) for each in files)
 
 
 def test_nothing_is_inline_that_the_content_security_policy_forbids() -> None:

@@ -46,21 +46,21 @@ class Batches:
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
             try:
-                asked.append(_asked(line, number, call.principal))
+                asked.append(line_asked(line, number, call.principal))
             except InvalidInput as error:
-                outcomes[number] = _failed(number, invalid(error), error.path)
+                outcomes[number] = line_failure(number, invalid(error), error.path)
             except Problem as problem:
-                outcomes[number] = _failed(number, problem)
+                outcomes[number] = line_failure(number, problem)
         replies = await self._commands.ask(asked, wait_of(call)) if asked else []
         for each, reply in zip(asked, replies, strict=True):
-            outcomes[each.line] = _outcome(each, reply)
+            outcomes[each.line] = line_outcome(each, reply)
         body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
-        changes = [_change(each, outcomes[each.line]) for each in asked if each.asker.command != "signal"]
+        changes = [line_change(each, outcomes[each.line]) for each in asked if each.asker.command != "signal"]
         return Answer(body, 207, media_type=NDJSON, changes=changes)
 
 
-def _asked(line: bytes, number: int, principal: Principal) -> Asked:
-    """The input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
+def line_asked(line: bytes, number: int, principal: Principal) -> Asked:
+    """Return the input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
     try:
         wanted: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -104,7 +104,8 @@ def _named(wanted: dict[str, Any]) -> bytes:
         raise InvalidInput(f"this cannot be written as JSON: {error}") from None
 
 
-def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
+def line_outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
+    """Return what became of a line."""
     if isinstance(reply, RecordRefused):
         return LineOutcome(asked.line, 413, code="too_large", reason=str(reply))
     if isinstance(reply, EverwatchError):
@@ -120,8 +121,8 @@ def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
     return LineOutcome(asked.line, HTTPStatus.OK, outcome(reply))
 
 
-def _change(asked: Asked, became: LineOutcome) -> AuditedChange:
-    """The audit entry of a line."""
+def line_change(asked: Asked, became: LineOutcome) -> AuditedChange:
+    """Return the audit entry of a line."""
     asker, answered = asked.asker, became.outcome
     said = became.code or (answered.answer.value if answered and answered.answer else ACCEPTED)
     return AuditedChange(
@@ -129,5 +130,6 @@ def _change(asked: Asked, became: LineOutcome) -> AuditedChange:
     )
 
 
-def _failed(number: int, problem: Problem, path: str = "") -> LineOutcome:
+def line_failure(number: int, problem: Problem, path: str = "") -> LineOutcome:
+    """Return what is said of a line that was not sent."""
     return LineOutcome(number, problem.status, code=problem.code, reason=problem.detail, path=path)

@@ -15,6 +15,7 @@ import msgspec
 from everwatch.api.job_views import JobAction, JobItem, JobState
 from everwatch.api.permissions import Role
 from everwatch.api.queries import FacetsQuery
+from everwatch.api.saved_views import PREFIX as SAVED_VIEWS
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
@@ -115,6 +116,8 @@ class Jobs:
         """Take in records of the topic; one that is wrong is logged and passed over."""
         for record in records:
             key = record.key or b""
+            if key.startswith(SAVED_VIEWS):
+                continue
             if record.value is None:
                 self._forget(key.decode(errors="replace"))
                 continue

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 from confluent_kafka import Producer
@@ -25,6 +25,7 @@ from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
@@ -35,6 +36,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
 from everwatch.kafka.group_members import owners_of
@@ -91,6 +93,7 @@ class Api(Process):
         self._ping_keys = PingKeys()
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
+        self._views = SavedViews()
         self._status_pages = StatusPagesFile(settings.status_file)
         self._oidc = oidc_login_of(settings)
         self._producer: AcknowledgingProducer | None = None
@@ -108,7 +111,7 @@ class Api(Process):
         access = Access(self._tokens, self._logins, self._ping_keys, self.clock)
         await self._follow({self._topics.access: Start.BEGINNING}, access.take)
         await self._follow({self._topics.replies: Start.END}, commands.take)
-        await self._follow({self._topics.jobs: Start.BEGINNING}, self._jobs.take)
+        await self._follow({self._topics.jobs: Start.BEGINNING}, self._take_shared)
         if self._ping_keys.is_empty:
             secret = new_ping_secret(self.clock.now_ms())
             await producer.send(self._topics.access, key_of(secret), encoded(secret))
@@ -219,6 +222,8 @@ class Api(Process):
             self._status_pages,
             self._oidc,
             self.settings.oidc_session_min * 60_000,
+            self._views,
+            self._topics.jobs,
         )
 
     async def _follow_files(self) -> None:
@@ -252,6 +257,10 @@ class Api(Process):
         text = new_text(Role.ADMIN)
         self._tokens.give(text)
         return text
+
+    def _take_shared(self, records: Sequence[Record]) -> None:
+        self._jobs.take(records)
+        self._views.take(records)
 
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()

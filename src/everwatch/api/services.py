@@ -15,6 +15,7 @@ from everwatch.api.live import Live
 from everwatch.api.login_routes import OidcLogin
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
+from everwatch.api.saved_views import SavedViews
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
 from everwatch.console.files import ConsoleFiles
@@ -56,3 +57,5 @@ class Services(NamedTuple):
     status_pages: StatusPagesFile
     oidc: OidcLogin
     oidc_session_ms: int
+    views: SavedViews
+    jobs_topic: str

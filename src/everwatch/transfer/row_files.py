@@ -41,6 +41,8 @@ def format_of(name: str) -> Format | None:
 class FileSource:
     """A file, or stdin (``path`` "-"), as rows. ``position`` of ``size`` bytes are read; ``size`` is 0 for a pipe.
 
+    ``title``: what it is called in messages, if not by its path.
+
     Without a ``format`` the first byte decides: an object is JSON lines, anything else CSV.
     """
 
@@ -51,12 +53,13 @@ class FileSource:
     delimiter: str = ","
     stdin: BinaryIO | None = None
     size: int = 0
+    title: str = ""
     _stream: IO[bytes] | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
         """Return what the source is called in messages."""
-        return "stdin" if self.path == STDIN else self.path
+        return self.title or ("stdin" if self.path == STDIN else self.path)
 
     @property
     def position(self) -> int:

@@ -1,16 +1,17 @@
-"""Routes of commands' outcomes, and of batches."""
+"""Routes of commands' outcomes, of batches and of imports."""
 
 from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
 from everwatch.api.batch import NDJSON, Batches
 from everwatch.api.commands_route import CommandOutcomes
+from everwatch.api.importing import OCTETS, ImportQuery, ImportRoutes, ImportView
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.routes.parts import READ_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.views import OutcomeView
 
 
-def command_routes(outcomes: CommandOutcomes, batch: Batches) -> list[Route]:
-    """Return the routes of commands' outcomes, and of batches."""
+def command_routes(outcomes: CommandOutcomes, batch: Batches, imports: ImportRoutes) -> list[Route]:
+    """Return the routes of commands' outcomes, of batches and of imports."""
     return [
         Route(
             method="GET",
@@ -33,5 +34,20 @@ def command_routes(outcomes: CommandOutcomes, batch: Batches) -> list[Route]:
             media_type=NDJSON,
             answers={207: Example(bytes, "A line for each command: its status and outcome.")},
             command=True,
+        ),
+        Route(
+            method="POST",
+            path="/v1/import",
+            permission=Permission(Scope.WRITE, Reach.NARROWED),
+            handler=imports.post,
+            summary="Judge or import up to 10,000 rows of a file, CSV or JSON lines, as 'everwatch import' reads it.",
+            audited="import",
+            query=ImportQuery,
+            raw=True,
+            body_limit=BATCH_LIMIT,
+            accepts=OCTETS,
+            answers={200: Example(ImportView, "How many rows were accepted, and which were refused and why.")},
+            command=True,
+            is_patient=True,
         ),
     ]

@@ -9,6 +9,7 @@ from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
 from everwatch.api.hooks import Hooks
+from everwatch.api.importing import ImportRoutes
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
@@ -30,6 +31,7 @@ from everwatch.api.routes.live import live_routes
 from everwatch.api.routes.logins import login_routes
 from everwatch.api.routes.monitors import monitor_routes
 from everwatch.api.routes.past import past_routes
+from everwatch.api.routes.saved_views import saved_view_routes
 from everwatch.api.routes.signals import signal_routes
 from everwatch.api.routes.silences import silence_routes
 from everwatch.api.routes.state import state_routes
@@ -39,6 +41,7 @@ from everwatch.api.routes.tasks import task_routes
 from everwatch.api.routes.tokens import token_routes
 from everwatch.api.routes.users import user_routes
 from everwatch.api.routing import Route
+from everwatch.api.saved_views import SavedViewRoutes
 from everwatch.api.services import Services
 from everwatch.api.sessions import Sessions
 from everwatch.api.signals import Signals
@@ -104,7 +107,12 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *hook_routes(Hooks(services.commands, services.ping_keys, services.clock), UserMetrics(services.database)),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
-        *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
+        *saved_view_routes(SavedViewRoutes(services.views, services.records, services.jobs_topic, services.clock)),
+        *command_routes(
+            CommandOutcomes(services.commands, services.database),
+            Batches(services.commands),
+            ImportRoutes(services.commands, services.plans),
+        ),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins, passwords, oidc_logins),
         *system_routes(system),

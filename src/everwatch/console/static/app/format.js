@@ -104,6 +104,16 @@ export function schedule(spec) {
   return "–";
 }
 
+/** The host that a monitor checks, "" where there is none. */
+export function hostOf(spec) {
+  const { url, host = "" } = spec.config ?? {};
+  try {
+    return url ? new URL(url).hostname : String(host);
+  } catch {
+    return "";
+  }
+}
+
 /** What a monitor checks, as a person would say it. */
 export function targetOf(spec) {
   const config = spec.config ?? {};

@@ -2,30 +2,21 @@
 import { html } from "./html.js";
 import { monitorPath, write } from "./api.js";
 import { plural } from "./format.js";
+import { each } from "./some-at-once.js";
 import { ask } from "../components/dialog.js";
 import { Field } from "../components/form.js";
 import { toast } from "../components/toast.js";
 
-const AT_ONCE = 8;
 const LENGTHS = [["30m", "30 minutes"], ["2h", "2 hours"], ["8h", "8 hours"], ["1d", "1 day"], ["7d", "1 week"]];
 
-const each = (method, what, body) => (incident) => write(method, monitorPath(incident.user_id, incident.monitor_id, what), { body });
+const request = (method, what, body) => (incident) => write(method, monitorPath(incident.user_id, incident.monitor_id, what), { body });
 
 /** Send a request for each incident, some at once; says how it went. */
 async function many(incidents, send, done) {
-  const waiting = [...incidents];
-  const refused = [];
   let kept = 0;
-  const turn = async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      try {
-        if ((await send(next)).status === 202) kept += 1;
-      } catch (error) {
-        refused.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, turn));
+  const refused = await each(incidents, async (incident) => {
+    if ((await send(incident)).status === 202) kept += 1;
+  });
   const count = incidents.length - refused.length - kept;
   if (count) toast(`${plural(count, "incident")} ${done}.`);
   if (kept) toast(`${plural(kept, "request")} kept; the notifier has not read ${kept === 1 ? "it" : "them"} yet.`);
@@ -33,12 +24,12 @@ async function many(incidents, send, done) {
 }
 
 export async function acknowledge(incidents, done) {
-  await many(incidents, each("POST", "/ack"), "acknowledged");
+  await many(incidents, request("POST", "/ack"), "acknowledged");
   done();
 }
 
 export async function withdraw(incidents, done) {
-  await many(incidents, each("DELETE", "/ack"), "not acknowledged any more");
+  await many(incidents, request("DELETE", "/ack"), "not acknowledged any more");
   done();
 }
 
@@ -50,7 +41,7 @@ export function snooze(incidents, done) {
   ask({
     title: incidents.length === 1 ? `Snooze ${incidents[0].monitor_id}` : `Snooze ${plural(incidents.length, "incident")}`, action: "Snooze", body: SnoozeBody, given: { length: "2h" },
     submit: async ({ length }) => {
-      await many(incidents, each("POST", "/snooze", { for: length }), "snoozed");
+      await many(incidents, request("POST", "/snooze", { for: length }), "snoozed");
       done();
     },
   });

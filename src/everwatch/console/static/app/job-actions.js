@@ -34,7 +34,7 @@ function Preview({ found }) {
 /** Ask what is to be done to all monitors that ``filter`` has, and begin it. */
 export function beginJob(filter) {
   ask({
-    title: "All that fit", action: "Begin", body: Body, given: { action: "pause", hours: "", words: wordsOf(filter) },
+    title: "Bulk job", action: "Begin", body: Body, given: { action: "pause", hours: "", words: wordsOf(filter) },
     attempt: { label: "Preview", act: async () => html`<${Preview} found=${(await request("POST", "/v1/jobs/preview", { body: { filter } })).data} />` },
     submit: async ({ action, hours, count }) => {
       const until = action === "pause" && hours ? Date.now() + Number(hours) * 3_600_000 : undefined;

@@ -7,7 +7,7 @@ export const overlay = signal("");
 /** What a key does on the present page: key → function. Pages fill and empty it. */
 export const pageKeys = new Map();
 
-const PLACES = { o: [], m: ["monitors"], u: ["users"], t: ["tasks"], c: ["changes"], p: ["partitions"], l: ["live"], d: ["dead-letters"], i: ["incidents"], n: ["notifications"], a: ["audit"], j: ["jobs"], s: ["status-pages"], k: ["tokens"] };
+const PLACES = { o: [], m: ["monitors"], u: ["users"], t: ["tasks"], c: ["changes"], p: ["partitions"], l: ["live"], d: ["dead-letters"], i: ["incidents"], n: ["notifications"], a: ["audit"], j: ["jobs"], s: ["status-pages"], k: ["tokens"], f: ["import"] };
 const SEQUENCE_MS = 1_200;
 let begunAt = 0;
 

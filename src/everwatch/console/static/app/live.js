@@ -5,11 +5,15 @@
 // seventh. Every tab says which streams it wants; the leader has one stream for each distinct wish, at most MOST_STREAMS.
 import { signal, useEffect, useRef } from "./html.js";
 import { epoch, get } from "./api.js";
+import { readEvents } from "./event-stream.js";
 import { encode } from "./router.js";
 
 const MOST_STREAMS = 3;
 const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 5_000;
+// at most a quarter more than this: the console is back within 2 s after the API
+const LONGEST_WAIT_MS = 1_500;
+// three beats of the API: a connection that is silent for longer is dead, whatever the network says of it
+const SILENT_MS = 30_000;
 const KINDS = ["result", "transition", "dropped"];
 const TRANSITIONS = encode({ only: "transition" });
 
@@ -23,40 +27,66 @@ const open = new Map(); // of the leader: wish → Stream
 let channel = null;
 let leading = false;
 
+/** One stream. After an interruption it goes on behind the last event: the API reads again what came meanwhile. */
 class Stream {
   constructor(wish) {
     this.wish = wish;
     this.wait = FIRST_WAIT_MS;
     this.lost = false;
+    this.last = "";
     this.connect();
   }
 
-  connect() {
-    this.source = new EventSource(this.wish ? `/v1/live?${this.wish}` : "/v1/live");
-    this.source.onopen = () => {
-      this.wait = FIRST_WAIT_MS;
-      tell({ type: "state", state: "live", again: this.lost });
-      this.lost = false;
-    };
-    this.source.onerror = () => this.retry();
-    for (const kind of KINDS) {
-      this.source.addEventListener(kind, (event) => tell({ type: "event", wish: this.wish, kind, id: event.lastEventId, data: event.data }));
+  async connect() {
+    this.stop = new AbortController();
+    const { signal: stopped } = this.stop;
+    try {
+      const headers = this.last ? { "Last-Event-ID": this.last } : {};
+      const response = await fetch(this.wish ? `/v1/live?${this.wish}` : "/v1/live", { headers, signal: stopped, credentials: "same-origin" });
+      // the request says why, and shows the sign-in form if that is the reason
+      if (!response.ok) get("/v1/me").catch(() => undefined);
+      else await this.read(response.body);
+    } catch {
+      // an API that is away: tried again below
     }
+    if (!stopped.aborted || this.silent) this.retry();
+  }
+
+  async read(body) {
+    this.wait = FIRST_WAIT_MS;
+    tell({ type: "state", state: "live", again: this.lost });
+    this.lost = false;
+    this.watch();
+    await readEvents(body, {
+      alive: () => this.watch(),
+      id: (id) => (this.last = id),
+      event: (kind, data) => KINDS.includes(kind) && tell({ type: "event", wish: this.wish, kind, id: this.last, data }),
+    });
+  }
+
+  /** Give a connection up that says nothing any more. */
+  watch() {
+    this.silent = false;
+    clearTimeout(this.watchdog);
+    this.watchdog = setTimeout(() => {
+      this.silent = true;
+      this.stop.abort();
+    }, SILENT_MS);
   }
 
   retry() {
-    this.source.close();
+    clearTimeout(this.watchdog);
     if (!this.lost) tell({ type: "state", state: "lost" });
     this.lost = true;
-    // an EventSource does not say why: this request does, and shows the sign-in form if that is the reason
-    get("/v1/me").catch(() => undefined);
     this.timer = setTimeout(() => this.connect(), this.wait * (0.75 + Math.random() / 2));
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
   }
 
   close() {
     clearTimeout(this.timer);
-    this.source.close();
+    clearTimeout(this.watchdog);
+    this.silent = false;
+    this.stop.abort();
   }
 }
 

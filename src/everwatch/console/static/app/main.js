@@ -3,11 +3,14 @@ import { html, render, useEffect, useState } from "./html.js";
 import { signedOut } from "./api.js";
 import { startLive } from "./live.js";
 import "./prefs.js";
+import { loadAll } from "./pages.js";
 import { go, path, to } from "./router.js";
 import { loadSession, session } from "./session.js";
 import { Failure, Loading } from "../components/notice.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "../pages/sign-in.js";
+
+const LOAD_ALL_AFTER_MS = 3_000;
 
 function Console() {
   const [error, setError] = useState(null);
@@ -20,6 +23,7 @@ function Console() {
     if (!session.value) return;
     if (path.value === "login") go(to([]), { replace: true });
     startLive();
+    setTimeout(loadAll, LOAD_ALL_AFTER_MS);
   }, [session.value]);
   // an API that is restarting is asked again until it is there
   useEffect(() => {

@@ -40,15 +40,15 @@ export function setQuery(changes, { replace = false, keepCursor = false } = {}) 
   go(window.location.pathname + (text ? `?${text}` : ""), { replace });
 }
 
-/** The first route that matches: ``[pattern, page]``, with ``:name`` for a segment. */
+/** The first route that matches: ``[pattern, page, name]``, with ``:name`` for a segment. */
 export function match(routes, of) {
   const given = of === "" ? [] : of.split("/");
-  for (const [pattern, page] of routes) {
+  for (const [pattern, page, name] of routes) {
     const wanted = pattern === "" ? [] : pattern.split("/");
     if (wanted.length !== given.length) continue;
     const found = {};
     if (wanted.every((part, i) => (part.startsWith(":") ? ((found[part.slice(1)] = decode(given[i])), true) : part === given[i]))) {
-      return { page, params: found, pattern };
+      return { page, params: found, pattern, name };
     }
   }
   return null;

@@ -28,8 +28,8 @@ export function Shell() {
   useEffect(() => {
     if (first.current) first.current = false;
     else main.current?.focus({ preventScroll: true });
-    const heading = main.current?.querySelector("h1")?.textContent;
-    document.title = heading ? `${heading} · Everwatch` : "Everwatch";
+    // pages of one user or monitor have titles of their own
+    document.title = found?.name ? `${found.name} · Everwatch` : "Everwatch";
   }, [path.value]);
   const Page = found?.page;
   return html`<div class="shell">

@@ -62,7 +62,7 @@ export function AvailabilityBar({ whole, bars, label }) {
     </div>
     <div class="bar-foot">
       <span class="nowrap">${long ? day(whole.begin) : clock(whole.begin, false)}</span>
-      <span class="said clip">${chosen ? said(chosen, long) : ""}</span>
+      <span class="said clip">${chosen ? said(chosen, long) : html`<span class="faint">${percent(whole.availability)} available</span>`}</span>
       <span class="nowrap"><button class="link" type="button" onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as a table"}</button></span>
     </div>
     ${asTable && html`<${Table} label=${`${label}, as a table`} keyOf=${(bar) => String(bar.begin)} rows=${bars.filter((bar) => total(bar)).slice().reverse()}

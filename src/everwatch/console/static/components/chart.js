@@ -22,6 +22,9 @@ function colour(token) {
 
 const faded = (rgb, alpha) => rgb.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
+/** Show the newest values in the legend, as long as nothing is pointed at. */
+const showLast = (chart) => chart.setLegend({ idx: chart.data[0].length - 1 });
+
 /** Lines over time. ``series``: ``{label, token, values, fill}``; ``times``: ms. ``label`` says what is shown to those who do not see it. */
 export function TimeChart({ label, times, series, height = 180 }) {
   const frame = useRef(null);
@@ -48,6 +51,8 @@ export function TimeChart({ label, times, series, height = 180 }) {
         height,
         tzDate: (s) => (zone.value === "utc" ? UPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)),
         cursor: { y: false, points: { size: 6 } },
+        legend: { live: true },
+        hooks: { setCursor: [(self) => (self.cursor.idx === null || self.cursor.idx === undefined) && showLast(self)], ready: [showLast] },
         axes: [
           { ...axis, values: [[86400, "{D} {MMM}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [60, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] },
           { ...axis, size: 58, values: (_, splits) => splits.map((ms) => duration(ms)) },

@@ -26,6 +26,7 @@ const PATHS = {
   pause: html`<path d="M5.5 3.5v9m5-9v9" />`,
   edit: html`<path d="m3 13 .6-2.7L10.5 3.5l2 2-6.9 6.9z" />`,
   remove: html`<path d="M3 4.5h10M6 4.5v-1.5h4v1.5m-5.5 0 .5 9h6l.5-9" />`,
+  upload: html`<path d="M8 10.5V3m0 0L5 6m3-3 3 3M3 10.5V13h10v-2.5" />`,
   plus: html`<path d="M8 3.5v9M3.5 8h9" />`,
   close: html`<path d="m4 4 8 8m0-8-8 8" />`,
   menu: html`<path d="M2.5 4.5h11m-11 3.5h11m-11 3.5h11" />`,

@@ -1,10 +1,45 @@
-// JSON as text, with names, texts and numbers told apart, and one place marked as wrong.
+// JSON as text, with names, texts and numbers told apart, and one field marked as wrong.
 import { html } from "../app/html.js";
 
 const TOKEN = /("(?:\\.|[^"\\])*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-export function Json({ value, label = "As JSON" }) {
-  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+/** Text of a value by lines, and the numbers of those that are the field at ``path`` ("$.monitors[0].kind"). */
+export function linesOf(value, path = "") {
+  const lines = [];
+  const wrong = new Set();
+  const put = (text) => (lines.length ? (lines[lines.length - 1] += text) : lines.push(text));
+  const add = (part, at, indent) => {
+    const begin = Math.max(0, lines.length - 1);
+    if (part === null || typeof part !== "object") put(JSON.stringify(part));
+    else {
+      const [open, shut] = Array.isArray(part) ? "[]" : "{}";
+      const entries = Object.entries(part);
+      put(open);
+      entries.forEach(([name, inner], i) => {
+        lines.push(`${indent}  ${Array.isArray(part) ? "" : `${JSON.stringify(name)}: `}`);
+        add(inner, Array.isArray(part) ? `${at}[${name}]` : `${at}.${name}`, `${indent}  `);
+        if (i < entries.length - 1) put(",");
+      });
+      if (entries.length) lines.push(indent + shut);
+      else put(shut);
+    }
+    if (at === path) for (let line = begin; line < lines.length; line += 1) wrong.add(line);
+  };
+  add(value, "$", "");
+  return { lines, wrong };
+}
+
+/** ``value``: what is shown, or its text; ``wrong``: the path of a field that is marked. */
+export function Json({ value, label = "As JSON", wrong = "" }) {
+  if (typeof value !== "string") {
+    const found = linesOf(value, wrong);
+    return html`<pre class="json" tabIndex="0" role="region" aria-label=${label}>${found.lines.map((line, i) => (found.wrong.has(i)
+      ? html`<mark key=${i}>${coloured(line)}</mark>${"\n"}` : html`<span key=${i}>${coloured(line)}</span>${"\n"}`))}</pre>`;
+  }
+  return html`<pre class="json" tabIndex="0" role="region" aria-label=${label}>${coloured(value)}</pre>`;
+}
+
+function coloured(text) {
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(TOKEN)) {
@@ -14,5 +49,5 @@ export function Json({ value, label = "As JSON" }) {
     end = match.index + match[0].length;
   }
   parts.push(text.slice(end));
-  return html`<pre class="json" tabIndex="0" role="region" aria-label=${label}>${parts}</pre>`;
+  return parts;
 }

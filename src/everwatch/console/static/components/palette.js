@@ -10,6 +10,14 @@ import { targetOf } from "../app/format.js";
 import { Icon } from "./icon.js";
 import { iconOf } from "./state.js";
 
+const [MOST, LOOKED_AT] = [6, 100];
+
+/** Whether a monitor has each of some words in its ids, its name or its target. */
+const hasAll = (monitor, words) => {
+  const text = [monitor.user_id, monitor.monitor_id, monitor.spec.name, targetOf(monitor.spec)].join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+};
+
 const closed = (name) => () => overlay.value === name && (overlay.value = "");
 
 export function Palette() {
@@ -17,14 +25,19 @@ export function Palette() {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const wanted = useSettled(text.trim(), 120);
-  const monitors = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: 6 });
+  // the API finds one part: of several words the longest is asked for, and the others are looked for in what it finds
+  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
+  const longest = words.reduce((one, other) => (other.length > one.length ? other : one), "");
+  const exact = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: MOST });
+  const loose = useGet(words.length > 1 ? "/v1/monitors" : null, { q: longest, limit: LOOKED_AT });
+  const all = exact.data?.items.length || words.length < 2 ? exact.data?.items ?? [] : (loose.data?.items ?? []).filter((each) => hasAll(each, words)).slice(0, MOST);
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
   useLayoutEffect(() => element.current.showModal(), []);
   useLayoutEffect(() => setAt(0), [text]);
 
   const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
   const groups = [
-    ["Monitors", (wanted ? monitors.data?.items ?? [] : []).map((each) => ({
+    ["Monitors", (wanted ? all : []).map((each) => ({
       id: `m-${each.user_id}-${each.monitor_id}`, icon: iconOf(each.state), what: each.spec.name || each.monitor_id, hint: `${each.user_id} · ${targetOf(each.spec) || each.spec.kind}`,
       act: () => go(to(["users", each.user_id, "monitors", each.monitor_id])),
     }))],

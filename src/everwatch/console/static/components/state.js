@@ -20,7 +20,7 @@ const LOOKS = {
   sent: ["up", "done", "Sent"],
   sending: ["fresh", "play", "Sending"],
   dead: ["down", "down", "Given up"],
-  superseded: ["idle", "skipped", "Told anew"],
+  superseded: ["idle", "skipped", "Replaced"],
   ok: ["up", "up", "OK"],
   warning: ["late", "incidents", "Warning"],
   error: ["down", "down", "Error"],

@@ -12,7 +12,9 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
   const frame = useRef(null);
   const last = useRef(-1);
   const shown = columns.filter(Boolean);
-  const classes = (column) => [column.num ? "num" : "", column.narrow === false ? "not-narrow" : "", column.wide ? "wide-only" : "", column.width ?? "", column.wrap ? "let-wrap" : ""].join(" ").trim();
+  // on a phone other columns are at the edges
+  const onPhone = shown.filter((column) => column.narrow !== false);
+  const classes = (column) => [!selection && column === onPhone[0] ? "lead" : "", column === onPhone.at(-1) ? "tail" : "", column.num ? "num" : "", column.narrow === false ? "not-narrow" : "", column.wide ? "wide-only" : "", column.width ?? "", column.wrap ? "let-wrap" : ""].join(" ").trim();
 
   useLayoutEffect(() => setAt((before) => Math.min(before, rows.length - 1)), [rows.length]);
   // before the next key: an effect after the paint would answer it with the cursor of the key before

@@ -11,8 +11,15 @@ const PAGE = 50;
 const RANGES = [["", "All that is kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 const went = (each) => each.status < 300 || each.status === 303;
 
+// what the id of an entry without a user is of, by the end of its command
+const NAMED = ["silence", "view", "token"];
+
+/** What was done, in words; a job says what it does. */
+const wordsOf = ({ command, outcome, status }) => (command === "ack" ? "acknowledge" : command === "job" && status < 300 ? `job: ${outcome}` : command).replaceAll("_", " ");
+
 function Subject({ entry }) {
-  if (!entry.user_id) return entry.command_id ? html`<span class="muted">token ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
+  if (/_?job$/.test(entry.command)) return html`<a class="name" href=${to(["jobs"], { job: entry.command_id })}>job ${entry.command_id.slice(0, 8)}</a>`;
+  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${NAMED.find((end) => entry.command.endsWith(end)) ?? "token"} ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
   const user = to(["users", entry.user_id]);
   if (!entry.monitor_id) return html`<a class="name" href=${user}>${entry.user_id}</a>`;
   return html`<span class="two"><a class="name" href=${to(["users", entry.user_id, "monitors", entry.monitor_id])}>${entry.monitor_id}</a><a class="small faint" href=${user}>${entry.user_id}</a></span>`;
@@ -35,10 +42,10 @@ export function Audit() {
       ? html`<${Empty} title="Nothing was changed" icon="audit">No change over HTTP fits these filters.</${Empty}>`
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
-          { id: "who", label: "Who", width: "w-l", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
-          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route}>${each.command}</span>` },
+          { id: "who", label: "Who", width: "w-m", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
+          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
           { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} />` },
-          { id: "outcome", label: "Outcome", width: "w-m", cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.outcome}</span>` },
+          { id: "outcome", label: "Outcome", width: "w-m", narrow: false, cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.command === "job" && went(each) ? "accepted" : each.outcome.replaceAll("_", " ")}</span>` },
           { id: "from", label: "From", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted" title=${each.forwarded_for && `by ${each.address}`}>${each.forwarded_for || each.address}</span>` },
         ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "change" : "changes"} />`}</${Loaded}></section>`;
 }

@@ -59,7 +59,6 @@ function Reasons({ counts }) {
 }
 
 function Letter({ letter, reload }) {
-  const value = typeof letter.value === "string" ? letter.value : JSON.stringify(letter.value, null, 2);
   return html`<${Panel} title=${`Dead letter ${letter.letter}`} aside=${html`<button class="link" type="button" onClick=${() => setQuery({ letter: "" })}>Close</button>`}>
     <div class="body"><dl class="pairs">
       <dt>Reason</dt><dd class="bad">${letter.reason}</dd>
@@ -71,7 +70,7 @@ function Letter({ letter, reload }) {
       ${letter.redriven_at && html`<dt>Sent again</dt><dd><${Instant} ms=${letter.redriven_at} /> to ${letter.redriven_to}</dd>`}
       <dt>Mend it</dt><dd>${has(REDRIVE) ? html`<button class="button" type="button" onClick=${() => redrive({ letters: [letter.letter], again: Boolean(letter.redriven_at) }, reload)}>Send it again</button>` : html`<code>everwatch dead-letters redrive ${letter.letter} --dry-run</code>`}</dd>
     </dl></div>
-    ${letter.value !== null && html`<${Json} value=${value} label="The record" />`}
+    ${letter.value !== null && html`<${Json} value=${letter.value} label="The record" wrong=${letter.path} />`}
     ${letter.problem && html`<footer>${letter.encoding}: ${letter.problem}</footer>`}
   </${Panel}>`;
 }

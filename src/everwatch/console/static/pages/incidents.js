@@ -8,6 +8,7 @@ import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { Ack } from "../components/ack.js";
 import { Action, Search, Segments } from "../components/form.js";
+import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
 import { State } from "../components/state.js";
@@ -15,6 +16,7 @@ import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
 
 const MOST = 500;
+const SHOWN_USERS = 3;
 
 export function Incidents() {
   const { user = "", view = "" } = query.value;
@@ -35,7 +37,7 @@ export function Incidents() {
     <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
       if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
-      return view === "each" ? html`<${Each} items=${items} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
+      return view === "each" ? html`<${Each} items=${items.slice().sort((a, b) => b.opened_at - a.opened_at)} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
     }}</${Loaded}></section>
     <${Silences} list=${silences} />`;
 }
@@ -55,17 +57,25 @@ function byTarget(items) {
   return [...of.values()].sort((a, b) => b.items.length - a.items.length || a.since - b.since);
 }
 
+/** How many a target's outage hits, and who. */
+function Hits({ row }) {
+  const all = row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id]);
+  const some = [...row.users].slice(0, SHOWN_USERS);
+  return html`<span class="two"><a href=${all} title="Users with a monitor of this target">${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>
+    <span class="small faint" title=${[...row.users].join(", ")}>${some.map((user, i) => html`${i ? ", " : ""}<a key=${user} href=${to(["users", user])}>${user}</a>`)}${row.users.size > some.length ? ", …" : ""}</span></span>`;
+}
+
 const canAct = () => may("run") && has("POST /v1/users/{user_id}/monitors/{monitor_id}/ack");
 const unseen = (items) => items.filter((each) => !each.ack);
 
 function Targets({ rows, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
-    { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}>${row.items[0].reason}</span></span>` },
-    { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
+    { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}><span class="narrow-only">${plural(row.users.size, "user")}, <${Ago} ms=${row.since} suffix=${false} />: </span>${row.items[0].reason}</span></span>` },
+    { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} />` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
-    { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
-    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">seen</span>`) },
+    { id: "since", label: "For", width: "w-s", num: true, narrow: false, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
+    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="row end small faint"><${Icon} name="done" size="14" /><span class="unseen-narrow">acknowledged</span></span>`) },
   ]} />`;
 }
 
@@ -94,7 +104,7 @@ function Each({ items, list, done }) {
     { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-m", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
-    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
+    { id: "seen", label: "Seen", width: "w-xl", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
     { id: "told", label: "Told", width: "w-s", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.opened_at} suffix=${false} />` },
   ]} />`;

@@ -24,7 +24,7 @@ export function Jobs() {
   return html`
     <div class="page-head"><h1>Jobs</h1><span class="sub">one thing done to many monitors, the latest first</span></div>
     <section class="panel" aria-label="Jobs"><${Loaded} of=${list} lines="6">${({ items }) => (items.length === 0
-      ? html`<${Empty} title="No jobs" icon="play">A job pauses, resumes, runs or deletes all monitors that a filter has. Begin one on <a class="link" href=${to(["monitors"])}>Monitors</a>, with “All that fit”.</${Empty}>`
+      ? html`<${Empty} title="No jobs" icon="play">A job pauses, resumes, runs or deletes all monitors that a filter has. Begin one on <a class="link" href=${to(["monitors"])}>Monitors</a>, with <b>Bulk job</b>.</${Empty}>`
       : html`<${Table} label="Jobs" rows=${items} keyOf=${(each) => each.job_id} tall columns=${[
           { id: "state", label: "State", width: "w-icon-wide", cell: (each) => html`<${State} state=${each.state} />` },
           { id: "what", label: "What", cell: (each) => html`<span class="two"><span class="name">${actionName(each.action)}</span><span class="small faint" title=${wordsOf(each.filter)}><span class="narrow-only">${count(each.done + each.refused)} of ${count(each.total)}, </span>${wordsOf(each.filter)}</span></span>` },

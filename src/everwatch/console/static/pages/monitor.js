@@ -95,8 +95,16 @@ function Actions({ monitor, done }) {
 }
 
 const LEAD = {
-  up: "It is up", down: "It is down", late: "It is late", paused: "It is paused", new: "It has not run yet", done: "It is over",
+  up: "It has been up", down: "It has been down", late: "It has been late", paused: "It has been paused", new: "It is new and has not run", done: "It has been over",
 };
+
+/** Who paused a monitor, as far as it was over HTTP. */
+function PausedBy({ monitor }) {
+  const found = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user: monitor.user_id, limit: 50 });
+  const entry = found.data?.items.find((each) => each.command === "pause" && each.status < 300 && (!each.monitor_id || each.monitor_id === monitor.monitor_id));
+  if (!entry) return null;
+  return html`<p class="small muted">Paused by <b>${entry.token_name || entry.token_id}</b> (${entry.role}) <${Ago} ms=${entry.at} />. <a class="link" href=${to(["audit"], { user: monitor.user_id, monitor: entry.monitor_id })}>Audit</a></p>`;
+}
 
 /** The open incident: who has seen it, and what can be done about its alerts. */
 function IncidentLine({ incident, done }) {
@@ -117,17 +125,18 @@ function Verdict({ monitor, incident, seen, explained, whole, range }) {
   return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
     <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
       <div class="grow"><p class="what">${LEAD[state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
+        ${state === "paused" && html`<${PausedBy} monitor=${monitor} />`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
         ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">
+      ${target && html`<div class="broad"><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
-      ${target && html`<div><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
-      <div><dt>Last signal</dt><dd>${monitor.last_signal ? html`<${Ago} ms=${monitor.last_signal} />` : "none"}</dd></div>
+      ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
       <div><dt>Version</dt><dd>${monitor.version}, by ${monitor.origin}</dd></div>
     </dl>
     ${spec.labels && html`<p class="tags">${Object.entries(spec.labels).map(([key, value]) => html`<a key=${key} class="tag" href=${to(["monitors"], { label: `${key}=${value}` })}>${key}=${value}</a>`)}</p>`}</div>
@@ -231,14 +240,14 @@ function Explanation({ explained, notified }) {
     if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");
   } else if (explained.broker) row("warn", "Processes", "not known", explained.broker);
   if (explained.partition !== null && explained.partition !== undefined) row("ok", "Partition", String(explained.partition));
-  return html`<${Panel} title="Why, and who runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
+  return html`<${Panel} title="Why, and what runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
 }
 
 function notifiedText(notified) {
   if (!notified) return "no maintenance now";
   if (!notified.available) return notified.reason;
   const last = notified.events?.at(0);
-  if (!last) return "nobody had to be told yet";
+  if (!last) return "no alert was due yet";
   return html`<${Instant} ms=${last.at} />: ${last.verdict}`;
 }
 

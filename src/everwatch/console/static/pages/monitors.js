@@ -21,7 +21,7 @@ const CHANGED_MS = 2_500;
 export function Monitors() {
   const given = query.value;
   return html`
-    <div class="page-head"><h1>Monitors</h1>${canRunJobs() && html`<div class="end"><button class="button" type="button" title="Pause, resume, run or delete every monitor that these filters have" onClick=${() => beginJob(filterOf(Object.fromEntries(FILTERS.map((name) => [name, given[name]]))))}>All that fit…</button></div>`}</div>
+    <div class="page-head"><h1>Monitors</h1>${canRunJobs() && html`<div class="end"><button class="button" type="button" title="Pause, resume, run or delete every monitor that these filters have" onClick=${() => beginJob(filterOf(Object.fromEntries(FILTERS.map((name) => [name, given[name]]))))}>Bulk job…</button></div>`}</div>
     <${Filters} given=${given} />
     <${Views} page="monitors" />
     <${MonitorList} filters=${Object.fromEntries(FILTERS.map((name) => [name, given[name]]))} order=${given} withUser />`;

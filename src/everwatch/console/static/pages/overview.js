@@ -3,7 +3,7 @@
 import { html, useMemo, useState } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
-import { brief, compact, count, duration, now, plural, rate, targetOf } from "../app/format.js";
+import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
 import { to } from "../app/router.js";
 import { has, seesAll } from "../app/session.js";
 import { Shares } from "../components/bar.js";
@@ -18,12 +18,15 @@ import { Feed } from "./feed.js";
 
 const MINUTES = 60;
 const MOST_EVENTS = 60;
+const [LOOKED_AT, MOST_SHOWN, SHARED_FROM] = [50, 10, 3];
 const LATE_S = 60;
+// the last day moves by steps, so that not every second is another request
+const REFUSED_STEP_MS = 60_000;
 
 export function Overview() {
   const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
-  const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: 8 }, { every: 30_000 });
-  const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: 8 }, { every: 30_000 });
+  const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: LOOKED_AT }, { every: 30_000 });
+  const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: MOST_SHOWN }, { every: 30_000 });
   const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
   const lag = useGet(seesAll.value ? "/v1/lag" : null, null, { every: 10_000 });
   const [fresh, setFresh] = useState([]);
@@ -93,18 +96,38 @@ function Counters({ monitors, users }) {
   </section>`;
 }
 
+/** Monitors as rows; those of one target that several share are one row, and come first. */
+function rowsOf(monitors) {
+  const of = new Map();
+  for (const each of monitors) {
+    const host = hostOf(each.spec);
+    of.set(host, [...(of.get(host) ?? []), each]);
+  }
+  const isShared = (each) => hostOf(each.spec) && of.get(hostOf(each.spec)).length >= SHARED_FROM;
+  const shared = [...of.entries()].filter(([, some]) => isShared(some[0])).sort(([, one], [, other]) => other.length - one.length);
+  return [
+    ...shared.map(([host, some]) => ({ key: host, host, all: some.length, users: new Set(some.map((each) => each.user_id)).size, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
+    ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: each.state, reason: each.reason, since: each.state_since })),
+  ].slice(0, MOST_SHOWN);
+}
+
+function What({ row: { monitor, host, all, reason } }) {
+  if (host) return html`<span class="two"><a class="name" href=${to(["monitors"], { target: host })}>${host}</a><span class="small faint">${plural(all, "monitor")}: ${reason}</span></span>`;
+  return html`<span class="two"><a class="name" href=${to(["users", monitor.user_id, "monitors", monitor.monitor_id])}>${monitor.spec.name || monitor.monitor_id}</a><span class="small faint">${reason || targetOf(monitor.spec) || monitor.spec.kind}</span></span>`;
+}
+
 function Worst({ down, late }) {
-  const [data, error] = [down.data && late.data ? { items: [...down.data.items, ...late.data.items].slice(0, 10) } : undefined, down.error ?? late.error];
+  const [data, error] = [down.data && late.data ? { items: rowsOf([...down.data.items, ...late.data.items]) } : undefined, down.error ?? late.error];
   const of = { ...down, data, error, loading: down.loading || late.loading };
   return html`<${Panel} title="Needs attention" aside=${html`<a class="link" href=${to(["monitors"], { state: "down", sort: "state-since" })}>All that are down</a>`}>
     <${Loaded} of=${of}>${({ items }) => items.length === 0
       ? html`<${Empty} title="Everything is up" icon="up">No monitor is down or late.</${Empty}>`
-      : html`<${Table} label="Monitors that need attention" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.monitor_id}`} tall
+      : html`<${Table} label="Monitors that need attention" rows=${items} keyOf=${(row) => row.key} tall
           columns=${[
-            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
-            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${each.reason || targetOf(each.spec) || each.spec.kind}</span></span>` },
-            { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
-            { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.state_since} suffix=${false} />` },
+            { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
+            { id: "what", label: "Monitor or target", cell: (row) => html`<${What} row=${row} />` },
+            { id: "user", label: "User", width: "w-m", narrow: false, cell: (row) => (row.host ? html`<a href=${to(["users"], { target: row.host })}>${plural(row.users, "user")}</a>` : html`<a href=${to(["users", row.monitor.user_id])}>${row.monitor.user_id}</a>`) },
+            { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
           ]} />`}</${Loaded}>
   </${Panel}>`;
 }
@@ -158,11 +181,23 @@ function System({ lag, results }) {
       <li><span class=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "warn" : "ok"}><${Icon} name=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "incidents" : "up"} /></span><span>Results</span>
         <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
     </ul>`}
+    <${Refused} />
     <${Loaded} of=${lag} lines="3">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
       <span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span>${PROCESSES[each.process] ?? each.process}</span>
       <span class="value">${each.text}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span>
     </li>`)}</ul>`}</${Loaded}>
   </${Panel}>`;
+}
+
+/** How many records were refused in the last day, and why most of them. */
+function Refused() {
+  const begin = Math.floor(now.value / REFUSED_STEP_MS) * REFUSED_STEP_MS - DAY;
+  const found = useGet(has("GET /v1/dead-letters") ? "/v1/dead-letters" : null, { since: begin, limit: 1 });
+  if (!found.data) return null;
+  const counts = found.data.counts.slice().sort((a, b) => b.count - a.count);
+  const all = counts.reduce((sum, each) => sum + each.count, 0);
+  return html`<ul class="explain"><li><span class=${all ? "warn" : "ok"}><${Icon} name=${all ? "letters" : "up"} /></span><span>Refused</span>
+    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy">most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
 }
 
 function summed(items) {

@@ -80,7 +80,7 @@ function ByPartition({ of }) {
         { id: "worker", label: "Worker", narrow: false, cell: (row) => (row.worker ? html`<span title=${row.host}>${row.worker}</span>` : html`<span class="bad">no owner</span>`) },
         { id: "emitted", label: "Emitted to", width: "w-m", narrow: false, num: true, cell: (row) => (row.emitted_to ? ago(of.data.at - row.emitted_to) : html`<span class="faint">no ticks yet</span>`) },
         ...["worker", "executor", "sink"].map((process) => ({ id: process, label: `${process[0].toUpperCase()}${process.slice(1)} lag`, width: "w-m", narrow: process === "executor", num: true, cell: (row) => html`<${LagCell} lag=${row.lag[process]} />` })),
-        { id: "remedy", label: "What to do", wrap: true, cell: (row) => (row.problems.length ? row.problems.map(([text, look]) => html`<div class=${look}>${text}</div>`) : html`<span class="faint">nothing</span>`) },
+        { id: "remedy", label: "What to do", wrap: true, cell: (row) => (row.problems.length ? row.problems.map(([text, look]) => html`<div class=${look}>${text}</div>`) : html`<span class="faint">–</span>`) },
       ]} />`
     : html`<${Empty} title="No partitions" icon="partitions">The topics do not exist yet: start a worker, or run <code>everwatch topics create</code>.</${Empty}>`)}</${Loaded}></section>`;
 }

@@ -14,8 +14,8 @@ export function StatusPages() {
       ? html`<${Empty} title="No pages of operators" icon="overview">Write a file of pages and name it in <code>EVERWATCH_STATUS_FILE</code>: each shows monitors of several users, chosen by a selector, with a title, a logo, notices and maintenance. Each user has a page anyway: see <a class="link" href=${to(["users"])}>Users</a>.</${Empty}>`
       : html`<${Table} label="Status pages" rows=${items} keyOf=${(each) => each.slug} tall columns=${[
           { id: "title", label: "Page", cell: (each) => html`<span class="two"><a class="name" href=${each.html} target="_blank" rel="noreferrer">${each.title}</a><span class="small faint">${each.slug}</span></span>` },
-          { id: "domain", label: "Domain", width: "w-xl", narrow: false, cell: (each) => each.domain || html`<span class="faint">none</span>` },
-          { id: "address", label: "Address", width: "w-xl", narrow: false, wide: true, cell: (each) => html`<${Copy} text=${`${window.location.origin}${each.html}`} />` },
+          { id: "domain", label: "Domain", width: "w-l", narrow: false, cell: (each) => each.domain || html`<span class="faint">none</span>` },
+          { id: "address", label: "Address", width: "w-xxl", narrow: false, wide: true, cell: (each) => html`<${Copy} text=${`${window.location.origin}${each.html}`} />` },
           { id: "feed", label: "Feed", width: "w-s", cell: (each) => html`<a class="link" href=${each.atom} target="_blank" rel="noreferrer">Atom</a>` },
         ]} />`)}</${Loaded}></section>`;
 }

@@ -2,16 +2,18 @@
 import { html, useMemo } from "../app/html.js";
 import { useGet } from "../app/load.js";
 import { userPath, write } from "../app/api.js";
-import { count, now } from "../app/format.js";
+import { count, now, plural } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
 import { may } from "../app/session.js";
+import { each } from "../app/some-at-once.js";
 import { Histogram } from "../components/chart.js";
 import { Search, Segments } from "../components/form.js";
 import { ask } from "../components/dialog.js";
+import { Icon } from "../components/icon.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
 import { State, wordOf } from "../components/state.js";
-import { Pager, Table } from "../components/table.js";
+import { Pager, Table, useSelection } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
 import { toast } from "../components/toast.js";
 import { Views } from "../components/views.js";
@@ -52,19 +54,37 @@ function NextHour({ user }) {
   </${Panel}>`;
 }
 
-export function TaskTable({ items, withUser = false, reload, keyboard = false }) {
-  const cancel = (task) => ask({
-    title: `Cancel ${task.task_id}`, action: "Cancel the task", danger: true,
-    body: () => html`<p class="muted">The task does not run. It stays in this list as cancelled.</p>`,
-    submit: async () => { await write("DELETE", userPath(task.user_id, `/tasks/${encodeURIComponent(task.task_id)}`)); toast(`${task.task_id} is cancelled.`); reload(); },
+const keyOf = (task) => `${task.user_id}\n${task.task_id}`;
+
+/** Ask whether these tasks are to be cancelled, and cancel them, some at once. */
+function cancel(tasks, done) {
+  const what = tasks.length === 1 ? tasks[0].task_id : plural(tasks.length, "task");
+  ask({
+    title: `Cancel ${what}`, action: tasks.length === 1 ? "Cancel the task" : "Cancel the tasks", danger: true,
+    body: () => html`<p class="muted">${tasks.length === 1 ? "The task does not run. It stays" : "The tasks do not run. They stay"} in this list as cancelled.</p>`,
+    submit: async () => {
+      const refused = await each(tasks, (task) => write("DELETE", userPath(task.user_id, `/tasks/${encodeURIComponent(task.task_id)}`)));
+      if (tasks.length > refused.length) toast(tasks.length === 1 ? `${what} is cancelled.` : `${plural(tasks.length - refused.length, "task")} cancelled.`);
+      done();
+      if (refused.length) throw refused[0];
+    },
   });
-  return html`<${Table} label="Tasks" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.task_id}`} keyboard=${keyboard} tall columns=${[
+}
+
+export function TaskTable({ items, withUser = false, reload, keyboard = false }) {
+  const selection = useSelection(items.map(keyOf).join());
+  const pending = items.filter((task) => selection.has(keyOf(task)) && task.status === "pending");
+  const done = () => {
+    selection.clear();
+    reload();
+  };
+  return html`${pending.length > 0 && html`<div class="bulk" role="toolbar" aria-label="Selected tasks"><b>${pending.length} selected</b><button class="button danger" type="button" onClick=${() => cancel(pending, done)}><${Icon} name="skipped" size="14" />Cancel</button><button class="button plain" type="button" onClick=${selection.clear}>Clear</button></div>`}
+  <${Table} label="Tasks" rows=${items} keyOf=${keyOf} keyboard=${keyboard} selection=${keyboard && may("write") ? selection : undefined} tall columns=${[
     { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} />` },
-    { id: "task", label: "Task", cell: (each) => html`<span class="two"><span class="name">${each.task_id}</span><span class="small faint" title=${each.reason}>${each.reason || each.kind}</span></span>` },
+    { id: "task", label: "Task", cell: (each) => html`<span class="two"><span class="name">${each.task_id}</span>${each.reason ? html`<span class="small faint" title=${each.reason}>${each.reason}</span>` : html`<span class="small faint">${each.kind}${each.created_at > 0 && html`, made <${Ago} ms=${each.created_at} />`}</span>`}</span>` },
     withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
-    { id: "kind", label: "Kind", width: "w-s", narrow: false, wide: true, cell: (each) => each.kind },
     { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },
-    { id: "in", label: "In", width: "w-s", num: true, cell: (each) => html`<span class=${each.status === "pending" && each.due_at < now.value ? "warn" : ""}><${Ago} ms=${each.ended_at || each.due_at} /></span>` },
-    may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel(each)}>Cancel</button>` },
+    { id: "in", label: "When", width: "w-s", num: true, cell: (each) => html`<span class=${each.status === "pending" && each.due_at < now.value ? "warn" : ""}><${Ago} ms=${each.ended_at || each.due_at} /></span>` },
+    may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel([each], reload)}>Cancel</button>` },
   ]} />`;
 }

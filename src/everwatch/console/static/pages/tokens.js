@@ -24,7 +24,7 @@ export function Tokens() {
       ? html`<${Empty} title="No tokens" icon="key">Make one for each program that uses the API, so that each can be revoked by itself.</${Empty}>`
       : html`<${Table} label="Tokens" rows=${items} keyOf=${(each) => each.token_id} tall columns=${[
           { id: "name", label: "Name", cell: (each) => html`<span class="two"><span class="name">${each.name}</span><span class="small faint">${each.token_id}</span></span>` },
-          { id: "role", label: "Role", width: "w-m", cell: (each) => html`${each.role}${each.secrets ? html` <span class="tag">secrets</span>` : ""}` },
+          { id: "role", label: "Role", width: "w-m", cell: (each) => html`${each.role}${each.session ? html` <span class="tag">session</span>` : ""}${each.secrets ? html` <span class="tag">secrets</span>` : ""}` },
           { id: "user", label: "User", width: "w-l", narrow: false, cell: (each) => each.user_id || html`<span class="faint">all</span>` },
           { id: "made", label: "Made", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted"><${Instant} ms=${each.created_at} /></span>` },
           { id: "expires", label: "Expires", width: "w-m", narrow: false, cell: (each) => (each.expires_at ? html`<span class=${each.expires_at < now.value ? "bad" : "muted"}><${Ago} ms=${each.expires_at} /></span>` : html`<span class="faint">never</span>`) },

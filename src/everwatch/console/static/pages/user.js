@@ -47,7 +47,7 @@ export function UserPage({ user: userId }) {
         <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} /></${Panel}>
         ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} userId=${userId} />`}
         <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
-          <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
+          <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} withUser=${false} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
         </${Panel}>
       </div>
     </div>`}</${Loaded}>`;

@@ -1,0 +1,140 @@
+"""A part of a file as rows, judged or carried out: what ``everwatch import`` does with files, by the same code."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.batch import MOST_LINES, line_asked, line_change, line_failure, line_outcome
+from everwatch.api.commanding import Commands
+from everwatch.api.problems import Problem, invalid
+from everwatch.api.routing import Answer, AuditedChange, Call
+from everwatch.api.sending import wait_of
+from everwatch.api.views import LineOutcome
+from everwatch.core.errors import InvalidInput, SettingsError
+from everwatch.kafka.command_client import Asked, with_member
+from everwatch.plans.plan import Plans
+from everwatch.rules.admission import admit_signup
+from everwatch.transfer.import_rows import Row, RowReading
+from everwatch.transfer.row_files import STDIN, FileSource, Format
+
+OCTETS = "application/octet-stream"
+MOST_REFUSED = 1_000
+"""Refused rows of one request that are told; all are counted."""
+# rows between two turns of the event loop
+_AT_ONCE = 100
+ColumnName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class ImportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a file is read. ``map``: COLUMN=FIELD each; ``line``: of the file at which its first row stands.
+
+    ``plan``: of users whose row names none. ``dry_run``: rows are judged, and nothing is sent.
+    """
+
+    format: Literal["csv", "jsonl", ""] = ""
+    map: list[ColumnName] = []
+    ignore: list[ColumnName] = []
+    plan: Annotated[str, Meta(max_length=64)] = ""
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    line: Annotated[int, Meta(ge=1, le=10**9)] = 1
+    dry_run: bool = False
+
+
+class RefusedImportRow(msgspec.Struct, frozen=True):
+    """A row that was refused: its line, and why; ``path`` names the wrong field."""
+
+    line: int
+    user_id: str
+    reason: str
+    path: str
+    code: str
+
+
+class ImportView(msgspec.Struct, frozen=True):
+    """Number of rows by outcome. ``kept``: sent, and not answered yet. ``refused``: the first of the refused ones."""
+
+    dry_run: bool
+    rows: int
+    accepted: int
+    kept: int
+    refused_rows: int
+    refused: list[RefusedImportRow]
+
+
+class ImportRoutes:
+    """Handler of ``/v1/import``."""
+
+    def __init__(self, commands: Commands, plans: Callable[[], Plans | None]) -> None:
+        self._commands = commands
+        self._plans = plans
+
+    async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
+        rows = await asyncio.to_thread(_rows, data, query)
+        outcomes: dict[int, LineOutcome] = {}
+        asked: list[Asked] = []
+        for index, row in enumerate(rows):
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            try:
+                asked.append(self._asked(row, call, query.dry_run))
+            except InvalidInput as error:
+                outcomes[row.line] = line_failure(row.line, invalid(error), error.path)
+            except Problem as problem:
+                outcomes[row.line] = line_failure(row.line, problem)
+        changes: list[AuditedChange] = []
+        if asked and not query.dry_run:
+            replies = await self._commands.ask(asked, wait_of(call))
+            for each, reply in zip(asked, replies, strict=True):
+                outcomes[each.line] = line_outcome(each, reply)
+            changes = [line_change(each, outcomes[each.line]) for each in asked]
+        return Answer(_view(rows, outcomes, query.dry_run), changes=changes)
+
+    def _asked(self, row: Row, call: Call, dry_run: bool) -> Asked:
+        """The input that a row is. Raises InvalidInput, and Problem where the token does not permit it."""
+        if row.problem:
+            raise InvalidInput(row.problem)
+        if row.monitor_id:
+            return line_asked(row.value, row.line, call.principal)
+        if dry_run and (plans := self._plans()) is not None:
+            admit_signup(row.value, plans=plans)
+        return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal)
+
+
+def _rows(data: bytes, query: ImportQuery) -> list[Row]:
+    """Read all rows. Raises Problem."""
+    renamed: dict[str, str] = {}
+    for each in query.map:
+        column, _, field = each.rpartition("=")
+        if not (column and field):
+            raise Problem(400, "invalid_parameter", "A map is COLUMN=FIELD.")
+        renamed[column] = field
+    reading = RowReading(renamed, frozenset(query.ignore), query.plan)
+    form = Format(query.format) if query.format else None
+    stream = io.BufferedReader(io.BytesIO(data))
+    source = FileSource(STDIN, form, reading, delimiter=query.delimiter, stdin=stream, title="The file")
+    found: list[Row] = []
+    try:
+        for row in source.rows():
+            found.append(row._replace(line=row.line + query.line - 1))
+            if len(found) > MOST_LINES:
+                raise Problem(413, "too_many", f"Send at most {MOST_LINES} rows at once.")
+    except SettingsError as error:
+        raise Problem(422, "invalid", str(error)) from None
+    if not found:
+        raise Problem(400, "empty", "The file has no rows.")
+    return found
+
+
+def _view(rows: list[Row], outcomes: dict[int, LineOutcome], dry_run: bool) -> ImportView:
+    refused = [
+        RefusedImportRow(row.line, row.user_id, became.reason, became.path, became.code)
+        for row in rows
+        if (became := outcomes.get(row.line)) is not None and became.status >= 300
+    ]
+    kept = sum(became.status == 202 for became in outcomes.values())
+    accepted = len(rows) - len(refused) - kept
+    return ImportView(dry_run, len(rows), accepted, kept, len(refused), refused[:MOST_REFUSED])
