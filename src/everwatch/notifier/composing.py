@@ -96,8 +96,8 @@ class _Composing:
         if last is not None and last.state in ("pending", "sending"):
             # two messages of one group are never under way at once; one that could not be sent yet is told anew, with
             # what has happened since
-            if last.state == "sending" or last.message.more or last.message.is_test or not self._give_up(last):
-                self._groups.append(group._replace(flush_at=now + _LOOK_AGAIN_MS))
+            if (again_at := self._known_by_its_id_until(last)) or not self._give_up(last):
+                self._groups.append(group._replace(flush_at=max(again_at, now + _LOOK_AGAIN_MS)))
                 return
             before = last.message
         collapse = Collapse(route.timing, now, keeps_incidents=route.keeps_incidents)
@@ -139,6 +139,16 @@ class _Composing:
             self._new.append(delivery)
             after = after._replace(flushed_at=now, open_delivery=message.message_id)
         self._groups.append(after)
+
+    def _known_by_its_id_until(self, last: Delivery) -> int:
+        """Return when to look again at a message that is not told anew yet; 0: it may be.
+
+        One in doubt may have come through. Its receiver recognises its id, and would not recognise another one, so it
+        is sent again as it is first.
+        """
+        if last.state == "sending" or last.message.more or last.message.is_test:
+            return self._now
+        return last.due_at if last.is_in_doubt else 0
 
     def _escalated(self, alerts: list[Alert], last: Delivery | None) -> list[Alert]:
         """The alerts of an escalation: incidents without acknowledgement, and the end of those it has sent."""

@@ -25,7 +25,8 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
+from everwatch.notifier.dispatch import Dispatcher, Limits
+from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import ask_contacts
