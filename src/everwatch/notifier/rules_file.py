@@ -32,9 +32,11 @@ _LARGEST_SECRET_BYTES = 4_096
 # what stands for a value that only a user gives, where the file is checked
 _SAMPLES = {
     "to": "user@example.com",
-    "url": "https://example.com/",
+    "url": "https://example.com/topic",
     "secret": "whsec_" + "A" * 32,
     "routing_key": "sample",
+    "token": "1:sample-token",
+    "chat_id": "1",
 }
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
@@ -87,6 +89,9 @@ class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continu
     email: dict[str, Any] | None = None
     webhook: dict[str, Any] | None = None
     slack: dict[str, Any] | None = None
+    discord: dict[str, Any] | None = None
+    telegram: dict[str, Any] | None = None
+    ntfy: dict[str, Any] | None = None
     pagerduty: dict[str, Any] | None = None
     alertmanager: dict[str, Any] | None = None
 
