@@ -67,7 +67,7 @@ def measure(plan: Plan) -> Outcome:
         *uvloop.run(_cut_off(500 if quick else 5_000)),
     ]
     with receiver() as taking, rig(partitions=4) as made:
-        figures += _burst(made, taking, seconds=5 if quick else 60, a_second=500 if quick else 3_334)
+        figures += _burst(made, taking, seconds=5 if quick else 60, a_second=500 if quick else 3_334, monitors=10)
         figures += _killed(made, taking, kills=3 if quick else 100)
     return Outcome(figures)
 
@@ -315,20 +315,23 @@ class Users:
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes of each user's monitor, alternately down and up, stamped when they are sent."""
+    """Changes of each user's monitors, alternately down and up, stamped when they are sent."""
 
     users: int
     first: int
     count: int
     monitor_id: str = "shop"
+    monitors: int = 1
 
     def records(self) -> Records:
         """Keys and values."""
         clock = SystemClock()
         for number in range(self.first, self.first + self.count):
-            turn, n = divmod(number, self.users)
+            turn, rest = divmod(number, self.users * self.monitors)
+            n, which = divmod(rest, self.monitors)
             states = ("up", "down") if turn % 2 == 0 else ("down", "up")
-            [change] = changes(range(n, n + 1), *states, clock.now_ms(), monitor_id=self.monitor_id)
+            monitor_id = f"{self.monitor_id}-{which}"
+            [change] = changes(range(n, n + 1), *states, clock.now_ms(), monitor_id=monitor_id)
             yield codec.user_key(change.user_id), codec.encode_transition(change, OutputFormat.AVRO)
 
 
@@ -365,9 +368,9 @@ def _wait_taken_in(made: Rig) -> None:
     made.wait_until(is_stored, "the notifier has taken everything in", _PATIENCE_S)
 
 
-def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int) -> list[Figure]:
-    """Publish ``a_second`` transitions a second for ``seconds``, each of which makes a webhook."""
-    users = max(100, a_second * seconds // 2)
+def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: int) -> list[Figure]:
+    """Publish ``a_second`` transitions a second for ``seconds``, of users whose monitors change all at once."""
+    users = max(100, a_second * seconds // 2 // monitors)
     made.publish(made.topics.monitors_changelog, Users(users))
     rules = f'[defaults]\ngroup_wait = "{GROUP_WAIT_S}s"\ngroup_interval = "0s"\n' + USERS_ROUTE.format(url=taking.url)
     notifier = _start(made, rules)
@@ -375,7 +378,7 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int) -> list[Fig
     before_mib, cpu_s, began = notifier.resident_mib(), notifier.cpu_s(), taking.count
     count = a_second * seconds
     with publishing(
-        made.bootstrap_servers, made.topics.transitions, Changes(users, 0, count), a_second=a_second
+        made.bootstrap_servers, made.topics.transitions, Changes(users, 0, count, monitors=monitors), a_second=a_second
     ) as sent:
         sent.wait(seconds * 10 + 60)
     made.say(f"{count:,} transitions are sent")
@@ -391,9 +394,11 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int) -> list[Fig
     late = sorted(each.arrived_at - each.at - 1_000 * GROUP_WAIT_S for each in arrivals)
     mib, used_s = notifier.resident_mib() - before_mib, notifier.cpu_s() - cpu_s
     made.stop_worker(notifier)
-    who = f"{count:,} transitions in {seconds} s"
+    who = f"{count:,} transitions in {seconds} s, {monitors} at once a user"
+    told = {incident for each in arrivals for incident in each.incidents}
     return [
         Figure(f"{who}: webhooks", taking.count - began, "messages"),
+        Figure(f"{who}: incidents of which nothing came", users * monitors - len(told), "incidents", "<= 0"),
         Figure(f"{who}: lateness beyond group_wait, p99", late[int(len(late) * 0.99) - 1], "ms", "<= 2000"),
         Figure(f"{who}: same message twice", len(arrivals) - len({each.key for each in arrivals}), "messages", "<= 0"),
         Figure(f"{who}: memory", mib, "MiB more", "<= 100"),

@@ -22,11 +22,15 @@ _AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Arrival(NamedTuple):
-    """An accepted message: its id (or incident and action), when it arrived and when its newest alert was; ms."""
+    """An accepted message: its id (or incident and action), when it arrived and when its newest alert was; ms.
+
+    ``incidents``: ids of the incidents that it tells of.
+    """
 
     key: str
     arrived_at: int
     at: int
+    incidents: tuple[str, ...] = ()
 
 
 class Receiver:
@@ -88,7 +92,8 @@ def _arrival(headers: dict[bytes, bytes], body: dict[str, object]) -> Arrival:
         return Arrival(f"{body['dedup_key']} {body['event_action']}", now, 0)
     alerts = cast(dict[str, list[dict[str, str]]], body["data"])["alerts"]
     newest = max(datetime.fromisoformat(alert["at"]).timestamp() for alert in alerts)
-    return Arrival(headers[b"webhook-id"].decode(), now, round(newest * 1000))
+    incidents = tuple(alert["incident_id"] for alert in alerts)
+    return Arrival(headers[b"webhook-id"].decode(), now, round(newest * 1000), incidents)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from everwatch.core.errors import StoreError
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.addresses import EmailAddress, WebhookAddress
 from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.dispatch import resolve_doubts
+from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.silences import AlertSilence, Selector
 from everwatch.notifier.silencing import end_silences
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_existing, open_storage

@@ -54,6 +54,47 @@ def without_uplink() -> Iterator[None]:
         _route_all_to_loopback(socket.AF_INET)
 
 
+class NetworkBeside:
+    """A second network like ``own_network``, for processes that lose their uplink while this thread keeps its own.
+
+    What is started, and each socket that is made, within ``entered`` is in there for good.
+    """
+
+    def __init__(self) -> None:
+        with open("/proc/thread-self/ns/net") as before:
+            _call("unshare", _CLONE_NEWNET)
+            try:
+                self._namespace = open("/proc/thread-self/ns/net")  # noqa: SIM115 - it lives as long as the network
+                _raise_loopback()
+                _route_all_to_loopback(socket.AF_INET)
+            finally:
+                _call("setns", before.fileno(), _CLONE_NEWNET)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within, this thread is in that network."""
+        with open("/proc/thread-self/ns/net") as before:
+            _call("setns", self._namespace.fileno(), _CLONE_NEWNET)
+            try:
+                yield
+            finally:
+                _call("setns", before.fileno(), _CLONE_NEWNET)
+
+    def cut(self) -> None:
+        """Take its uplink away: what is in there reaches loopback addresses only."""
+        with self.entered():
+            _route_all_to_loopback(socket.AF_INET, _RTM_DELROUTE)
+
+    def mend(self) -> None:
+        """Give it its uplink back."""
+        with self.entered():
+            _route_all_to_loopback(socket.AF_INET)
+
+    def close(self) -> None:
+        """Let go of it; it ends with the last process in it."""
+        self._namespace.close()
+
+
 def _call(name: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments):

@@ -15,7 +15,8 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.composing import compose
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, OverMail, resolve_doubts
+from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, OverMail
+from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
 from everwatch.notifier.routes import Rules

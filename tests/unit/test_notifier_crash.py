@@ -197,3 +197,27 @@ async def test_what_becomes_of_a_message_in_doubt_is_said(tmp_path: Path, doubt:
     assert hook.doubts == 1
     assert hook.reason.startswith("in doubt: the notifier ended during attempt 1; ")
     notifying.close()
+
+
+async def test_a_message_in_doubt_is_sent_again_under_its_id_before_what_is_new(storage: Storage) -> None:
+    receiver, rules = DyingReceiver(), RULES.replace('group_wait = "0s"', 'group_wait = "1s"')
+    notifying = notifying_at(emptied(storage), rules, receiver, NEVER)
+    notifying.sign_up("u-1")
+    # the receivers have it, and the notifier is killed before it knows
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    receiver.deadline = Deadline(2)
+    await notifying.later(1_000)
+    receiver.got.clear()
+    notifying = notifying_at(storage, rules, receiver, NEVER, notifying.next_offset)
+    notifying.clock.advance(2_000)
+    notifying.resolve_doubts()
+    notifying.tell(transition("up", "down", 3, monitor_id="other"))
+    # what is new is due before what is in doubt is sent
+    notifying.plan()
+    notifying.clock.advance(1_000)
+    notifying.plan()
+    for _ in range(3):
+        await notifying.later(1_000)
+    told = [[alert.monitor_id for alert in message.alerts] for address, message in receiver.got]
+    assert sorted(told) == [["other"], ["other"], ["shop"], ["shop"]]

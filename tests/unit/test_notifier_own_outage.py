@@ -71,6 +71,25 @@ async def test_an_executor_that_is_cut_off_makes_no_user_message_and_one_to_oper
     assert told(notifying, EmailAddress) == ["DOWN: shop"]
 
 
+async def test_what_is_checked_late_after_the_uplink_is_back_makes_no_user_message(notifying: Notifying) -> None:
+    cut_off(notifying)
+    notifying.plan()
+    # a third is checked again at once, and the executor is trusted; the others are checked in their own time
+    back(notifying, 20, users=USERS // 3)
+    await notifying.later(30 * SECOND)
+    await notifying.later(30 * SECOND)
+    for n in range(USERS // 3, USERS - 1):
+        notifying.tell(transition("down", "up", 61, f"u-{n}", target=f"t-{n}.example", executor="e-1"))
+    notifying.plan()
+    await notifying.later(30 * SECOND)
+    assert told(notifying, EmailAddress) == []
+    assert told(notifying, WebhookAddress) == ["Recovered: executor e-1 (after 28 s)"]
+    assert notifying.verdicts("u-40")[0] == "not told: it recovered while executor e-1 was doubted"
+    # one is down indeed
+    await notifying.later(4 * MINUTE)
+    assert told(notifying, EmailAddress) == ["DOWN: shop"]
+
+
 async def test_what_stays_down_is_told_when_the_time_is_up_and_operators_are_told_so(notifying: Notifying) -> None:
     cut_off(notifying, percent=60)
     notifying.plan()

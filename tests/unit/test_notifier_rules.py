@@ -33,7 +33,7 @@ def names(given: Rules, alert: Alert = ALERT, plan: str = "pro") -> list[str]:
         ("x", "not valid TOML: "),
         ("[route]", ": Object contains unknown field route"),
         ("[[users]]\nslack = {url = 'https://a.example/'}", "users[0]: Object missing required field name"),
-        ("[[users]]\nname = 'a'", "users[0]: a route has one of email, webhook, slack, pagerduty, alertmanager, and"),
+        ("[[users]]\nname = 'a'", "users[0]: a route has one of email, webhook, slack, discord, "),
         ("[[users]]\nname = 'a b'\nslack = {}", "users[0].name: Expected str matching regex"),
         ("[[operators]]\nname = 'a'\nslack = {}", "operators[0].slack: Object missing required field url"),
         ("[[operators]]\nname = 'a'\nslack = {url = 'ftp://a.example'}", "a URL starts with http:// or https://"),

@@ -13,12 +13,15 @@ from everwatch.network.error_texts import address_of
 from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+TELEGRAM_URL = "https://api.telegram.org"
 
 # what every server takes, and nothing that could end a header or name a second recipient; nor an encoded word
 # (RFC 2047), which may stand for either
 _ATOM = rf"[^\s@<>,;:\"()\[\]\\{HIDDEN}]"
 _MAILBOX = re.compile(rf"(?!.*=\?){_ATOM}{{1,64}}@{_ATOM}{{1,255}}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
+_BOT_TOKEN = re.compile(r"\d{1,20}:[A-Za-z0-9_-]{10,100}")
+_CHAT = re.compile(r"-?\d{1,20}|@[A-Za-z0-9_]{1,64}")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 
@@ -117,12 +120,61 @@ class AlertmanagerAddress(_OverHttp, frozen=True):
         check_headers(self.headers, {})
 
 
-Address = EmailAddress | WebhookAddress | SlackAddress | PagerDutyAddress | AlertmanagerAddress
+class DiscordAddress(_OverHttp, frozen=True):
+    """A webhook of a Discord channel."""
+
+
+class TelegramAddress(_Address, frozen=True):
+    """A chat that a Telegram bot writes to; ``url``: where the Bot API is."""
+
+    token: str
+    chat_id: str
+    url: Url = TELEGRAM_URL
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        if not _BOT_TOKEN.fullmatch(self.token):
+            raise FieldError("token", "not a bot's token such as 123456789:AAE…")
+        if not _CHAT.fullmatch(self.chat_id):
+            raise FieldError("chat_id", "not a chat: a number, or @channel")
+
+    @property
+    def shown(self) -> str:
+        """Return the host and the beginning of the chat's id."""
+        return f"{host_of(self.url)} chat {self.chat_id[:4]}…"
+
+
+class NtfyAddress(_OverHttp, frozen=True):
+    """A topic of ntfy, such as https://ntfy.sh/my-alerts; ``token``: an access token."""
+
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        if not parse_url(self.url).path.strip("/"):
+            raise FieldError("url", "it names no topic, such as https://ntfy.sh/my-alerts")
+        if self.token and not _KEY.fullmatch(self.token):
+            raise FieldError("token", "not an access token: up to 128 characters without spaces")
+
+
+Address = (
+    EmailAddress
+    | WebhookAddress
+    | SlackAddress
+    | DiscordAddress
+    | TelegramAddress
+    | NtfyAddress
+    | PagerDutyAddress
+    | AlertmanagerAddress
+)
 
 TYPES: dict[str, type[Address]] = {
     "email": EmailAddress,
     "webhook": WebhookAddress,
     "slack": SlackAddress,
+    "discord": DiscordAddress,
+    "telegram": TelegramAddress,
+    "ntfy": NtfyAddress,
     "pagerduty": PagerDutyAddress,
     "alertmanager": AlertmanagerAddress,
 }

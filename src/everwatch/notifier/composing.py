@@ -12,8 +12,9 @@ from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.executor_outages import ExecutorOutage
 from everwatch.notifier.group_rows import Group, Item
 from everwatch.notifier.grouping import Collapse, message_of
+from everwatch.notifier.holding_back import DOUBTFUL, HoldingBack
 from everwatch.notifier.metrics import CANCELLED
-from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
+from everwatch.notifier.routes import AlertRoute, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.target_incidents import TargetIncident
@@ -21,7 +22,6 @@ from everwatch.plans.placeholders import PlaceholderUser
 
 MOST_GROUPS = 500
 _LOOK_AGAIN_MS = 1_000
-_DOUBTFUL = frozenset({AlertKind.OPENED, AlertKind.FLAPPING})
 
 
 def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
@@ -46,8 +46,7 @@ class _Composing:
         self._targets: dict[str, TargetIncident] = {}
         self._outages: dict[str, ExecutorOutage] = {}
         self._acked: Collection[str] = ()
-        self._cancelled: list[tuple[str, int | None, str]] = []
-        self._cancelled_alerts = 0
+        self._back = HoldingBack(rules, now)
 
     def compose(self, groups: list[Group]) -> None:
         work = self._work
@@ -56,6 +55,7 @@ class _Composing:
         waiting = self._items({group.group_id for group in groups})
         self._targets = work.targets({item.alert.target for items in waiting.values() for item in items} - {""})
         self._outages = work.outages() if waiting else {}
+        self._back.meet(work, self._outages, [item.alert for items in waiting.values() for item in items])
         self._acked = work.acks(self._to_escalate(groups, open_ones, waiting)).keys()
         for group in groups:
             last = open_ones.get(group.open_delivery)
@@ -63,8 +63,8 @@ class _Composing:
         work.delete_items(self._deleted)
         work.put_items(self._held)
         work.put_deliveries(self._in_their_turns())
-        work.put_verdicts(self._cancelled)
-        CANCELLED.inc(self._cancelled_alerts)
+        work.put_verdicts(self._back.verdicts)
+        CANCELLED.inc(self._back.cancelled)
         work.put_groups(self._groups)
 
     def _to_escalate(
@@ -98,8 +98,8 @@ class _Composing:
         if last is not None and last.state in ("pending", "sending"):
             # two messages of one group are never under way at once; one that could not be sent yet is composed anew,
             # with what has happened since
-            if last.state == "sending" or last.message.more or last.message.is_test or not self._give_up(last):
-                self._groups.append(group._replace(flush_at=now + _LOOK_AGAIN_MS))
+            if (again_at := self._known_by_its_id_until(last)) or not self._give_up(last):
+                self._groups.append(group._replace(flush_at=max(again_at, now + _LOOK_AGAIN_MS)))
                 return
             before = last.message
         collapse = Collapse(route.timing, now, keeps_incidents=route.keeps_incidents)
@@ -119,9 +119,9 @@ class _Composing:
         told, held, held_until = collapse.result()
         if route.is_escalation:
             told, held = self._escalated(told, last), self._escalated(held, last)
-        told, doubted, doubted_until = self._without_doubted(route, told, by_incident)
-        held += doubted
-        held_until = min(held_until or doubted_until, doubted_until or held_until)
+        told, kept_back, back_until = self._back.part(route, told, by_incident)
+        held += kept_back
+        held_until = min(held_until or back_until, back_until or held_until)
         self._deleted.append((group.group_id, items[-1].seq))
         for alert in held:
             self._held += [(group.group_id, i.item_id, i.alert) for i in by_incident.get(alert.incident_id, [])]
@@ -142,6 +142,16 @@ class _Composing:
             self._new.append(delivery)
             after = after._replace(flushed_at=now, open_delivery=message.message_id)
         self._groups.append(after)
+
+    def _known_by_its_id_until(self, last: Delivery) -> int:
+        """Return when to look again at a message that is not told anew yet; 0: it may be.
+
+        One in doubt may have come through. Its receiver recognises its id, and would not recognise another one, so it
+        is sent again as it is first.
+        """
+        if last.state == "sending" or last.message.more or last.message.is_test:
+            return self._now
+        return last.due_at if last.is_in_doubt else 0
 
     def _escalated(self, alerts: list[Alert], last: Delivery | None) -> list[Alert]:
         """The alerts of an escalation: incidents without acknowledgement, and the end of those it has sent."""
@@ -177,40 +187,12 @@ class _Composing:
         if alert.kind in RESOLVING:
             return alert.incident_id in untold and not route.keeps_incidents
         if outage is not None and route.name in outage.routes and outage.covers(alert.opened_at):
-            return outage.is_open or alert.kind in _DOUBTFUL
+            return outage.is_open or alert.kind in DOUBTFUL
         if target is None or route.name not in target.routes:
             return False
-        if alert.kind in _DOUBTFUL and target.had(alert.opened_at):
+        if alert.kind in DOUBTFUL and target.had(alert.opened_at):
             return True
         return target.has(alert.opened_at)
-
-    def _without_doubted(
-        self, route: AlertRoute, told: list[Alert], items: dict[str, list[Item]]
-    ) -> tuple[list[Alert], list[Alert], int]:
-        """Divide a user's alerts: sent, held because their executor is doubted, never sent.
-
-        Returns what is told, what is held, and until when.
-        """
-        if route.audience is not Audience.USERS or not self._outages:
-            return told, [], 0
-        kept: list[Alert] = []
-        held: list[Alert] = []
-        held_until = 0
-        for alert in told:
-            outage = self._outages.get(alert.executor)
-            if outage is None or not outage.covers(alert.opened_at):
-                kept.append(alert)
-            elif alert.untold and alert.kind in RESOLVING:
-                verdict = f"not told: it recovered while executor {alert.executor} was doubted"
-                ids = {item.item_id.partition("/")[0] for item in items.get(alert.incident_id, [])}
-                self._cancelled += [(event_id, None, verdict) for event_id in sorted(ids)]
-                self._cancelled_alerts += 1
-            elif alert.kind in _DOUBTFUL and (until := outage.holds_until(self._rules.own_outage, self._now)):
-                held.append(alert)
-                held_until = min(held_until or until, until)
-            else:
-                kept.append(alert)
-        return kept, held, held_until
 
     def _in_their_turns(self) -> Iterator[Delivery]:
         """Yield the new messages; those to users about a target that many watch are due one after another."""

@@ -14,6 +14,9 @@ from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
 _SENDING: Any = literal_column("'sending'")
 _ONE: Any = literal_column("1", Integer)
 
+IN_DOUBT = "in doubt: "
+"""How the reason of a message begins of which a killed notifier was making an attempt."""
+
 _event = alert_events.c
 _delivery = deliveries.c
 _channel = alert_channels.c
@@ -38,6 +41,11 @@ class Delivery(NamedTuple):
     settled_at: int
     reason: str
     message: alerts.Message
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether its last attempt may have come through, and none has been made since."""
+        return self.state == "pending" and self.reason.startswith(IN_DOUBT)
 
 
 class Channel(NamedTuple):
@@ -107,15 +115,16 @@ class DeliveryRows(Rows):
         )
         return done.rowcount == 1
 
-    def due_deliveries(self, now: int, most: int, closed_lanes: Collection[str]) -> list[Delivery]:
-        """Return messages that are due, the longest due first, but those to lanes that take none now."""
-        statement = select(*_delivery).where(_delivery.state == "pending", _delivery.due_at <= now)
+    def due_deliveries(self, now: int, most: int, closed_lanes: Collection[str]) -> list[tuple[str, str]]:
+        """Return ids and lanes of messages that are due, the longest due first; none to ``closed_lanes``."""
+        statement = select(_delivery.delivery_id, _delivery.lane)
+        statement = statement.where(_delivery.state == "pending", _delivery.due_at <= now)
         if closed_lanes:
             statement = statement.where(_delivery.lane.not_in(closed_lanes))
         rows = self._connection.execute(
             statement.order_by(_delivery.due_at).limit(most).with_for_update(skip_locked=True)
         )
-        return [_delivery_of(row) for row in rows]
+        return [(delivery_id, lane) for delivery_id, lane in rows]
 
     def claim(self, claimed: Iterable[str], lease_until: int) -> None:
         """Note that an attempt at these messages begins; committed before their first byte is sent."""

@@ -16,9 +16,9 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Channel, Delivery
-from everwatch.notifier.metrics import DOUBTS, count_attempt
+from everwatch.notifier.metrics import count_attempt
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
-from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import news_route
@@ -32,6 +32,8 @@ LEASE_MS = 120_000
 _LOOK_EVERY_S = 0.5
 _SETTLE_EVERY_S = 0.02
 _MOST_LOOKS = 8
+# what a full lane holds back is passed by, row by row, to see what else is due
+_LOOK_PAST_FULL_EVERY_S = 0.25
 
 
 class OverHttp(Protocol):
@@ -95,9 +97,11 @@ class Dispatcher:
         self._done: list[_Done] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._look_past_full_at_s = 0.0
 
     def wake(self) -> None:
         """Look at once: there is something new."""
+        self._look_past_full_at_s = 0.0
         self._wake.set()
 
     @property
@@ -113,17 +117,15 @@ class Dispatcher:
     async def run(self) -> None:
         """Send until ``stop``; ``finish`` then lets what is under way end."""
         while not self._stopping:
-            claimed = await self.turn()
-            if claimed:
-                continue
-            try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            if not await self.turn():
+                try:
+                    async with asyncio.timeout(_LOOK_EVERY_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
             self._wake.clear()
-            if self._done:
-                # a moment more, and outcomes share a commit
+            if self._under_way or self._done:
+                # a moment more, and outcomes and attempts share a commit
                 await asyncio.sleep(_SETTLE_EVERY_S)
 
     async def turn(self) -> int:
@@ -188,22 +190,23 @@ class Dispatcher:
         claimed: list[_Begun] = []
         for _ in range(_MOST_LOOKS):
             room = self._limits.in_flight - len(self._under_way) - len(claimed)
-            due = work.due_deliveries(now, room, full) if room > 0 else []
-            users = work.users({delivery.user_id for delivery in due if delivery.user_id})
-            verified = _verified(work, rules, users)
-            begun: list[_Begun] = []
-            for delivery in due:
-                lane = delivery.lane
+            if room <= 0 or (full and self._clock.monotonic_s() < self._look_past_full_at_s):
+                break
+            due = work.due_deliveries(now, room, full)
+            if full and len(due) < room:
+                self._look_past_full_at_s = self._clock.monotonic_s() + _LOOK_PAST_FULL_EVERY_S
+            chosen: list[str] = []
+            for delivery_id, lane in due:
                 if until := self._circuits.closed_until(lane, now):
                     if lane not in full:
                         work.postpone(lane, until)
                 elif lanes[lane] < self._limit_of(lane):
-                    given = users.get(delivery.user_id)
-                    if (each := _begun(work, delivery, rules, given, verified, now)) is not None:
-                        lanes[lane] += 1
-                        begun.append(each)
+                    lanes[lane] += 1
+                    chosen.append(delivery_id)
                     continue
                 full.add(lane)
+            begun = _begin(work, rules, chosen, now)
+            lanes = self._lanes + Counter(each.delivery.lane for each in (*claimed, *begun))
             work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)
             claimed += begun
             if len(due) < room:
@@ -267,6 +270,19 @@ def _verified(work: Work, rules: Rules, users: Collection[str]) -> set[str]:
     return {each.contact_id for each in work.contacts_of(users) if each.verified_at}
 
 
+def _begin(work: Work, rules: Rules, delivery_ids: list[str], now: int) -> list[_Begun]:
+    """The attempts that begin at these messages."""
+    known = work.deliveries(delivery_ids)
+    users = work.users({each.user_id for each in known.values() if each.user_id})
+    verified = _verified(work, rules, users)
+    attempts = (
+        _begun(work, delivery, rules, users.get(delivery.user_id), verified, now)
+        for delivery_id in delivery_ids
+        if (delivery := known.get(delivery_id)) is not None
+    )
+    return [each for each in attempts if each is not None]
+
+
 def _begun(
     work: Work, delivery: Delivery, rules: Rules, given: PlaceholderUser | None, verified: set[str], now: int
 ) -> _Begun | None:
@@ -287,27 +303,6 @@ def _begun(
         work.settle([("dead", now, now, str(error), delivery.delivery_id)])
         return None
     return _Begun(delivery._replace(attempt=delivery.attempt + 1), route, given, address)
-
-
-def resolve_doubts(storage: Storage, rules: Rules, now: int, *, everything: bool) -> int:
-    """Decide on messages that were being sent when their notifier ended; return how many there were.
-
-    ``everything``: no other notifier runs. Else those whose lease is over are meant.
-    """
-    with storage.begin() as work:
-        found = work.in_doubt(now, everything=everything)
-        rows = []
-        for delivery in found:
-            route = rules.named(delivery.route)
-            doubt = route.doubt if route is not None else Doubt.RESEND
-            DOUBTS.labels(doubt.value).inc()
-            reason = f"in doubt: the notifier ended during attempt {delivery.attempt}"
-            if doubt is Doubt.SKIP:
-                rows.append(("skipped", now, now, f"{reason}; not sent again", delivery.delivery_id))
-            else:
-                rows.append(("pending", now, 0, f"{reason}; sent again", delivery.delivery_id))
-        work.doubt(rows)
-        return len(found)
 
 
 def _state_after(delivery: Delivery, outcome: AttemptOutcome, now: int) -> tuple[str, int | None]:

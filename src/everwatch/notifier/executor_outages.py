@@ -66,10 +66,14 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
         return bool(self.incident_id) and is_within
 
     def holds_until(self, rules: OwnOutage, now: int) -> int:
-        """Return the instant until which its findings are held, and then judged again; 0: not held."""
-        if not self.is_open or self.released or now >= self._limit(rules):
+        """Return the instant until which its findings are held, and then judged again; 0: not held.
+
+        Once it is trusted again, what it found waits for the next check of its monitor, which may find it up.
+        """
+        if not self.incident_id or self.released:
             return 0
-        return min(now + rules.hold_ms, self._limit(rules))
+        limit = self.closed_at + rules.hold_ms if self.closed_at else self._limit(rules)
+        return min(now + rules.hold_ms, limit) if now < limit else 0
 
     def is_over_time(self, rules: OwnOutage, now: int) -> bool:
         """Tell whether users have waited for long enough."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from everwatch.core.errors import is_retryable
-from everwatch.notifier.dispatch import resolve_doubts
+from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.judging import end_snoozes, release_held
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.silencing import end_silences

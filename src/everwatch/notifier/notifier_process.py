@@ -25,12 +25,14 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
+from everwatch.notifier.dispatch import Dispatcher, Limits
+from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.metrics import REFUSED, TAKEN_IN
 from everwatch.notifier.planner import Planner
+from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
@@ -90,12 +92,12 @@ class Notifier(Process):
         self._storage = await self._in_database(partial(open_storage, self.settings))
         # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
         is_alone = url.startswith("sqlite")
-        rules, now = self._rules.current, self.clock.now_ms()
+        rules, now = self._current, self.clock.now_ms()
         await self._in_database(partial(_note_beginning, self._storage, now))
         doubtful = await self._in_database(partial(resolve_doubts, self._storage, rules, now, everything=is_alone))
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
-        if not self._rules.current.routes:
+        if not self._current.routes:
             logger.warning("there is no route: incidents are kept, and no alert is sent (EVERWATCH_NOTIFY_FILE)")
         resolver = Resolver(self.clock, ())
         self._clients.push_async_callback(resolver.close)
@@ -107,7 +109,7 @@ class Notifier(Process):
             self._clients.push_async_callback(close)
         self._dispatcher = Dispatcher(
             self._storage,
-            lambda: self._rules.current,
+            lambda: self._current,
             HttpSender(self.clock, guarded, free),
             mail,
             self.clock,
@@ -128,7 +130,7 @@ class Notifier(Process):
             topics,
             SCHEMA.process,
         )
-        logger.info("telling of %s by %d routes", self._topics.transitions, len(self._rules.current.routes))
+        logger.info("telling of %s by %d routes", self._topics.transitions, len(self._current.routes))
         self.begin("planning", self._plan())
         sending = self.begin("sending", self._dispatcher.run())
         self.begin("housekeeping", self._keep_house())
@@ -188,7 +190,7 @@ class Notifier(Process):
             self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")
         await self._in_database(partial(take_in, self._open, batch))
         source.commit(batch.offsets)
-        rules, users = self._rules.current, {each.user_id for each in batch.entries if each.user is not None}
+        rules, users = self._current, {each.user_id for each in batch.entries if each.user is not None}
         if rules.contacts.verify and users:
             await self._in_database(partial(ask_contacts, self._open, rules, users, self.clock.now_ms()))
         if batch.transitions:
@@ -198,7 +200,7 @@ class Notifier(Process):
     async def _plan(self) -> None:
         planner = Planner(self._open, self._topics.transitions, self._complain)
         while True:
-            if await self._in_database(lambda: planner.turn(self._rules.current, self._numbers(), self.clock.now_ms())):
+            if await self._in_database(lambda: planner.turn(self._current, self._numbers(), self.clock.now_ms())):
                 assert self._dispatcher is not None
                 self._dispatcher.wake()
                 continue
@@ -215,7 +217,7 @@ class Notifier(Process):
             await asyncio.to_thread(self._pages.look)
             now = self.clock.now_ms()
             days, pages = self.settings.keep_deliveries_days, self._pages.current
-            todo = chores(self._open, self._rules.current, now, days, pages)
+            todo = chores(self._open, self._current, now, days, pages)
             await run_chores(todo, self._in_database, self._complain)
 
     # --- the database -------------------------------------------------------------------------------------------------
@@ -224,6 +226,11 @@ class Notifier(Process):
     def _open(self) -> Storage:
         assert self._storage is not None
         return self._storage
+
+    @property
+    def _current(self) -> Rules:
+        """The rules, with the addresses of who is on call now."""
+        return self._rules.current.at(self.clock.now_ms())
 
     def _numbers(self) -> list[int]:
         """The partitions that this notifier has."""

@@ -1,7 +1,7 @@
 """Routes: which alerts go to which receiver, when and how. Pure."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from everwatch.notifier.ack_links import AckLinks
 from everwatch.notifier.addresses import TYPES, Address
 from everwatch.notifier.alerts import Alert, Severity, derived_id
 from everwatch.notifier.executor_outages import OwnOutage
+from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.silences import is_host
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.timing import Timing
@@ -70,7 +71,8 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AlertRoute:
     """One route of ``notify.toml``. ``target``: the address, with names of the user's to be filled in.
 
-    ``goes_on``: an alert that it takes is offered to the next routes, too.
+    ``goes_on``: an alert that it takes is offered to the next routes, too. ``on_call``: fields of the address that are
+    of who is on call, and by which rota. ``nobody``: why it has no address now.
     """
 
     name: str
@@ -81,6 +83,8 @@ class AlertRoute:
     timing: Timing
     goes_on: bool
     doubt: Doubt
+    on_call: tuple[tuple[str, str], ...] = ()
+    nobody: str = ""
 
     @property
     def keeps_incidents(self) -> bool:
@@ -100,6 +104,8 @@ class AlertRoute:
     def address(self, given: PlaceholderUser | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
         target = self.target
+        if self.nobody:
+            raise NoAddress(self.nobody)
         try:
             if is_open(target):
                 if given is None:
@@ -152,7 +158,7 @@ class ContactRules:
 class Rules:
     """All that ``notify.toml`` says; routes in the order in which they are tried.
 
-    ``files``: those that it takes values from.
+    ``files``: those that it takes values from. ``people``: by name, those whom ``rotas`` name.
     """
 
     routes: tuple[AlertRoute, ...] = ()
@@ -162,6 +168,27 @@ class Rules:
     contacts: ContactRules = ContactRules()
     ack_links: AckLinks = field(default_factory=AckLinks)
     files: tuple[Path, ...] = ()
+
+    rotas: tuple[Rota, ...] = ()
+    people: Mapping[str, Person] = field(default_factory=dict)
+
+    def at(self, now: int) -> "Rules":
+        """Return the rules with the addresses of who is on call at an instant."""
+        if not any(route.on_call for route in self.routes):
+            return self
+        on_call = {rota.name: rota.on_call_at(now) for rota in self.rotas}
+        return replace(self, routes=tuple(self._manned(route, on_call) for route in self.routes))
+
+    def _manned(self, route: AlertRoute, on_call: Mapping[str, str]) -> AlertRoute:
+        found: dict[str, str] = {}
+        for name, rota in route.on_call:
+            person = on_call[rota]
+            if not person:
+                return replace(route, nobody=f"nobody is on call by the rota {rota}")
+            if route.sender not in self.people[person]:
+                return replace(route, nobody=f"{person}, who is on call, has no address for {route.sender}")
+            found[name] = self.people[person][route.sender]
+        return replace(route, target=route.target | found) if found else route
 
     def named(self, name: str) -> AlertRoute | None:
         """Return the route called ``name``."""

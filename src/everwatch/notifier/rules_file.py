@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.core.validation_errors import fault_of
@@ -19,6 +20,8 @@ from everwatch.notifier.ack_links import AckLinks
 from everwatch.notifier.addresses import TYPES, EmailAddress
 from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
+from everwatch.notifier.rotas import Person, Rota
+from everwatch.notifier.rotas_input import RotaInput, check_people, rota_of
 from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.timing import QuietHours, Timing
@@ -33,9 +36,11 @@ _LARGEST_SECRET_BYTES = 4_096
 # what stands for a value that only a user gives, where the file is checked
 _SAMPLES = {
     "to": "user@example.com",
-    "url": "https://example.com/",
+    "url": "https://example.com/topic",
     "secret": "whsec_" + "A" * 32,
     "routing_key": "sample",
+    "token": "1:sample-token",
+    "chat_id": "1",
 }
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
@@ -88,6 +93,9 @@ class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continu
     email: dict[str, Any] | None = None
     webhook: dict[str, Any] | None = None
     slack: dict[str, Any] | None = None
+    discord: dict[str, Any] | None = None
+    telegram: dict[str, Any] | None = None
+    ntfy: dict[str, Any] | None = None
     pagerduty: dict[str, Any] | None = None
     alertmanager: dict[str, Any] | None = None
 
@@ -132,6 +140,8 @@ class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     own_outage: _OwnOutageInput = _OwnOutageInput()
     contacts: _ContactsInput = _ContactsInput()
     acknowledge: _AckLinksInput | None = None
+    people: dict[Name, dict[str, str]] = {}
+    rotas: list[RotaInput] = []
     users: list[dict[str, Any]] = []
     operators: list[dict[str, Any]] = []
 
@@ -152,8 +162,9 @@ def rules_of(data: bytes, path: Path) -> Rules:
         contacts, ack_links = _contacts(given.contacts), _ack_links(given.acknowledge)
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
+        rotas = _rotas(given)
         routes = [
-            _route(table, f"{audience.value}[{index}]", audience, timing, path)
+            _route(table, f"{audience.value}[{index}]", audience, timing, path, rotas, given.people)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
             for index, table in enumerate(tables)
         ]
@@ -165,7 +176,17 @@ def rules_of(data: bytes, path: Path) -> Rules:
     except InvalidInput as error:
         raise WrongRules(str(path), error.path, error.reason) from None
     files = tuple(_files_in(given, path))
-    return Rules(tuple(routes), relay, correlation, own_outage, contacts, ack_links, files)
+    return Rules(
+        tuple(routes),
+        relay,
+        correlation,
+        own_outage,
+        contacts,
+        ack_links,
+        files,
+        tuple(rotas.values()),
+        given.people,
+    )
 
 
 def read_rules(path: Path) -> Rules:
@@ -230,14 +251,43 @@ def _stamp_of(file: Path) -> Stamp | None:
         return None
 
 
-def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing, path: Path) -> AlertRoute:
+def _rotas(given: _FileInput) -> dict[str, Rota]:
+    check_people(given.people)
+
+    def hours_of(table: Any, timezone: str, place: str) -> QuietHours | None:
+        return _quiet(replace(_converted(table, _QuietInput, place), timezone=timezone), place)
+
+    found: dict[str, Rota] = {}
+    for index, each in enumerate(given.rotas):
+        if each.name in found:
+            raise InvalidInput(f"two rotas are called {each.name!r}", f"rotas[{index}].name")
+        found[each.name] = rota_of(each, f"rotas[{index}]", given.people, parse_duration_ms, hours_of)
+    return found
+
+
+def _route(
+    table: dict[str, Any],
+    field: str,
+    audience: Audience,
+    timing: Timing,
+    path: Path,
+    rotas: Mapping[str, Rota],
+    people: Mapping[str, Person],
+) -> AlertRoute:
     given = _converted(table, _RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
     if len(targets) != 1:
         raise InvalidInput(f"a route has one of {', '.join(TYPES)}, and this has {len(targets)}", field)
     [(sender, target)] = targets.items()
     place = f"{field}.{sender}"
-    document = compiled(_with_files(target, place, path), place)
+    on_call = {name: value["rota"] for name, value in target.items() if _is_rota(value)}
+    target = _with_files(target, place, path)
+    for person in _on_call(on_call, audience, rotas, place):
+        if sender not in people[person]:
+            raise InvalidInput(f"{person} of the rota has no {sender}", f"people.{person}")
+        target |= dict.fromkeys(on_call, people[person][sender])
+        _converted(target, TYPES[sender], f"people.{person}.{sender}")
+    document = compiled(target, place)
     if is_open(document) and audience is Audience.OPERATORS:
         raise InvalidInput("an operators' route names no user's attributes", place)
     _check_target(document, sender, place)
@@ -250,7 +300,24 @@ def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing
         _timing(given, timing, field),
         given.goes_on,
         given.doubt,
+        tuple(on_call.items()),
     )
+
+
+def _is_rota(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"rota"}
+
+
+def _on_call(on_call: Mapping[str, Any], audience: Audience, rotas: Mapping[str, Rota], place: str) -> list[str]:
+    """The people of the rotas that an address names."""
+    if on_call and audience is Audience.USERS:
+        raise InvalidInput("rotas are for operators' routes", place)
+    for name, rota in on_call.items():
+        if rota not in rotas:
+            raise InvalidInput(f"there is no rota {rota!r}", f"{place}.{name}")
+    used = [rotas[rota] for rota in on_call.values()]
+    named = {person for rota in used for layer in rota.layers for person in layer.people}
+    return sorted(named | {override.person for rota in used for override in rota.overrides})
 
 
 def _check_target(document: Any, sender: str, place: str) -> None:

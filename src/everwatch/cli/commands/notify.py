@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from everwatch.cli.commands.notify_contacts import contacts, verify
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
+from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
@@ -54,7 +55,7 @@ def _note_reach(context: typer.Context) -> None:
         global_options.COMMAND.set(("notify", CommandReach.API))
 
 
-for command in (incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify):
+for command in (incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[

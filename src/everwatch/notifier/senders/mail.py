@@ -132,6 +132,7 @@ class _WholeHeader(UnstructuredHeader, BaseHeader):
 
 _HEADERS = HeaderRegistry()
 _HEADERS.map_to_type("list-unsubscribe", _WholeHeader)
+_LONGEST_LINE = 998
 _POLICY = default.clone(header_factory=_HEADERS)
 
 
@@ -149,15 +150,21 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     if message.ack_link:
         text += f"\n\nTo acknowledge: {message.ack_link}"
     if not message.to:
-        mail.set_content(f"{text}\n\n-- \nEverwatch, route {message.route}\n")
+        _set_text(mail, f"{text}\n\n-- \nEverwatch, route {message.route}\n")
         return mail
     if message.link:
         # RFC 8058: mail programs end a subscription with one click
         mail["List-Unsubscribe"] = f"<{message.link}/end>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         text += f"\n\n-- \nTo get no more of these: {message.link}"
-    mail.set_content(f"{text}\n")
+    _set_text(mail, f"{text}\n")
     return mail
+
+
+def _set_text(mail: EmailMessage, text: str) -> None:
+    """Set the text as it is, for who reads it raw, unless a line is longer than SMTP takes (RFC 5321, 4.5.3.1.6)."""
+    is_short = all(len(line.encode()) <= _LONGEST_LINE for line in text.splitlines())
+    mail.set_content(text, cte="8bit" if is_short else None)
 
 
 def _judged(error: aiosmtplib.SMTPException) -> AttemptOutcome:

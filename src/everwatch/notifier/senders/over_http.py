@@ -1,7 +1,6 @@
 """Messages that go as one HTTP request: what each kind of receiver wants, and sending it through the SSRF guard."""
 
 import asyncio
-from dataclasses import dataclass
 
 import msgspec
 
@@ -13,13 +12,18 @@ from everwatch.network.http_response import HttpResponse
 from everwatch.notifier.addresses import (
     Address,
     AlertmanagerAddress,
+    DiscordAddress,
+    NtfyAddress,
     PagerDutyAddress,
     SlackAddress,
+    TelegramAddress,
     WebhookAddress,
 )
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.senders import lane_of
+from everwatch.notifier.senders.chats import chat_post_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, judged, said_of
+from everwatch.notifier.senders.post import Post
 from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
 from everwatch.schedule.duration import DAY_MS
 
@@ -31,16 +35,6 @@ _LONGEST_SLACK = 39_000
 _FIRES_FOR_MS = 30 * DAY_MS
 _ONCE_FOR_MS = 3_600_000
 _json = msgspec.json.encode
-
-
-@dataclass(frozen=True)
-class Post:
-    """One request: where it goes, its headers and body; ``is_final``: a status of 4xx is final for this message."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
-    is_final: bool
 
 
 class HttpSender:
@@ -85,6 +79,8 @@ def post_of(address: Address, message: Message, now: int) -> Post:
             return _webhook(address, message, now)
         case SlackAddress():
             return _slack(address, message)
+        case DiscordAddress() | TelegramAddress() | NtfyAddress():
+            return chat_post_of(address, message)
         case PagerDutyAddress():
             return _pagerduty(address, message)
         case AlertmanagerAddress():

@@ -1,0 +1,182 @@
+"""A notifier that is killed again and again while it tells of changes, and two receivers.
+
+One receiver answers at once and recognises messages by ``webhook-id``; the other, which recognises incidents by
+``dedup_key``, may be away. Each incident must come to both, and to each under one id.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import orjson
+
+from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import codec
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topic_administration import ensure_topics
+from everwatch.model import State, Transition, User
+from everwatch.notifier.storage import open_existing
+from support.pipeline import Pipeline
+from support.waiting import now_ms, wait_until
+
+TESTS = Path(__file__).parents[1]
+RULES = """
+[defaults]
+group_wait = "0s"
+group_interval = "0s"
+
+[[operators]]
+name = "hook"
+continue = true
+webhook = {{ url = "http://127.0.0.1:{port}/hook" }}
+
+[[operators]]
+name = "pager"
+pagerduty = {{ routing_key = "trial", url = "http://127.0.0.1:{port}/pager" }}
+"""
+
+
+class Receivers(ThreadingHTTPServer):
+    """Both receivers; while ``pager_is_away`` that one drops each connection."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.pager_is_away = True
+        # by monitor: the ids under which the hook got the beginning of its incident
+        self.hooked: defaultdict[str, set[str]] = defaultdict(set)
+        # by monitor and action: the keys under which the pager got it
+        self.paged: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self.came = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receivers
+
+    def do_POST(self) -> None:
+        told = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server = self.server
+        if self.path == "/pager":
+            if server.pager_is_away:
+                self.close_connection = True
+                return
+            monitor_id = told["payload"]["component"] if "payload" in told else ""
+            server.paged[monitor_id, told["event_action"]].add(told["dedup_key"])
+        else:
+            for alert in told["data"]["alerts"]:
+                server.hooked[alert["monitor_id"]].add(self.headers["webhook-id"])
+        server.came += 1
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class KillTrial:
+    """A notifier that is started again and again, and the changes that it must tell."""
+
+    def __init__(self, pipeline: Pipeline, receivers: Receivers) -> None:
+        self.pipeline, self.receivers = pipeline, receivers
+        rules = pipeline.settings.data_dir / "notify.toml"
+        rules.write_text(RULES.format(port=receivers.server_port))
+        self._environment = pipeline.environment | {"EVERWATCH_NOTIFY_FILE": str(rules), "PYTHONPATH": str(TESTS)}
+        self._log = (pipeline.settings.data_dir / "notifier.log").open("ab")
+        self.monitors: list[str] = []
+        ensure_topics(new_admin(pipeline.settings, pipeline.settings.bootstrap_servers), pipeline.settings)
+        self._users = [f"u-{n}" for n in range(8)]
+        for user_id in self._users:
+            user = User(user_id, "pro", {}, (), now_ms(), now_ms())
+            self._send(pipeline.topics.monitors_changelog, codec.table_key(user_id), codec.encode_entry(user))
+
+    def _send(self, topic: str, key: bytes, value: bytes) -> None:
+        self.pipeline.send(topic, key.decode(), value, partition=sum(key) % self.pipeline.settings.partitions)
+
+    def go_down(self, count: int) -> None:
+        """Let so many monitors go down that have not been down before."""
+        for _ in range(count):
+            number = len(self.monitors)
+            self.monitors.append(f"m-{number}")
+            change = Transition(
+                self._users[number % len(self._users)],
+                self.monitors[-1],
+                now_ms(),
+                State.UP,
+                State.DOWN,
+                reason="status 500",
+                version=1,
+                kind="threshold",
+            )
+            value = codec.encode_transition(change, OutputFormat.AVRO)
+            self._send(self.pipeline.topics.transitions, codec.user_key(change.user_id), value)
+
+    def start(self, step: str = "") -> "subprocess.Popen[bytes]":
+        """Start a notifier that dies at ``step``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "support.dying_notifier", step],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    def die_at(self, step: str, alive_s: float = 0) -> None:
+        """Run a notifier until it dies at ``step``; "": it is killed ``alive_s`` after its start."""
+        process = self.start(step)
+        try:
+            if not step:
+                time.sleep(alive_s)
+                process.kill()
+            wait_until(f"the notifier dies at {step}", lambda: process.poll() is not None, 30, every_s=0.02)
+            assert process.returncode == -signal.SIGKILL, self.log()
+        finally:
+            self._end(process)
+
+    def tell_all(self) -> None:
+        """Run a notifier until everything is told."""
+        process = self.start()
+        try:
+            wait_until("all is told", self._is_told, 200)
+            assert process.poll() is None, self.log()
+            process.terminate()
+            assert process.wait(120) == 0
+        finally:
+            self._end(process)
+
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+
+    def _is_told(self) -> bool:
+        wanted = set(self.monitors)
+        paged = {monitor_id for monitor_id, _ in self.receivers.paged}
+        if not wanted <= paged or not wanted <= self.receivers.hooked.keys():
+            return False
+        with closing(open_existing(self.pipeline.settings)) as storage, storage.look() as work:
+            return all(
+                each.state in ("sent", "superseded") for each in work.list_deliveries("", "", "", 0, 100_000)
+            ) and not work.groups_to_flush(2**62, 1)
+
+    def log(self) -> str:
+        """What the notifiers have logged."""
+        return (self.pipeline.settings.data_dir / "notifier.log").read_text()[-5_000:]
+
+    def check(self) -> None:
+        """Nothing is lost, and nothing came twice for who recognises it by its id."""
+        for monitor_id in self.monitors:
+            assert len(self.receivers.hooked[monitor_id]) == 1, (monitor_id, self.receivers.hooked[monitor_id])
+            assert len(self.receivers.paged[monitor_id, "trigger"]) == 1, monitor_id
