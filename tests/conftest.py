@@ -7,13 +7,14 @@ import fcntl
 import gc
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import class_archive, network
+from support import class_archive, compiling, network
 from support.authority import Authority
 from support.pipeline import Pipeline
 from support.postgres import FAST, Databases, Missing, running
@@ -30,8 +31,9 @@ settings.load_profile("patient")
 
 # the one that class archives are made for
 os.environ["JAVA_HOME"] = str(class_archive.JAVA_HOME)
-# hundreds of processes are started: each would compile all modules anew
+# hundreds of processes are started: each would compile all modules anew, and pytest all tests for each of its own
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # what commands print is asserted in UTC, wherever the tests run
 os.environ.pop("TZ", None)
@@ -71,6 +73,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     is_large = not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
     config.stash[_MAKING] = class_archive.begin_making() if is_large else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Share the compiling of tests among the processes of a run."""
+    if hasattr(session.config, "workerinput"):
+        given = session.config.workerinput
+        places = [session.config.invocation_params.dir / name.partition("::")[0] for name in session.config.args]
+        compiling.import_tests(places, int(given["workerid"].removeprefix("gw")), int(given["workercount"]))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
