@@ -92,7 +92,7 @@ class Hooks:
         # Alertmanager sends nothing again that is refused: one alert without a name must not take the others along
         if wrong and (is_strict or not asked):
             raise wrong[0]
-        await self._commands.tell(asked)
+        await self._commands.send(asked)
         return Answer(Accepted(len(asked)), 202)
 
 

@@ -113,7 +113,7 @@ class OidcRoutes:
         return self._provider
 
     def _refused(self, call: Call, word: str, logged: str = "", by: Principal = NOBODY) -> Answer:
-        if logged and self._quiet.may_say(word):
+        if logged and self._quiet.may_log(word):
             logger.warning("%s", logged)
         changes = self._audit.refused(LoginMethod.OIDC, word, 303, by)
         return to_page(f"{CONSOLE}login?error={word}", _no_longer_begun(call))._replace(changes=changes)
