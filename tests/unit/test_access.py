@@ -33,7 +33,7 @@ CASES = [
     ("PLAINTEXT", "Disconnected: connection closed by peer: receive 0 after POLLIN (after 2ms in state"
      " APIVERSION_QUERY)", 8, "hangs up on what is not TLS"),
     ("SASL_PLAINTEXT", "SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Request not valid in current SASL state:"
-     " broker's supported mechanisms:  (after 4ms in state AUTH_HANDSHAKE)", 8, "does not authenticate anybody"),
+     " broker's supported mechanisms:  (after 4ms in state AUTH_HANDSHAKE)", 8, "does not authenticate clients"),
     ("SSL", "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116"
      " (after 1ms in state APIVERSION_QUERY)", 9, "wants a client certificate"),
     ("SSL", "Disconnected: SSL connection closed by peer (after 4ms in state UP)", 9,

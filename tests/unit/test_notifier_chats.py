@@ -11,7 +11,7 @@ from everwatch.notifier.addresses import DiscordAddress, NtfyAddress, TelegramAd
 from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity
 from everwatch.notifier.rules_file import WrongRules, rules_of
 from everwatch.notifier.senders.over_http import post_of
-from everwatch.plans.placeholders import Given
+from everwatch.plans.placeholders import PlaceholderUser
 
 DOWN = Alert(
     AlertKind.OPENED, "i-1", "u-1", "shöp", "down", START, START, Severity.ERROR, reason="status 500 @everyone"
@@ -71,4 +71,4 @@ def test_an_address_that_none_of_them_has_is_refused(target: str, reason: str) -
 def test_a_users_own_chat_comes_from_its_attributes() -> None:
     text = f'[[users]]\nname = "chat"\ntelegram = {{ token = "{TOKEN}", chat_id = "{{{{user.attributes.chat}}}}" }}\n'
     [route] = rules_of(text.encode(), Path("notify.toml")).routes
-    assert route.address(Given("u-1", "pro", {"chat": "42"})) == TelegramAddress(token=TOKEN, chat_id="42")
+    assert route.address(PlaceholderUser("u-1", "pro", {"chat": "42"})) == TelegramAddress(token=TOKEN, chat_id="42")

@@ -62,7 +62,7 @@ class OidcRoutes:
         self._audit = audit
         self._valid_ms = valid_ms
         self._clock = clock
-        self._quiet = LogThrottle(clock, period_s=10)
+        self._log_throttle = LogThrottle(clock, period_s=10)
         self._of_addresses = RateLimiter(ANSWERS_OF_ADDRESS_PER_MIN)
 
     async def begin(self, call: Call, query: OidcBegin) -> Answer:
@@ -113,7 +113,7 @@ class OidcRoutes:
         return self._provider
 
     def _refused(self, call: Call, word: str, logged: str = "", by: Principal = NOBODY) -> Answer:
-        if logged and self._quiet.may_log(word):
+        if logged and self._log_throttle.may_log(word):
             logger.warning("%s", logged)
         changes = self._audit.refused(LoginMethod.OIDC, word, 303, by)
         return to_page(f"{CONSOLE}login?error={word}", _no_longer_begun(call))._replace(changes=changes)

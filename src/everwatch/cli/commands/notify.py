@@ -28,6 +28,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.output_reading import LimitOption, SinceOption
+from everwatch.cli.support.route_display import print_routes
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -40,7 +41,6 @@ from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
 from everwatch.plans.placeholders import PlaceholderUser
-from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
 app = typer.Typer(
@@ -77,7 +77,7 @@ def check(
 
     Example: `everwatch notify check notify.toml`
     """
-    _print_routes(read_rules(file), as_json)
+    print_routes(read_rules(file), as_json)
 
 
 @app.command()
@@ -89,7 +89,7 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
     settings = settings_of(data_dir)
     rules = rules_in(settings)
     if user is None:
-        _print_routes(rules, as_json)
+        print_routes(rules, as_json)
         return
     with reading_notifier(settings) as storage, storage.look() as work:
         given = known_user(work, user)
@@ -291,44 +291,6 @@ def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) 
     if channel is not None and channel.disabled_at:
         told["problem"] = f"given up at {time_text(channel.disabled_at)}: {channel.reason}"
     return told
-
-
-def _print_routes(rules: Rules, as_json: bool) -> None:
-    if as_json:
-        typer.echo(orjson.dumps([_as_json(route) for route in rules.routes]).decode())
-        return
-    rows = [
-        (
-            route.name,
-            route.audience.value,
-            route.sender,
-            _matched(route),
-            format_duration(route.timing.wait_ms),
-            format_duration(route.timing.interval_ms),
-            "yes" if route.goes_on else "no",
-        )
-        for route in rules.routes
-    ]
-    print_columns(("route", "for", "sender", "takes", "group_wait", "group_interval", "continue"), rows)
-
-
-def _as_json(route: AlertRoute) -> dict[str, Any]:
-    return {
-        "route": route.name,
-        "for": route.audience.value,
-        "sender": route.sender,
-        "match": to_builtins(route.match),
-        "group_wait_ms": route.timing.wait_ms,
-        "group_interval_ms": route.timing.interval_ms,
-        "min_down_ms": route.timing.min_down_ms,
-        "continue": route.goes_on,
-        "doubt": route.doubt.value,
-    }
-
-
-def _matched(route: AlertRoute) -> str:
-    match = to_builtins(route.match)
-    return "; ".join(f"{key} {value}" for key, value in match.items() if value) or "everything"
 
 
 def _line(each: Delivery) -> str:
