@@ -27,6 +27,7 @@ def test_dashboards_show_metrics_that_exist_and_every_one_that_there_is() -> Non
     # by alerts or by other panels the same is seen
     assert known - shown <= {
         "everwatch_api_audit_entries_lost",
+        "everwatch_api_logins",
         "everwatch_api_requests_in_flight",
         "everwatch_api_slow_clients",
         "everwatch_foreign_changelog_records",
