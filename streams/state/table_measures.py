@@ -29,9 +29,10 @@ def measure_standbys(tables: Any, consumer: Any) -> None:
     """
     recovery, lag = tables.recovery, 0
     for tp in recovery.standby_tps:
-        end = _end_of(consumer, tp)
-        if end is not None:
-            lag += max(0, end - 1 - max(recovery.standby_offsets[tp], -1))
+        end, read_to = _end_of(consumer, tp), recovery.standby_offsets[tp]
+        # Faust has neither until it has looked, after the partition has become a standby
+        if end is not None and read_to is not None:
+            lag += max(0, end - 1 - max(read_to, -1))
     STANDBY_LAG.set(lag)
 
 

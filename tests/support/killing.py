@@ -98,6 +98,14 @@ class KillTrial:
         for user_id in self._users:
             user = User(user_id, "pro", {}, (), now_ms(), now_ms())
             self._send(pipeline.topics.monitors_changelog, codec.table_key(user_id), codec.encode_entry(user))
+        # changes from before the first notifier began are not told
+        process = self.start()
+        try:
+            wait_until("the first notifier has begun", lambda: "telling of" in self.log())
+            process.terminate()
+            assert process.wait(120) == 0
+        finally:
+            self._end(process)
 
     def _send(self, topic: str, key: bytes, value: bytes) -> None:
         self.pipeline.send(topic, key.decode(), value, partition=sum(key) % self.pipeline.settings.partitions)
