@@ -110,6 +110,17 @@ RecordsMachine.TestCase.settings = settings(max_examples=100, stateful_step_coun
 TestRecords = RecordsMachine.TestCase
 
 
+def test_a_value_that_ends_like_a_record_is_not_taken_for_the_last_one() -> None:
+    # "0", NUL, NUL, 2 says: a record of 24 bytes, no timestamp delta, number 1; so many bytes do follow
+    first = FramedRecord(0, framed(b"u", HEADER + b"0\x00\x00\x02"))
+    last = FramedRecord(-1, framed(b"u", HEADER + b"0\x02"))
+    records = bytearray()
+    for index, entry in enumerate((first, last)):
+        record_framing.append(records, index, *entry)
+    assert record_framing.discard(records, 2, *first)
+    assert list(record_framing.walk(records)) == [last]
+
+
 @given(st.binary(max_size=200) | lengths.map(bytes), st.binary(max_size=200) | lengths.map(bytes))
 @example(b"", b"")
 def test_key_and_value_come_out_of_a_framed_record_as_they_went_in(key: bytes, value: bytes) -> None:

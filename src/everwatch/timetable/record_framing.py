@@ -101,11 +101,26 @@ def _last(records: bytearray, index: int) -> tuple[int, int, bytes]:
     while at >= 0:
         head = encode(end - at)
         start = at - len(head)
-        if start >= 0 and records[start:at] == head:
-            return start, 0, bytes(records[at + len(begin) :])
+        if start >= 0 and records[start:at] == head and _is_framed(rest := bytes(records[at + len(begin) :])):
+            return start, 0, rest
         at = records.rfind(begin, 0, at)
     # it has a timestamp delta, and where it starts is known only from the front
     *_, entry = walk(records)
     begin = b"\0" + encode(entry.delta) + encode(index)
     length = len(begin) + len(entry.framed)
     return end - length - len(encode(length)), entry.delta, entry.framed
+
+
+def _is_framed(rest: bytes) -> bool:
+    """Tell whether this is one whole framed record with a key.
+
+    Numbers at the end of a value may look like the beginning of a record that reaches to the end of all records.
+    """
+    try:
+        length, at = read(rest, 0)
+        if length <= 0:
+            return False
+        length, at = read(rest, at + length)
+    except IndexError:
+        return False
+    return length >= 0 and at + length + 1 == len(rest) and rest[-1] == 0
