@@ -387,6 +387,13 @@ def test_reminders_and_changes_that_alert_nobody_come_back_as_such(feed: Feed) -
     assert feed.reader.transitions(TransitionSelection(alerts=True)) == [reminder]
 
 
+@pytest.mark.parametrize("outcome", [*Status, None])
+def test_a_transition_of_a_monitor_that_is_over_keeps_its_outcome(feed: Feed, outcome: Status | None) -> None:
+    ended = Transition("anna", "coupon", 60_000, State.NEW, State.DONE, "3 sent: all", 1, outcome=outcome)
+    feed.transitions(ended)
+    assert list(feed.reader.transitions()) == [ended]
+
+
 def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
     feed.transitions(
         *(
@@ -1151,7 +1158,7 @@ def test_a_task_is_pending_then_running_then_done(feed: Feed) -> None:
     assert feed.reader.task("anna", "coupon", 60_000) == replace(pending, status=TaskStatus.RUNNING)
     feed.put(over(task(at=60_000), reason="200 OK"))
     assert feed.reader.task("anna", "coupon", 70_000) == replace(
-        pending, status=TaskStatus.DONE, reason="200 OK", ended_at=60_000
+        pending, status=TaskStatus.DONE, reason="200 OK", ended_at=60_000, outcome=Status.SUCCESS
     )
     assert feed.reader.task("anna", "nothing", 70_000) is None
 
@@ -1169,7 +1176,11 @@ def test_a_task_whose_run_was_no_success_has_failed_and_says_why(feed: Feed, sta
     feed.put(task(), over(task(), status, reason))
     failed = feed.reader.task("anna", "coupon", 0)
     assert failed is not None
-    assert (failed.status, failed.reason, failed.ended_at) == (TaskStatus.FAILED, reason, 60_000)
+    assert (failed.status, failed.outcome, failed.reason) == (TaskStatus.FAILED, status, reason)
+    assert failed.ended_at == 60_000
+    monitor = feed.reader.monitor("anna", "coupon")
+    assert monitor is not None
+    assert (monitor.outcome, monitor.reason) == (status, reason)
 
 
 @pytest.mark.parametrize("reason", ["skipped: nothing to send today", "failure: of others", "3 sent: all", "late"])
@@ -1177,7 +1188,8 @@ def test_a_task_that_succeeded_is_done_whatever_it_says(feed: Feed, reason: str)
     feed.put(task(), over(task(), Status.SUCCESS, reason))
     done = feed.reader.task("anna", "coupon", 0)
     assert done is not None
-    assert (done.status, done.reason, done.ended_at) == (TaskStatus.DONE, reason, 60_000)
+    assert (done.status, done.outcome, done.reason) == (TaskStatus.DONE, Status.SUCCESS, reason)
+    assert done.ended_at == 60_000
 
 
 def test_a_task_put_too_late_is_due_right_away(feed: Feed) -> None:

@@ -101,7 +101,7 @@ signal_states = st.just(NO_SIGNALS) | st.builds(
     st.booleans(),
 )
 agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | longs] * len(Agenda.__struct_fields__))
-monitors = st.builds(
+living = st.builds(
     Monitor,
     user_id=ids,
     spec=specs,
@@ -117,6 +117,16 @@ monitors = st.builds(
     agenda=agendas,
     signals=signal_states,
 )
+
+
+@st.composite
+def ended(draw: st.DrawFn) -> Monitor:
+    outcome = draw(st.sampled_from(Status))
+    return msgspec.structs.replace(draw(living), state=State.DONE, outcome=outcome)
+
+
+# without the field, a status before the reason would be taken for the outcome
+monitors = living.filter(lambda monitor: monitor.reason.partition(": ")[0] not in set(Status)) | ended()
 users = st.builds(
     User,
     user_id=ids,
@@ -162,7 +172,7 @@ def same_bytes(value: bytes, schema: str, record: dict[str, Any], **meant: Any) 
     """
     texts = {name: avro_schemas.decode(schema, value)[name] for name in meant}
     for name, part in meant.items():
-        assert (texts[name] == "") is (part in ((), type(part)()))
+        assert name == "agenda" or (texts[name] == "") is (part in ((), type(part)()))
         assert not texts[name] or msgspec.json.decode(texts[name], type=PARTS[name]) == part
     return value == avro_schemas.encode(schema, record | texts)
 
@@ -177,6 +187,9 @@ PARTS: dict[str, Any] = {
 
 def is_fastavros(monitor: Monitor) -> bool:
     """Whether a monitor's bytes are those that fastavro writes."""
+    agenda = avro_schemas.decode("monitor", table_records.encode_monitor(monitor))["agenda"]
+    # the outcome stands in the same text
+    assert (agenda == "") is (monitor.agenda == NOTHING and monitor.outcome is None)
     meant = {"more": more_of(monitor.spec), "agenda": monitor.agenda, "signals": monitor.signals}
     return same_bytes(table_records.encode_monitor(monitor), "monitor", monitor_record(monitor), **meant)
 
@@ -262,7 +275,8 @@ def is_plain(monitor: Monitor) -> bool:
     """Whether the plan of a monitor can be read without decoding its entry."""
     schedule = monitor.spec.schedule
     plain = isinstance(schedule, At) or (isinstance(schedule, Every) and schedule.align is Align.PHASE)
-    return plain and more_of(monitor.spec) == table_records.More() and monitor.agenda == NOTHING
+    usual = more_of(monitor.spec) == table_records.More()
+    return plain and usual and monitor.agenda == NOTHING and monitor.outcome is None
 
 
 @settings(max_examples=400, deadline=None)

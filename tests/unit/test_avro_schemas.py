@@ -252,6 +252,9 @@ EXPECTED: dict[str, object] = {
     "monitor-runs": msgspec.structs.replace(
         MONITOR, signals=SignalState(runs=(JobRun("lauf-7", AT, AT + 1), JobRun("lauf-8", AT + 2)), counted_from=AT)
     ),
+    "monitor-done": msgspec.structs.replace(
+        MONITOR, state=State.DONE, reason="exit status 3", outcome=Status.FAILURE, agenda=Agenda(forget_at=AT + 5)
+    ),
     "user-maintenance": msgspec.structs.replace(USER, attributes={}, maintenance=WINDOWS),
     "tick-behind": msgspec.structs.replace(TICK, misfire=Misfire.SKIP, misfire_grace_ms=300_000, weight=7),
     "tick-manual": msgspec.structs.replace(TICK, attempt=1, may_overlap=True, manual=True, payload='{"note":"ü"}'),
@@ -267,6 +270,9 @@ EXPECTED: dict[str, object] = {
     "transition-unreached": msgspec.structs.replace(TRANSITION, executor="host-1", unreached=42),
     "transition-told": msgspec.structs.replace(
         TRANSITION, kind="http", target="shop.example", plan="pro", labels={"env": "größe"}, lasted_ms=61_000
+    ),
+    "transition-done": msgspec.structs.replace(
+        TRANSITION, to_state=State.DONE, reason="exit status 3", outcome=Status.FAILURE
     ),
     "reply": REPLY,
     "reply-code": REPLY_CODE,

@@ -25,6 +25,7 @@ from everwatch.model import (
     Origin,
     Schedule,
     State,
+    Status,
     User,
 )
 from everwatch.rules import lifecycle
@@ -45,8 +46,8 @@ def with_labels(monitor: Monitor, name: str, **labels: str) -> Monitor:
     return replace(monitor, spec=replace(monitor.spec, name=name, labels=tuple(sorted(labels.items()))))
 
 
-def ended(monitor: Monitor, reason: str) -> Monitor:
-    return replace(monitor, state=State.DONE, state_since=NOW - MINUTE, reason=reason)
+def ended(monitor: Monitor, outcome: Status, reason: str = "") -> Monitor:
+    return replace(monitor, state=State.DONE, state_since=NOW - MINUTE, reason=reason, outcome=outcome)
 
 
 MAINTAINED = (Maintenance(NOW - MINUTE, NOW + HOUR), Maintenance(cron="0 2 * * 6", duration_ms=2 * HOUR))
@@ -63,8 +64,8 @@ HELD: list[User | Monitor] = [
     watched("soon", At(NOW + MINUTE)),
     watched("now", At(NOW)),
     lifecycle.pause(watched("held", At(NOW + 2 * HOUR)), NOW),
-    ended(watched("well", At(NOW - MINUTE)), ""),
-    ended(watched("ill", At(NOW - 2 * MINUTE)), "failure: no answer within 10 s"),
+    ended(watched("well", At(NOW - MINUTE)), Status.SUCCESS),
+    ended(watched("ill", At(NOW - 2 * MINUTE)), Status.FAILURE, "no answer within 10 s"),
     watched("hers", At(NOW + MINUTE), "bea"),
     with_labels(watched("api", Every(MINUTE), "dora", state=State.DOWN), "The API", env="prod", team="core"),
     with_labels(watched("web", Every(MINUTE), "cleo", state=State.DOWN), "", env="test"),
@@ -124,7 +125,7 @@ def test_monitors_are_listed_for_scripts() -> None:
     listed = {each["monitor_id"]: each for each in objects(monitor.app, "list", "anna")}
     assert listed["site"] == {
         "user_id": "anna", "monitor_id": "site", "name": "", "labels": {},
-        "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "version": 1,
+        "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "outcome": None, "version": 1,
         "schedule": "every 1m from midnight 1970 in UTC", "next_run": NOW + MINUTE,
     }  # fmt: skip
     assert listed["quiet"]["next_run"] is None

@@ -210,33 +210,23 @@ def once(state: State = State.NEW, policy: Policy = SPEC.policy, **fields: Any) 
 AWAKE = [State.NEW, State.UP, State.DOWN, State.LATE]
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        (Status.SUCCESS, "it was a success"),
-        (Status.FAILURE, "failure: it was a failure"),
-        (Status.LATE, "late: it was a late"),
-        (Status.SKIPPED, "skipped: it was a skipped"),
-    ],
-)
+@pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("state", AWAKE)
-def test_a_delayed_task_is_over_after_its_one_run_however_that_ended(state: State, status: Status, reason: str) -> None:
+def test_a_delayed_task_is_over_after_its_one_run_however_that_ended(state: State, status: Status) -> None:
+    reason = f"it was a {status}"
     before = once(state, Policy(failures_to_down=3, successes_to_up=2))
     done = after_result(before, result(status))
     assert (done.state, done.state_since, done.reason, done.judged_at) == (State.DONE, AT, reason, AT)
+    assert done.outcome is status
     transition = transition_between(before, done)
     assert transition is not None
-    assert (transition.from_state, transition.to_state, transition.at, transition.reason) == (
-        state,
-        State.DONE,
-        AT,
-        reason,
-    )
+    assert (transition.from_state, transition.to_state, transition.at) == (state, State.DONE, AT)
+    assert (transition.reason, transition.outcome) == (reason, status)
 
 
 def test_a_failure_that_gives_no_reason_is_still_told_apart_from_a_success() -> None:
-    silent = msgspec.structs.replace(result(F), reason="")
-    assert after_result(once(), silent).reason == "failure"
+    failed = after_result(once(), msgspec.structs.replace(result(F), reason=""))
+    assert (failed.outcome, failed.reason) == (F, "")
 
 
 def test_a_delayed_task_that_was_running_when_it_was_paused_does_not_run_again() -> None:
@@ -605,7 +595,7 @@ def test_a_task_with_retries_is_not_over_before_the_last_of_them() -> None:
     pending = after(stubborn_task(), attempt(1), attempt(2))
     assert (pending.state, retry_of(pending)) == (State.NEW, (AT + 2 * 5_020, AT, 3))
     failed = after(pending, attempt(3))
-    assert (failed.state, failed.reason) == (State.DONE, "failure: it was a failure")
+    assert (failed.state, failed.outcome, failed.reason) == (State.DONE, F, "it was a failure")
     assert (failed.agenda, failed.judged_at) == (NOTHING, AT)
 
 
@@ -616,7 +606,7 @@ def test_a_task_whose_retry_succeeds_is_done() -> None:
 
 def test_a_task_that_fails_while_it_is_paused_is_not_tried_again() -> None:
     failed = after(pause(stubborn_task(), AT), attempt(1))
-    assert (failed.state, failed.reason) == (State.DONE, "failure: it was a failure")
+    assert (failed.state, failed.outcome, failed.reason) == (State.DONE, F, "it was a failure")
 
 
 def test_a_task_run_by_hand_has_its_one_run_still_before_it() -> None:
@@ -1052,7 +1042,7 @@ TOLD = (
     ("before", "after"), [(before, after) for before, some in LEGAL.items() for after in sorted(some)]
 )
 def test_people_are_told_of_a_failure_and_of_its_end_and_of_nothing_else(before: State, after: State) -> None:
-    assert is_alarm(before, after, "it was so") is ((before, after) in TOLD)
+    assert is_alarm(before, after) is ((before, after) in TOLD)
     told = transition_between(monitor(before), monitor(after))
     assert told is not None
     assert told.alert is ((before, after) in TOLD)
@@ -1089,15 +1079,29 @@ def test_a_task_is_an_alarm_if_it_did_not_do_its_work(status: Status, told: bool
     ("status", "reason", "told"),
     [
         (S, "it ran for the last time", False),
-        (F, "failure: it ran for the last time: it was a failure", True),
-        (Status.LATE, "late: it ran for the last time: it was a late", True),
+        (F, "it ran for the last time: it was a failure", True),
+        (Status.LATE, "it ran for the last time: it was a late", True),
     ],
 )
 def test_a_last_run_that_failed_is_an_alarm_of_its_own(status: Status, reason: str, told: bool) -> None:
     last = monitor(State.UP, agenda=Agenda(ends_at=AT))
     change = transition_between(last, after_result(last, result(status)))
     assert change is not None
-    assert (change.to_state, change.reason, change.alert) == (State.DONE, reason, told)
+    assert (change.to_state, change.reason, change.alert, change.outcome) == (State.DONE, reason, told, status)
+
+
+def test_a_monitor_that_is_up_is_over_without_an_outcome_if_its_last_run_failed_but_once() -> None:
+    last = monitor(
+        State.UP, spec=msgspec.structs.replace(SPEC, policy=Policy(failures_to_down=2)), agenda=Agenda(ends_at=AT)
+    )
+    over = after_result(last, result(F))
+    assert (over.state, over.outcome, over.reason) == (State.DONE, None, "it ran for the last time")
+
+
+def test_a_task_that_is_put_again_has_no_outcome_until_it_has_run_again() -> None:
+    done = after_result(once(), result(F))
+    again = put_again(done, msgspec.structs.replace(done.spec, schedule=At(AT + MINUTE)), Origin.SIGNUP, AT + 1)
+    assert (again.state, again.outcome) == (State.NEW, None)
 
 
 def test_an_alarm_without_its_alert_was_muted_and_the_rest_was_not() -> None:

@@ -194,6 +194,16 @@ def test_rows_of_the_first_schema_stay_readable(old_file: Path) -> None:
     reader.close()
 
 
+def test_a_transition_of_a_task_that_the_first_schema_held_is_read_with_its_outcome(old_file: Path) -> None:
+    with sqlite3.connect(old_file) as connection:
+        connection.execute("INSERT INTO transitions VALUES ('bert', 'failed', 9000, 'done', 'new', 'failure: 3 s', 1)")
+    open_store(settings_for(old_file)).close()
+    reader = open_reader(settings_for(old_file))
+    ended = Transition("bert", "failed", 9_000, State.NEW, State.DONE, "3 s", 1, outcome=Status.FAILURE)
+    assert ended in reader.transitions()
+    reader.close()
+
+
 def test_tasks_that_the_first_schema_held_as_monitors_are_known_as_tasks(old_file: Path) -> None:
     open_store(settings_for(old_file)).close()
     reader = open_reader(settings_for(old_file))
@@ -207,7 +217,12 @@ def test_tasks_that_the_first_schema_held_as_monitors_are_known_as_tasks(old_fil
     }
     assert [name for name, t in tasks.items() if t.paused] == ["held"]
     assert (tasks["late"].created_at, tasks["late"].partition) == (4_500, 4)
-    assert all(isinstance(found.spec.schedule, At) for found in reader.monitors("bert"))
+    monitors = {found.monitor_id: found for found in reader.monitors("bert")}
+    assert all(isinstance(found.spec.schedule, At) for found in monitors.values())
+    # rows of before 0014 have the outcome before the reason
+    assert (monitors["failed"].outcome, monitors["failed"].reason) == (Status.FAILURE, "timed out: 3 s")
+    assert (monitors["done"].outcome, monitors["done"].reason) == (None, "200 OK")
+    assert [t.outcome for t in tasks.values()] == [None] * 5
     reader.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.notifying import MINUTE, START, transition
 
-from everwatch.model import Transition
+from everwatch.model import Status, Transition
 from everwatch.notifier.alerts import Severity
 from everwatch.notifier.incidents import LEGAL, Incident, Phase, after_silence, after_transition
 from everwatch.notifier.meaning import severity_of
@@ -45,9 +45,9 @@ def told(transitions: Iterable[Transition]) -> tuple[Incident | None, list[str]]
             ],
             ["opened", "ended"],
         ),
-        ([transition("new", "done", reason="failure: exit status 1")], ["failed"]),
+        ([transition("new", "done", reason="exit status 1", outcome=Status.FAILURE)], ["failed"]),
         ([transition("new", "done", reason="", alert=False)], []),
-        ([transition("up", "down"), transition("down", "done", 9, reason="failure: status 500")], [
+        ([transition("up", "down"), transition("down", "done", 9, reason="status 500", outcome=Status.FAILURE)], [
             "opened", "ended", "failed",
         ]),
         # maintenance: nobody is told, until a reminder at its end says that it is still down

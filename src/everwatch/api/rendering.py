@@ -48,6 +48,7 @@ def monitor_view(monitor: Monitor, now: int, secrets: ConfigSecrets | None = Non
         # it is encoded as it stands, and read back by clients as what it says
         cast(MonitorInput, msgspec.Raw(spec_json(spec))),
         monitor.agenda,
+        monitor.outcome,
     )
 
 
@@ -98,6 +99,7 @@ def task_view(task: StoredTask) -> TaskView:
         task.attempt,
         task.version,
         task.partition,
+        task.outcome,
     )
 
 

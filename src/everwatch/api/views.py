@@ -39,7 +39,8 @@ class UserView(msgspec.Struct, frozen=True):
 class MonitorView(msgspec.Struct, frozen=True):
     """A monitor and its state. ``spec`` is what PUT takes; secrets in it are redacted without the scope ``secrets``.
 
-    ``agenda``: what else is to happen to it; what is left out is 0, for nothing.
+    ``agenda``: what else is to happen to it; what is left out is 0, for nothing. ``outcome``: of one that is done, how
+    its last run ended.
     """
 
     user_id: str
@@ -54,6 +55,7 @@ class MonitorView(msgspec.Struct, frozen=True):
     last_signal: Instant
     spec: MonitorInput
     agenda: Agenda = NOTHING
+    outcome: Status | None = None
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -80,7 +82,10 @@ class ResultView(msgspec.Struct, frozen=True):
 
 
 class TaskView(msgspec.Struct, frozen=True):
-    """A delayed task: the last one of its name, which is kept when it is over."""
+    """A delayed task: the last one of its name, which is kept when it is over.
+
+    ``outcome``: how the run ended that ended it; null if none did, and for tasks that ended under an older version.
+    """
 
     user_id: str
     task_id: str
@@ -94,6 +99,7 @@ class TaskView(msgspec.Struct, frozen=True):
     attempt: int
     version: int
     partition: int = -1
+    outcome: Status | None = None
 
 
 class TaskCountsView(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from everwatch.demo.ports import HOST
 from everwatch.demo.showcase import ShowpieceEnding
 from everwatch.model import State, Transition
 from everwatch.operations import state_colours
+from everwatch.operations.state_colours import state_words
 
 _COLOURS = {**state_colours.OF_STATE, State.NEW: "cyan", State.PAUSED: "dim"}
 
@@ -55,7 +56,7 @@ def draw(glance: Glance) -> Panel:
     for transition in reversed(glance.transitions):
         newest.add_row(
             f"{transition.user_id}/{transition.monitor_id}",
-            Text(f"{transition.from_state} → {transition.to_state}", style=_COLOURS.get(transition.to_state, "white")),
+            Text(f"{transition.from_state} → {_reached(transition)}", style=_COLOURS.get(transition.to_state, "white")),
             Text(transition.reason, overflow="ellipsis", no_wrap=True),
         )
     arrived = Table.grid(padding=(0, 2))
@@ -65,6 +66,10 @@ def draw(glance: Glance) -> Panel:
     alerts = Text(f"alerts arrived: {_arrived(glance.arrived)}", style="dim")
     body = Group(numbers, Text(), states, Text(), newest, Text(), alerts, arrived, said)
     return Panel(body, title=f"everwatch demo  {glance.seconds:.0f} s", subtitle="Ctrl-C to stop", width=110)
+
+
+def _reached(transition: Transition) -> str:
+    return state_words(transition.to_state, transition.outcome)
 
 
 def line(glance: Glance) -> str:

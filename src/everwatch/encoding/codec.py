@@ -22,6 +22,7 @@ from everwatch.encoding import (
     result_decoder,
     table_records,
 )
+from everwatch.encoding.ended_monitors import with_outcome
 from everwatch.model import (
     NOTHING,
     Align,
@@ -222,7 +223,7 @@ def encode_transition(transition: Transition, output_format: OutputFormat) -> by
 
 def decode_transition(data: bytes | None) -> Transition:
     """A transition, in whichever encoding it was written. Raises InvalidInput."""
-    return _decode_output("transition", data, Transition)
+    return with_outcome(_decode_output("transition", data, Transition))
 
 
 def encode_reply(reply: Reply, output_format: OutputFormat) -> bytes:
@@ -307,12 +308,12 @@ def _decode_entry(key: bytes, value: bytes) -> User | Monitor:
         msgspec.convert(policy, type=Policy) if policy else Policy(),
         record.pop("more"),
     )
-    known = {"origin": Origin(record["origin"]), "state": State(record["state"])}
-    texts = {
-        "agenda": table_records.read_agenda(record["agenda"]),
-        "signals": table_records.read_signals(record["signals"]),
-    }
-    return Monitor(user_id=user_id, spec=spec, **record | known | texts)
+    state = State(record["state"])
+    reason, agenda, outcome = table_records.read_life(state, record["reason"], record["agenda"])
+    known = {"origin": Origin(record["origin"]), "state": state, "reason": reason, "agenda": agenda, "outcome": outcome}
+    return Monitor(
+        user_id=user_id, spec=spec, **record | known | {"signals": table_records.read_signals(record["signals"])}
+    )
 
 
 def _check_plausible(monitor: Monitor) -> None:

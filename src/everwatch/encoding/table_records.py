@@ -17,6 +17,7 @@ import msgspec
 
 from everwatch.core.bounds import LONGEST_KEY_BYTES, RESERVED_USERS
 from everwatch.encoding import avro_schemas
+from everwatch.encoding.ended_monitors import split_outcome
 from everwatch.encoding.varint import SMALL, encode, read, start_before
 from everwatch.model import (
     ASLEEP,
@@ -92,7 +93,7 @@ def encode_monitor(monitor: Monitor) -> bytes:
             SMALL[_STATE_NUMBERS[monitor.state]],
             encode(monitor.state_since),
             _text(monitor.reason) if monitor.reason else b"\0",
-            _json(monitor.agenda) if monitor.agenda is not NOTHING else b"\0",
+            _life_bytes(monitor) if monitor.agenda is not NOTHING or monitor.outcome else b"\0",
             encode(monitor.streak),
             encode(monitor.judged_at),
             _json(monitor.signals) if monitor.signals is not NO_SIGNALS else b"\0",
@@ -156,9 +157,31 @@ def _more_of(text: str) -> More:
     return msgspec.json.decode(text, type=More) if text else _USUAL
 
 
-def read_agenda(text: str) -> Agenda:
-    """The agenda that a table entry holds as ``text``."""
-    return _agenda_of(text) if text else NOTHING
+class _Ended(Agenda, frozen=True, omit_defaults=True):
+    """An agenda with how the monitor ended beside it: a field of its own would be another schema, and the entries of
+    the old one slow to read until each of them is written anew."""
+
+    outcome: Status | None = None
+
+
+_ended_of = msgspec.json.Decoder(_Ended).decode
+
+
+def _life_bytes(monitor: Monitor) -> bytes:
+    if monitor.outcome is None:
+        return _json(monitor.agenda)
+    return _json(_Ended(**msgspec.structs.asdict(monitor.agenda), outcome=monitor.outcome))
+
+
+def read_life(state: State, reason: str, agenda: str) -> tuple[str, Agenda, Status | None]:
+    """Reason, agenda and outcome of a table entry that holds ``reason`` and the text ``agenda``."""
+    planned = _agenda_of(agenda) if agenda else NOTHING
+    if state is not State.DONE:
+        return reason, planned, None
+    outcome = _ended_of(agenda).outcome if agenda else None
+    if outcome is None:
+        outcome, reason = split_outcome(state, reason)
+    return reason, planned if planned != NOTHING else NOTHING, outcome
 
 
 def read_signals(text: str) -> SignalState:
@@ -263,20 +286,23 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     judged_at, at = read(value, at)
     signals, at = _read_text(value, at)
     last_signal, at = read(value, at)
+    entered = _STATES[_number(state)]
+    reason, known_agenda, outcome = read_life(entered, reason, agenda)
     return Monitor(
         user_id,
         assemble_spec(monitor_id, kind, config, payload, schedule, _policy_of(policy[1]), more),
         _ORIGINS[_number(policy[2])],
         _number(version),
         _number(since),
-        _STATES[_number(state)],
+        entered,
         _number(state_since),
         reason,
         streak,
         judged_at,
         last_signal,
-        read_agenda(agenda),
+        known_agenda,
         read_signals(signals),
+        outcome,
     )
 
 

@@ -105,8 +105,9 @@ class Transition(msgspec.Struct, frozen=True):
     ``alert``: an alert should be sent (``lifecycle.is_alarm``, outside maintenance windows). ``reminder``: nothing has
     changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
     checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
-    ``from_state`` had lasted. ``executor`` and ``unreached`` are those of the result that caused it, if one did. What
-    versions before did not say is empty or 0.
+    ``from_state`` had lasted. ``executor`` and ``unreached`` are those of the result that caused it, if one did.
+    ``outcome``: of one to ``done``, how the last run ended; None if no run ended it. What versions before did not say
+    is empty or 0.
     """
 
     user_id: UserKey
@@ -125,3 +126,4 @@ class Transition(msgspec.Struct, frozen=True):
     lasted_ms: Large = 0
     executor: ExecutorName = ""
     unreached: Percent = 0
+    outcome: Status | None = None

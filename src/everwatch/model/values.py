@@ -258,6 +258,7 @@ class Monitor(msgspec.Struct, frozen=True):
     ``streak``: failures (while not down) or successes (while down) in a row, on the way to the policy's threshold.
     ``judged_at``: ``scheduled_at`` of the last result that changed this record; results at or before it are old.
     ``last_signal``: the instant of the newest heartbeat or value, 0 before the first; ``signals``: what else they said.
+    ``outcome``: of a monitor that is done, how its last run ended; None of all others, and where no run ended it.
     """
 
     user_id: str
@@ -273,6 +274,7 @@ class Monitor(msgspec.Struct, frozen=True):
     last_signal: int = 0
     agenda: Agenda = NOTHING
     signals: SignalState = NO_SIGNALS
+    outcome: Status | None = None
 
     @property
     def monitor_id(self) -> str:

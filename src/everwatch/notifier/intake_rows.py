@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Dialect, Select, and_, bindparam, delete, select, tuple_, update
 
+from everwatch.encoding.ended_monitors import with_outcome
 from everwatch.model import Scalar, Transition
 from everwatch.notifier.incidents import Incident
 from everwatch.notifier.rows import Rows, chunks, insert_once, text_of
@@ -154,7 +155,8 @@ class IntakeRows(Rows):
             .limit(most)
         )
         return [
-            TakenTransition(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows
+            TakenTransition(id_, number, taken_at, with_outcome(_decode_transition(text)))
+            for id_, number, taken_at, text in rows
         ]
 
     def pass_over(self, partitions: Collection[int], now: int, verdict: str) -> None:

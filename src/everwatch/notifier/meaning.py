@@ -9,7 +9,7 @@ from everwatch.rules.lifecycle import ALARMING
 
 SEVERITY_LABEL = "severity"
 """The label of a monitor that says how urgent its alerts are."""
-_FAILED = frozenset({Status.FAILURE.value, Status.LATE.value})
+_FAILED = frozenset({Status.FAILURE, Status.LATE})
 
 
 class Meaning(StrEnum):
@@ -38,13 +38,13 @@ def meaning_of(transition: Transition) -> Meaning:
     was_alarming, to_state = transition.from_state in ALARMING, transition.to_state
     if to_state in ALARMING:
         return Meaning.OPENS
-    if to_state is State.DONE and transition.reason.partition(": ")[0] in _FAILED:
+    if to_state is State.DONE and transition.outcome in _FAILED:
         return Meaning.FAILS
     if was_alarming and to_state in (State.UP, State.DONE) and transition.alert:
         return Meaning.CLOSES
     if was_alarming:
         return Meaning.ENDS
-    if transition.alert and lifecycle.is_alarm(transition.from_state, to_state, transition.reason):
+    if transition.alert and lifecycle.is_alarm(transition.from_state, to_state, transition.outcome):
         return Meaning.FAILS
     return Meaning.NOTHING
 

@@ -98,7 +98,7 @@ class Explanation(msgspec.Struct, frozen=True):
     ``since``: ticks are due strictly after it. ``policy``: where it differs from the default, as in ``model.Policy``.
     ``inline``: a worker judges it, so ``owners`` names no executor.
     ``maintenance_until``: the end of the maintenance that is on now. ``agenda``: a retry that is pending, a reminder,
-    the end of a pause, the last instant at which it is due.
+    the end of a pause, the last instant at which it is due. ``outcome``: of one that is done, how its last run ended.
     """
 
     user_id: str
@@ -122,6 +122,7 @@ class Explanation(msgspec.Struct, frozen=True):
     partition: int | None
     inline: bool
     owners: GroupMembers | None
+    outcome: Status | None = None
 
 
 def explain(known: MonitorFacts, now: int) -> Explanation:
@@ -151,6 +152,7 @@ def explain(known: MonitorFacts, now: int) -> Explanation:
         partition=known.partition,
         inline=known.inline,
         owners=_without_executors(known.owners) if known.inline else known.owners,
+        outcome=monitor.outcome,
     )
 
 

@@ -42,14 +42,13 @@ LEGAL: dict[State, frozenset[State]] = {
 """Which state may follow which. ``new`` follows when a monitor is resumed, checks something else than before or, once
 done, is put again with any change. ``done`` follows ``paused`` when the one run was under way at the pause."""
 
-_STATUSES = frozenset(map(str, Status))
 ALARMING = frozenset({State.DOWN, State.LATE})
 """States that people are alerted of, and reminded of."""
 _FAILED = frozenset({Status.FAILURE, Status.LATE, Status.SKIPPED})
 
 
-def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
-    """Tell whether a transition is an alert, maintenance apart.
+def is_alarm(from_state: State, to_state: State, outcome: Status | None = None) -> bool:
+    """Tell whether a transition is an alert, maintenance apart. ``outcome``: how the last run of one to done ended.
 
     Of a failure (down, late, a task or last run that failed) and of its end (up, or over after a last run that went
     well). Not of what its owner did (paused, resumed, changed) and not of a first success. A monitor that was down when
@@ -57,13 +56,12 @@ def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
     """
     if to_state in ALARMING or (from_state in ALARMING and to_state in (State.UP, State.DONE)):
         return True
-    # done: the word before the reason says how the last run ended, see _done
-    return to_state is State.DONE and reason.partition(": ")[0] in _FAILED
+    return to_state is State.DONE and outcome in _FAILED
 
 
 def is_muted(transition: Transition) -> bool:
     """Tell whether an alarm fell into a maintenance window, which suppresses it."""
-    return not transition.alert and is_alarm(transition.from_state, transition.to_state, transition.reason)
+    return not transition.alert and is_alarm(transition.from_state, transition.to_state, transition.outcome)
 
 
 def first_put(user_id: str, spec: MonitorSpec, origin: Origin, now: int, begin: int) -> Monitor:
@@ -267,15 +265,17 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     after = _after_verdict(before, _saying_how_late(before, result), retried=own_retry)
     if agenda.ends_at and last >= agenda.ends_at:
         over = msgspec.structs.replace(after, judged_at=result.scheduled_at, agenda=NOTHING)
-        return _enter(over, State.DONE, result.scheduled_at, _last_words(after))
+        outcome = _last_outcome(after.state, result.status)
+        why = f": {after.reason}" if outcome in _FAILED and after.reason else ""
+        return _enter(over, State.DONE, result.scheduled_at, f"it ran for the last time{why}", outcome)
     return after
 
 
-def _last_words(monitor: Monitor) -> str:
-    """Return the reason of a monitor that is done after its last run; a failure stands first, as in ``_done``."""
-    how = {State.DOWN: f"{Status.FAILURE}: ", State.LATE: f"{Status.LATE}: "}.get(monitor.state, "")
-    why = f": {monitor.reason}" if how and monitor.reason else ""
-    return f"{how}it ran for the last time{why}"
+def _last_outcome(state: State, status: Status) -> Status | None:
+    """Return the outcome of a monitor that is in ``state`` after its last run: one failure of several is not down."""
+    if state in ALARMING:
+        return Status.FAILURE if state is State.DOWN else Status.LATE
+    return status if status is Status.SUCCESS else None
 
 
 def latest_ms(spec: MonitorSpec) -> int:
@@ -419,10 +419,11 @@ def transition_between(before: Monitor, after: Monitor) -> Transition | None:
         to_state=after.state,
         reason=after.reason,
         version=after.version,
-        alert=is_alarm(before.state, after.state, after.reason),
+        alert=is_alarm(before.state, after.state, after.outcome),
         kind=after.spec.kind,
         labels=dict(after.spec.labels),
         lasted_ms=max(0, after.state_since - before.state_since),
+        outcome=after.outcome,
     )
 
 
@@ -443,16 +444,13 @@ def _done(monitor: Monitor, result: Result) -> Monitor:
     """Over after its one run: a pause that came meanwhile must not let it run once more."""
     if monitor.state is State.DONE:
         return monitor
-    # the store reads from this word how it ended; a success needs it where its own words would be taken for another
-    plain = result.status is Status.SUCCESS and result.reason.partition(": ")[0] not in _STATUSES
-    how = "" if plain else f"{result.status}: "
     judged = msgspec.structs.replace(monitor, judged_at=result.scheduled_at, agenda=NOTHING)
-    return _enter(judged, State.DONE, result.scheduled_at, (how + result.reason).removesuffix(": "))
+    return _enter(judged, State.DONE, result.scheduled_at, result.reason, result.status)
 
 
 def _quiet(monitor: Monitor) -> Monitor:
     return reminded_at(monitor, 0)
 
 
-def _enter(monitor: Monitor, state: State, at: int, reason: str) -> Monitor:
-    return msgspec.structs.replace(monitor, state=state, state_since=at, reason=reason, streak=0)
+def _enter(monitor: Monitor, state: State, at: int, reason: str, outcome: Status | None = None) -> Monitor:
+    return msgspec.structs.replace(monitor, state=state, state_since=at, reason=reason, streak=0, outcome=outcome)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from everwatch.encoding.ended_monitors import split_outcome
 from everwatch.model import (
     NO_SIGNALS,
     NOTHING,
@@ -110,19 +111,22 @@ def transition_row(transition: Transition) -> Row:
         transition.plan,
         text_of(transition.labels) if transition.labels else "{}",
         transition.lasted_ms,
+        outcome_text(transition.outcome),
     )
 
 
 def transition(row: Sequence[Any]) -> Transition:
     """The transition of a row of ``transitions``."""
     user_id, monitor_id, at, to_state, from_state, reason, version, alert, reminder = row[:9]
-    kind, target, plan, labels, lasted_ms = row[9:]
+    kind, target, plan, labels, lasted_ms, stored_outcome = row[9:]
+    reached = State(to_state)
+    outcome, reason = _ended(reached, stored_outcome, reason)
     return Transition(
         user_id,
         monitor_id,
         at,
         State(from_state),
-        State(to_state),
+        reached,
         reason,
         version,
         alert,
@@ -132,7 +136,18 @@ def transition(row: Sequence[Any]) -> Transition:
         plan,
         _label_map.decode(labels) if labels != "{}" else {},
         lasted_ms,
+        outcome=outcome,
     )
+
+
+def outcome_text(outcome: Status | None) -> str:
+    """Return what is stored of an outcome: its text, "" for none."""
+    return "" if outcome is None else outcome.value
+
+
+def _ended(state: State, outcome: str, reason: str) -> tuple[Status | None, str]:
+    """Outcome and reason of a row; one of an older version has both in ``reason``."""
+    return (Status(outcome), reason) if outcome else split_outcome(state, reason)
 
 
 def user_row(user: User, partition: int) -> Row:
@@ -209,6 +224,7 @@ def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str], plan: 
         plan,
         target,
         changed_at(monitor),
+        outcome_text(monitor.outcome),
     )
 
 
@@ -221,7 +237,9 @@ def monitor(row: Sequence[Any]) -> Monitor:
     """The monitor of a row of ``monitors``."""
     user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
     state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
-    agenda, _retry_at, _resume_at, signals, name, labels = row[20:26]
+    agenda, _retry_at, _resume_at, signals, name, labels, _plan, _target, _changed_at, stored_outcome = row[20:]
+    entered = State(state)
+    outcome, reason = _ended(entered, stored_outcome, reason)
     spec = MonitorSpec(
         monitor_id=monitor_id,
         kind=kind,
@@ -241,7 +259,7 @@ def monitor(row: Sequence[Any]) -> Monitor:
         origin=Origin(origin),
         version=version,
         since=since,
-        state=State(state),
+        state=entered,
         state_since=state_since,
         reason=reason,
         streak=streak,
@@ -249,6 +267,7 @@ def monitor(row: Sequence[Any]) -> Monitor:
         last_signal=last_signal,
         agenda=_agenda.decode(agenda),
         signals=_signals.decode(signals),
+        outcome=outcome,
     )
 
 
@@ -309,12 +328,14 @@ def task_row(task: StoredTask) -> Row:
         task.attempt,
         task.version,
         task.partition,
+        outcome_text(task.outcome),
     )
 
 
 def stored_task(row: Sequence[Any]) -> StoredTask:
     """The task of a row of ``tasks``."""
-    user_id, monitor_id, kind, due_at, status, *others = row
+    user_id, monitor_id, kind, due_at, status, *others, outcome = row
+    others.append(Status(outcome) if outcome else None)
     return StoredTask(user_id, monitor_id, kind, due_at, TaskStatus(status), *others)
 
 

@@ -118,6 +118,8 @@ monitors = Table(
     Column("target", Key, nullable=False, server_default=""),
     # when it was last put, changed, resumed or came into its state
     Column("changed_at", BigInteger, nullable=False, server_default=_NONE),
+    # how the last run of one that is done ended
+    Column("outcome", Text, nullable=False, server_default=""),
     # with the key behind, so that pages are read in order; see store.queries.monitors
     Index("monitors_by_class", "state", "kind", "plan", "user_id", "monitor_id"),
     Index("monitors_by_state_since", "state", "state_since", "user_id", "monitor_id"),
@@ -228,6 +230,8 @@ tasks = Table(
     Column("attempt", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("partition", Integer, nullable=False),
+    # how the run ended that ended it
+    Column("outcome", Text, nullable=False, server_default=""),
     # in the order of lists, with all that counting needs
     Index("tasks_by_status", "status", "due_at", "user_id", "monitor_id", "paused"),
     Index("tasks_by_user", "user_id", "status", "due_at", "monitor_id"),
@@ -321,6 +325,8 @@ transitions = Table(
     Column("plan", Key, nullable=False, server_default=""),
     Column("labels", Text, nullable=False, server_default="{}"),
     Column("lasted_ms", BigInteger, nullable=False, server_default=_NONE),
+    # how the last run of one that is done ended
+    Column("outcome", Text, nullable=False, server_default=""),
     Index("transitions_by_at", "at", "user_id", "monitor_id", "to_state"),
     Index("transitions_by_user", "user_id", "at", "monitor_id", "to_state"),
     # a query repeats the condition

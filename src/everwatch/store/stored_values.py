@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch.model import Policy, Result, Schedule, State, User
+from everwatch.model import Policy, Result, Schedule, State, Status, User
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -54,7 +54,8 @@ class StoredTask(msgspec.Struct, frozen=True):
 
     ``reason``: why it failed, what its run said, or why it is paused. ``created_at``: when it was first put.
     ``ended_at``: the instant of the run that ended it, or when it was cancelled; 0 while it is pending.
-    ``attempt``: the retry that it waits for, 0 for none.
+    ``attempt``: the retry that it waits for, 0 for none. ``outcome``: how the run ended that ended it; None if none
+    did, and in rows of older versions.
     """
 
     user_id: str
@@ -69,6 +70,7 @@ class StoredTask(msgspec.Struct, frozen=True):
     attempt: int
     version: int
     partition: int
+    outcome: Status | None = None
 
 
 class Identity(NamedTuple):

@@ -17,15 +17,10 @@ def task_of(monitor: Monitor, partition: int) -> StoredTask | None:
     schedule = monitor.spec.schedule
     if not isinstance(schedule, At):
         return None
-    status, reason, ended_at = TaskStatus.PENDING, monitor.reason, 0
+    status, ended_at = TaskStatus.PENDING, 0
     if monitor.state is State.DONE:
         ended_at = monitor.state_since
-        # the lifecycle puts the status of the run before the reason, if that could be mistaken or is no success
-        how, _, why = reason.partition(": ")
-        if how in _NOT_DONE:
-            status, reason = TaskStatus.FAILED, why
-        else:
-            status, reason = TaskStatus.DONE, why if how == Status.SUCCESS else reason
+        status = TaskStatus.FAILED if monitor.outcome in _NOT_DONE else TaskStatus.DONE
     return StoredTask(
         monitor.user_id,
         monitor.monitor_id,
@@ -33,12 +28,13 @@ def task_of(monitor: Monitor, partition: int) -> StoredTask | None:
         due_instant(schedule, monitor.since),
         status,
         monitor.state is State.PAUSED,
-        reason,
+        monitor.reason,
         monitor.state_since,
         ended_at,
         monitor.agenda.retry_attempt,
         monitor.version,
         partition,
+        monitor.outcome,
     )
 
 

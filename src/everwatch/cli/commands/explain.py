@@ -125,7 +125,8 @@ def _unknown(reader: "SqlReader | ApiReader", user: str, monitor: str, now: int)
 
 
 def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str, now: int) -> None:
-    state = typer.style(explanation.state.value, fg=state_colours.OF_STATE.get(explanation.state), bold=True)
+    words = state_colours.state_words(explanation.state, explanation.outcome)
+    state = typer.style(words, fg=state_colours.OF_STATE.get(explanation.state), bold=True)
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
     why = f": {explanation.reason}" if explanation.reason else ""
     typer.echo(
@@ -231,7 +232,9 @@ def _result_text(result: Result) -> str:
 
 def _transition_text(transition: Transition) -> str:
     change = (
-        f"still {transition.to_state}" if transition.reminder else f"{transition.from_state} → {transition.to_state}"
+        f"still {transition.to_state}"
+        if transition.reminder
+        else f"{transition.from_state} → {state_colours.state_words(transition.to_state, transition.outcome)}"
     )
     quiet = " (in maintenance)" if is_muted(transition) else ""
     return f"{time_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()

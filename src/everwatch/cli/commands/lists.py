@@ -16,6 +16,7 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.model import Monitor, State
+from everwatch.operations.state_colours import state_words
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.instant import instant_text
 from everwatch.store.paging import Sort, StoredPage
@@ -207,6 +208,7 @@ def _monitor_json(monitor: Monitor, now: int) -> dict[str, Any]:
         "state": monitor.state.value,
         "state_since": monitor.state_since,
         "reason": monitor.reason,
+        "outcome": monitor.outcome,
         "version": monitor.version,
         "schedule": schedule_text(monitor.spec, instant_text),
         "next_run": coming[0] if coming else None,
@@ -219,7 +221,7 @@ def _monitor_row(monitor: Monitor, now: int) -> tuple[str, ...]:
     return (
         f"{monitor.monitor_id}{name}",
         monitor.spec.kind,
-        monitor.state.value,
+        state_words(monitor.state, monitor.outcome),
         time_text(monitor.state_since),
         schedule_text(monitor.spec),
         time_text(coming[0]) if coming else "-",

@@ -27,7 +27,7 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, RefusalCode, SettingsError
-from everwatch.model import Reply
+from everwatch.model import Reply, Status
 from everwatch.store import StoredTask, TaskStatus
 from everwatch.transfer.import_rows import RowReading
 from everwatch.transfer.row_files import STDIN, FileSource, Format
@@ -223,4 +223,7 @@ def _row(task: StoredTask) -> tuple[str, ...]:
 
 
 def _status_text(task: StoredTask) -> str:
-    return f"{task.status}, paused" if task.paused and task.status is TaskStatus.PENDING else str(task.status)
+    if task.paused and task.status is TaskStatus.PENDING:
+        return f"{task.status}, paused"
+    # a failure is what one expects of a task that failed
+    return f"{task.status} ({task.outcome})" if task.outcome in (Status.LATE, Status.SKIPPED) else str(task.status)

@@ -61,7 +61,8 @@ def _print(transition: Transition, *, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(transition).decode())
         return
-    state = typer.style(transition.to_state.value, fg=state_colours.OF_STATE.get(transition.to_state))
+    words = state_colours.state_words(transition.to_state, transition.outcome)
+    state = typer.style(words, fg=state_colours.OF_STATE.get(transition.to_state))
     change = f"still {state}" if transition.reminder else f"{transition.from_state.value} → {state}"
     quiet = "  (in maintenance)" if is_muted(transition) else ""
     typer.echo(

@@ -236,6 +236,7 @@ def _monitor(view: MonitorView) -> Monitor:
         view.reason,
         last_signal=view.last_signal,
         agenda=view.agenda,
+        outcome=view.outcome,
     )
 
 
@@ -253,6 +254,7 @@ def _task(view: TaskView) -> StoredTask:
         view.attempt,
         view.version,
         view.partition,
+        view.outcome,
     )
 
 

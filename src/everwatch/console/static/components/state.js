@@ -26,11 +26,19 @@ const LOOKS = {
   error: ["down", "down", "Error"],
 };
 
+const OVER = new Set(["done", "failed"]);
 export const STATES = ["down", "late", "new", "up", "paused", "done"];
 export const lookOf = (state) => LOOKS[state]?.[0] ?? "idle";
 export const iconOf = (state) => LOOKS[state]?.[1] ?? "info";
 export const wordOf = (state) => LOOKS[state]?.[2] ?? String(state);
 
-export function State({ state, badge = false }) {
+/** What stands for a state: of one that is over, how its last run ended if that was no success. */
+export const shownOf = (state, outcome) => {
+  if (!OVER.has(state) || !outcome || outcome === "success") return state;
+  return outcome === "failure" ? "failed" : outcome;
+};
+
+export function State({ state: reached, outcome, badge = false }) {
+  const state = shownOf(reached, outcome);
   return html`<span class=${`state is-${lookOf(state)}${badge ? " badge" : ""}`}><${Icon} name=${iconOf(state)} />${wordOf(state)}</span>`;
 }

@@ -65,7 +65,7 @@ export function LivePage() {
       ? html`<${Empty} title=${connection.value === "live" ? "Waiting for the next event" : "Connecting"} icon="live">${seen.current ? "" : user ? "Nothing has come for this user since you opened this page. The filter takes the whole id of a user." : "Results and changes of state appear here as they happen."}</${Empty}>`
       : html`<${Table} label="Events" rows=${shown} keyOf=${(each) => each.id} columns=${[
           { id: "at", label: "At", width: "w-s", cell: ({ kind, value }) => html`<span class="faint"><${Instant} ms=${kind === "result" ? value.started_at : value.at} /></span>` },
-          { id: "what", label: "What", width: "w-m", cell: ({ kind, value }) => html`<${State} state=${kind === "result" ? value.status : value.to_state} />` },
+          { id: "what", label: "What", width: "w-m", cell: ({ kind, value }) => html`<${State} state=${kind === "result" ? value.status : value.to_state} outcome=${value.outcome} />` },
           { id: "monitor", label: "Monitor", cell: ({ value }) => html`<a href=${to(["users", value.user_id, "monitors", value.monitor_id])}><b>${value.monitor_id}</b> <span class="faint">${value.user_id}</span></a>` },
           { id: "says", label: "Says", narrow: false, cell: ({ kind, value }) => html`<span class="muted" title=${value.reason}>${kind === "transition" ? html`<span class="tag">${value.reminder ? "reminder" : `was ${wordOf(value.from_state).toLowerCase()}`}</span> ` : ""}${value.reason}</span>` },
           { id: "took", label: "Took", width: "w-s", num: true, narrow: false, cell: ({ kind, value }) => (kind === "result" ? duration(value.duration_ms) : "") },

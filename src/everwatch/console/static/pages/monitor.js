@@ -18,7 +18,7 @@ import { Icon } from "../components/icon.js";
 import { Json } from "../components/json.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { iconOf, lookOf, State } from "../components/state.js";
+import { iconOf, lookOf, shownOf, State } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
 import { Feed } from "./feed.js";
@@ -54,7 +54,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
   }, [name]);
   return html`
     <div class="crumbs"><a href=${to(["monitors"])}>Monitors</a><span>/</span><a class="clip" href=${to(["users", userId])}>${userId}</a><span>/</span><span class="clip">${monitorId}</span></div>
-    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} badge />`}
+    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
       <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
@@ -120,11 +120,12 @@ function IncidentLine({ incident, done }) {
 }
 
 function Verdict({ monitor, incident, seen, explained, whole, range }) {
-  const { state, reason, spec } = monitor;
+  const { reason, spec } = monitor;
+  const state = shownOf(monitor.state, monitor.outcome);
   const target = targetOf(spec);
   return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
     <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
-      <div class="grow"><p class="what">${LEAD[state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
+      <div class="grow"><p class="what">${LEAD[monitor.state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
         ${state === "paused" && html`<${PausedBy} monitor=${monitor} />`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
         ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}

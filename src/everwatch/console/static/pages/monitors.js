@@ -73,7 +73,7 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
     if (kind !== "transition" || value.reminder) return;
     const key = keyOf(value);
     if (list.data?.items.some((each) => keyOf(each) === key)) {
-      list.patch((data) => ({ ...data, items: data.items.map((each) => (keyOf(each) === key ? { ...each, state: value.to_state, state_since: value.at, reason: value.reason } : each)) }));
+      list.patch((data) => ({ ...data, items: data.items.map((each) => (keyOf(each) === key ? { ...each, state: value.to_state, state_since: value.at, reason: value.reason, outcome: value.outcome } : each)) }));
       setChanged((before) => new Set([...before, key]));
       setTimeout(() => setChanged((before) => new Set([...before].filter((each) => each !== key))), CHANGED_MS);
     }
@@ -93,7 +93,7 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
         <${Table} label="Monitors" rows=${items} keyOf=${keyOf} keyboard tall changed=${changed} selection=${may("run") ? selection : undefined}
           href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])}
           columns=${[
-            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
+            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
             { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${each.state === "up" ? targetOf(each.spec) || (each.spec.name ? each.monitor_id : "") : each.reason || targetOf(each.spec)}</span></span>` },
             withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },
