@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from everwatch.api.alerting import NotifierDatabase, with_acks
-from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.incident_views import IncidentView
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.status_drawing import STYLE_SOURCE, ack_page
+from everwatch.api.status_drawing import FORM_PAGE_HEADERS, HTML, ack_page
 from everwatch.api.token_routes import RecordSender
 from everwatch.core.clock import Clock
 from everwatch.encoding.codec import user_key
@@ -24,15 +23,7 @@ from everwatch.notifier.incident_requests import AckRequest, encode_request
 from everwatch.notifier.storage import Work
 
 WAIT_S = 5.0
-_HTML = "text/html; charset=utf-8"
-_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-_HEADERS = {
-    **PAGE_HEADERS,
-    "Content-Security-Policy": _POLICY,
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex",
-}
+_HEADERS = {**FORM_PAGE_HEADERS, "X-Robots-Tag": "noindex"}
 _MOST_NAME = 128
 
 
@@ -128,8 +119,8 @@ def _unseen(incidents: Sequence[IncidentView]) -> list[IncidentView]:
 def _page(
     title: str, incidents: Sequence[IncidentView], action: str, *, changes: Sequence[AuditedChange] = ()
 ) -> Answer:
-    return Answer(ack_page(title, incidents, action), 200, _HEADERS, _HTML, changes)
+    return Answer(ack_page(title, incidents, action), 200, _HEADERS, HTML, changes)
 
 
 def _over() -> Answer:
-    return Answer(ack_page("This link is over", [], ""), 410, _HEADERS, _HTML, [])
+    return Answer(ack_page("This link is over", [], ""), 410, _HEADERS, HTML, [])

@@ -8,13 +8,14 @@ from msgspec import Meta
 from everwatch.api.bodies import MOST_SIGNALS
 from everwatch.api.commanding import Commands
 from everwatch.api.pinging import PingKeys
-from everwatch.api.problems import Problem, invalid, not_found, too_deep, unavailable
+from everwatch.api.problems import not_found, unavailable
+from everwatch.api.request_reading import json_problems
 from everwatch.api.routing import Answer, Call
 from everwatch.api.signals import signal_at
 from everwatch.api.views import Accepted
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
-from everwatch.encoding.input_models import Name, RunId, refusal
+from everwatch.encoding.input_models import Name, RunId
 from everwatch.kafka.command_client import Asked
 from everwatch.model import Asker, SignalType
 
@@ -98,17 +99,11 @@ class Hooks:
 
 def _values(data: bytes) -> tuple[list[dict[str, Any]], bool]:
     """Return the signals of a webhook, without their user, and whether all must be right. Raises Problem."""
-    try:
+    with json_problems():
         given = msgspec.json.decode(data)
         if isinstance(given, dict) and "alerts" in given:
             return _of_alerts(msgspec.convert(given, AlertmanagerHook)), False
         return [_without_defaults(each) for each in msgspec.convert(given, HookSignals).signals], True
-    except msgspec.ValidationError as error:
-        raise invalid(refusal(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise too_deep() from None
 
 
 def _of_alerts(hook: AlertmanagerHook) -> list[dict[str, Any]]:

@@ -85,8 +85,15 @@ async def body_of(request: web.Request, route: Route, hold: Hold) -> Any:
     # a client that names no type is taken to send what is asked for
     if data and request.content_type not in (route.accepts, "application/json", "application/octet-stream"):
         raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")
-    try:
+    with json_problems():
         return msgspec.json.decode(data or b"{}", type=route.body)
+
+
+@contextmanager
+def json_problems() -> Iterator[None]:
+    """Raise Problem for a body that is no JSON, or not of its type."""
+    try:
+        yield
     except msgspec.ValidationError as error:
         raise invalid(refusal(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

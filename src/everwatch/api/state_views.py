@@ -201,6 +201,7 @@ class ExplanationView(msgspec.Struct, frozen=True):
     owners: GroupMembers | None
     broker: str
     config: dict[str, Any]
+    outcome: Status | None = None
 
 
 class RedrivenView(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.incident_views import IncidentView
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
@@ -19,6 +20,15 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _CSS = (_TEMPLATES / "status.css").read_text("utf-8").replace("\n", "")
 STYLE_SOURCE = f"'sha256-{b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()}'"
 """Source of the page's style, for a content security policy."""
+HTML = "text/html; charset=utf-8"
+FORM_PAGE_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self';"
+    " frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+"""Headers of a page with a form, which is of one person and kept by nothing on the way."""
 _MAINTENANCE = ("◷", "maintenance", "Maintenance")
 _STATES = {
     State.UP: ("✓", "up", "Up"),

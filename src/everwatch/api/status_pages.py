@@ -13,7 +13,7 @@ from everwatch.api.database import Database
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem, not_found, unavailable
 from everwatch.api.routing import Answer, Call
-from everwatch.api.status_drawing import STYLE_SOURCE, feed_of, page_of
+from everwatch.api.status_drawing import HTML, STYLE_SOURCE, feed_of, page_of
 from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
 from everwatch.api.subscribing import SUBSCRIBE, SUBSCRIPTION
 from everwatch.core.clock import Clock
@@ -21,7 +21,7 @@ from everwatch.core.errors import EverwatchError
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import Reader
 
-HTML, ATOM = "text/html; charset=utf-8", "application/atom+xml; charset=utf-8"
+ATOM = "application/atom+xml; charset=utf-8"
 KEPT_S = 30
 """Seconds for which a page is kept, here and in caches in front of the API."""
 MOST_KEPT = 500

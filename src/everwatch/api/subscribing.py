@@ -6,12 +6,11 @@ opened changes nothing (mail scanners open them): its page has a button.
 
 from urllib.parse import parse_qs
 
-from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem
 from everwatch.api.rate_limiting import RateLimiter
 from everwatch.api.routing import Answer, Call
-from everwatch.api.status_drawing import STYLE_SOURCE, said_page
+from everwatch.api.status_drawing import FORM_PAGE_HEADERS, HTML, said_page
 from everwatch.api.token_routes import RecordSender
 from everwatch.core.clock import Clock
 from everwatch.kinds.protocol import FieldError
@@ -31,14 +30,6 @@ PER_MIN = 10
 """Addresses that may be entered from one place in a minute, at each API process."""
 PAGE_PER_MIN = 60
 """Addresses that may be entered on one page in a minute: each gets a mail, from whichever visitor."""
-_HTML = "text/html; charset=utf-8"
-_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-_HEADERS = {
-    **PAGE_HEADERS,
-    "Content-Security-Policy": _POLICY,
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Subscribing:
@@ -108,7 +99,7 @@ class Subscribing:
 
 
 def _said(page: OperatorPage, text: str, *buttons: tuple[str, str], status: int = 200) -> Answer:
-    return Answer(said_page(page, text, buttons), status, _HEADERS, _HTML)
+    return Answer(said_page(page, text, buttons), status, FORM_PAGE_HEADERS, HTML)
 
 
 def _unknown() -> Problem:

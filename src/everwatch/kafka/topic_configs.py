@@ -16,10 +16,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import RESOURCE_TOPIC
 
-from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.access_errors import refused
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.admin_results import result_of
 
 
 def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) -> dict[str, dict[str, str]]:
@@ -27,13 +26,9 @@ def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
     asked = admin.describe_configs([ConfigResource(RESOURCE_TOPIC, name) for name in topics], request_timeout=timeout_s)
     found = {}
     for resource, future in asked.items():
-        try:
-            entries = future.result(timeout_s + 1)
-        except KafkaException as error:
-            denied = refused(error.args[0], Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, resource.name))
-            raise denied or BrokerUnavailable(
-                f"Kafka does not report the configuration of topic {resource.name}: {error.args[0].str()}."
-            ) from None
+        right = Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, resource.name)
+        refusal = f"Kafka does not report the configuration of topic {resource.name}"
+        entries = result_of(future, timeout_s, right, refusal)
         found[resource.name] = {
             name: str(entry.value)
             for name, entry in sorted(entries.items())
@@ -49,13 +44,8 @@ def set_topic_configs(admin: Admin, configs: Mapping[str, Mapping[str, str | Non
         for topic, values in configs.items()
     ]
     for resource, future in admin.incremental_alter_configs(resources, request_timeout=timeout_s).items():
-        try:
-            future.result(timeout_s + 1)
-        except KafkaException as error:
-            denied = refused(error.args[0], Right(Operation.ALTER_CONFIGS, Resource.TOPIC, resource.name))
-            raise denied or BrokerUnavailable(
-                f"Kafka does not change the configuration of topic {resource.name}: {error.args[0].str()}."
-            ) from None
+        right = Right(Operation.ALTER_CONFIGS, Resource.TOPIC, resource.name)
+        result_of(future, timeout_s, right, f"Kafka does not change the configuration of topic {resource.name}")
 
 
 def _change(name: str, value: str | None) -> ConfigEntry:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from threading import Event
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable, TopicMismatch
+from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.access_errors import read_by, refused
 from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.admin_results import result_of
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import committed_of
@@ -32,12 +33,7 @@ def note_forwarded(admin: Admin, settings: Settings, ends: Mapping[str, Mapping[
     asked = admin.alter_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(group, places)], request_timeout=_TIMEOUT_S
     )
-    try:
-        asked[group].result(_TIMEOUT_S + 1)
-    except KafkaException as error:
-        raise refused(error.args[0], read_by(group)) or BrokerUnavailable(
-            f"Kafka does not change consumer group {group}: {error.args[0].str()}."
-        ) from None
+    result_of(asked[group], _TIMEOUT_S, read_by(group), f"Kafka does not change consumer group {group}")
 
 
 def forward(

@@ -8,7 +8,7 @@ too: of a monitor that was changed since, they would not come again.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from everwatch.backup.backing_up import unread
 from everwatch.backup.manifest import ReaderOffsets
@@ -16,10 +16,10 @@ from everwatch.backup.record_hash import RecordsHash
 from everwatch.backup.source_topics import TICKS, SourceTopics
 from everwatch.backup.stages import Stages
 from everwatch.backup.topic_writer import TopicWriter
-from everwatch.core.errors import BrokerUnavailable, EverwatchError
-from everwatch.kafka.access_errors import refused
+from everwatch.core.errors import EverwatchError
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.admin_results import result_of
 
 INPUTS = ("signups", "commands", "signals")
 """Topics that others write to, perhaps to the new ones already: those are never emptied."""
@@ -103,13 +103,8 @@ class TailCopy:
         if not places:
             return
         for place, future in self._admin.delete_records(places, request_timeout=_TIMEOUT_S).items():
-            try:
-                future.result(_TIMEOUT_S + 1)
-            except KafkaException as error:
-                denied = refused(error.args[0], Right(Operation.DELETE, Resource.TOPIC, place.topic))
-                raise denied or BrokerUnavailable(
-                    f"Kafka does not delete the records of an interrupted copy on {place.topic}: {error.args[0].str()}."
-                ) from None
+            refusal = f"Kafka does not delete the records of an interrupted copy on {place.topic}"
+            result_of(future, _TIMEOUT_S, Right(Operation.DELETE, Resource.TOPIC, place.topic), refusal)
 
     def _compare(self, name: str, first: Mapping[int, range], expected: RecordsHash) -> None:
         ends = self._target.bounds(name)
