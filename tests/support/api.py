@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from everwatch.api.access import Access
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
 from everwatch.api.job_records import Jobs
@@ -416,6 +418,8 @@ async def api(
         if is_behind:
             raise unavailable(BEHIND, "The database does not have that write yet.")
 
+    # tests are a reverse proxy where they say that they were asked by HTTPS
+    more.setdefault("proxies", TrustedProxies((ip_network("127.0.0.0/8"),)))
     sock = sock or listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     server = Server(running.services(), at_once, **more)
