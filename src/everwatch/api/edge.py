@@ -30,6 +30,7 @@ from everwatch.api.request_reading import (
     body_of,
     check_no_precondition,
     check_path,
+    digest_of,
     query_of,
     read_body,
 )
@@ -174,12 +175,13 @@ class Edge:
                 arguments.append(query_of(request, route.query))
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
+            data = await read_body(request, route.body_limit, hold) if request.body_exists else b""
             if route.raw:
-                arguments.append(await read_body(request, route.body_limit, hold))
+                arguments.append(data)
             elif route.body is not None:
-                arguments.append(await body_of(request, route, hold))
-            elif request.body_exists:
-                await read_body(request, route.body_limit, hold)
+                arguments.append(body_of(request, route, data))
+            if route.command and "Idempotency-Key" in call.headers:
+                call = call._replace(request_digest=digest_of(request, data))
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:

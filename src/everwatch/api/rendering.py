@@ -48,6 +48,8 @@ def monitor_view(monitor: Monitor, now: int, secrets: ConfigSecrets | None = Non
         # it is encoded as it stands, and read back by clients as what it says
         cast(MonitorInput, msgspec.Raw(spec_json(spec))),
         monitor.agenda,
+        monitor.signals.body,
+        monitor.signals.body_at,
     )
 
 

@@ -40,6 +40,7 @@ class MonitorView(msgspec.Struct, frozen=True):
     """A monitor and its state. ``spec`` is what PUT takes; secrets in it are redacted without the scope ``secrets``.
 
     ``agenda``: what else is to happen to it; what is left out is 0, for nothing.
+    ``last_body``: what its job printed last, and ``last_body_at``, when; "" and 0 if it never printed anything.
     """
 
     user_id: str
@@ -54,6 +55,8 @@ class MonitorView(msgspec.Struct, frozen=True):
     last_signal: Instant
     spec: MonitorInput
     agenda: Agenda = NOTHING
+    last_body: str = ""
+    last_body_at: Instant = 0
 
 
 class ResultView(msgspec.Struct, frozen=True):
