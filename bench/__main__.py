@@ -42,7 +42,7 @@ BENCHES = {
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
     "sizes": "bytes of each record on its topic, and packed in a batch; starts nothing",
     "backup": "1,000,000 monitors backed up while they run, restored under another prefix, and ticking there",
-    "api": "pings, batches, lists of 1,000,000 users, writes read through four processes, edits at once, idle streams",
+    "api": "pings, batches, lists of 1,000,000 users, writes read through four processes, edits, streams, a bulk job",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name
@@ -124,18 +124,22 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each executor (bench executor, standstill, fairness, sharing)",
     )
     parser.add_argument(
-        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries, api, console)"
+        "--users",
+        type=int,
+        default=0,
+        metavar="N",
+        help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs)",
     )
     parser.add_argument(
         "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
     )
     parser.add_argument(
         "--only",
-        choices=["", "postgresql", "sqlite", "load", "lists"],
+        choices=["", "postgresql", "sqlite", "load", "lists", "jobs"],
         default="",
         metavar="PART",
-        help="measure one kind of database: postgresql or sqlite (bench queries, console, retention); one part: load"
-        " or lists (bench api)",
+        help="measure one kind of database: postgresql or sqlite (bench queries, console, retention); one part:"
+        " load, lists or jobs (bench api)",
     )
     parser.add_argument(
         "--folder",

@@ -1,4 +1,4 @@
-"""The HTTP API over a broker, a worker and a sink: pings, batches, lists, writes that are read, edits, idle streams.
+"""The HTTP API over a broker, a worker and a sink: pings, batches, lists, writes that are read, edits, streams, a job.
 
 The client runs beside it on the same cores, so what a core of the API does is told by its CPU time. Lists are of a
 generated SQLite database. The peer of pings is a bare aiohttp handler that produces to Kafka: Healthchecks' own handler
@@ -8,9 +8,7 @@ is not on the package index, so this is the bound that any handler in Python has
 import asyncio
 import re
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -19,6 +17,8 @@ from tempfile import TemporaryDirectory
 import orjson
 import uvloop
 
+from bench.api_jobs import measure_jobs
+from bench.api_process import TOKEN, ApiProcess, call, start_api, start_sink
 from bench.api_promises import edit_at_once, read_what_was_written
 from bench.errors import Unmeasured
 from bench.generated import HOSTS, Scale, generate
@@ -27,26 +27,16 @@ from bench.peers.process import PeerError, running
 from bench.plan import Plan
 from bench.report import Figure, Outcome, Peer, say
 from bench.rig import Rig, rig
-from bench.worker import Worker
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import load_settings
 from everwatch.processes.open_files import allow_many_files
 
-TOKEN = "a token of the bench, long enough to be one"
 USERS, FEWER_USERS = 1_000_000, 20_000
 """Of the lists, without and with ``--quick``; three monitors each."""
 PAGES = 300
 MIB = 2**20
 _AT_ONCE, _PINGERS = 64, 1_000
 _NDJSON = "application/x-ndjson"
-
-
-@dataclass(frozen=True)
-class ApiProcess:
-    """A process of the API that serves."""
-
-    worker: Worker
-    url: str
 
 
 def measure(plan: Plan) -> Outcome:
@@ -58,13 +48,16 @@ def measure(plan: Plan) -> Outcome:
         _measure_load(plan, figures, peers)
     if plan.takes("lists"):
         figures += _lists(plan)
+    # a lease of 30 s has to be over: not in a quick run of all
+    if plan.only == "jobs" or (plan.takes("jobs") and not plan.quick):
+        figures += measure_jobs(plan)
     return Outcome(figures, peers)
 
 
 def _measure_load(plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
     with rig() as bench:
         bench.start_worker("1")
-        bench.workers.append(_process(bench, "sink", ("sink",)))
+        start_sink(bench)
         first = start_api(bench, "api-1")
         bench.wait_on_time()
         figures += _told(bench, _pings(bench, first, plan))
@@ -82,33 +75,6 @@ def _told(bench: Rig, figures: Sequence[Figure]) -> Sequence[Figure]:
     for figure in figures:
         bench.say(figure.as_line())
     return figures
-
-
-def start_api(bench: Rig, name: str, **more: str) -> ApiProcess:
-    """Start a process of the API; returns once it serves."""
-    process = _process(bench, name, ("api", "--port", "0"), **more)
-    bench.workers.append(process)
-    return ApiProcess(process, _address(bench, process))
-
-
-def _process(bench: Rig, name: str, command: tuple[str, ...], **more: str) -> Worker:
-    variables = {
-        "EVERWATCH_PARTITIONS": str(bench.partitions),
-        "EVERWATCH_API_ADMIN_TOKEN": TOKEN,
-        "EVERWATCH_API_REQUESTS_PER_MIN": "0",
-    }
-    return Worker(name, bench.folder, bench.bootstrap_servers, command, variables | more)
-
-
-def _address(bench: Rig, process: Worker) -> str:
-    found: list[str] = []
-
-    def serves() -> bool:
-        found[:] = re.findall(r"^API: (\S+)$", process.log.read_text(errors="replace"), re.MULTILINE)
-        return bool(found)
-
-    bench.wait_until(serves, f"{process.name} serves", 60)
-    return found[0]
 
 
 def _until(requests: Callable[[], bytes], seconds: float) -> Callable[[], bytes | None]:
@@ -165,14 +131,7 @@ def _hammered(url: str, requests: list[bytes], cpu_s: Callable[[], float], plan:
 
 
 def _ping_key(api: ApiProcess, user: str) -> str:
-    return str(_get(f"{api.url}/v1/users/{user}/ping-key")["key"])
-
-
-def _get(url: str) -> dict[str, object]:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request) as answer:
-        found: dict[str, object] = orjson.loads(answer.read())
-        return found
+    return str(call(api, "GET", f"/v1/users/{user}/ping-key")["key"])
 
 
 def _bare(bench: Rig, plan: Plan) -> Peer:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from everwatch.core.clock import Clock
-from everwatch.core.errors import InvalidInput
+from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Asker, Command, CommandOutcome, CommandType, Monitor, Signup, User
@@ -17,7 +17,7 @@ from streams.agents.input_admission import InputAdmission
 from streams.agents.manual_runs import ManualRuns
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.cancellations import cancellations_of
-from streams.state.command_deduplication import remembered_of
+from streams.state.command_deduplication import HandledCommands, remembered_of
 from streams.state.quotas import Quotas
 from streams.state.unit_of_work import UnitOfWork
 
@@ -52,6 +52,13 @@ class MonitorChanges:
         now = max(self._clock.now_ms(), emitted_to)
         user = work.user(source.partition, wanted.user_id)
         if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
+            if self._known(work, source, wanted).is_other(wanted.command_id, wanted.request_digest):
+                error = InvalidInput(
+                    "this Idempotency-Key was that of another request", "$.command_id", RefusalCode.REUSED_KEY
+                )
+                self._outputs.rejected.refuse(source, error, answered=True)
+                answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
+                return None
             version = self._version(work, source.partition, wanted)
             answers.append((source.partition, Asker.of(wanted), CommandOutcome.REPEATED, version, None))
             return None
@@ -88,8 +95,8 @@ class MonitorChanges:
         elif isinstance(wanted, Command) and wanted.command_id:
             # last: when this is durable, all of it is
             key = codec.commands_key(wanted.user_id)
-            known = remembered_of(work.value(source.partition, key))
-            work.add_value(source.partition, key, known.with_id(wanted.command_id, now).encoded())
+            known = self._known(work, source, wanted).with_id(wanted.command_id, now, wanted.request_digest)
+            work.add_value(source.partition, key, known.encoded())
         if isinstance(wanted, Command) and wanted.command_id:
             begun = (source.partition, source.offset) in self.begun
             answer = CommandOutcome.DONE if begun or not changes.is_nothing else CommandOutcome.UNCHANGED
@@ -105,8 +112,10 @@ class MonitorChanges:
         """Tell whether a command with this id was carried out before."""
         if not isinstance(wanted, Command) or not wanted.command_id:
             return False
-        known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
-        return wanted.command_id in known.ids
+        return wanted.command_id in self._known(work, source, wanted).ids
+
+    def _known(self, work: UnitOfWork, source: Record, wanted: Command) -> HandledCommands:
+        return remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
 
     def _set_user(
         self, work: UnitOfWork, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int

@@ -13,7 +13,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import SignalledKind
-from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState
+from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState, SignalType
 from everwatch.rules import lifecycle
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
@@ -144,9 +144,12 @@ class SignalTaker:
         for record, _, at, more in sorted(heard, key=lambda each: each[2]):
             signal = Signal(monitor.user_id, monitor.monitor_id, at) if more is None else replace(more, at=at)
             try:
-                heard_at, made = kind.take(config, last_signal, known, signal)
-                if type(heard_at) is not int or not isinstance(made, SignalState):
-                    raise TypeError("it gave no instant and SignalState")
+                heard_at, made = last_signal, known
+                if signal.type is not SignalType.LOG:
+                    heard_at, made = kind.take(config, last_signal, known, signal)
+                    if type(heard_at) is not int or not isinstance(made, SignalState):
+                        raise TypeError("it gave no instant and SignalState")
+                made = _with_body(made, known, signal)
                 is_news = (heard_at, made) != (last_signal, known)
                 last_signal, known = heard_at, made
                 if signal.signal_id:
@@ -160,6 +163,14 @@ class SignalTaker:
                 )
         after = lifecycle.after_signals(monitor, last_signal, known)
         return None if after is monitor else codec.encode_entry(after)
+
+
+def _with_body(made: SignalState, known: SignalState, signal: Signal) -> SignalState:
+    """Return what a kind has made of a signal, with the newest body: a kind knows nothing of bodies."""
+    body, at = known.body, known.body_at
+    if signal.body and signal.at >= at:
+        body, at = signal.body, signal.at
+    return made if (made.body, made.body_at) == (body, at) else replace(made, body=body, body_at=at)
 
 
 def _no_monitor(work: UnitOfWork, number: int, key: bytes) -> InvalidInput:

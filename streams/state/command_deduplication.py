@@ -9,15 +9,28 @@ KEPT = 64
 KEPT_MS = 7 * 24 * 3_600_000
 
 
-class HandledCommands(msgspec.Struct, frozen=True):
-    """The newest command ids of a user and when each was carried out, ms; oldest first."""
+class HandledCommands(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest command ids of a user and when each was carried out, ms; oldest first.
+
+    ``digests``: of the requests that they were made of, by command id, where these had one.
+    """
 
     ids: dict[str, int] = {}
+    digests: dict[str, str] = {}
 
-    def with_id(self, command_id: str, at: int) -> "HandledCommands":
+    def with_id(self, command_id: str, at: int, digest: str = "") -> "HandledCommands":
         """Return the ids with one more, without those that are too old or above KEPT."""
         young = [(known, when) for known, when in self.ids.items() if when > at - KEPT_MS and known != command_id]
-        return HandledCommands(dict([*young[-(KEPT - 1) :], (command_id, at)]))
+        ids = dict([*young[-(KEPT - 1) :], (command_id, at)])
+        if not digest and not self.digests:
+            return HandledCommands(ids)
+        digests = {known: each for known, each in self.digests.items() if known in ids and known != command_id}
+        return HandledCommands(ids, digests | {command_id: digest} if digest else digests)
+
+    def is_other(self, command_id: str, digest: str) -> bool:
+        """Tell whether this id was that of another request than the one with this digest; "": not known."""
+        known = self.digests.get(command_id, "")
+        return bool(known and digest) and known != digest
 
     def encoded(self) -> bytes:
         """Return the table's value."""

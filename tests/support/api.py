@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from everwatch.api.access import Access
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
 from everwatch.api.job_records import Jobs
@@ -31,7 +33,7 @@ from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
-from everwatch.core.errors import EverwatchError, InvalidInput, StoreError
+from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.encoding import codec
 from everwatch.encoding.trial_records import TrialOutcome, TrialRequest
@@ -70,7 +72,7 @@ class Worker:
         self.inputs: list[Asked] = []
         self.silent = False
         self.failure: EverwatchError | None = None
-        self._ids: set[tuple[str, str]] = set()
+        self._digests: dict[tuple[str, str], str] = {}
         self._offset = 0
         self._replies: dict[tuple[str, str], Reply] = {}
 
@@ -129,7 +131,10 @@ class Worker:
             self._store_changes(changes, asked.asker.user_id)
             return (CommandOutcome.UNCHANGED if changes.is_nothing else answer), 0
         command = admit_command(asked.value, now)
-        if (command.user_id, command.command_id) in self._ids:
+        known = self._digests.get((command.user_id, command.command_id))
+        if known is not None:
+            if known and command.request_digest and known != command.request_digest:
+                raise InvalidInput("this was that of another request", "$.command_id", RefusalCode.REUSED_KEY)
             held = self._store.monitor(command.user_id, command.monitor_id)
             return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
@@ -137,7 +142,7 @@ class Worker:
                 raise InvalidInput("there is no such user", "$.user_id", "not_found")
             return CommandOutcome.DONE, 0
         changes = carry_out(command, user, monitors, now, now)
-        self._ids.add((command.user_id, command.command_id))
+        self._digests[command.user_id, command.command_id] = command.request_digest
         self._store_changes(changes, command.user_id)
         held = self._store.monitor(command.user_id, command.monitor_id) if command.monitor_id else None
         return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), held.version if held else 0
@@ -416,6 +421,8 @@ async def api(
         if is_behind:
             raise unavailable(BEHIND, "The database does not have that write yet.")
 
+    # tests are a reverse proxy where they say that they were asked by HTTPS
+    more.setdefault("proxies", TrustedProxies((ip_network("127.0.0.0/8"),)))
     sock = sock or listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     server = Server(running.services(), at_once, **more)

@@ -148,3 +148,22 @@ async def test_a_server_that_stops_waits_for_entries_under_way(monkeypatch: pyte
         assert told(server) == []
         asyncio.get_running_loop().call_soon(goes_on.set)
     assert told(server) == [("signup", "ann", "", 503, "kafka_unavailable")]
+
+
+async def test_entries_of_many_changes_do_not_wait_for_each_other(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_each, lines, begun, all_begun = server.audit.send_each, 1_000, [], asyncio.Event()
+
+    async def slow(records: Any) -> Any:
+        begun.extend(records)
+        if len(begun) == lines:
+            all_begun.set()
+        # the broker answers once it has all of them
+        await all_begun.wait()
+        return await send_each(records)
+
+    monkeypatch.setattr(server.audit, "send_each", slow)
+    batch = "\n".join(f'{{"command":"signup","user_id":"u-{number:03}"}}' for number in range(lines))
+    assert (
+        await server.call("POST", "/v1/batch", body=batch.encode(), Content_Type="application/x-ndjson")
+    ).status == 207
+    assert len({entry.user_id for entry in server.audit.entries}) == lines

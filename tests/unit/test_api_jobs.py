@@ -179,6 +179,8 @@ async def test_the_same_request_again_makes_no_second_job(server: Api) -> None:
     again = await server.call("POST", "/v1/jobs", body=body, Idempotency_Key="k")
     assert first.json["job_id"] == again.json["job_id"]
     assert len(server.jobs.all()) == 1
+    other = await server.call("POST", "/v1/jobs", body=body | {"action": "resume"}, Idempotency_Key="k")
+    assert (other.status, other.code) == (422, "reused_key")
 
 
 async def test_two_users_may_use_one_idempotency_key(server: Api) -> None:

@@ -9,6 +9,7 @@ import pytest
 from support.api import OF_THE_CONSOLE, START, Answered, Api, api
 
 from everwatch.api.access import Access
+from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name, session_cookie
 from everwatch.api.logins import LINK_VALID_MS, Logins, NewLogin, new_login
 from everwatch.api.permissions import Role
@@ -196,6 +197,13 @@ async def test_behind_https_the_session_goes_with_https_alone(server: Api) -> No
     https = await server.call("GET", "/v1/me", token=None, Cookie=cookie, X_Forwarded_Proto="https")
     assert https.status == 200
     assert (await server.call("GET", "/v1/me", token=None, Cookie=cookie)).status == 401
+
+
+async def test_a_client_that_says_https_itself_gets_the_cookie_of_http() -> None:
+    async with api(proxies=TrustedProxies()) as server:
+        entered = await login(server, server.token(Role.ADMIN), X_Forwarded_Proto="https")
+        assert "Secure" not in entered.headers["Set-Cookie"]
+        assert "__Host-" not in entered.headers["Set-Cookie"]
 
 
 def test_what_is_stored_of_a_link_does_not_open_it() -> None:

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import orjson
 import pytest
+from msgspec.structs import replace
 from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
 from everwatch.api.problems import BEHIND
 from everwatch.api.routing import Route
 from everwatch.core.errors import BrokerUnavailable, StoreError
+from everwatch.encoding.input_models import LONGEST_SIGNAL_BODY
+from everwatch.model import SignalState
+from everwatch.store import CatalogueEntry
 
 SITE = {"kind": "noop", "schedule": {"every": "1m"}}
 
@@ -148,7 +153,7 @@ async def test_with_the_database_away_writes_and_pings_go_on(server: Api) -> Non
 async def test_a_ping_says_what_its_url_says(server: Api) -> None:
     key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
     for path in ("job", "job/start?rid=r-1", "job/fail", "job/0", "job/7"):
-        assert (await server.call("POST", f"/ping/{key}/{path}", token=None, body=b"log")).status == 200
+        assert (await server.call("POST", f"/ping/{key}/{path}", token=None)).status == 200
     sent = [each.value.decode() for each in server.worker.inputs]
     about = f'{{"user_id":"ann","monitor_id":"job","at":{START}'
     assert sent == [
@@ -158,8 +163,52 @@ async def test_a_ping_says_what_its_url_says(server: Api) -> None:
         about + "}",
         about + ',"exit_code":7}',
     ]
-    for path in (f"{key}x/job", "YW5u.AAAA/job", f"{key}/job/256", f"{key}/job/log"):
+    for path in (f"{key}x/job", "YW5u.AAAA/job", f"{key}/job/256", f"{key}/job/other"):
         assert (await server.call("GET", f"/ping/{path}", token=None)).code == "not_found"
+
+
+async def test_what_a_ping_brings_along_is_kept_as_far_as_there_is_room(server: Api) -> None:
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+
+    async def said(path: str, body: bytes) -> dict[str, Any]:
+        assert (await server.call("POST", f"/ping/{key}/{path}", token=None, body=body)).status == 200
+        found: dict[str, Any] = orjson.loads(server.worker.inputs[-1].value)
+        return found
+
+    assert (await said("job/log", b"2 files\n"))["type"] == "log"
+    assert (await said("job/log", "größe\n\u202e\x1b[2J".encode()))["body"] == "größe\n\\u202e\\u001b[2J"
+    assert (await said("job/7", b"\xff no space"))["body"] == "\ufffd no space"
+    assert (await said("job", b"x" * 90_000))["body"] == "x" * LONGEST_SIGNAL_BODY
+    assert (await server.call("POST", f"/ping/{key}/job/log", token=None)).code == "empty"
+    assert (await server.call("POST", f"/ping/{key}/job/log", token=None, body=b"x" * 100_001)).status == 413
+
+
+async def test_what_a_job_printed_last_is_shown_with_its_monitor(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [{"kind": "heartbeat", "config": {"period": "1h"}}]})
+    [job] = server.store.monitors("ann")
+    assert (await server.call("GET", "/v1/users/ann/monitors/heartbeat")).json["last_body_at"] == 0
+    printed = replace(job, signals=SignalState(body="2 files", body_at=START))
+    server.worker.put(CatalogueEntry("ann", "heartbeat", printed))
+    shown = (await server.call("GET", "/v1/users/ann/monitors/heartbeat")).json
+    assert (shown["last_body"], shown["last_body_at"]) == ("2 files", START)
+
+
+async def test_a_key_that_was_that_of_another_request_is_refused(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [{"kind": "noop", "schedule": {"every": "1m"}}]})
+    path = "/v1/users/ann/monitors/noop"
+    for _ in range(2):
+        paused = await server.call("POST", f"{path}/pause", body={"reason": "new disks"}, Idempotency_Key="k-1")
+        assert paused.status == 200
+    other = await server.call("POST", f"{path}/pause", body={"reason": "moved"}, Idempotency_Key="k-1")
+    assert (other.status, other.code) == (422, "reused_key")
+    elsewhere = await server.call("POST", f"{path}/resume", Idempotency_Key="k-1")
+    assert (elsewhere.status, elsewhere.code) == (422, "reused_key")
+    assert (await server.call("GET", path)).json["reason"] == "paused: new disks"
+    # what is made of the body may differ, as the monitor is another one by then
+    for status in (200, 200, 422):
+        patch = {"name": "a"} if status == 200 else {"name": "b"}
+        changed = await server.call("PATCH", path, body=patch, If_Match="*", Idempotency_Key="k-2")
+        assert changed.status == status
 
 
 async def test_a_ping_creates_its_monitor_once(server: Api) -> None:

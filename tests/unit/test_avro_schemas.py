@@ -161,6 +161,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signal-start": {"user_id": "u-1", "monitor_id": "größe", "at": AT, "type": "start"},
     "signal-fail": {"user_id": "u-1", "monitor_id": "größe", "exit_code": 3, "duration_ms": 1250.5},
     "signal-value": {"user_id": "u-1", "monitor_id": "größe", "value": -0.25},
+    "signal-log": {"user_id": "u-1", "monitor_id": "größe", "type": "log", "body": "2 Dateien kopiert"},
     "signal-run": {"user_id": "u-1", "monitor_id": "größe", "type": "start", "run": "lauf-7"},
     "signal-asking": {"user_id": "u-1", "monitor_id": "größe", "signal_id": "n-1", "reply": "refused"},
     "signup-asking": {"user_id": "u-1", "signup_id": "s-1", "reply": "refused"},
@@ -187,6 +188,14 @@ INPUTS: dict[str, dict[str, Any]] = {
         "monitor_id": "größe",
         "until": "2027-01-15T09:00:00+01:00",
     },
+    "command-why": {
+        "command": "pause",
+        "user_id": "u-1",
+        "monitor_id": "größe",
+        "command_id": "c-1",
+        "reason": "new disks",
+        "request_digest": "0f",
+    },
     "command-run": {"command": "run_now", "user_id": "u-1", "monitor_id": "größe", "command_id": "c-1"},
     "command-cancel": {"command": "cancel", "user_id": "u-1", "command_id": "c-2"},
     "signup-labels": {"user_id": "u-1", "monitors": [LABELLED_INPUT]},
@@ -204,12 +213,16 @@ INPUTS: dict[str, dict[str, Any]] = {
     "command-purge": {"command": "purge", "user_id": "u-1", "command_id": "c-3"},
 }
 EXPECTED: dict[str, object] = {
+    "command-why": Command(
+        CommandType.PAUSE, "u-1", "größe", command_id="c-1", reason="new disks", request_digest="0f"
+    ),
     "signup": Signup("u-1", "pro", ATTRIBUTES, (SPEC,)),
     "command": Command(CommandType.PUT, "u-1", "größe", SPEC),
     "signal": Signal("u-1", "größe", AT),
     "signal-start": Signal("u-1", "größe", AT, SignalType.START),
     "signal-fail": Signal("u-1", "größe", 0, SignalType.FAIL, 3, 1250.5),
     "signal-value": Signal("u-1", "größe", value=-0.25),
+    "signal-log": Signal("u-1", "größe", type=SignalType.LOG, body="2 Dateien kopiert"),
     "signal-run": Signal("u-1", "größe", type=SignalType.START, run="lauf-7"),
     "signal-asking": Signal("u-1", "größe", signal_id="n-1", reply=ReplyOn.REFUSAL),
     "signup-asking": Signup("u-1", signup_id="s-1", reply=ReplyOn.REFUSAL),

@@ -3,6 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from everwatch.api.client_address import TrustedProxies
 
@@ -31,6 +32,15 @@ NONE: list[str] = []
 )
 def test_the_last_address_that_is_no_trusted_proxy_is_the_client(peer: str, forwarded: list[str], client: str) -> None:
     assert OURS.client_of(peer, forwarded) == client
+
+
+@pytest.mark.parametrize(("peer", "counts"), [("10.0.0.1", True), ("fd00::9", True), ("192.0.2.1", False), ("", False)])
+def test_only_a_trusted_proxy_says_by_which_scheme_it_was_asked(peer: str, counts: bool) -> None:
+    headers = CIMultiDictProxy(CIMultiDict({"Host": "watch.example", "x-forwarded-proto": "https"}))
+    believed = OURS.believed(peer, headers)
+    assert ("X-Forwarded-Proto" in believed) == counts
+    assert believed["Host"] == "watch.example"
+    assert "X-Forwarded-Proto" not in TrustedProxies().believed(peer, headers)
 
 
 def test_without_trusted_proxies_it_is_the_connections_own() -> None:

@@ -46,3 +46,14 @@ def test_an_id_is_known_for_a_week() -> None:
 def test_an_id_that_comes_again_takes_no_second_place_and_is_young_again() -> None:
     again = remembered("a", "b", "a")
     assert list(again.ids.items()) == [("b", AT + 1_000), ("a", AT + 2_000)]
+
+
+def test_digests_go_with_their_ids_and_are_compared_where_both_are_known() -> None:
+    known = HandledCommands().with_id("plain", AT).with_id("a", AT, "one")
+    assert [known.is_other("a", digest) for digest in ("one", "two", "")] == [False, True, False]
+    assert not known.is_other("plain", "two")
+    assert remembered_of(known.encoded()) == known
+    assert remembered_of(b'{"ids":{"a":1}}') == HandledCommands({"a": 1}), "as it was written before"
+    for number in range(KEPT):
+        known = known.with_id(str(number), AT + 1)
+    assert known.digests == {}

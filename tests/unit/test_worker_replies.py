@@ -13,6 +13,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.encoding import avro_schemas, codec
 from everwatch.model import CommandOutcome, Reply
 
+EVERY_MINUTE = {"schedule": {"every": "1m"}}
 PLANS = """
 [plans.free]
 max_monitors = 1
@@ -207,3 +208,36 @@ async def test_nothing_is_answered_before_it_is_durable(life: Life) -> None:
     assert replies(life.broker) == []
     life.broker.held.clear()
     await until("it is answered", lambda: [r.answer for r in replies(life.broker)] == [CommandOutcome.REGISTERED])
+
+
+async def test_an_id_that_was_that_of_another_request_is_refused_and_changes_nothing(life: Life) -> None:
+    await sign_up(life, {"plan": "pro", "signup_id": "s-1"})
+    put = {"command": "put", "command_id": "c-1", "monitor_id": "m", "monitor": {"kind": "noop", **EVERY_MINUTE}}
+    [done] = await take(life, TOPICS.commands, put | {"request_digest": "one"})
+    assert (done.answer, done.version) == (CommandOutcome.DONE, 1)
+    other = put | {"monitor": {"kind": "noop", "schedule": {"every": "5m"}}}
+    same, reused, unknown = await take(
+        life, TOPICS.commands, put | {"request_digest": "one"}, other | {"request_digest": "two"}, other
+    )
+    assert (same.answer, same.version) == (CommandOutcome.REPEATED, 1)
+    assert (reused.answer, reused.code, reused.path) == (CommandOutcome.REFUSED, "reused_key", "$.command_id")
+    # who says nothing of what was asked for is answered as before
+    assert (unknown.answer, unknown.version) == (CommandOutcome.REPEATED, 1)
+
+
+async def test_a_pause_says_why_in_the_state_and_may_be_given_another_reason(life: Life) -> None:
+    await sign_up(life, {"plan": "pro", "monitors": [every("m", "noop")]})
+    pause = {"command": "pause", "monitor_id": "m"}
+    outcomes = [
+        (await take(life, TOPICS.commands, pause | {"command_id": f"c-{number}"} | more))[0].answer
+        for number, more in enumerate([{"reason": "new disks"}, {}, {"reason": "new disks"}, {"reason": "moved"}])
+    ]
+    assert outcomes == [CommandOutcome.DONE, CommandOutcome.UNCHANGED, CommandOutcome.UNCHANGED, CommandOutcome.DONE]
+    told = [codec.decode_transition(value).reason for _, value in life.broker.pairs[TOPICS.transitions]]
+    assert told[-1] == "paused: new disks"
+    entry = codec.decode_entry(codec.table_key("ann", "m"), life.store.read(0, codec.table_key("ann", "m")) or b"")
+    assert entry.reason == "paused: moved"
+    [refused] = await take(
+        life, TOPICS.commands, {"command": "resume", "monitor_id": "m", "command_id": "r", "reason": "x"}
+    )
+    assert (refused.answer, refused.path) == (CommandOutcome.REFUSED, "$.reason")

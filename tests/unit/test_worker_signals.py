@@ -270,3 +270,28 @@ async def test_a_kind_that_makes_of_a_signal_what_is_none_harms_its_own_monitors
     assert len(refused(life)) == 1
     assert monitor(life, "job") == before
     assert monitor(life, "queue").last_signal == START + 5
+
+
+async def test_what_a_job_printed_last_is_kept_and_says_nothing_of_how_it_went(life: Life) -> None:
+    await take(life, {"monitor_id": "job", "type": "fail", "exit_code": 3, "at": START - 2_000})
+    failed = monitor(life, "job").signals
+    await take(life, {"monitor_id": "job", "type": "log", "body": "no space left", "at": START - 1_000})
+    said = monitor(life, "job").signals
+    assert (said.body, said.body_at) == ("no space left", START - 1_000)
+    assert (said.failed_at, said.exit_code) == (failed.failed_at, failed.exit_code) == (START - 2_000, 3)
+    # an older one comes late, a later signal without a body leaves it, one with a body replaces it
+    await take(life, {"monitor_id": "job", "type": "log", "body": "began", "at": START - 3_000})
+    await take(life, {"monitor_id": "job", "at": START - 500})
+    assert monitor(life, "job").signals == SignalState(body="no space left", body_at=START - 1_000)
+    assert monitor(life, "job").last_signal == START - 500
+    await take(life, {"monitor_id": "job", "body": "2 files", "at": START})
+    assert monitor(life, "job").signals == SignalState(body="2 files", body_at=START)
+    assert monitor(life, "job").last_signal == START
+    assert not refused(life)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"body": "x", "exit_code": 1}, {"body": "x", "value": 1}, {"body": "x" * 4_097}])
+async def test_a_log_is_a_body_and_nothing_else(life: Life, wrong: dict[str, Any]) -> None:
+    await take(life, {"monitor_id": "job", "type": "log"} | wrong)
+    assert len(refused(life)) == 1
+    assert monitor(life, "job").signals == NO_SIGNALS

@@ -5,6 +5,7 @@ An entry is sent when the answer is known, and the answer waits for its acknowle
 between leaves a change without its entry; so does a Kafka that takes the change and then nothing more for seconds.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -72,14 +73,27 @@ class AuditLog:
         What Kafka does not take is logged and counted.
         """
         now = self._clock.now_ms()
-        lost = 0
-        for begin in range(0, len(changes), _AT_ONCE):
-            records = [self._record(_entry(route, asking, each, now)) for each in changes[begin : begin + _AT_ONCE]]
-            failures = [failure for failure in await self._sender.send_each(records) if failure is not None]
-            lost += len(failures)
-            if failures and self._log_throttle.may_log("lost"):
-                logger.error("the audit log has no entry for %s: %s", route, failures[0])
-        metrics.AUDIT_LOST.inc(lost)
+        if len(changes) <= _AT_ONCE:
+            failures = await self._sent(route, asking, changes, now)
+        else:
+            # one wait for the broker, however many there are: to wait for each part takes longer than the changes
+            under_way = []
+            async with asyncio.TaskGroup() as group:
+                for begin in range(0, len(changes), _AT_ONCE):
+                    some = changes[begin : begin + _AT_ONCE]
+                    under_way.append(group.create_task(self._sent(route, asking, some, now)))
+                    await asyncio.sleep(0)
+            failures = [failure for each in under_way for failure in each.result()]
+        metrics.AUDIT_LOST.inc(len(failures))
+        if failures and self._log_throttle.may_log("lost"):
+            logger.error("the audit log has no entry for %s: %s", route, failures[0])
+
+    async def _sent(
+        self, route: str, asking: Asking, changes: Sequence[AuditedChange], now: int
+    ) -> list[EverwatchError]:
+        """Send entries in this order; gives why some are not on the topic."""
+        records = [self._record(_entry(route, asking, each, now)) for each in changes]
+        return [failure for failure in await self._sender.send_each(records) if failure is not None]
 
     def _record(self, entry: AuditEntry) -> ToSend:
         key = codec.user_key(entry.user_id) if entry.user_id else entry.token_id.encode()

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from everwatch.api.queries import FilterText, InstantMs, OfUser
 from everwatch.encoding.input_models import (
+    LONGEST_SIGNAL_BODY,
     MOST_MONITORS_PER_SIGNUP,
     Attribute,
     Duration,
@@ -16,6 +17,7 @@ from everwatch.encoding.input_models import (
     MonitorInput,
     Name,
     PolicyInput,
+    Reason,
     RunId,
     UserId,
     Windows,
@@ -51,6 +53,12 @@ class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: Instant | None = None
 
 
+class MonitorPauseBody(PauseBody, frozen=True, forbid_unknown_fields=True):
+    """``reason``: why, for people; the monitor's state and history show it."""
+
+    reason: Reason = ""
+
+
 class MaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The maintenance windows, in place of those there were."""
 
@@ -74,7 +82,7 @@ class TaskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
 class SignalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One signal: that a job is alive and well (``success``), begins, fails, or a value that was measured.
 
-    ``at``: when, ms; 0: now.
+    ``at``: when, ms; 0: now. ``body``: what the job printed, kept with the monitor; of a ``log`` that is all.
     """
 
     user_id: UserId
@@ -85,6 +93,7 @@ class SignalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
     value: float | None = None
     run: RunId = ""
+    body: Annotated[str, Meta(max_length=LONGEST_SIGNAL_BODY)] = ""
 
 
 class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,13 +1,17 @@
-"""Address of a client, behind reverse proxies too. Pure."""
+"""Address and scheme of a client, behind reverse proxies too. Pure."""
 
 import ipaddress
 from collections.abc import Sequence
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 from everwatch.core.config import Network
+
+FORWARDED_PROTO = "X-Forwarded-Proto"
 
 
 class TrustedProxies:
-    """Reverse proxies whose ``X-Forwarded-For`` is believed; anybody else may write there what they like."""
+    """Reverse proxies whose ``X-Forwarded-`` headers are believed; anybody else may write there what they like."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = networks
@@ -26,6 +30,17 @@ class TrustedProxies:
                 break
             found = before
         return found
+
+    def believed(self, peer: str, headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+        """Return the headers of a request without an ``X-Forwarded-Proto`` that no trusted proxy wrote.
+
+        ``peer``: the address of the connection.
+        """
+        if FORWARDED_PROTO not in headers or self._has(peer):
+            return headers
+        kept = CIMultiDict(headers)
+        del kept[FORWARDED_PROTO]
+        return CIMultiDictProxy(kept)
 
     def _has(self, address: str) -> bool:
         if not self._networks or (plain := _plain(address)) is None:

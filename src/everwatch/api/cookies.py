@@ -6,6 +6,7 @@ end each other's sessions. Behind TLS the prefix ``__Host-`` keeps other hosts o
 
 from collections.abc import Mapping
 
+from everwatch.api.client_address import FORWARDED_PROTO
 from everwatch.api.problems import Problem
 
 CONSOLE_HEADER = "X-Everwatch-Console"
@@ -14,7 +15,7 @@ _SECURE_NAME = "__Host-everwatch"
 
 def is_https(headers: Mapping[str, str]) -> bool:
     """Tell whether a proxy says that it was asked by HTTPS; the API itself speaks HTTP."""
-    return headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+    return headers.get(FORWARDED_PROTO, "").partition(",")[0].strip().lower() == "https"
 
 
 def cookie_name(headers: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
@@ -29,6 +30,7 @@ from everwatch.api.request_reading import (
     body_of,
     check_no_precondition,
     check_path,
+    digest_of,
     query_of,
     read_body,
 )
@@ -141,7 +143,8 @@ class Edge:
     async def _answer(self, route: Route, request: web.Request) -> Answer | web.StreamResponse:
         loop = asyncio.get_running_loop()
         path = dict(request.match_info)
-        principal = await self._principal(route, request, path.get("user_id", ""))
+        headers = self._proxies.believed(request.remote or "", request.headers)
+        principal = await self._principal(route, request, headers, path.get("user_id", ""))
         for name in path:
             check_path(name, path[name])
         if not route.versioned and request.method not in ("GET", "HEAD"):
@@ -151,7 +154,7 @@ class Edge:
         new_id = uuid4().hex if route.command else ""
         call = Call(
             path,
-            request.headers,
+            headers,
             principal,
             deadline_s,
             raw_path=url.raw_path,
@@ -172,12 +175,13 @@ class Edge:
                 arguments.append(query_of(request, route.query))
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
+            data = await read_body(request, route.body_limit, hold) if request.body_exists else b""
             if route.raw:
-                arguments.append(await read_body(request, route.body_limit, hold))
+                arguments.append(data)
             elif route.body is not None:
-                arguments.append(await body_of(request, route, hold))
-            elif request.body_exists:
-                await read_body(request, route.body_limit, hold)
+                arguments.append(body_of(request, route, data))
+            if route.command and "Idempotency-Key" in call.headers:
+                call = call._replace(request_digest=digest_of(request, data))
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
@@ -249,14 +253,16 @@ class Edge:
         if self._written.get(user_id) == position:
             del self._written[user_id]
 
-    async def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
+    async def _principal(
+        self, route: Route, request: web.Request, headers: CIMultiDictProxy[str], user_id: str
+    ) -> Principal:
         permission = route.permission
         if route.same_origin:
             check_same_origin(request.headers)
         if permission.is_open:
             return NOBODY
-        principal = await self._asking(request)
-        request[_CALL_OF] = Call(dict(request.match_info), request.headers, principal)
+        principal = await self._asking(request, headers)
+        request[_CALL_OF] = Call(dict(request.match_info), headers, principal)
         allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
         if allowance is not None:
             request[_ALLOWANCE_OF] = allowance
@@ -268,12 +274,12 @@ class Edge:
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         return principal
 
-    async def _asking(self, request: web.Request) -> Principal:
+    async def _asking(self, request: web.Request, headers: CIMultiDictProxy[str]) -> Principal:
         """The principal of a request, by its token or else its session cookie. Raises Problem."""
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         now = self._clock.now_ms()
         if not scheme:
-            cookie = request.cookies.get(cookie_name(request.headers))
+            cookie = request.cookies.get(cookie_name(headers))
             if cookie is None:
                 raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
             principal = self._tokens.session(cookie, now)

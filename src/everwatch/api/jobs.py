@@ -22,6 +22,7 @@ from everwatch.api.queries import FacetsQuery, narrowed, selection_of
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
 from everwatch.core.clock import Clock
+from everwatch.core.errors import RefusalCode
 from everwatch.store import Reader
 from everwatch.store.selections import Selection
 
@@ -49,6 +50,8 @@ class JobRoutes:
             raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:
+            if (known.action, known.filter, known.until) != (body.action, body.filter, body.until):
+                raise Problem(422, RefusalCode.REUSED_KEY, "This Idempotency-Key was that of another job.")
             return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
         self._refuse_too_many(call.principal.user_id)
         found = await self._counted(_selected(body.filter, call.principal))

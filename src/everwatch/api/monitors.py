@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from everwatch.api import paging
-from everwatch.api.bodies import PauseBody
+from everwatch.api.bodies import MonitorPauseBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
 from everwatch.api.permissions import Scope
@@ -122,8 +122,9 @@ class Monitors:
         reply = await self._send(call, "delete")
         return reply if isinstance(reply, Answer) else done(reply, 204, body=False)
 
-    async def pause(self, call: Call, body: PauseBody) -> Answer:
-        return self._done(await self._send(call, "pause", until=body.until))
+    async def pause(self, call: Call, body: MonitorPauseBody) -> Answer:
+        reason = {"reason": body.reason} if body.reason else {}
+        return self._done(await self._send(call, "pause", until=body.until, **reason))
 
     async def resume(self, call: Call) -> Answer:
         return self._done(await self._send(call, "resume"))

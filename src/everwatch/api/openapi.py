@@ -15,6 +15,8 @@ from everwatch.api.routing import Example, Route
 
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
+PERMISSION = "x-everwatch-permission"
+"""Which scope an operation takes (null: none), and what a token that is limited to one user may do: see ``Reach``."""
 _HEADERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "description": "Id of the command: sent again with the same one it is carried out once.",
@@ -112,6 +114,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
         "responses": responses,
         "security": [] if route.permission.is_open else [{"token": []}],
         "tags": [_tag(route)],
+        PERMISSION: _permission(route),
     }
     if route.permission.scope is not None:
         made["description"] = f"Takes the scope `{route.permission.scope}`."
@@ -122,6 +125,11 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
         if route.accepts.endswith("+json"):
             made["requestBody"]["content"][_JSON] = content
     return made
+
+
+def _permission(route: Route) -> dict[str, Any]:
+    scope, reach, signs_up = route.permission
+    return {"scope": scope, "reach": reach, "signs_up": signs_up}
 
 
 def _response(route: Route, example: Example, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:

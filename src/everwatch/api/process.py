@@ -33,6 +33,7 @@ from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.process_memory import expect_batches
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
@@ -142,6 +143,8 @@ class Api(Process):
             proxies=TrustedProxies(self.settings.api_trusted_proxies),
             requests_per_min=self.settings.api_requests_per_min,
         )
+        # to look for cycles among all that is loaded would stop every request for 50 ms, each few seconds
+        expect_batches()
         await self._server.start(self._sock)
         self._job_runner = self.begin("jobs", runner.run())
         self.begin("files", self._follow_files())

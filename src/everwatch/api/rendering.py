@@ -49,6 +49,8 @@ def monitor_view(monitor: Monitor, now: int, secrets: ConfigSecrets | None = Non
         cast(MonitorInput, msgspec.Raw(spec_json(spec))),
         monitor.agenda,
         monitor.outcome,
+        monitor.signals.body,
+        monitor.signals.body_at,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
@@ -79,9 +80,14 @@ def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
     return found.type if isinstance(found, msgspec.inspect.Metadata) else found
 
 
-async def body_of(request: web.Request, route: Route, hold: Hold) -> Any:
-    """Return the body as the type that the route takes. Raises Problem."""
-    data = await read_body(request, route.body_limit, hold)
+def digest_of(request: web.Request, data: bytes) -> str:
+    """Return a digest of what a request asks for: its method, path, query and body."""
+    named = f"{request.method} {request.rel_url.raw_path_qs}\n".encode()
+    return blake2b(named + data, digest_size=12).hexdigest()
+
+
+def body_of(request: web.Request, route: Route, data: bytes) -> Any:
+    """Return a body as the type that the route takes. Raises Problem."""
     # a client that names no type is taken to send what is asked for
     if data and request.content_type not in (route.accepts, "application/json", "application/octet-stream"):
         raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")

@@ -49,7 +49,8 @@ class Call(NamedTuple):
     """One request, as handlers see it: path parameters, headers, who asks, and the deadline on the loop's clock.
 
     ``raw_path`` and ``query_string`` are as they came, percent-encoded. ``new_id``: the id of a command that the
-    request gives none; ``address``: where it came from.
+    request gives none; ``address``: where it came from. ``request_digest``: of what it asks for; "" without an
+    Idempotency-Key.
     """
 
     path: Mapping[str, str]
@@ -60,6 +61,7 @@ class Call(NamedTuple):
     query_string: str = ""
     new_id: str = ""
     address: str = ""
+    request_digest: str = ""
 
 
 Handler = Callable[..., Awaitable[Any]]

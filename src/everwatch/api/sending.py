@@ -80,8 +80,9 @@ async def carry_out(commands: Commands, call: Call, wanted: Mapping[str, Any], *
 
     ``body_at``: where the request's body stands in the command, so that paths of what is wrong are those of the body.
     """
+    digest = {"request_digest": call.request_digest} if call.request_digest else {}
     try:
-        asked = asked_of({**wanted, "command_id": command_id_of(call)})
+        asked = asked_of({**wanted, "command_id": command_id_of(call), **digest})
     except InvalidInput as error:
         raise InvalidInput(error.reason, _in_body(error.path, body_at), error.code) from None
     return await ask(commands, call, asked, body_at=body_at)

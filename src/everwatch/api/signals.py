@@ -15,8 +15,9 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Accepted, PingKeyView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
+from everwatch.core.printable import printable
 from everwatch.encoding.input_conversion import signal_of
-from everwatch.encoding.input_models import RunId, SignalInput, parse_object
+from everwatch.encoding.input_models import LONGEST_SIGNAL_BODY, RunId, SignalInput, parse_object
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.model import Asker, Signal
 from everwatch.model import CommandOutcome as Outcomes
@@ -65,10 +66,14 @@ class Signals:
         key = self._keys.key_of(user_id)
         return Answer(PingKeyView(user_id, key, f"/ping/{key}/MONITOR"))
 
-    async def ping(self, call: Call, query: PingQuery, _: bytes) -> Answer:
+    async def ping(self, call: Call, query: PingQuery, body: bytes) -> Answer:
         user_id, monitor_id = self._named(call.path["key"], call.path["slug"])
         value: dict[str, object] = {"user_id": user_id, "monitor_id": monitor_id, "at": self._clock.now_ms()}
         _add_what(value, call.path.get("what", ""))
+        if said := printable(body[: 4 * LONGEST_SIGNAL_BODY].decode(errors="replace"))[:LONGEST_SIGNAL_BODY]:
+            value["body"] = said
+        elif value.get("type") == "log":
+            raise Problem(400, "empty", "Send what is to be kept as the body.")
         if query.rid:
             value["run"] = query.rid
         created = bool(query.create) and await self._created(user_id, monitor_id, query)
@@ -105,16 +110,16 @@ class Signals:
 
 
 def _add_what(value: dict[str, object], what: str) -> None:
-    """Add what the last segment of a ping URL says: start, fail, or an exit code. Raises Problem."""
+    """Add what the last segment of a ping URL says: start, fail, log, or an exit code. Raises Problem."""
     if not what:
         return
-    if what in ("start", "fail"):
+    if what in ("start", "fail", "log"):
         value["type"] = what
     elif what.isascii() and what.isdigit() and len(what) <= 3 and int(what) <= 255:
         if int(what):
             value["exit_code"] = int(what)
     else:
-        raise not_found("such ping URL: it ends with the monitor, /start, /fail or an exit code from 0 to 255")
+        raise not_found("such ping URL: it ends with the monitor, /start, /fail, /log or an exit code from 0 to 255")
 
 
 def signal_at(value: dict[str, object], path: str) -> Signal:

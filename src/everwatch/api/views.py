@@ -40,7 +40,8 @@ class MonitorView(msgspec.Struct, frozen=True):
     """A monitor and its state. ``spec`` is what PUT takes; secrets in it are redacted without the scope ``secrets``.
 
     ``agenda``: what else is to happen to it; what is left out is 0, for nothing. ``outcome``: of one that is done, how
-    its last run ended.
+    its last run ended. ``last_body``: what its job printed last, and ``last_body_at``, when; "" and 0 if it never
+    printed anything.
     """
 
     user_id: str
@@ -56,6 +57,8 @@ class MonitorView(msgspec.Struct, frozen=True):
     spec: MonitorInput
     agenda: Agenda = NOTHING
     outcome: Status | None = None
+    last_body: str = ""
+    last_body_at: Instant = 0
 
 
 class ResultView(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 
 from everwatch.api.bodies import (
     MaintenanceBody,
+    MonitorPauseBody,
     PauseBody,
     RedriveBody,
     SignalBody,
@@ -319,11 +320,12 @@ class AsyncClient:
         monitor_id: str,
         until: int | str | None = None,
         *,
+        reason: str = "",
         command_id: str = "",
         wait_s: float | None = None,
     ) -> OutcomeView:
-        """Pause a monitor; ``until``: ms or ISO 8601."""
-        path, body = _monitor(user_id, monitor_id, "pause"), PauseBody(until)
+        """Pause a monitor; ``until``: ms or ISO 8601; ``reason``: for people, its state shows it."""
+        path, body = _monitor(user_id, monitor_id, "pause"), MonitorPauseBody(until, reason)
         return await self._command(
             "POST", path, "pause", user_id, monitor_id, body=body, command_id=command_id, wait_s=wait_s
         )

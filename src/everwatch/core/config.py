@@ -479,7 +479,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Network, ...],
         Meta(
             description="Networks of the reverse proxies in front of the HTTP API, e.g. 10.0.0.0/8: a client's address"
-            " is what their X-Forwarded-For says. Empty: the address of the connection."
+            " is what their X-Forwarded-For says, and they say by X-Forwarded-Proto whether it was asked by HTTPS."
+            " Empty: the address of the connection, and HTTP."
         ),
     ] = ()
 

@@ -39,6 +39,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_PLAN = "unknown_plan"
     MISSING_ATTRIBUTE = "missing_attribute"
     QUOTA = "quota"
+    REUSED_KEY = "reused_key"
     UNHANDLED = "unhandled"
     UNREADABLE = "unreadable"
     UNDECODABLE = "undecodable"

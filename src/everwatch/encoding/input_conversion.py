@@ -114,6 +114,8 @@ def command_of(given: CommandInput) -> Command:
         raise InvalidInput(f"a {command} takes no if_version", "$.if_version")
     if given.until is not None and command not in _PAUSES:
         raise InvalidInput(f"a {command} takes no until", "$.until")
+    if given.reason and command is not CommandType.PAUSE:
+        raise InvalidInput(f"a {command} takes no reason", "$.reason")
     if given.maintenance and command is not CommandType.MAINTAIN:
         raise InvalidInput(f"a {command} takes no maintenance", "$.maintenance")
     if command is CommandType.SET_USER:
@@ -138,6 +140,8 @@ def command_of(given: CommandInput) -> Command:
         given.plan,
         given.attributes,
         tuple(given.remove_attributes),
+        given.reason,
+        given.request_digest,
     )
 
 
@@ -153,7 +157,14 @@ def signal_of(given: SignalInput) -> Signal:
             signal_id=given.signal_id,
             reply=given.reply,
             run=given.run,
+            body=given.body,
         )
+    if type_ is SignalType.LOG:
+        if not given.body:
+            raise InvalidInput("a log is its body", "$.body")
+        for name in ("exit_code", "duration_ms", "value"):
+            if getattr(given, name) is not None:
+                raise InvalidInput("a log says nothing of how a run went", f"$.{name}")
     if value is not None:
         # Avro has numbers that are none
         if not isfinite(value):
@@ -184,6 +195,7 @@ def signal_of(given: SignalInput) -> Signal:
         given.signal_id,
         given.reply,
         given.run,
+        given.body,
     )
 
 

@@ -32,6 +32,9 @@ MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 # several are kept with a monitor
 RunId = Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
+Reason = Annotated[str, msgspec.Meta(max_length=256, pattern=NO_HIDDEN)]
+LONGEST_SIGNAL_BODY = 4_096
+"""Characters of a signal's body that are kept with its monitor."""
 DEFAULT_KIND = "http"
 """The kind of a monitor that names none."""
 # as Kubernetes and Prometheus have them; no "=", which stands behind the key on command lines
@@ -146,6 +149,8 @@ class CommandInput(_Strict, frozen=True):
     plan: Name | None = None
     attributes: dict[str, Attribute] = {}
     remove_attributes: list[str] = []
+    reason: Reason = ""
+    request_digest: Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)] = ""
 
 
 class SignalInput(_Strict, frozen=True):
@@ -159,6 +164,7 @@ class SignalInput(_Strict, frozen=True):
     signal_id: MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     run: RunId = ""
+    body: Annotated[str, msgspec.Meta(max_length=LONGEST_SIGNAL_BODY)] = ""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -67,7 +67,8 @@ class Command(msgspec.Struct, frozen=True):
     ``command_id``: a command that comes again with it is carried out once; its outcome goes to ``replies``.
     ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
     ``until``: when a pause is over, 0 for open-ended. ``plan`` (None: it stays), ``attributes`` and
-    ``remove_attributes``: what ``set_user`` changes.
+    ``remove_attributes``: what ``set_user`` changes. ``reason``: of a pause, for people. ``request_digest``: of the
+    request that it was made of; a command that comes again with its id and another digest is refused.
     """
 
     command: CommandType
@@ -82,6 +83,8 @@ class Command(msgspec.Struct, frozen=True):
     plan: str | None = None
     attributes: dict[str, Scalar] = {}
     remove_attributes: tuple[str, ...] = ()
+    reason: str = ""
+    request_digest: str = ""
 
 
 AskedKey = tuple[str, str, str, str]
@@ -135,11 +138,12 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class SignalType(StrEnum):
-    """Type of a signal: a job's run has begun, went well, or failed."""
+    """Type of a signal: a job's run has begun, went well, or failed; ``log``: nothing of that, only its body."""
 
     SUCCESS = "success"
     START = "start"
     FAIL = "fail"
+    LOG = "log"
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -149,6 +153,7 @@ class Signal(msgspec.Struct, frozen=True):
     ``signal_id``: its outcome is answered on ``replies``. It is not remembered: the same signal of the same instant
     again is answered ``unchanged``.
     ``run``: which run it is about, where several may be under way at once; empty if the job does not say.
+    ``body``: what the job printed, of which the newest is kept with the monitor.
     """
 
     user_id: str
@@ -161,11 +166,13 @@ class Signal(msgspec.Struct, frozen=True):
     signal_id: str = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     run: str = ""
+    body: str = ""
 
     @property
     def is_plain(self) -> bool:
         """Tell whether it says no more than that the job is alive and well."""
-        return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None and not self.run
+        says_more = self.duration_ms is not None or self.value is not None or self.run or self.body
+        return self.type is SignalType.SUCCESS and not says_more
 
 
 class Asker(msgspec.Struct, frozen=True):

@@ -233,6 +233,7 @@ class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
     wrong side, 0 if it is not; ``breached``, whether that has lasted long enough.
     ``runs``: those that have ids, see ``kinds.job_runs``. ``counted_from``: since when silence counts although an older
     signal is known, because the monitor was changed or resumed then; 0 if the newest signal says it.
+    ``body``: what the job printed last, and ``body_at``, when that was, 0 if it never printed anything.
     """
 
     started_at: int = 0
@@ -244,6 +245,8 @@ class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
     breached: bool = False
     runs: tuple[JobRun, ...] = ()
     counted_from: int = 0
+    body: str = ""
+    body_at: int = 0
 
 
 NO_SIGNALS = SignalState()

@@ -122,20 +122,24 @@ PAUSED_WITH_USER = "paused with its user"
 """The reason of monitors that a pause of the whole user paused, and that its end resumes."""
 
 
-def pause(monitor: Monitor, at: int, until: int = 0, reason: str = "paused by command") -> Monitor:
+PAUSED_BY_COMMAND = "paused by command"
+
+
+def pause(monitor: Monitor, at: int, until: int = 0, reason: str = PAUSED_BY_COMMAND) -> Monitor:
     """The monitor paused at ``at``, until the instant ``until`` or (0) until it is resumed.
 
     The same value if it is over, or paused just so already. A retry that was pending is given up.
     """
     asleep = monitor.state is State.PAUSED
-    # one that its user's pause paused, and that is to stay so when that is over
-    by_itself = asleep and monitor.reason == PAUSED_WITH_USER != reason
-    if monitor.state is State.DONE or (asleep and monitor.agenda.resume_at == until and not by_itself):
+    # one that its user's pause paused, and that is to stay so when that is over; or the reason is another one now
+    renamed = asleep and reason != monitor.reason and reason != PAUSED_BY_COMMAND
+    renamed = renamed or (asleep and monitor.reason == PAUSED_WITH_USER != reason)
+    if monitor.state is State.DONE or (asleep and monitor.agenda.resume_at == until and not renamed):
         return monitor
     paused = msgspec.structs.replace(
         monitor,
         agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0, remind_at=0, resume_at=until),
-        reason=reason if by_itself else monitor.reason,
+        reason=reason if renamed else monitor.reason,
     )
     return paused if asleep else _enter(paused, State.PAUSED, at, reason)
 

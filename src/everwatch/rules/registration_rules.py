@@ -187,7 +187,8 @@ def carry_out(
         case CommandType.PAUSE:
             if command.until and command.until <= now:
                 raise InvalidInput("the end of the pause has passed", "$.until")
-            return Changes(monitors=_real([Change(old, lifecycle.pause(old, emitted_to, command.until))]))
+            why = f"paused: {command.reason}" if command.reason else lifecycle.PAUSED_BY_COMMAND
+            return Changes(monitors=_real([Change(old, lifecycle.pause(old, emitted_to, command.until, why))]))
         case _:
             return Changes(monitors=_real([Change(old, lifecycle.resume(old, emitted_to))]))
 

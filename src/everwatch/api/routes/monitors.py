@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from everwatch.api.bodies import PauseBody
+from everwatch.api.bodies import MonitorPauseBody
 from everwatch.api.facets import Facets
 from everwatch.api.monitors import Monitors
 from everwatch.api.permissions import Permission, Reach, Scope
@@ -130,7 +130,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
             handler=monitors.pause,
             summary="Pause a monitor.",
             audited="pause",
-            body=PauseBody,
+            body=MonitorPauseBody,
             answers=DONE,
             command=True,
         ),

@@ -34,7 +34,7 @@ def signal_routes(signals: Signals) -> list[Route]:
             (PING, "Tell that a job is alive and well."),
             (
                 f"{PING}/{{what}}",
-                "Tell that a job begins (start), failed (fail), or ended with an exit code (0 to 255).",
+                "Tell that a job begins (start), failed (fail), ended with an exit code (0 to 255), or prints (log).",
             ),
         )
         for method in ("GET", "POST")

@@ -85,16 +85,19 @@ def pause(
     monitor: MonitorArgument,
     until: ResumeUntil = None,
     for_: ResumeFor = None,
+    reason: Annotated[str, typer.Option(help="Why, for people; the monitor's state and history show it.")] = "",
     *,
     sending: Sending,
 ) -> None:
     """Pause a monitor: until it is resumed, or for a while.
 
-    Examples: `everwatch monitor pause u-1 site` · `everwatch monitor pause u-1 site --for 2h --wait` ·
+    Examples: `everwatch monitor pause u-1 site --reason "new disks"` ·
+    `everwatch monitor pause u-1 site --for 2h --wait` ·
     `everwatch monitor pause u-1 site --until 2026-11-21T09:00:00+01:00`
     """
     until_ms = resumed_at(until, for_, SystemClock().now_ms())
-    send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms, sending)
+    why = {"reason": reason} if reason else {}
+    send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms | why, sending)
 
 
 @app.command()

@@ -138,6 +138,7 @@ function Verdict({ monitor, incident, seen, explained, whole, range }) {
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
+      ${monitor.last_body_at > 0 && html`<div class="broad"><dt>Printed last, <${Ago} ms=${monitor.last_body_at} /></dt><dd><pre>${monitor.last_body}</pre></dd></div>`}
       <div><dt>Version</dt><dd>${monitor.version}, by ${monitor.origin}</dd></div>
     </dl>
     ${spec.labels && html`<p class="tags">${Object.entries(spec.labels).map(([key, value]) => html`<a key=${key} class="tag" href=${to(["monitors"], { label: `${key}=${value}` })}>${key}=${value}</a>`)}</p>`}</div>
