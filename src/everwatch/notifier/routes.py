@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,24 @@ class AlertRoute:
         """Tell whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
 
+    @cached_property
+    def _is_open(self) -> bool:
+        return is_open(self.target)
+
+    @cached_property
+    def _same_for_all(self) -> Address:
+        return msgspec.convert(self.target, type=TYPES[self.sender])
+
     def address(self, given: PlaceholderUser | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
-        target = self.target
         if self.nobody:
             raise NoAddress(self.nobody)
         try:
-            if is_open(target):
-                if given is None:
-                    raise NoAddress("the user is not known")
-                target = target.filled(given)
-            return msgspec.convert(target, type=TYPES[self.sender])
+            if not self._is_open:
+                return self._same_for_all
+            if given is None:
+                raise NoAddress("the user is not known")
+            return msgspec.convert(self.target.filled(given), type=TYPES[self.sender])
         except InvalidInput as error:
             raise NoAddress(str(error)) from None
         except msgspec.ValidationError as error:
