@@ -92,7 +92,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: it is a test.
     ``code``: the message asks to confirm the address with it, and has no alert; ``link``: where.
     ``ack_link``: where its incidents are acknowledged, "" for nowhere.
-    ``to``: the message is mail to this subscriber of a status page, with ``title`` and ``lines``; ``link`` ends that.
+    ``to``: the message is mail to this subscriber of a status page; ``link`` ends that.
+    ``title`` and ``lines``: its text, in place of the one that is made of its alerts; "" and none: that one.
     """
 
     message_id: str

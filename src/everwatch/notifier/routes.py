@@ -18,6 +18,7 @@ from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.silences import is_host
 from everwatch.notifier.target_incidents import Correlation
+from everwatch.notifier.texts import NO_TEXTS, MessageTexts
 from everwatch.notifier.timing import Timing
 from everwatch.plans.placeholders import PlaceholderUser, is_open
 
@@ -56,11 +57,14 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     severity: list[Severity] = []
     label: dict[str, str] = {}
 
+    def is_for(self, user_id: str, plan: str) -> bool:
+        """Tell whether an alert of this user, of some monitor, may be taken."""
+        return (not self.plan or plan in self.plan) and (not self.user or user_id in self.user)
+
     def takes(self, alert: Alert, plan: str) -> bool:
         """Tell whether an alert of a user with this plan is taken."""
         return (
-            (not self.plan or plan in self.plan)
-            and (not self.user or alert.user_id in self.user)
+            self.is_for(alert.user_id, plan)
             and (not self.kind or alert.monitor_kind in self.kind)
             and (not self.target or any(is_host(alert.target, pattern) for pattern in self.target))
             and (not self.severity or alert.severity in self.severity)
@@ -73,7 +77,7 @@ class AlertRoute:
     """One route of ``notify.toml``. ``target``: the address, with names of the user's to be filled in.
 
     ``goes_on``: an alert that it takes is offered to the next routes, too. ``on_call``: fields of the address that are
-    of who is on call, and by which rota. ``nobody``: why it has no address now.
+    of who is on call, and by which rota. ``nobody``: why it has no address now. ``texts``: templates of its messages.
     """
 
     name: str
@@ -86,6 +90,7 @@ class AlertRoute:
     doubt: Doubt
     on_call: tuple[tuple[str, str], ...] = ()
     nobody: str = ""
+    texts: MessageTexts = NO_TEXTS
 
     @property
     def keeps_incidents(self) -> bool:
