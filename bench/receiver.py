@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -121,9 +122,12 @@ def _run(asked: Connection, count: "Synchronized[int]", away: "Synchronized[int]
         got: list[Arrival] = []
 
         def answer() -> None:
+            # uvloop made it non-blocking, and many arrivals are more than a pipe holds
+            os.set_blocking(asked.fileno(), True)
             asked.recv()
             asked.send([tuple(each) for each in got])
             got.clear()
+            os.set_blocking(asked.fileno(), False)
 
         server = await loop.create_server(lambda: _HttpServer(got, count, away), "127.0.0.1", 0, backlog=1_024)
         loop.add_reader(asked.fileno(), answer)

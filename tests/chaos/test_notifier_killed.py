@@ -18,7 +18,6 @@ SHORT = ("read", "-stored", "judged", "-composed", "begun", "handed-over", "-set
 def receivers() -> Iterator[Receivers]:
     with Receivers() as server:
         yield server
-        server.shutdown()
 
 
 def test_a_notifier_that_is_killed_at_any_step_tells_each_change_once_by_its_id(

@@ -35,4 +35,3 @@ def test_a_hundred_kills_while_a_receiver_is_away_for_minutes_lose_nothing_and_t
         trial.check()
         told = len(trial.monitors)
         print(f"{told} incidents came to both receivers, each under one id; {receivers.came} requests taken")
-        receivers.shutdown()

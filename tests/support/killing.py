@@ -13,6 +13,7 @@ from collections import defaultdict
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import orjson
 
@@ -34,47 +35,68 @@ group_interval = "0s"
 [[operators]]
 name = "hook"
 continue = true
-webhook = {{ url = "http://127.0.0.1:{port}/hook" }}
+webhook = {{ url = "{hook_url}" }}
 
 [[operators]]
 name = "pager"
-pagerduty = {{ routing_key = "trial", url = "http://127.0.0.1:{port}/pager" }}
+pagerduty = {{ routing_key = "trial", url = "{pager_url}" }}
 """
 
 
-class Receivers(ThreadingHTTPServer):
-    """Both receivers; while ``pager_is_away`` that one drops each connection."""
-
+class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self) -> None:
+    def __init__(self, receivers: "Receivers") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.receivers = receivers
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Receivers:
+    """Both receivers, each a server of its own: a server that fails is left alone. While ``pager_is_away`` that one
+    drops each connection."""
+
+    def __init__(self) -> None:
         self.pager_is_away = True
         # by monitor: the ids under which the hook got the beginning of its incident
         self.hooked: defaultdict[str, set[str]] = defaultdict(set)
         # by monitor and action: the keys under which the pager got it
         self.paged: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self.came = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self._servers = _Server(self), _Server(self)
+        self.hook_url, self.pager_url = (
+            f"http://127.0.0.1:{server.server_port}/{path}"
+            for server, path in zip(self._servers, ("hook", "pager"), strict=True)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Receivers
+    """Takes messages of both."""
+
+    server: _Server
 
     def do_POST(self) -> None:
         told = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server = self.server
+        receivers = self.server.receivers
         if self.path == "/pager":
-            if server.pager_is_away:
+            if receivers.pager_is_away:
                 self.close_connection = True
                 return
             monitor_id = told["payload"]["component"] if "payload" in told else ""
-            server.paged[monitor_id, told["event_action"]].add(told["dedup_key"])
+            receivers.paged[monitor_id, told["event_action"]].add(told["dedup_key"])
         else:
             for alert in told["data"]["alerts"]:
-                server.hooked[alert["monitor_id"]].add(self.headers["webhook-id"])
-        server.came += 1
+                receivers.hooked[alert["monitor_id"]].add(self.headers["webhook-id"])
+        receivers.came += 1
         self.send_response(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -89,7 +111,7 @@ class KillTrial:
     def __init__(self, pipeline: Pipeline, receivers: Receivers) -> None:
         self.pipeline, self.receivers = pipeline, receivers
         rules = pipeline.settings.data_dir / "notify.toml"
-        rules.write_text(RULES.format(port=receivers.server_port))
+        rules.write_text(RULES.format(hook_url=receivers.hook_url, pager_url=receivers.pager_url))
         self._environment = pipeline.environment | {"EVERWATCH_NOTIFY_FILE": str(rules), "PYTHONPATH": str(TESTS)}
         self._log = (pipeline.settings.data_dir / "notifier.log").open("ab")
         self.monitors: list[str] = []

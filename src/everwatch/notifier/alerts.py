@@ -5,12 +5,15 @@ added, and none is given another meaning.
 """
 
 from enum import StrEnum
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 
 import msgspec
 
 NAMESPACE = UUID("6f0b9c1e-7f5a-5d0a-9c55-2a1f5a3a7e11")
 """What ids of events, incidents and messages are derived in (UUIDv5): the same input always has the same id."""
+_NAMESPACE_BYTES = NAMESPACE.bytes
+_VARIANT = {digit: f"{int(digit, 16) & 0b0011 | 0b1000:x}" for digit in "0123456789abcdef"}
 
 
 class Severity(StrEnum):
@@ -89,7 +92,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: it is a test.
     ``code``: the message asks to confirm the address with it, and has no alert; ``link``: where.
     ``ack_link``: where its incidents are acknowledged, "" for nowhere.
-    ``to``: the message is mail to this subscriber of a status page, with ``title`` and ``lines``; ``link`` ends that.
+    ``to``: the message is mail to this subscriber of a status page; ``link`` ends that.
+    ``title`` and ``lines``: its text, in place of the one that is made of its alerts; "" and none: that one.
     """
 
     message_id: str
@@ -116,8 +120,11 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def derived_id(*parts: object) -> str:
-    """An id that is always the same for these parts."""
-    return str(uuid5(NAMESPACE, "\0".join(map(str, parts))))
+    """An id that is always the same for these parts: their UUIDv5 (RFC 9562, 5.5)."""
+    # uuid.uuid5 takes three times as long, and each event has four ids
+    name = "\0".join(map(str, parts)).encode()
+    text = sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 encode = msgspec.json.Encoder().encode

@@ -132,7 +132,7 @@ class _Composing:
             # of several messages each has an id of its own, which follows from its incident
             ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
             message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
-            message = self._linking.linked(route, message)
+            message = self._linking.linked(route, route.texts.applied(message))
             delivery = new_delivery(route, group.group_id, given, message, now)
             if last is not None and before is not None and _have_in_common(before.alerts, alerts):
                 # what failed before is not tried sooner, or for longer, for being composed anew

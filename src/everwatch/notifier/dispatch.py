@@ -15,9 +15,10 @@ from everwatch.core.clock import Clock
 from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
-from everwatch.notifier.delivery_rows import Channel, Delivery
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
-from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
+from everwatch.notifier.retrying import Circuits, retry_at
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
@@ -219,7 +220,7 @@ class Dispatcher:
     def _settle(self, work: Work, done: list[_Done], now: int) -> None:
         rows: list[tuple[str, int, int, str, str]] = []
         worked: set[str] = set()
-        failed: list[_Done] = []
+        failed: list[FailedAttempt] = []
         for each in done:
             (delivery, route, given, address), outcome = each
             state, due = _state_after(delivery, outcome, now)
@@ -229,7 +230,8 @@ class Dispatcher:
                 worked.add(channel_id_of(route, given, address))
             elif not (outcome.is_servers and delivery.sender == "email"):
                 # a failure of the relay is no fault of the address
-                failed.append(each)
+                channel_id = channel_id_of(route, given, address)
+                failed.append(FailedAttempt(channel_id, route, delivery.user_id, address.shown, given, outcome))
             if outcome.is_servers:
                 until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)
                 if until:
@@ -237,7 +239,7 @@ class Dispatcher:
         work.settle(rows)
         work.delete_channels(worked)
         if failed:
-            work.put_channels(_channels_after(work, failed, now).values())
+            note_failures(work, self._rules(), failed, now)
 
     # --- one attempt --------------------------------------------------------------------------------------------------
 
@@ -315,30 +317,3 @@ def _state_after(delivery: Delivery, outcome: AttemptOutcome, now: int) -> tuple
     if due is None or delivery.message.is_test:
         return "dead", None
     return "pending", due
-
-
-def _channels_after(work: Work, failed: list[_Done], now: int) -> dict[str, Channel]:
-    """The addresses at which sending failed, each with one failure more."""
-    ids = [channel_id_of(each.begun.route, each.begun.given, each.begun.address) for each in failed]
-    known = work.channels(ids)
-    for channel_id, (begun, outcome) in zip(ids, failed, strict=True):
-        route, shown = begun.route, begun.address.shown
-        before = known.get(channel_id) or Channel(channel_id, route.name, begun.delivery.user_id, shown, 0, now, 0, "")
-        failures = before.failures + 1
-        gone = outcome.verdict is Verdict.GONE or (
-            # a user's address may be wrong for good; an operator's is looked after
-            route.audience is Audience.USERS
-            and failures >= GONE_AFTER_FAILURES
-            and now - before.failing_since >= GONE_AFTER_MS
-        )
-        disabled_at = before.disabled_at or (now if gone else 0)
-        if disabled_at and not before.disabled_at:
-            logger.warning(
-                "route %s gives up the address %s: %s",
-                route.name,
-                shown,
-                outcome.reason,
-                extra=labelled(route=route.name, user=begun.delivery.user_id),
-            )
-        known[channel_id] = before._replace(failures=failures, disabled_at=disabled_at, reason=outcome.reason)
-    return known

@@ -151,6 +151,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
         after = replace(after, told=True, silenced=False)
         return Step(after, (alert_of(after, kind, transition.at),))
     changes = _recent(before.changes if before else (), transition.at)
+    severity = severity_of(transition)
     opened = Incident(
         user_id=transition.user_id,
         monitor_id=transition.monitor_id,
@@ -159,9 +160,9 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
         state=transition.to_state.value,
         opened_at=transition.at,
         changed_at=transition.at,
-        severity=severity_of(transition),
+        severity=severity,
         entered=(transition.to_state.value,),
-        opened_severity=severity_of(transition),
+        opened_severity=severity,
         told=alert,
         reason=transition.reason,
         monitor_kind=transition.kind,

@@ -9,6 +9,7 @@ from everwatch.rules.lifecycle import ALARMING
 
 SEVERITY_LABEL = "severity"
 """The label of a monitor that says how urgent its alerts are."""
+_SEVERITIES = {each.value: each for each in Severity}
 _FAILED = frozenset({Status.FAILURE, Status.LATE})
 
 
@@ -56,7 +57,7 @@ def concerns_people(transition: Transition) -> bool:
 
 def severity_of(transition: Transition) -> Severity:
     """Return how urgent a failure is: what the monitor's label says, else by its state."""
-    try:
-        return Severity(transition.labels.get(SEVERITY_LABEL, ""))
-    except ValueError:
-        return Severity.CRITICAL if transition.to_state is State.DOWN else Severity.WARNING
+    known = _SEVERITIES.get(transition.labels.get(SEVERITY_LABEL, ""))
+    if known is not None:
+        return known
+    return Severity.CRITICAL if transition.to_state is State.DOWN else Severity.WARNING

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.silences import is_host
 from everwatch.notifier.target_incidents import Correlation
+from everwatch.notifier.texts import NO_TEXTS, MessageTexts
 from everwatch.notifier.timing import Timing
 from everwatch.plans.placeholders import PlaceholderUser, is_open
 
@@ -55,11 +57,14 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     severity: list[Severity] = []
     label: dict[str, str] = {}
 
+    def is_for(self, user_id: str, plan: str) -> bool:
+        """Tell whether an alert of this user, of some monitor, may be taken."""
+        return (not self.plan or plan in self.plan) and (not self.user or user_id in self.user)
+
     def takes(self, alert: Alert, plan: str) -> bool:
         """Tell whether an alert of a user with this plan is taken."""
         return (
-            (not self.plan or plan in self.plan)
-            and (not self.user or alert.user_id in self.user)
+            self.is_for(alert.user_id, plan)
             and (not self.kind or alert.monitor_kind in self.kind)
             and (not self.target or any(is_host(alert.target, pattern) for pattern in self.target))
             and (not self.severity or alert.severity in self.severity)
@@ -72,7 +77,7 @@ class AlertRoute:
     """One route of ``notify.toml``. ``target``: the address, with names of the user's to be filled in.
 
     ``goes_on``: an alert that it takes is offered to the next routes, too. ``on_call``: fields of the address that are
-    of who is on call, and by which rota. ``nobody``: why it has no address now.
+    of who is on call, and by which rota. ``nobody``: why it has no address now. ``texts``: templates of its messages.
     """
 
     name: str
@@ -85,6 +90,7 @@ class AlertRoute:
     doubt: Doubt
     on_call: tuple[tuple[str, str], ...] = ()
     nobody: str = ""
+    texts: MessageTexts = NO_TEXTS
 
     @property
     def keeps_incidents(self) -> bool:
@@ -101,17 +107,24 @@ class AlertRoute:
         """Tell whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
 
+    @cached_property
+    def _is_open(self) -> bool:
+        return is_open(self.target)
+
+    @cached_property
+    def _same_for_all(self) -> Address:
+        return msgspec.convert(self.target, type=TYPES[self.sender])
+
     def address(self, given: PlaceholderUser | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
-        target = self.target
         if self.nobody:
             raise NoAddress(self.nobody)
         try:
-            if is_open(target):
-                if given is None:
-                    raise NoAddress("the user is not known")
-                target = target.filled(given)
-            return msgspec.convert(target, type=TYPES[self.sender])
+            if not self._is_open:
+                return self._same_for_all
+            if given is None:
+                raise NoAddress("the user is not known")
+            return msgspec.convert(self.target.filled(given), type=TYPES[self.sender])
         except InvalidInput as error:
             raise NoAddress(str(error)) from None
         except msgspec.ValidationError as error:

@@ -24,6 +24,7 @@ from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.rotas_input import RotaInput, check_people, rota_of
 from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules
 from everwatch.notifier.target_incidents import Correlation
+from everwatch.notifier.texts import NO_TEXTS, MessageTexts, check_text
 from everwatch.notifier.timing import QuietHours, Timing
 from everwatch.plans.placeholders import Object, compiled, is_open
 from everwatch.plans.plans_parser import LARGEST_FILE_BYTES, Stamp, read_file
@@ -76,6 +77,11 @@ class _DigestInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
 
 
+class _TextsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    subject: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    line: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
 class _Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     group_wait: str | None = None
     group_interval: str | None = None
@@ -83,6 +89,7 @@ class _Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     after: str | None = None
     quiet_hours: _QuietInput | None = None
     digest: _DigestInput | None = None
+    text: _TextsInput | None = None
 
 
 class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continue"}):
@@ -158,13 +165,14 @@ def rules_of(data: bytes, path: Path) -> Rules:
         given = _converted(document, _FileInput, "")
         if given.defaults.after is not None:
             raise InvalidInput("an escalation is one route, not all of them", "defaults.after")
-        timing = _timing(given.defaults, Timing(), "defaults")
+        texts = _texts(given.defaults.text, "defaults.text") or NO_TEXTS
+        defaults = _timing(given.defaults, Timing(), "defaults"), texts
         contacts, ack_links = _contacts(given.contacts), _ack_links(given.acknowledge)
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         rotas = _rotas(given)
         routes = [
-            _route(table, f"{audience.value}[{index}]", audience, timing, path, rotas, given.people)
+            _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
             for index, table in enumerate(tables)
         ]
@@ -269,7 +277,7 @@ def _route(
     table: dict[str, Any],
     field: str,
     audience: Audience,
-    timing: Timing,
+    defaults: tuple[Timing, MessageTexts],
     path: Path,
     rotas: Mapping[str, Rota],
     people: Mapping[str, Person],
@@ -297,11 +305,20 @@ def _route(
         sender,
         document,
         given.match,
-        _timing(given, timing, field),
+        _timing(given, defaults[0], field),
         given.goes_on,
         given.doubt,
         tuple(on_call.items()),
+        texts=_texts(given.text, f"{field}.text") or defaults[1],
     )
+
+
+def _texts(given: _TextsInput | None, place: str) -> MessageTexts | None:
+    if given is None:
+        return None
+    check_text(given.subject, f"{place}.subject", is_subject=True)
+    check_text(given.line, f"{place}.line", is_subject=False)
+    return MessageTexts(given.subject, given.line)
 
 
 def _is_rota(value: Any) -> bool:

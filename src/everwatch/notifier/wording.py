@@ -40,12 +40,12 @@ def headline_of(alert: Alert) -> str:
 
 def subject_of(message: Message) -> str:
     """Return one line on a whole message."""
-    if message.to:
-        return _one_line(message.title)
     if message.code:
         return "Confirm this address for alerts"
-    counts = message.counts
     prefix = "Test: " if message.is_test else ""
+    if message.title:
+        return prefix + _one_line(message.title)
+    counts = message.counts
     if sum(counts.values()) == 1:
         return prefix + headline_of(message.alerts[0])
     # an incident of many monitors must not read as one among others
@@ -59,15 +59,16 @@ def subject_of(message: Message) -> str:
 
 def lines_of(message: Message, *, with_user: bool) -> list[str]:
     """Return the message as lines of text, an alert each, and a last one on how many are not listed."""
-    if message.to:
-        return [_one_line(each) for each in message.lines]
     if message.code:
         how = f"To confirm it, open {message.link}" if message.link else f"Its code is {message.code}"
         return [
             f"This address was entered for alerts of {_one_line(message.user_id)}.",
             f"{how}. Without that nothing more is sent to it.",
         ]
-    lines = [_line(alert, with_user) for alert in message.alerts]
+    if message.lines:
+        lines = [_one_line(each) for each in message.lines]
+    else:
+        lines = [_line(alert, with_user) for alert in message.alerts]
     if message.more:
         lines.append(f"… and {sum(message.more.values())} more")
     return lines

@@ -252,7 +252,7 @@ def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Deliv
                 kind, incident_id, user or "operators", "test", "down", now, now, Severity.INFO, reason="this is a test"
             )
             message_id = derived_id("test", incident_id, kind.value)
-            message = Message(message_id, each.name, user or "", now, (alert,), is_test=True)
+            message = each.texts.applied(Message(message_id, each.name, user or "", now, (alert,), is_test=True))
             delivery = new_delivery(each, f"test\x1f{message_id}", given, message, now)
             found.append(delivery._replace(due_at=now + number * 1_000))
     return found

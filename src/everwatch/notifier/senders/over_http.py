@@ -90,7 +90,7 @@ def post_of(address: Address, message: Message, now: int) -> Post:
 
 def _webhook(address: WebhookAddress, message: Message, now: int) -> Post:
     # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-    data = {
+    data: dict[str, object] = {
         "route": message.route,
         "user_id": message.user_id or None,
         "summary": subject_of(message),
@@ -99,6 +99,8 @@ def _webhook(address: WebhookAddress, message: Message, now: int) -> Post:
         "more": message.more,
         "acknowledge": message.ack_link or None,
     }
+    if message.lines:
+        data["lines"] = message.lines
     body = _json({"type": "everwatch.alerts", "timestamp": iso(message.created_at), "data": data})
     headers = address.headers | signature_headers(address.secrets, message.message_id, now // 1000, body.decode())
     return Post(address.url, headers, body, is_final=False)
