@@ -94,6 +94,13 @@ title = "Payments were slow"
 at = 2026-11-17T16:20:00Z
 text = "A provider of payments answered late for twelve minutes. All orders went through."
 """
+STATUS_PAGES += """
+[[pages]]
+slug = "card-payments"
+title = "Card payments"
+about = "Whether the provider of card payments answers, as seen from each shop that uses it."
+match = { target = "api.cardpay.example" }
+"""
 WHY = {
     "http": "status 503, expected 200-299",
     "tcp": "connection refused",

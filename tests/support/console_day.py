@@ -22,6 +22,11 @@ MINUTE, HOUR = 60_000, 3_600_000
 DAY = 24 * HOUR
 SILENCED = "mail.cafe-lumen.example"
 ACKNOWLEDGED = "/v1/users/kestrel-maps/monitors/certificate/ack"
+COMMENTED = "/v1/users/saffron-spice/monitors/checkout"
+COMMENTS = (
+    "Release 4.18.2 of the checkout went out at 10:36, two minutes before the first failure.",
+    "Rolled back to 4.18.1. It still answers 503: the card provider is down, see api.cardpay.example.",
+)
 _NO_BOX = "mailbox unavailable"
 
 
@@ -96,9 +101,11 @@ async def tell_day(running: Api) -> None:
     running.token(Role.OPERATOR, name="deploy pipeline", expires_at=START + 30 * DAY)
     running.token(Role.VIEWER, "saffron-spice", name="Saffron Spice, widget")
 
-    async def ask(path: str, body: object = None) -> None:
-        running.clock.advance(3 * MINUTE)
-        answer = await running.call("POST", path, token=operator, body=body)
+    colleague = running.token(Role.OPERATOR, name="Jonas Keller")
+
+    async def ask(path: str, body: object = None, *, token: str = operator, after_ms: int = 3 * MINUTE) -> None:
+        running.clock.advance(after_ms)
+        answer = await running.call("POST", path, token=token, body=body)
         assert answer.status < 300, answer.data
 
     jobs = [("run_now", {"kind": "tcp", "plan": "pro"}, 8), ("pause", {"kind": "tls"}, 24)]
@@ -116,7 +123,11 @@ async def tell_day(running: Api) -> None:
     for record in written:
         await running.records.send("jobs", key_of(record), encoded(record))
     for what in ("resume", "pause"):
-        await ask(f"/v1/users/paper-crane/monitors/mail/{what}", {})
+        await ask(f"/v1/users/paper-crane/monitors/mail/{what}", {}, token=colleague)
     await ask(ACKNOWLEDGED)
     await ask("/v1/silences", {"match": {"target": SILENCED}, "for": "2h", "reason": "New mail server"})
+    why = (await running.call("GET", f"{COMMENTED}/notifications")).json
+    for text, token in zip(COMMENTS, (operator, colleague), strict=True):
+        path = f"/v1/incidents/{why['incident']['incident_id']}/comments"
+        await ask(path, {"text": text}, token=token, after_ms=0)
     running.clock.set(START)

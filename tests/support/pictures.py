@@ -25,6 +25,7 @@ PAGES = {
     "live": "live",
     "incidents": "incidents",
     "incidents-each": "incidents?view=each",
+    "incident": "incidents",
     "notifications": "notifications",
     "status-pages": "status-pages",
     "partitions": "partitions",
@@ -101,7 +102,8 @@ async def show(page: Any, running: ConsoleApi, name: str) -> None:
         key = running.ping_keys.status_key_of("saffron-spice") if name == STATUS else "checkouts"
         await page.goto(f"{running.url}/status/{key}")
         return
-    await page.goto(f"{running.url}/console/{PAGES[name]}")
+    path = f"incidents/{await incident_of(running)}" if name == "incident" else PAGES[name]
+    await page.goto(f"{running.url}/console/{path}")
     await page.wait_for_selector("h1")
     await page.wait_for_load_state("load")
     await page.wait_for_selector(".skeleton", state="detached")
@@ -116,6 +118,13 @@ async def show(page: Any, running: ConsoleApi, name: str) -> None:
         running.tell_some()
         await page.wait_for_selector(".stream tbody tr")
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+async def incident_of(running: ConsoleApi) -> str:
+    """The id of the incident of a shop's checkout."""
+    answer = await running.call("GET", "/v1/users/saffron-spice/monitors/checkout/notifications")
+    found: str = answer.json["incident"]["incident_id"]
+    return found
 
 
 async def smaller(blank: Any, png: bytes, width: int, quality: float) -> bytes:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.api import START, Api, api
@@ -83,6 +84,44 @@ async def test_letters_are_sent_back_once_and_that_is_logged(server: Api) -> Non
     logged = [(e.command, e.user_id, e.command_id, e.outcome) for e in server.audit.entries]
     assert logged[0] == ("redrive", "ann", "2/0", "done")
     assert logged[1][3] == "left_out"
+
+
+PLAN, EVERY = "$.plan", "$.monitors[0].schedule.every"
+WRONG = b'{"user_id":"ann","plan":"gold","monitors":[{"kind":"noop","schedule":{"every":"hourly"}}]}'
+
+
+async def test_wrong_fields_are_set_in_many_records_before_they_are_sent(server: Api) -> None:
+    server.letters.held = [refused(0, value=WRONG), refused(1, value=WRONG), refused(4, value=b"\xc3\x01")]
+    half = await redrive(server, code="unknown_plan", set={PLAN: "pro"}, dry_run=True)
+    assert (half["sent"], half["left_out"]) == (0, 3)
+    assert half["items"][0]["left_out"].startswith(f"it is still wrong: {EVERY}: ")
+    assert "no JSON" in half["items"][2]["left_out"]
+    assert (server.letters.sent, server.audit.entries) == ([], [])
+    mended = {PLAN: "pro", EVERY: "1h", '$["attributes"]': {"city": "Bern"}}
+    told = await redrive(server, code="unknown_plan", set=mended, remove=["$.note"])
+    assert (told["sent"], told["left_out"]) == (2, 1)
+    for letter in server.letters.sent:
+        signup = orjson.loads(letter.value or b"")
+        assert (signup["plan"], signup["monitors"][0]["schedule"], signup["attributes"]["city"]) == (
+            "pro", {"every": "1h"}, "Bern",
+        )  # fmt: skip
+    assert {each.command for each in server.audit.entries} == {"redrive_edited"}
+
+
+async def test_an_edit_names_a_field_that_is_there_and_no_other_user(server: Api) -> None:
+    server.letters.held = [refused(0, value=WRONG)]
+    for path, value, why in [
+        ("$.monitors[1].kind", "http", "has no field"),
+        ("$.plan.name", "pro", "has no field"),
+        ("$.monitors[1]", {}, "has no field"),
+        ("$.user_id", "bob", "the record's key"),
+    ]:
+        told = await redrive(server, letters=["2/0"], set={path: value})
+        assert why in told["items"][0]["left_out"]
+    for path in ("plan", "$", "$..plan", "$.a b"):
+        body = {"letters": ["2/0"], "set": {path: 1}}
+        assert (await server.call("POST", "/v1/dead-letters/redrive", body=body)).status == 422
+    assert server.letters.sent == []
 
 
 async def test_a_redrive_says_which_and_sends_no_more_than_it_may(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:

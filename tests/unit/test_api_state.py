@@ -313,6 +313,25 @@ async def test_a_token_of_one_user_sees_that_users_alerts_alone(notified: Api) -
         assert (await notified.call("GET", f"{path}?user=bob", token=hers)).code == "forbidden"
 
 
+async def test_timelines_have_the_states_of_a_page_of_monitors(server: Api) -> None:
+    for user in ("bob", "eve"):
+        await server.call("PUT", f"/v1/users/{user}", body={"monitors": [SITE]})
+    page = (await server.call("GET", "/v1/monitors?limit=2")).json
+    found = (await server.call("GET", "/v1/timelines?limit=2&bars=4")).json
+    assert [each["user_id"] for each in found["items"]] == [each["user_id"] for each in page["items"]] == ["ann", "bob"]
+    for each in found["items"]:
+        path = f"/v1/users/{each['user_id']}/monitors/{each['monitor_id']}/timeline"
+        one = (await server.call("GET", f"{path}?bars=4&since={found['begin']}&until={found['end']}")).json
+        assert each["states"] == [bar["state"] for bar in one["bars"]]
+        assert each["availability"] == one["whole"]["availability"]
+    following = (await server.call("GET", f"/v1/timelines?limit=2&cursor={page['next']}")).json
+    assert [each["user_id"] for each in following["items"]] == ["eve"]
+    hers = (await server.call("GET", "/v1/timelines", token=server.token(Role.VIEWER, "bob"))).json
+    assert {each["user_id"] for each in hers["items"]} == {"bob"}
+    assert (await server.call("GET", "/v1/timelines?cursor=x")).code == "invalid_cursor"
+    assert (await server.call("GET", "/v1/timelines?since=2&until=1")).code == "invalid_parameter"
+
+
 async def test_a_badge_shows_the_state_to_whoever_has_its_key(server: Api) -> None:
     where = (await server.call("GET", "/v1/users/ann/monitors/site/badge")).json
     badge = await server.call("GET", where["svg"], token=None)

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from everwatch.api.queries import FilterText, InstantMs, OfUser
+from everwatch.encoding.field_paths import FIELD_PATH
 from everwatch.encoding.input_models import (
     LONGEST_SIGNAL_BODY,
     MOST_MONITORS_PER_SIGNUP,
@@ -27,6 +28,9 @@ from everwatch.model import SignalType
 MOST_SIGNALS = 1_000
 MOST_REDRIVEN = 1_000
 """Dead letters that one request sends back."""
+MOST_EDITS = 50
+"""Fields that one request sets in dead letters."""
+FieldPath = Annotated[str, Meta(max_length=512, pattern=FIELD_PATH)]
 LetterPlace = Annotated[str, Meta(max_length=32, pattern=r"^[0-9]{1,9}/[0-9]{1,18}\Z")]
 
 
@@ -102,11 +106,13 @@ class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signals: Annotated[list[SignalBody], Meta(min_length=1, max_length=MOST_SIGNALS)]
 
 
-class RedriveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RedriveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"set_": "set"}):
     """Which dead letters are sent back: by name (PARTITION/OFFSET), by a filter, or ``everything``.
 
     ``source``: a topic's name; ``reason``: a part of it; ``since``: refused from then on, ms. ``again``: also those
     that were redriven before, or were refused after a redrive. ``dry_run``: send nothing, and say what would be sent.
+    ``set``: new values of fields, by their paths as in ``path`` of a dead letter, and ``remove``: paths of fields that
+    are left out, in each of the records. One that is still wrong with them is not sent.
     """
 
     letters: Annotated[list[LetterPlace], Meta(max_length=MOST_REDRIVEN)] = []
@@ -118,3 +124,5 @@ class RedriveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     everything: bool = False
     again: bool = False
     dry_run: bool = False
+    set_: Annotated[dict[FieldPath, Any], Meta(max_length=MOST_EDITS)] = {}
+    remove: Annotated[list[FieldPath], Meta(max_length=MOST_EDITS)] = []

@@ -14,6 +14,7 @@ from everwatch.core.clock import Clock
 from everwatch.kafka.dead_letter_record import DeadLetter, place_of
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import plain_stored
+from everwatch.operations.letter_edits import LetterEdits
 from everwatch.operations.redriving import ChosenLetters, DeadLetterLog, LetterSender, RedriveAttempt, Wanted
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
@@ -87,7 +88,13 @@ class Letters:
             raise Problem(422, "invalid", "Say which dead letters: letters, a filter such as code, or everything.")
         view = await self._in_turn(body)
         changes = [
-            AuditedChange("redrive", each.user_id, command_id=each.view.letter, status=200, outcome=_outcome(each.view))
+            AuditedChange(
+                "redrive_edited" if body.set_ or body.remove else "redrive",
+                each.user_id,
+                command_id=each.view.letter,
+                status=200,
+                outcome=_outcome(each.view),
+            )
             for each in ([] if body.dry_run else view.told)
         ]
         return Answer(view.answered, changes=changes)
@@ -109,17 +116,22 @@ def redriving(
     """
     inputs = frozenset((topics.signups, topics.commands, topics.signals))
 
-    def objection(letter: DeadLetter) -> str:
+    def objection(letter: DeadLetter, edits: LetterEdits) -> str:
         if letter.source is None or letter.source.topic in inputs:
-            return ""
+            return edits.objection(letter) if edits else ""
         return f"it came from {letter.source.topic}: send it back by 'everwatch dead-letters redrive', beside Kafka."
 
     def carry_out(body: RedriveBody) -> RedriveOutcome:
         places = frozenset(place[1:] for place in map(place_of, (f"-/{each}" for each in body.letters)) if place)
         wanted = Wanted(body.source, body.user, body.reason, body.code, places)
         chosen = ChosenLetters(opened, topics, prefix, wanted, since_ms=body.since)
+        edits = LetterEdits(topics, body.set_, body.remove)
         attempts = chosen.attempts(
-            None if body.dry_run else sender(), again=body.again, objection=objection, most=MOST_REDRIVEN
+            None if body.dry_run else sender(),
+            again=body.again,
+            objection=lambda letter: objection(letter, edits),
+            edited=edits.edited,
+            most=MOST_REDRIVEN,
         )
         told = [_told(each) for each in attempts]
         left_out = sum(each.view.left_out is not None for each in told)

@@ -66,6 +66,15 @@ class AllMonitorsQuery(MonitorsQuery, frozen=True, kw_only=True, forbid_unknown_
     user: OfUser = ""
 
 
+class TimelinesQuery(AllMonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which monitors; ``since`` and ``until`` (ms): by default the last day, until now. ``bars``: number of parts."""
+
+    limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of items.")] = 50
+    since: InstantMs = 0
+    until: InstantMs = 0
+    bars: Annotated[int, Meta(ge=1, le=100)] = 24
+
+
 class FacetsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions of a list of monitors."""
 

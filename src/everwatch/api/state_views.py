@@ -33,6 +33,23 @@ class TimelineView(msgspec.Struct, frozen=True):
     bars: list[BarView]
 
 
+class MonitorStates(msgspec.Struct, frozen=True):
+    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability."""
+
+    user_id: str
+    monitor_id: str
+    availability: float | None
+    states: list[State | None]
+
+
+class TimelinesView(msgspec.Struct, frozen=True):
+    """States of several monitors between ``begin`` and ``end``, in parts of equal length."""
+
+    begin: Instant
+    end: Instant
+    items: list[MonitorStates]
+
+
 class LatencyPart(msgspec.Struct, frozen=True):
     """An hour or a day of a monitor: what its ticks came to, and durations in ms (within 2 %; null: nothing ran)."""
 

@@ -48,6 +48,7 @@ from everwatch.api.queries import (
     NextQuery,
     Paged,
     TimelineQuery,
+    TimelinesQuery,
     UsersQuery,
 )
 from everwatch.api.state_views import (
@@ -61,6 +62,7 @@ from everwatch.api.state_views import (
     LetterView,
     PartitionsView,
     RedriveView,
+    TimelinesView,
     TimelineView,
     TrialView,
     ValidationView,
@@ -96,6 +98,7 @@ EVERY_USER = UsersQuery()
 PLAIN_USER = UserBody()
 EVERY_MONITOR = AllMonitorsQuery()
 LAST_DAY = TimelineQuery()
+FIRST_TIMELINES = TimelinesQuery()
 LAST_HOURS = LatencyQuery()
 EVERY_TASK = AllTasksQuery()
 EVERY_RESULT = AllResultsQuery()
@@ -445,6 +448,11 @@ class AsyncClient:
         """Return for how long a monitor was in which state, and its availability."""
         sent = read(_monitor(user_id, monitor_id, "timeline"), query, user_id=user_id)
         return _decoded(await self._transport.send(sent), TimelineView)
+
+    async def timelines(self, query: TimelinesQuery = FIRST_TIMELINES) -> TimelinesView:
+        """Return which states the monitors of one page of a list were in."""
+        sent = read("/v1/timelines", query, user_id=query.user)
+        return _decoded(await self._transport.send(sent), TimelinesView)
 
     async def latency(self, user_id: str, monitor_id: str, query: LatencyQuery = LAST_HOURS) -> LatencyView:
         """Return durations and counts of a monitor by hour or day."""

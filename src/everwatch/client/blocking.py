@@ -124,6 +124,7 @@ class Client:
     next_runs = _blocking(AsyncClient.next_runs)
     explain = _blocking(AsyncClient.explain)
     timeline = _blocking(AsyncClient.timeline)
+    timelines = _blocking(AsyncClient.timelines)
     latency = _blocking(AsyncClient.latency)
     validate_monitor = _blocking(AsyncClient.validate_monitor)
     try_monitor = _blocking(AsyncClient.try_monitor)

@@ -101,12 +101,13 @@ class ChosenLetters:
         *,
         again: bool = False,
         objection: Callable[[DeadLetter], str] = lambda _: "",
+        edited: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
         most: int | None = None,
     ) -> Iterator[RedriveAttempt]:
         """Send them back, some at a time, and give what became of each, of ``most`` of them.
 
-        ``sender`` None: nothing is sent. ``objection``: what else is against one, one sentence. Raises
-        BrokerUnavailable.
+        ``sender`` None: nothing is sent. ``objection``: what else is against one, one sentence; ``edited``:
+        what is sent in place of one without. Raises BrokerUnavailable.
         """
         with closing(self._opened()) as topic:
             letters = (each for each in topic.read() if isinstance(each, DeadLetter) and each.place in self._chosen)
@@ -114,7 +115,7 @@ class ChosenLetters:
                 objections = {
                     each.place: self._history.objection(each, again=again) or objection(each) for each in some
                 }
-                right = [each for each in some if not objections[each.place]]
+                right = [edited(each) for each in some if not objections[each.place]]
                 places = {done.letter.place: done.to for done in sender.send(right)} if sender and right else {}
                 for each in some:
                     yield RedriveAttempt(each, places.get(each.place), objections[each.place])

@@ -7,16 +7,18 @@ from everwatch.api.queries import (
     LatencyQuery,
     ResultsQuery,
     TimelineQuery,
+    TimelinesQuery,
     TransitionsQuery,
 )
 from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER
 from everwatch.api.routing import Example, Route
-from everwatch.api.state_views import LatencyView, TimelineView
+from everwatch.api.state_views import LatencyView, TimelinesView, TimelineView
+from everwatch.api.timelines import Timelines
 from everwatch.api.views import Page, ResultView
 from everwatch.model import Transition
 
 
-def past_routes(past: Past) -> list[Route]:
+def past_routes(past: Past, timelines: Timelines) -> list[Route]:
     """Return the routes of results, transitions and what is computed from them."""
     results = {200: Example(Page[ResultView], "A page of results, the latest first.")}
     transitions = {200: Example(Page[Transition], "A page of transitions, the latest first.")}
@@ -65,6 +67,15 @@ def past_routes(past: Past) -> list[Route]:
             summary="Show for how long a monitor was in which state, and its availability.",
             query=TimelineQuery,
             answers={200: Example(TimelineView, "The interval, and bars of it.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/timelines",
+            permission=READ_LIST,
+            handler=timelines.list,
+            summary="Show which states the monitors of one page of a list were in.",
+            query=TimelinesQuery,
+            answers={200: Example(TimelinesView, "The monitors, in the order of the list.")},
         ),
         Route(
             method="GET",

@@ -50,6 +50,7 @@ from everwatch.api.status_pages import StatusPages
 from everwatch.api.subscribing import Subscribing
 from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
+from everwatch.api.timelines import Timelines
 from everwatch.api.token_routes import TokenRoutes
 from everwatch.api.trying import Trying
 from everwatch.api.user_metrics import UserMetrics
@@ -87,7 +88,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *user_routes(users, Exporting(services.database, services.secrets)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
-        *past_routes(Past(services.database, services.clock)),
+        *past_routes(Past(services.database, services.clock), Timelines(services.database, services.clock)),
         *state_routes(services),
         *dead_letter_routes(Letters(services.database, services.redrive, services.clock)),
         *alert_routes(

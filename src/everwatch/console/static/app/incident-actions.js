@@ -46,3 +46,15 @@ export function snooze(incidents, done) {
     },
   });
 }
+
+/** Ask whether an incident is to be ended by hand, and end it. */
+export function resolve(incident, done) {
+  ask({
+    title: `Resolve the incident of ${incident.monitor_id}`, action: "Resolve", body: () => html`<p class="muted">Nothing more is told of it. Checks go on: when the monitor recovers and fails again, there is a new incident.</p>`,
+    submit: async () => {
+      const { status } = await write("POST", `/v1/incidents/${encodeURIComponent(incident.incident_id)}/resolve`);
+      toast(status === 202 ? "It is kept; the notifier has not read it yet." : "The incident is over.");
+      done();
+    },
+  });
+}

@@ -22,10 +22,11 @@ const PAGES = [
 ];
 
 const USER = lazily(() => import("../pages/user.js"), "UserPage");
+const INCIDENT = lazily(() => import("../pages/incident.js"), "IncidentPage");
 const MONITOR = lazily(() => import("../pages/monitor.js"), "MonitorPage");
 
 /** Load the modules of all pages, so that the next one is there at once, also while the API is away. */
-export const loadAll = () => [...PAGES.map(({ page }) => page), USER, MONITOR].forEach((page) => page.load());
+export const loadAll = () => [...PAGES.map(({ page }) => page), USER, MONITOR, INCIDENT].forEach((page) => page.load());
 
 export const GROUPS = ["", "What happened", "The system"];
 
@@ -37,4 +38,5 @@ export const routes = computed(() => [
   ...pages.value.map((each) => [each.path, each.page, each.name]),
   ["users/:user", USER],
   ["users/:user/monitors/:monitor", MONITOR],
+  ...(has("GET /v1/incidents/{incident_id}") ? [["incidents/:incident", INCIDENT]] : []),
 ]);

@@ -74,6 +74,15 @@ export function AvailabilityBar({ whole, bars, label }) {
   </div>`;
 }
 
+/** The states of a day as a small picture in a row of a table; ``past``: as ``/v1/timelines`` has it. */
+export function MiniBar({ past }) {
+  if (!past) return html`<span class="mini-bar"></span>`;
+  const known = past.availability === null ? "not known" : `${percent(past.availability)} available in the last day`;
+  return html`<span class="mini-bar" role="img" aria-label=${known} title=${known}><svg viewBox=${`0 0 ${past.states.length} 1`} preserveAspectRatio="none" aria-hidden="true">
+    ${past.states.map((state, index) => html`<rect key=${index} class=${`fill-${state ? lookOf(state) : "none"}`} x=${index + GAP / 2} y="0" width=${1 - GAP} height="1" rx="0.2" ry="0.1" />`)}
+  </svg></span>`;
+}
+
 /** The shares of states among monitors, as one thin line. */
 export function Shares({ counts }) {
   const sum = Object.values(counts).reduce((all, n) => all + n, 0);

@@ -19,7 +19,7 @@ const wordsOf = ({ command, outcome, status }) => (command === "ack" ? "acknowle
 
 function Subject({ entry }) {
   if (/_?job$/.test(entry.command)) return html`<a class="name" href=${to(["jobs"], { job: entry.command_id })}>job ${entry.command_id.slice(0, 8)}</a>`;
-  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${NAMED.find((end) => entry.command.endsWith(end)) ?? "token"} ${entry.command_id}</span>` : html`<span class="faint">–</span>`;
+  if (!entry.user_id) return entry.command_id ? html`<span class="muted">${NAMED.find((end) => entry.command.endsWith(end)) ?? "token"} ${entry.command_id.slice(0, 8)}</span>` : html`<span class="faint">–</span>`;
   const user = to(["users", entry.user_id]);
   if (!entry.monitor_id) return html`<a class="name" href=${user}>${entry.user_id}</a>`;
   return html`<span class="two"><a class="name" href=${to(["users", entry.user_id, "monitors", entry.monitor_id])}>${entry.monitor_id}</a><a class="small faint" href=${user}>${entry.user_id}</a></span>`;

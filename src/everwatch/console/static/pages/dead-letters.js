@@ -1,22 +1,20 @@
 // Dead letters: records that were refused, by reason; each one decoded, with the wrong field named.
 import { html } from "../app/html.js";
-import { request } from "../app/api.js";
 import { useGet } from "../app/load.js";
 import { count, plural } from "../app/format.js";
-import { query, setQuery, to } from "../app/router.js";
+import { encode, query, setQuery, to } from "../app/router.js";
+import { mendMany, mendOne, redrive } from "../app/letter-actions.js";
 import { has } from "../app/session.js";
-import { ask } from "../components/dialog.js";
 import { Choice, Search } from "../components/form.js";
+import { Icon } from "../components/icon.js";
 import { Json } from "../components/json.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { Pager, Table } from "../components/table.js";
+import { Pager, Table, useSelection } from "../components/table.js";
 import { Instant } from "../components/time.js";
-import { toast } from "../components/toast.js";
 
 const MOST = 100;
 const REDRIVE = "POST /v1/dead-letters/redrive";
-const SHOWN = 5;
 const RANGES = [["", "All that are kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 
 export function DeadLetters() {
@@ -25,9 +23,18 @@ export function DeadLetters() {
   const list = useGet("/v1/dead-letters", { source, user, code, reason, since: cursor ? query.value.since : since, cursor, limit: MOST });
   const counts = list.data?.counts ?? [];
   const some = (field, chosen) => [...new Set([...counts.map((each) => each[field]), chosen])].filter(Boolean).sort().map((each) => [each, each]);
+  const selection = useSelection(encode({ source, user, code, reason, hours, cursor }));
+  const selected = (list.data?.items ?? []).filter((each) => selection.has(each.letter));
+  const filter = { source, user, code, reason, since: Number(since) || 0 };
+  const done = () => {
+    selection.clear();
+    list.reload();
+  };
   const chosen = list.data?.items.find((each) => each.letter === letter);
   return html`
-    <div class="page-head"><h1>Dead letters</h1><span class="sub">records that were refused, the latest first</span>${has(REDRIVE) && (source || user || code || reason) && html`<div class="end"><button class="button" type="button" onClick=${() => redrive({ source, user, code, reason, since: Number(since) || 0 }, list.reload)}>Send these again</button></div>`}</div>
+    <div class="page-head"><h1>Dead letters</h1><span class="sub">records that were refused, the latest first</span>${has(REDRIVE) && (source || user || code || reason) && html`<div class="end">
+      <button class="button" type="button" onClick=${() => mendMany(filter, list.data?.items ?? [], "all records that these filters have", done)}><${Icon} name="edit" size="14" />Set a field in these…</button>
+      <button class="button" type="button" onClick=${() => redrive(filter, done)}>Send these again</button></div>`}</div>
     <div class="filters">
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
       <${Choice} label="From" value=${source} set=${(each) => setQuery({ source: each })} options=${[["", "Any topic"], ...some("source", source)]} />
@@ -38,17 +45,30 @@ export function DeadLetters() {
     <${Loaded} of=${list} lines="8">${({ items, next }) => (items.length === 0
       ? html`<section class="panel"><${Empty} title="No dead letters" icon="up">No record that fits was refused.</${Empty}></section>`
       : html`<div class="columns main-aside">
-          <section class="panel" aria-label="Dead letters"><${Table} label="Dead letters" rows=${items} keyOf=${(each) => each.letter} tall keyboard href=${(each) => to(["dead-letters"], { ...query.value, letter: each.letter })} changed=${new Set(letter ? [letter] : [])} columns=${[
+          <section class="panel" aria-label="Dead letters">${selected.length > 0 && html`<${Bulk} selected=${selected} selection=${selection} done=${done} />`}
+            <${Table} label="Dead letters" rows=${items} keyOf=${(each) => each.letter} tall keyboard selection=${has(REDRIVE) ? selection : undefined} href=${(each) => to(["dead-letters"], { ...query.value, letter: each.letter })} changed=${new Set(letter ? [letter] : [])} columns=${[
             { id: "at", label: "Refused", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.refused_at} /></span>` },
             { id: "why", label: "Why", cell: (each) => html`<span class="two"><a class="name" href=${to(["dead-letters"], { ...query.value, letter: each.letter })} title=${each.reason}>${each.reason}</a><span class="small faint">${each.path || each.code}${each.redriven_at ? " · sent again" : ""}</span></span>` },
             { id: "user", label: "User", width: "w-m", cell: (each) => each.key && html`<a href=${to(["users", each.key])}>${each.key}</a>` },
             { id: "from", label: "From", width: "w-m", narrow: false, cell: (each) => html`<span class="muted" title=${each.source_topic ? `${each.source_topic}, partition ${each.source_partition}, offset ${each.source_offset}` : ""}>${each.source_topic ?? "–"}</span>` },
           ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "dead letter" : "dead letters"} /></section>
           <div class="stack">
-            ${chosen ? html`<${Letter} letter=${chosen} reload=${list.reload} />` : html`<${Reasons} counts=${counts} />`}
+            ${chosen ? html`<${Letter} letter=${chosen} reload=${done} />` : html`<${Reasons} counts=${counts} />`}
           </div>
         </div>`)}</${Loaded}>`;
 }
+
+function Bulk({ selected, selection, done }) {
+  const which = { letters: selected.map((each) => each.letter), again: selected.some((each) => each.redriven_at) };
+  return html`<div class="bulk" role="toolbar" aria-label="Selected dead letters">
+    <b>${selected.length} selected</b>
+    <button class="button" type="button" onClick=${() => (selected.length === 1 && isJson(selected[0]) ? mendOne(selected[0], done) : mendMany(which, selected, plural(selected.length, "record"), done))}><${Icon} name="edit" size="14" />Edit and send…</button>
+    <button class="button" type="button" onClick=${() => redrive(which, done)}>Send again</button>
+    <button class="button plain" type="button" onClick=${selection.clear}>Clear</button>
+  </div>`;
+}
+
+const isJson = (letter) => letter.encoding === "json" && !letter.problem && letter.value !== null && typeof letter.value === "object" && !letter.cut?.includes("value");
 
 function Reasons({ counts }) {
   return html`<${Panel} title="Why"><${Table} label="Dead letters by reason" rows=${counts} keyOf=${(each) => `${each.source}\n${each.code}\n${each.reason}`} columns=${[
@@ -68,42 +88,9 @@ function Letter({ letter, reload }) {
       ${letter.source_topic && html`<dt>From</dt><dd>${letter.source_topic}, partition ${letter.source_partition}, offset ${letter.source_offset}</dd>`}
       ${letter.key && html`<dt>Key</dt><dd><a class="link" href=${to(["users", letter.key])}>${letter.key}</a></dd>`}
       ${letter.redriven_at && html`<dt>Sent again</dt><dd><${Instant} ms=${letter.redriven_at} /> to ${letter.redriven_to}</dd>`}
-      <dt>Mend it</dt><dd>${has(REDRIVE) ? html`<button class="button" type="button" onClick=${() => redrive({ letters: [letter.letter], again: Boolean(letter.redriven_at) }, reload)}>Send it again</button>` : html`<code>everwatch dead-letters redrive ${letter.letter} --dry-run</code>`}</dd>
+      <dt>Mend it</dt><dd>${has(REDRIVE) ? html`<span class="row wrap">${isJson(letter) && html`<button class="button" type="button" onClick=${() => mendOne(letter, reload)}><${Icon} name="edit" size="14" />Edit and send…</button>`}<button class="button" type="button" onClick=${() => redrive({ letters: [letter.letter], again: Boolean(letter.redriven_at) }, reload)}>Send it again</button></span>` : html`<code>everwatch dead-letters redrive ${letter.letter} --dry-run</code>`}</dd>
     </dl></div>
     ${letter.value !== null && html`<${Json} value=${letter.value} label="The record" wrong=${letter.path} />`}
     ${letter.problem && html`<footer>${letter.encoding}: ${letter.problem}</footer>`}
   </${Panel}>`;
-}
-
-/** Say what would be sent back, and send it if that is wanted. */
-async function redrive(which, done) {
-  let planned;
-  try {
-    ({ data: planned } = await request("POST", "/v1/dead-letters/redrive", { body: { ...which, dry_run: true } }));
-  } catch (error) {
-    toast(error.message, { bad: true });
-    return;
-  }
-  ask({
-    title: `Send ${plural(planned.sent, "record")} again`, action: planned.sent ? "Send" : "Close", body: RedriveBody, given: planned,
-    submit: async () => {
-      if (!planned.sent) return;
-      const { data } = await request("POST", "/v1/dead-letters/redrive", { body: which });
-      toast(`${plural(data.sent, "record")} sent again${data.left_out ? `, ${data.left_out} left out` : ""}`);
-      done();
-    },
-  });
-}
-
-function RedriveBody({ values }) {
-  const left = values.items.filter((each) => each.left_out);
-  const places = new Map();
-  for (const each of values.items) if (!each.left_out) places.set(each.source, (places.get(each.source) ?? 0) + 1);
-  return html`
-    <p class="muted">They go back to where they came from, as they were. Mend the cause first: what is wrong is refused once more.</p>
-    ${[...places].slice(0, SHOWN).map(([source, some]) => html`<p key=${source}>${plural(some, "record")} to ${source ?? "?"}</p>`)}
-    ${places.size > SHOWN && html`<p class="small faint">and ${places.size - SHOWN} more places</p>`}
-    ${left.slice(0, SHOWN).map((each) => html`<p key=${each.letter} class="small"><b>${each.letter}</b> is left out: ${each.left_out}</p>`)}
-    ${left.length > SHOWN && html`<p class="small faint">and ${left.length - SHOWN} more are left out</p>`}
-    ${values.truncated && html`<p class="small">There are more than one request sends: do it again afterwards.</p>`}`;
 }

@@ -70,6 +70,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
           ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
           <${NextRuns} path=${path} monitor=${data} />
+          ${has(`GET ${ROUTE}/badge`) && html`<${Badge} path=${path} name=${name} />`}
           <${Panel} title="Changes of state" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId, monitor: monitorId })}>Who changed it</a>`}><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
         </div>
@@ -110,7 +111,7 @@ function PausedBy({ monitor }) {
 function IncidentLine({ incident, done }) {
   const may_act = may("run") && has(`POST ${ROUTE}/ack`);
   const { ack } = incident;
-  return html`<div class="incident-line"><span>Incident ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
+  return html`<div class="incident-line"><span><a class="link" href=${to(["incidents", incident.incident_id])}>Incident</a> ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
     ${may_act && html`<span class="acts">
       ${!ack && html`<${Action} icon="done" act=${() => acknowledge([incident], done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>`}
       <${Action} icon="late" act=${() => snooze([incident], done)} title="No alert for a while">Snooze</${Action}>
@@ -223,6 +224,15 @@ function Pings({ monitor }) {
   return html`<${Panel} title="Ping URL" pad><${Loaded} of=${key} lines="2">${(data) => html`<div class="stack">
     <${Copy} text=${`${window.location.origin}${data.path.replace("MONITOR", encodeURIComponent(monitor.monitor_id))}`} />
     <p class="small faint">The job asks for it at its end. <code>/start</code> and <code>/fail</code> behind it say that a run begins or failed; <code>/0</code> to <code>/255</code> is its exit code.</p>
+  </div>`}</${Loaded}></${Panel}>`;
+}
+
+/** A picture of its state for other pages, and the text that shows it there. */
+function Badge({ path, name }) {
+  const badge = useGet(path("/badge"));
+  return html`<${Panel} title="Badge" pad><${Loaded} of=${badge} lines="2">${(data) => html`<div class="stack">
+    <p class="row wrap"><img src=${data.svg} alt=${`Badge: the state of ${name}`} height="20" /><img src=${`${data.svg}?show=uptime`} alt=${`Badge: the availability of ${name} in 30 days`} height="20" /></p>
+    <${Copy} label="Copy the Markdown of the badge" text=${`![${name}](${window.location.origin}${data.svg})`} />
   </div>`}</${Loaded}></${Panel}>`;
 }
 

@@ -4,10 +4,11 @@ import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { compact, schedule, targetOf } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
-import { may, seesAll } from "../app/session.js";
+import { has, may, seesAll } from "../app/session.js";
 import { keyOf, pauseMany, removeMany, resumeMany, runMany } from "../app/monitor-actions.js";
 import { beginJob, canRunJobs, filterOf } from "../app/job-actions.js";
 import { Action, Choice, Search, Segments } from "../components/form.js";
+import { MiniBar } from "../components/bar.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
@@ -17,6 +18,9 @@ import { Views } from "../components/views.js";
 const PAGE = 50;
 const FILTERS = ["state", "kind", "plan", "label", "target", "q", "user"];
 const CHANGED_MS = 2_500;
+const BARS = 24;
+// bars stand where the page is wide; a phone does not load them
+const roomy = window.matchMedia("(min-width: 1101px)");
 
 export function Monitors() {
   const given = query.value;
@@ -66,6 +70,8 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
   const { sort = "", reverse = "", cursor = "" } = order;
   const asked = { ...filters, sort, reverse, cursor, limit: PAGE };
   const list = useGet("/v1/monitors", asked);
+  const pasts = useGet(roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null, { ...asked, bars: BARS }, { every: 120_000 });
+  const past = useMemo(() => new Map((pasts.data?.items ?? []).map((each) => [keyOf(each), each])), [pasts.data]);
   const selection = useSelection(encode(asked));
   const [changed, setChanged] = useState(new Set());
   const soon = useThrottled(list.reload, 4_000);
@@ -94,7 +100,8 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
           href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])}
           columns=${[
             { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
-            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${each.state === "up" ? targetOf(each.spec) || (each.spec.name ? each.monitor_id : "") : each.reason || targetOf(each.spec)}</span></span>` },
+            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? targetOf(each.spec) || (each.spec.name ? each.monitor_id : "") : each.reason || targetOf(each.spec)}</span></span>` },
+            roomy.matches && { id: "past", label: "Last day", width: "w-bars", wide: true, narrow: false, cell: (each) => html`<${MiniBar} past=${past.get(keyOf(each))} />` },
             withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },
             { id: "schedule", label: "Schedule", width: "w-m", wide: true, narrow: false, cell: (each) => html`<span class="muted" title=${schedule(each.spec.schedule)}>${schedule(each.spec.schedule)}</span>` },

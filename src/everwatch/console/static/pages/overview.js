@@ -168,7 +168,7 @@ function ByKind({ monitors }) {
   return html`<${Panel} title="By kind"><${Table} label="Monitors by kind" rows=${rows} keyOf=${(row) => row.kind} columns=${[
     { id: "kind", label: "Kind", cell: (row) => html`<a class="name" href=${to(["monitors"], { kind: row.kind })}>${row.kind}</a>` },
     { id: "share", label: "Share", width: "w-m", narrow: false, cell: (row) => html`<${Shares} counts=${row.by} />` },
-    ...["down", "late", "up"].map((state) => ({ id: state, label: wordOf(state), width: "w-s", num: true, cell: cell(state) })),
+    ...["down", "late", "up"].map((state) => ({ id: state, label: wordOf(state), width: "w-count", num: true, cell: cell(state) })),
     { id: "all", label: "All", width: "w-s", num: true, narrow: false, cell: (row) => count(row.all) },
   ]} /></${Panel}>`;
 }

@@ -14,7 +14,7 @@ import { Icon } from "../components/icon.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
 import { STATES, wordOf } from "../components/state.js";
-import { Instant } from "../components/time.js";
+import { Ago, Instant } from "../components/time.js";
 import { toast, told } from "../components/toast.js";
 import { Feed } from "./feed.js";
 import { MonitorList } from "./monitors.js";
@@ -46,6 +46,7 @@ export function UserPage({ user: userId }) {
       <div class="stack">
         <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} /></${Panel}>
         ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} userId=${userId} />`}
+        ${has("GET /v1/users/{user_id}/contacts") && html`<${Contacts} userId=${userId} />`}
         <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
           <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} withUser=${false} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
         </${Panel}>
@@ -73,6 +74,32 @@ function StatusPage({ userId }) {
     <${Copy} text=${`${window.location.origin}${data.html}`} />
     <p class="small faint">Whoever has this address sees names, states and outages of the monitors, without signing in. A monitor with the label <code>status=hidden</code> is left out.</p>
   </div>`}</${Loaded}></${Panel}>`;
+}
+
+/** Mail addresses of the user: confirmed, or waiting for their code. */
+function Contacts({ userId }) {
+  const list = useGet(userPath(userId, "/contacts"));
+  const waiting = list.data?.items.some((each) => !each.verified_at);
+  const verify = () => ask({
+    title: "Confirm a mail address", action: "Confirm", body: CodeBody,
+    submit: async ({ code = "" }) => {
+      await write("POST", userPath(userId, "/contacts/verify"), { body: { code } });
+      toast("The address is confirmed.");
+      list.reload();
+    },
+  });
+  const test = has("POST /v1/users/{user_id}/contacts/test");
+  if (!list.data?.items.length && !test) return null;
+  return html`<${Panel} title="Contacts" aside=${may("run") && html`
+      ${waiting && html`<button class="link" type="button" onClick=${verify}>Enter a code</button>`}
+      ${test && html`<${Action} act=${() => told("A test message is on its way: see Notifications.", () => write("POST", userPath(userId, "/contacts/test"), { body: {} }))}>Send a test</${Action}>`}`}>
+    <ul class="explain">${(list.data?.items ?? []).map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
+      <span class="value">${each.address}<br /><span class="remedy">${each.verified_at ? html`confirmed <${Ago} ms=${each.verified_at} />` : html`waits for its code since <${Ago} ms=${each.asked_at} suffix=${false} />`}</span></span></li>`)}</ul>
+  </${Panel}>`;
+}
+
+function CodeBody({ values }) {
+  return html`<${Field} label="Code" hint="The address got it by mail.">${(id) => html`<input class="input" id=${id} required maxLength="64" autofocus autocomplete="one-time-code" onInput=${(event) => (values.code = event.target.value.trim())} />`}</${Field}>`;
 }
 
 const MAINTENANCE = [["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"]];
