@@ -2,11 +2,10 @@
 
 ``files/kafka.json``: the topics and the least rights of each process; ``files/rules``: the alerts of deploy/prometheus;
 ``values.schema.json``: the names of settings.
-With ``helm`` on the PATH (or in ``~/go/bin``) also deploy/kustomize/base, which is the chart rendered.
+With ``helm``, which the tests' dependencies bring on Linux, also deploy/kustomize/base, which is the chart rendered.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -93,7 +92,7 @@ def schema_file() -> str:
 
 def helm() -> str | None:
     """The path of helm, or None."""
-    return shutil.which("helm", path=f"{os.environ.get('PATH', '')}:{Path.home() / 'go' / 'bin'}")  # noqa: TID251
+    return shutil.which("helm")
 
 
 def rendered(values: Path, *more: str) -> str:
@@ -121,7 +120,5 @@ if __name__ == "__main__":
     for name, text in rules_files().items():
         (CHART / "files" / "rules" / name).write_text(text)
     if helm() is None:
-        sys.exit(
-            "deploy/kustomize/base is left as it is: there is no helm (go install helm.sh/helm/v3/cmd/helm@v3.22.0)"
-        )
+        sys.exit("deploy/kustomize/base is left as it is: there is no helm on the path")
     (BASE / "everwatch.yaml").write_text(base_file())

@@ -345,7 +345,7 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("default", "worker.replicas=9", "9 workers, but only 8 partitions"),
         ("default", "worker.settings.EVERWATCH_SWEEPMS=100", "EVERWATCH_SWEEPMS"),
         ("default", "settings.EVERWATCH_DATABASE=x", "EVERWATCH_DATABASE"),
-        ("default", "worker.terminationGracePeriodSeconds=5", "minimum"),
+        ("default", "worker.terminationGracePeriodSeconds=5", "30"),
         ("default", "workers.replicas=2", "workers"),
         ("default", "database.urlSecret.name=", "database.urlSecret.name"),
         ("default", "secrets.apiAdminToken.name=", "everwatch api-token create"),
