@@ -1,6 +1,7 @@
 """Write what the Helm chart knows from the code: `uv run python .ci/chart.py`. A test compares them.
 
 ``files/kafka.json``: the topics and the least rights of each process; ``files/rules``: the alerts of deploy/prometheus;
+``files/dashboards``: those of deploy/grafana;
 ``values.schema.json``: the names of settings.
 With ``helm``, which the tests' dependencies bring on Linux, also deploy/kustomize/base, which is the chart rendered.
 """
@@ -76,6 +77,11 @@ def rules_files() -> dict[str, str]:
     return {file.name: file.read_text() for file in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))}
 
 
+def dashboard_files() -> dict[str, str]:
+    """Grafana's dashboards, by name of the file."""
+    return {file.name: file.read_text() for file in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))}
+
+
 def secret_settings() -> set[str]:
     """Settings that hold a secret: they come from Secrets, never from values."""
     hints = get_type_hints(Settings)
@@ -116,9 +122,10 @@ def base_file() -> str:
 if __name__ == "__main__":
     (CHART / "files" / "kafka.json").write_text(kafka_file())
     (CHART / "values.schema.json").write_text(schema_file())
-    (CHART / "files" / "rules").mkdir(exist_ok=True)
-    for name, text in rules_files().items():
-        (CHART / "files" / "rules" / name).write_text(text)
+    for folder, files in (("rules", rules_files()), ("dashboards", dashboard_files())):
+        (CHART / "files" / folder).mkdir(exist_ok=True)
+        for name, text in files.items():
+            (CHART / "files" / folder / name).write_text(text)
     if helm() is None:
         sys.exit("deploy/kustomize/base is left as it is: there is no helm on the path")
     (BASE / "everwatch.yaml").write_text(base_file())

@@ -1,6 +1,7 @@
 """The Helm chart and kustomize's base: valid for Kubernetes, restricted, and of the same mind as the code."""
 
 import ipaddress
+import json
 import re
 import shutil
 import subprocess
@@ -46,6 +47,8 @@ def test_what_the_chart_knows_from_the_code_is_up_to_date() -> None:
     assert (CHART / "values.schema.json").read_text() == SCRIPT["schema_file"](), "run: uv run python .ci/chart.py"
     rules = {path.name: path.read_text() for path in (CHART / "files" / "rules").iterdir()}
     assert rules == SCRIPT["rules_files"](), "run: uv run python .ci/chart.py"
+    dashboards = {path.name: path.read_text() for path in (CHART / "files" / "dashboards").iterdir()}
+    assert dashboards == SCRIPT["dashboard_files"](), "run: uv run python .ci/chart.py"
     assert SCRIPT["OF_THE_CHART"] < set(Settings.__struct_fields__)
 
 
@@ -305,6 +308,21 @@ def test_alerts_are_those_of_prometheus_with_their_own_templates() -> None:
     texts = SCRIPT["rules_files"]().values()
     assert groups == [group for text in texts for group in yaml.safe_load(text)["groups"]]
     assert "{{ $labels." in str(groups)
+
+
+@needs_helm
+def test_each_dashboard_is_a_config_map_that_grafanas_sidecar_loads() -> None:
+    maps = of_kind(rendered("strimzi"), "ConfigMap")
+    loaded = [each for each in maps.values() if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    assert {each["metadata"]["annotations"]["grafana_folder"] for each in loaded} == {"Everwatch"}
+    texts = [text for each in loaded for text in each["data"].values()]
+    assert sorted(json.loads(text)["uid"] for text in texts) == sorted(
+        json.loads(text)["uid"] for text in SCRIPT["dashboard_files"]().values()
+    )
+    # `{{partition}}` in a legend is Grafana's, not Helm's
+    assert all(json.loads(text) in map(json.loads, SCRIPT["dashboard_files"]().values()) for text in texts)
+    assert all(len(text) < 1 << 20 for text in texts)
+    assert not [name for name in of_kind(rendered("default"), "ConfigMap") if "dashboard" in name]
 
 
 @needs_helm
