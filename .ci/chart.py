@@ -1,12 +1,12 @@
 """Write what the Helm chart knows from the code: `uv run python .ci/chart.py`. A test compares them.
 
 ``files/kafka.json``: the topics and the least rights of each process; ``files/rules``: the alerts of deploy/prometheus;
+``files/dashboards``: those of deploy/grafana;
 ``values.schema.json``: the names of settings.
-With ``helm`` on the PATH (or in ``~/go/bin``) also deploy/kustomize/base, which is the chart rendered.
+With ``helm``, which the tests' dependencies bring on Linux, also deploy/kustomize/base, which is the chart rendered.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -77,6 +77,11 @@ def rules_files() -> dict[str, str]:
     return {file.name: file.read_text() for file in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))}
 
 
+def dashboard_files() -> dict[str, str]:
+    """Grafana's dashboards, by name of the file."""
+    return {file.name: file.read_text() for file in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))}
+
+
 def secret_settings() -> set[str]:
     """Settings that hold a secret: they come from Secrets, never from values."""
     hints = get_type_hints(Settings)
@@ -93,7 +98,7 @@ def schema_file() -> str:
 
 def helm() -> str | None:
     """The path of helm, or None."""
-    return shutil.which("helm", path=f"{os.environ.get('PATH', '')}:{Path.home() / 'go' / 'bin'}")  # noqa: TID251
+    return shutil.which("helm")
 
 
 def rendered(values: Path, *more: str) -> str:
@@ -117,11 +122,10 @@ def base_file() -> str:
 if __name__ == "__main__":
     (CHART / "files" / "kafka.json").write_text(kafka_file())
     (CHART / "values.schema.json").write_text(schema_file())
-    (CHART / "files" / "rules").mkdir(exist_ok=True)
-    for name, text in rules_files().items():
-        (CHART / "files" / "rules" / name).write_text(text)
+    for folder, files in (("rules", rules_files()), ("dashboards", dashboard_files())):
+        (CHART / "files" / folder).mkdir(exist_ok=True)
+        for name, text in files.items():
+            (CHART / "files" / folder / name).write_text(text)
     if helm() is None:
-        sys.exit(
-            "deploy/kustomize/base is left as it is: there is no helm (go install helm.sh/helm/v3/cmd/helm@v3.22.0)"
-        )
+        sys.exit("deploy/kustomize/base is left as it is: there is no helm on the path")
     (BASE / "everwatch.yaml").write_text(base_file())

@@ -1,6 +1,7 @@
 """The Helm chart and kustomize's base: valid for Kubernetes, restricted, and of the same mind as the code."""
 
 import ipaddress
+import json
 import re
 import shutil
 import subprocess
@@ -46,6 +47,8 @@ def test_what_the_chart_knows_from_the_code_is_up_to_date() -> None:
     assert (CHART / "values.schema.json").read_text() == SCRIPT["schema_file"](), "run: uv run python .ci/chart.py"
     rules = {path.name: path.read_text() for path in (CHART / "files" / "rules").iterdir()}
     assert rules == SCRIPT["rules_files"](), "run: uv run python .ci/chart.py"
+    dashboards = {path.name: path.read_text() for path in (CHART / "files" / "dashboards").iterdir()}
+    assert dashboards == SCRIPT["dashboard_files"](), "run: uv run python .ci/chart.py"
     assert SCRIPT["OF_THE_CHART"] < set(Settings.__struct_fields__)
 
 
@@ -308,6 +311,21 @@ def test_alerts_are_those_of_prometheus_with_their_own_templates() -> None:
 
 
 @needs_helm
+def test_each_dashboard_is_a_config_map_that_grafanas_sidecar_loads() -> None:
+    maps = of_kind(rendered("strimzi"), "ConfigMap")
+    loaded = [each for each in maps.values() if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    assert {each["metadata"]["annotations"]["grafana_folder"] for each in loaded} == {"Everwatch"}
+    texts = [text for each in loaded for text in each["data"].values()]
+    assert sorted(json.loads(text)["uid"] for text in texts) == sorted(
+        json.loads(text)["uid"] for text in SCRIPT["dashboard_files"]().values()
+    )
+    # `{{partition}}` in a legend is Grafana's, not Helm's
+    assert all(json.loads(text) in map(json.loads, SCRIPT["dashboard_files"]().values()) for text in texts)
+    assert all(len(text) < 1 << 20 for text in texts)
+    assert not [name for name in of_kind(rendered("default"), "ConfigMap") if "dashboard" in name]
+
+
+@needs_helm
 def test_doctor_in_an_executors_pod_tries_whether_the_policy_is_enforced() -> None:
     for name, tried in (("default", "kubernetes.default.svc:443,169.254.169.254:80"), ("smallest", None)):
         pod = pods_of(rendered(name))["Deployment/everwatch-executor"]
@@ -345,7 +363,7 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("default", "worker.replicas=9", "9 workers, but only 8 partitions"),
         ("default", "worker.settings.EVERWATCH_SWEEPMS=100", "EVERWATCH_SWEEPMS"),
         ("default", "settings.EVERWATCH_DATABASE=x", "EVERWATCH_DATABASE"),
-        ("default", "worker.terminationGracePeriodSeconds=5", "minimum"),
+        ("default", "worker.terminationGracePeriodSeconds=5", "30"),
         ("default", "workers.replicas=2", "workers"),
         ("default", "database.urlSecret.name=", "database.urlSecret.name"),
         ("default", "secrets.apiAdminToken.name=", "everwatch api-token create"),
