@@ -9,11 +9,13 @@ below).
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
@@ -161,16 +163,17 @@ class Forked:
 
     def terminate(self) -> None:
         """Send SIGTERM."""
-        self.send_signal(15)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL."""
-        self.send_signal(9)
+        self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str | None, str | None]:
         """All that it prints, once it has ended. Raises TimeoutExpired; what was read until then is not lost."""
         if self.stdin is not None:
-            self.stdin.close()
+            with suppress(BrokenPipeError):  # it has ended without reading all of it
+                self.stdin.close()
         for name in ("stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None and name not in self._readers:
