@@ -47,10 +47,11 @@ def shared_broker(folder: Path) -> Iterator[SharedBroker]:
     """Use the broker of a folder, which is started if it does not run; the last user waits until it has ended."""
     folder.mkdir(exist_ok=True)
     files = _Files(folder)
+    keeper = None
     with _locked(files.users, fcntl.LOCK_SH) as users:
         with _locked(files.turn):
             if not files.address.exists():
-                _start_keeper(folder, files)
+                keeper = _start_keeper(folder, files)
             broker = SharedBroker(files.address.read_text(), files.kafka)
         yield broker
         fcntl.flock(users, fcntl.LOCK_UN)
@@ -58,9 +59,11 @@ def shared_broker(folder: Path) -> Iterator[SharedBroker]:
             fcntl.flock(users, fcntl.LOCK_UN)
             with _locked(files.keeper):
                 pass
+            if keeper is not None:
+                keeper.wait()
 
 
-def _start_keeper(folder: Path, files: _Files) -> None:
+def _start_keeper(folder: Path, files: _Files) -> subprocess.Popen[bytes]:
     with files.log.open("wb") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "support.shared_broker", str(folder)],
@@ -73,6 +76,7 @@ def _start_keeper(folder: Path, files: _Files) -> None:
         )
     wait_until("the broker runs", lambda: files.address.exists() or keeper.poll() is not None, 180)
     assert files.address.exists(), files.log.read_text()
+    return keeper
 
 
 def keep(folder: Path) -> None:
