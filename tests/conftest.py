@@ -1,4 +1,4 @@
-"""What tests against a real Kafka share: one broker for the whole session, and pipelines on it.
+"""What tests against a real Kafka share: one broker for the whole run, and pipelines on it.
 
 A pipeline has its own topic prefix and data folder, so tests on one broker do not see each other.
 """
@@ -14,16 +14,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import class_archive, compiling, network
+from support import class_archive, compiling, forking, network
 from support.authority import Authority
 from support.pipeline import Pipeline
 from support.postgres import FAST, Databases, Missing, running
 from support.scheduling import SideBySide
+from support.shared_broker import SharedBroker, shared_broker
 from support.target import Target
 from xdist.remote import Producer
-
-from everwatch.core.clock import SystemClock
-from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 
 # how long an example takes is nothing that a test asserts: the machine may be busy with other things
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -86,6 +84,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave no process behind: a run may be over, or interrupted, before the archive is made."""
+    forking.stop()
     making = session.config.stash.get(_MAKING, None)
     if making is not None:
         making.terminate()
@@ -120,18 +119,12 @@ def one_heavy_module_at_a_time(
 
 
 @pytest.fixture(scope="session")
-def kafka_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the broker of all tests keeps its data."""
-    return tmp_path_factory.mktemp("kafka")
-
-
-@pytest.fixture(scope="session")
-def broker(kafka_folder: Path) -> Iterator[EmbeddedKafka]:
-    """The broker of the session."""
-    # a broker that gets no CPU for some seconds would take itself for gone, and its partitions with it
-    patient = {"broker.session.timeout.ms": "60000", "broker.heartbeat.interval.ms": "10000"}
-    with EmbeddedKafka(EmbeddedKafkaSettings(kafka_folder, overrides=patient), SystemClock()) as kafka:
-        yield kafka
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
+    """The broker of this run of tests, on which each module has topics and groups of its own."""
+    folder = tmp_path_factory.getbasetemp()
+    is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    with shared_broker((folder.parent if is_one_of_several else folder) / "shared-broker") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -219,7 +212,7 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def new_pipeline(
-    request: pytest.FixtureRequest, broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, broker: SharedBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NewPipeline]:
     """Makes pipelines of the module's own, with nothing running in them; they are stopped when the module is done."""
     made: list[Pipeline] = []

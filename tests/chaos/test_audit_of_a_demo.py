@@ -60,7 +60,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         assert done.returncode == 0, done.stderr
         return orjson.loads(done.stdout.splitlines()[-1])
 
-    demo = everwatch("demo", *arguments, environment=environment)
+    demo = everwatch("demo", *arguments, environment=environment, fresh=True)
     reader = None
     try:
         reader = wait_until("the database is there", lambda: reader_of(tmp_path), 90)

@@ -34,7 +34,7 @@ def test_up_fills_an_empty_database_which_every_command_reads(
 ) -> None:
     pipeline = new_pipeline(database=server.new_database().replace("everwatch@", "everwatch:secret@"))
     log = (tmp_path / "up.log").open("w")
-    up = everwatch("up", environment=pipeline.environment, stderr=log)
+    up = everwatch("up", environment=pipeline.environment, stderr=log, fresh=True)
     try:
         wait_until("the sink has made the tables", pipeline.has_database, 90)
         pipeline.sign_up("anna", every("nothing", "noop"), every("closed", "tcp", host="127.0.0.1", port=1))

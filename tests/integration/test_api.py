@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 import requests
+from support.command import run
 from support.pipeline import Pipeline, Process
 from support.waiting import PATIENCE, wait_until
 
@@ -135,9 +136,9 @@ def api_token(pipeline: Pipeline, *arguments: str) -> str:
 
 def command(pipeline: Pipeline, *arguments: str, typed: str = "") -> str:
     """What a command prints that reads and writes the topic of tokens."""
-    words = [sys.executable, "-m", "everwatch", *arguments]
-    given = pipeline.environment
-    return subprocess.run(words, env=given, input=typed, capture_output=True, text=True, check=True).stdout
+    done = run(*arguments, environment=pipeline.environment, typed=typed)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_login_link_opens_the_console_once_in_any_process(api: str, pipeline: Pipeline) -> None:
@@ -262,14 +263,8 @@ def test_a_monitor_is_tried_by_an_executor_over_http_and_by_kafka(api: str, pipe
     with Client(api, TOKEN) as client:
         tried = client.try_monitor({"kind": "tcp", "config": nothing})
     assert (tried.status, bool(tried.reason), bool(tried.executor)) == (Status.FAILURE, True, True)
-    command = [sys.executable, "-m", "everwatch", "monitor", "try", "--kind", "tcp", "--json"]
-    done = subprocess.run(
-        [*command, "--config", orjson.dumps(nothing).decode()],
-        env=pipeline.environment,
-        capture_output=True,
-        text=True,
-        timeout=120 * PATIENCE,
-    )
+    words = "monitor", "try", "--kind", "tcp", "--json", "--config", orjson.dumps(nothing).decode()
+    done = run(*words, environment=pipeline.environment, within_s=120 * PATIENCE)
     assert done.returncode == 1, done.stderr
     found = orjson.loads(done.stdout)
     assert (found["executor"], found["reason"]) == (tried.executor, tried.reason)

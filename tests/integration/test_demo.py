@@ -49,7 +49,7 @@ class Demo(NamedTuple):
 def start(folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
     arguments = "demo", "--users", str(users), "--json", "--data-dir", str(folder), *options
-    return everwatch(*arguments, environment=environment, stderr=stderr)
+    return everwatch(*arguments, environment=environment, stderr=stderr, fresh=True)
 
 
 def ended(process: subprocess.Popen[str], folder: Path, users: int) -> Demo:

@@ -8,6 +8,7 @@ import psutil
 import pytest
 from conftest import NewPipeline
 from prometheus_client.parser import text_string_to_metric_families
+from support.command import run
 from support.pipeline import Pipeline, every
 from support.ports import free_ports
 from support.target import Target
@@ -73,13 +74,6 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
 
 
 def test_a_limit_that_is_too_small_to_be_shared_is_refused_at_once(pipeline: Pipeline) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "everwatch", "executor", "--processes", "8"],
-        env=pipeline.environment | {"EVERWATCH_TARGET_PER_S": "3"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    said = run("executor", "--processes", "8", environment=pipeline.environment | {"EVERWATCH_TARGET_PER_S": "3"})
     assert said.returncode == 2
     assert "EVERWATCH_TARGET_PER_S: 3 cannot be shared by 8 processes" in said.stderr

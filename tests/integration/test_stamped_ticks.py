@@ -20,6 +20,7 @@ from conftest import NewPipeline
 from support.account import TickAccount, due_range, settle_ticks
 from support.pipeline import PARTITIONS, Pipeline
 from support.proxy import Loss, Proxy
+from support.shared_broker import SharedBroker
 from support.waiting import now_ms, wait_until
 
 from bench.batches import batch_headers
@@ -29,7 +30,6 @@ from everwatch.encoding import codec
 from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batch_producer import BatchSender
 from everwatch.kafka.compression import codec_named
-from everwatch.kafka.embedded import EmbeddedKafka
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.model import At, Every, Misfire, Schedule, Status
 from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Timetable, TimetableEntry, chunk_of, framed
@@ -70,7 +70,7 @@ async def sender_to(bootstrap_servers: str, compression: str = "lz4") -> AsyncIt
         await sender.stop()
 
 
-def new_topic(broker: EmbeddedKafka, **config: str) -> str:
+def new_topic(broker: SharedBroker, **config: str) -> str:
     """A topic of one partition."""
     name = f"stamped-{next(numbers)}"
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
@@ -128,7 +128,7 @@ class Population:
         return [(firing.chunk, instant) for firing in self.timetable.due(upto) for instant in firing.fire]
 
 
-async def emit_some_laps(broker: EmbeddedKafka, topic: str, compression: str) -> Population:
+async def emit_some_laps(broker: SharedBroker, topic: str, compression: str) -> Population:
     """Sweep through five laps of the recent past, with changes of the monitors in between."""
     begin = (now_ms() - 60_000) // LAP_MS * LAP_MS
     population = Population(compression, begin)
@@ -150,7 +150,7 @@ async def emit_some_laps(broker: EmbeddedKafka, topic: str, compression: str) ->
     return population
 
 
-def read_by_librdkafka(broker: EmbeddedKafka, topic: str) -> list[Seen]:
+def read_by_librdkafka(broker: SharedBroker, topic: str) -> list[Seen]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "t", "check.crcs": True})
     try:
         _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)
@@ -167,7 +167,7 @@ def read_by_librdkafka(broker: EmbeddedKafka, topic: str) -> list[Seen]:
         consumer.close()
 
 
-async def read_by_aiokafka(broker: EmbeddedKafka, topic: str) -> list[Seen]:
+async def read_by_aiokafka(broker: SharedBroker, topic: str) -> list[Seen]:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, check_crcs=True)
     partition = AioTopicPartition(topic, 0)
     await consumer.start()
@@ -186,7 +186,7 @@ async def read_by_aiokafka(broker: EmbeddedKafka, topic: str) -> list[Seen]:
         await consumer.stop()
 
 
-def compressions_on(broker: EmbeddedKafka, topic: str) -> set[int]:
+def compressions_on(broker: SharedBroker, topic: str) -> set[int]:
     """The compression codes of all batches as the broker keeps them."""
     with KafkaClient(broker.bootstrap_servers) as client:
         fetched = next(iter(client.fetch({(topic, 0): 0}, wait_ms=1_000)))
@@ -195,7 +195,7 @@ def compressions_on(broker: EmbeddedKafka, topic: str) -> set[int]:
 
 @pytest.mark.parametrize("compression", CODECS)
 async def test_ticks_of_every_compression_are_read_right_by_everybody_lap_after_lap(
-    broker: EmbeddedKafka, compression: str
+    broker: SharedBroker, compression: str
 ) -> None:
     topic = new_topic(broker)
     population = await emit_some_laps(broker, topic, compression)
@@ -211,7 +211,7 @@ async def test_ticks_of_every_compression_are_read_right_by_everybody_lap_after_
     [("lz4", "zstd", 4), ("lz4", "gzip", 1), ("zstd", "uncompressed", 0), ("none", "lz4", 3)],
 )
 async def test_ticks_on_a_topic_of_another_compression_are_read_right(
-    broker: EmbeddedKafka, compression: str, of_topic: str, code: int
+    broker: SharedBroker, compression: str, of_topic: str, code: int
 ) -> None:
     topic = new_topic(broker, **{"compression.type": of_topic})
     population = await emit_some_laps(broker, topic, compression)
@@ -244,7 +244,7 @@ def near_the_end(producer: AIOKafkaProducer | None, topic: str, sequence: int) -
 
 @pytest.mark.parametrize("before", [500, 450, 1], ids=lambda before: f"{before} before the end")
 async def test_ticks_go_on_when_sequence_numbers_begin_anew_after_two_thousand_million(
-    broker: EmbeddedKafka, before: int
+    broker: SharedBroker, before: int
 ) -> None:
     """A batch ends with the last number, holds it in its middle, or begins with it; one whose answer is lost there
     is taken once."""
@@ -262,7 +262,7 @@ async def test_ticks_go_on_when_sequence_numbers_begin_anew_after_two_thousand_m
 
 
 async def test_without_our_arithmetic_the_broker_refuses_what_comes_after_the_last_number(
-    broker: EmbeddedKafka,
+    broker: SharedBroker,
 ) -> None:
     """If this fails, aiokafka has mended its own, and ours may go."""
     topic = new_topic(broker)
@@ -282,7 +282,7 @@ async def test_without_our_arithmetic_the_broker_refuses_what_comes_after_the_la
     assert read_by_librdkafka(broker, topic) == expected[:300]
 
 
-async def test_what_is_lost_between_worker_and_broker_is_sent_again_and_taken_once(broker: EmbeddedKafka) -> None:
+async def test_what_is_lost_between_worker_and_broker_is_sent_again_and_taken_once(broker: SharedBroker) -> None:
     topic = new_topic(broker)
     chunks, expected = some_batches(30, 50)
     with Proxy(broker.bootstrap_servers) as proxy:
@@ -296,7 +296,7 @@ async def test_what_is_lost_between_worker_and_broker_is_sent_again_and_taken_on
     assert read_by_librdkafka(broker, topic) == expected
 
 
-async def test_a_broker_that_takes_ticks_and_falls_silent_has_them_once(broker: EmbeddedKafka) -> None:
+async def test_a_broker_that_takes_ticks_and_falls_silent_has_them_once(broker: SharedBroker) -> None:
     topic = new_topic(broker)
     chunks, expected = some_batches(4, 50)
     with Proxy(broker.bootstrap_servers) as proxy:
@@ -334,7 +334,7 @@ def site(monitor_id: str, body: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def proxy(broker: EmbeddedKafka) -> Iterator[Proxy]:
+def proxy(broker: SharedBroker) -> Iterator[Proxy]:
     with Proxy(broker.bootstrap_servers) as running:
         yield running
 

@@ -1,7 +1,6 @@
 """Creating and checking topics."""
 
 import socket
-import subprocess
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +8,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import everwatch, run
+from support.forking import Started
 from support.pipeline import PARTITIONS, Pipeline
 
 from everwatch.core.errors import TopicMismatch
@@ -26,7 +26,7 @@ def unused(new_pipeline: NewPipeline) -> Pipeline:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_broker(unused: Pipeline) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def without_broker(unused: Pipeline) -> Iterator[dict[str, Started]]:
     """Two commands where no broker answers, started first because they wait for one for long."""
     with socket.socket() as closed:  # bound and not listening: connections are refused, and nobody else gets the port
         closed.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: P
     assert run("topics", "check", environment=unused.environment).returncode == 0
 
 
-def test_absent_broker_is_one_sentence_and_status_3(without_broker: dict[str, subprocess.Popen[str]]) -> None:
+def test_absent_broker_is_one_sentence_and_status_3(without_broker: dict[str, Started]) -> None:
     for name, process in without_broker.items():
         out, err = process.communicate(timeout=240)
         assert (name, process.returncode, out) == (name, 3, "")

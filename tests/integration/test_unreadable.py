@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 from conftest import NewPipeline
 from support.batches import bomb, send_batches
 from support.pipeline import Pipeline, every
+from support.shared_broker import SharedBroker
 from support.waiting import now_ms, wait_until
 
 from everwatch.core.clock import SystemClock
@@ -25,11 +26,11 @@ WITHIN_S = 120
 
 
 def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
-    new_pipeline: NewPipeline, kafka_folder: Path
+    new_pipeline: NewPipeline, broker: SharedBroker
 ) -> None:
     pipeline = new_pipeline()
     topics = pipeline.topics
-    damaged = damaged_signups(pipeline, kafka_folder, 1)
+    damaged = damaged_signups(pipeline, broker.folder, 1)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     # everything of this user is on partition 1

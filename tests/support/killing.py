@@ -6,7 +6,6 @@ One receiver answers at once and recognises messages by ``webhook-id``; the othe
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -23,6 +22,8 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier.storage import open_existing
+from support import forking
+from support.forking import Program, Started
 from support.pipeline import Pipeline
 from support.waiting import now_ms, wait_until
 
@@ -112,7 +113,7 @@ class KillTrial:
         self.pipeline, self.receivers = pipeline, receivers
         rules = pipeline.settings.data_dir / "notify.toml"
         rules.write_text(RULES.format(hook_url=receivers.hook_url, pager_url=receivers.pager_url))
-        self._environment = pipeline.environment | {"EVERWATCH_NOTIFY_FILE": str(rules), "PYTHONPATH": str(TESTS)}
+        self._environment = pipeline.environment | {"EVERWATCH_NOTIFY_FILE": str(rules)}
         self._log = (pipeline.settings.data_dir / "notifier.log").open("ab")
         self.monitors: list[str] = []
         ensure_topics(new_admin(pipeline.settings, pipeline.settings.bootstrap_servers), pipeline.settings)
@@ -150,16 +151,10 @@ class KillTrial:
             value = codec.encode_transition(change, OutputFormat.AVRO)
             self._send(self.pipeline.topics.transitions, codec.user_key(change.user_id), value)
 
-    def start(self, step: str = "") -> "subprocess.Popen[bytes]":
+    def start(self, step: str = "") -> Started:
         """Start a notifier that dies at ``step``."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "support.dying_notifier", step],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            env=self._environment,
-            start_new_session=True,
-        )
+        program = Program("support.dying_notifier", [step], self._environment, str(TESTS), new_session=True)
+        return forking.start(program, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log)
 
     def die_at(self, step: str, alive_s: float = 0) -> None:
         """Run a notifier until it dies at ``step``; "": it is killed ``alive_s`` after its start."""
@@ -184,7 +179,7 @@ class KillTrial:
         finally:
             self._end(process)
 
-    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+    def _end(self, process: Started) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()

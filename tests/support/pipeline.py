@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -24,6 +23,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
 from everwatch.store.selections import ResultSelection
 from everwatch.store.sql_reader import SqlReader, open_reader
+from support import forking
 from support.account import Account, Emission, settle
 from support.waiting import now_ms, wait_until
 
@@ -46,13 +46,11 @@ class Process:
         self.log = log
         self._begins = log.stat().st_size if log.exists() else 0
         self._stream: IO[bytes] = log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "everwatch", command, *arguments, "--stop-with-parent"],
+        self._process = forking.start(
+            forking.everwatch([command, *arguments, "--stop-with-parent"], environment, new_session=True),
             stdin=subprocess.PIPE,
             stdout=self._stream,
             stderr=self._stream,
-            env=dict(environment),
-            start_new_session=True,
         )
         self.pid = self._process.pid
 
@@ -77,7 +75,7 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM and wait for nothing; ``wait`` comes after."""
-        os.kill(self.pid, signal.SIGTERM)
+        self._process.terminate()
 
     def wait(self, within_s: float) -> int:
         """Its exit status, once it has ended. Raises TimeoutExpired."""
@@ -88,8 +86,8 @@ class Process:
         return self._end(signal.SIGTERM, within_s)
 
     def _end(self, number: signal.Signals | None, within_s: float) -> int:
-        if self.runs and number is not None:
-            os.kill(self.pid, number)
+        if number is not None:
+            self._process.send_signal(number)
         status = self._process.wait(within_s)
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -145,8 +143,7 @@ class Pipeline:
         if self._reader is not None:
             self._reader.close()
         for process in self.processes.values():
-            if process.runs:
-                os.kill(process.pid, signal.SIGTERM)
+            process.ask_to_stop()
         for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
                 process.stop(15)
