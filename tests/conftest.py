@@ -5,6 +5,7 @@ A pipeline has its own topic prefix and data folder, so tests on one broker do n
 
 import fcntl
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -96,6 +97,21 @@ def old_objects_are_not_searched() -> None:
     """Keep what earlier modules left out of garbage collections: a worker that stops asks for a whole one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def logs_are_as_before() -> Iterator[None]:
+    """Undo the logs that a command set up: it writes to the output that it was run with."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    known = {each: each.level for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)}
+    yield
+    if root.handlers != handlers:
+        root.handlers = handlers
+        root.setLevel(level)
+        for each in root.manager.loggerDict.values():
+            if isinstance(each, logging.Logger):
+                each.setLevel(known.get(each, logging.NOTSET))
 
 
 @pytest.fixture(scope="module", autouse=True)

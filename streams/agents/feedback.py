@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-import msgspec
-
 from everwatch.core.bounds import MOST_AHEAD_MS
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
@@ -16,7 +14,6 @@ from streams.outputs.transitions import Transitions
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
-from streams.ticking.agenda_runner import muted
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 Judged = tuple[Record, bytes, Status]
@@ -99,18 +96,15 @@ class Feedback:
         after = lifecycle.after_result(monitor, result, earliest)
         if after is monitor:
             return None
-        transition = lifecycle.transition_between(monitor, after)
-        if transition is not None:
-            transition = msgspec.structs.replace(transition, executor=result.executor, unreached=result.unreached)
-            user = work.user(record.partition, monitor.user_id)
-            muted_until = muted(user, monitor, transition.at)
-            if muted_until:
-                transition = msgspec.structs.replace(transition, alert=False)
-            after = lifecycle.with_reminder(monitor, after, muted_until)
-            after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
+        if after.state is monitor.state:
+            work.add(record.partition, key, after)
+            return monitor, after
+        user = work.user(record.partition, monitor.user_id)
+        forget_at = self._planner.now_ms() + self._tasks_kept_ms
+        after, transition = lifecycle.with_transition(monitor, after, result, user, forget_at)
+        # first: an entry that is too large is refused, and nothing is sent of it then
         work.add(record.partition, key, after)
-        if transition is not None:
-            self._transitions.send(record.partition, transition, after, user)
+        self._transitions.send(record.partition, transition, after, user)
         return monitor, after
 
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.errors import is_retryable
-from everwatch.model import Monitor, User
+from everwatch.model import Monitor
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled, labelled_key
 from everwatch.rules import lifecycle
-from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
 from streams.state.entry_store import Store
@@ -126,7 +125,7 @@ class AgendaRunner:
         if after is monitor:
             return None
         if reminder is not None:
-            muted_until = muted(work.user(partition.number, monitor.user_id), monitor, now)
+            muted_until = lifecycle.maintained_until(monitor, work.user(partition.number, monitor.user_id), now)
             if muted_until:
                 after, reminder = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
@@ -135,9 +134,3 @@ class AgendaRunner:
                 user = work.user(partition.number, monitor.user_id)
                 self._transitions.send(partition.number, transition, after, user)
         return monitor, after
-
-
-def muted(user: User | None, monitor: Monitor, at: int) -> int:
-    """Return the end of the maintenance window of a monitor, or its user, that is open at ``at``; 0 if none is."""
-    windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
-    return maintenance_end(windows, at) if windows else 0

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.permissions import Role
 from everwatch.cli.commands import notify
-from everwatch.cli.support import options
 from everwatch.client import ApiError, AsyncClient
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -198,7 +197,6 @@ async def test_the_client_acknowledges_snoozes_and_takes_it_back(server: Api) ->
 async def test_a_laptop_lists_acknowledges_and_silences_through_the_api(
     server: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     environment = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": server.texts[Role.ADMIN], "COLUMNS": "200"}
 
     async def said(*arguments: str) -> str:

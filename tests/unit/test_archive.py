@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
-from everwatch.cli.support import options
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -27,7 +26,6 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(db, "SystemClock", lambda: SettableClock(NOW))
     settings = Settings(data_dir=tmp_path, database=url, keep_results_days=1, keep_results_until_archived=True)
     store = open_store(settings)

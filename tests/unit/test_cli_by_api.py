@@ -18,7 +18,7 @@ from everwatch.api.permissions import Role
 from everwatch.cli.commands import dead_letters, explain, lists, task, user
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
-from everwatch.cli.support import api_connection, global_options, options, output_reading
+from everwatch.cli.support import api_connection, global_options, output_reading
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
@@ -48,7 +48,6 @@ def said(name: str, *arguments: str, **environment: str) -> Said:
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr("everwatch.kafka.clients.KafkaClients", broker_was_looked_for)
 
 

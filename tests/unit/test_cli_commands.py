@@ -38,7 +38,6 @@ def say(name: str, *arguments: str) -> Said:
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep this machine's settings out, and leave the log handlers of other tests alone."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import lists, monitor, task, user
-from everwatch.cli.support import options
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -78,7 +77,6 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     for module in (lists, monitor, task, user):
         monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
-from everwatch.cli.support import options
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable
@@ -266,7 +265,6 @@ class Opened(DeadLetterTopic):
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     made = Broker()
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
     monkeypatch.setattr(dead_letters, "clients_of", lambda _: SimpleNamespace(producer=lambda: made))
     made.refuse()

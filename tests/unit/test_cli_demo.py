@@ -7,7 +7,6 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import demo
-from everwatch.cli.support import options
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 
@@ -15,7 +14,6 @@ from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     # the handlers that it sets would stay
     monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
 

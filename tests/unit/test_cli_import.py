@@ -15,7 +15,6 @@ from support.command_line import Said, run_command
 from support.importing import Workers
 
 from everwatch.cli.commands import export, import_
-from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle
@@ -40,7 +39,6 @@ def say(*arguments: str, text: bytes = b"") -> Said:
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's settings, nobody's log handlers replaced; files are named from the working folder."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
 

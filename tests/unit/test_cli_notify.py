@@ -11,7 +11,6 @@ from support.notifying import RULES, Notifying, transition
 from typer.testing import CliRunner, Result
 
 from everwatch.cli.commands import notify
-from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.notifier.addresses import Address
@@ -28,7 +27,6 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(RULES)
     monkeypatch.setenv("EVERWATCH_NOTIFY_FILE", str(path))
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     return path
 
 

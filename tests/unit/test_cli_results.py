@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
-from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.model import Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch, open_store
@@ -25,7 +24,6 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     settings = Settings(data_dir=tmp_path, database=url)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     source = Partition("results", 0)
     failed = Result("anna", "shop", AT, "http", 1, Status.FAILURE, "status 503", AT, 12.5, detail=DETAIL)
     fine = Result("anna", "shop", AT + 60_000, "http", 1, Status.SUCCESS, "", AT + 60_000, 9.0)

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
-from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.model import Every, MonitorSpec, Origin, Result, State, Status, Transition
@@ -28,7 +27,6 @@ CHANGELOG = Partition("changelog", 0)
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", "")
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     found = Settings(data_dir=tmp_path)
     statuses = [Status.SUCCESS] * 98 + [Status.FAILURE, Status.LATE]
     results = [

@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 from everwatch.cli.commands import explain
 from everwatch.cli.commands.monitor_set import FieldChanges
 from everwatch.cli.main import app
-from everwatch.cli.support import options
 from everwatch.cli.support.schedule_options import ScheduleOptions
 from everwatch.core.config import Settings
 from everwatch.core.encryption import Cipher, keys_of
@@ -58,7 +57,6 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A database as a sink leaves it, and no key."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("EVERWATCH_SECRETS_KEY", raising=False)
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(explain, "_owners", lambda *_: (None, "no broker answers"))
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]

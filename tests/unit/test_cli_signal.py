@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import signal, signup
-from everwatch.cli.support import options, sending
+from everwatch.cli.support import sending
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 
@@ -27,7 +27,6 @@ def kafka(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryKafka:
     for topic in ("signals", "signups"):
         kafka.create(topic)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(sending, "clients_of", lambda _: MemoryClients(kafka))
     return kafka
 

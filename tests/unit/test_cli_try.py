@@ -13,7 +13,6 @@ import pytest
 from support.command_line import Said, run_command
 
 from everwatch.cli.main import app
-from everwatch.cli.support import options
 from everwatch.kinds import registry
 from everwatch.model import Outcome, Status, Tick
 
@@ -28,7 +27,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's settings, nobody's log handlers replaced."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("EVERWATCH_ALLOW_NETWORKS", raising=False)
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Tick
 from everwatch.network.egress import Egress, Proxy, outgoing_of
 from everwatch.network.guard import Guard
+from everwatch.network.resolver import Resolver
 
 # their names lead to addresses that are others'
 pytestmark = pytest.mark.usefixtures("own_network")
@@ -92,7 +93,9 @@ async def check(url: str, outgoing: Egress, names: NameServer, kind_name: str = 
     assert not kind.inline
     servers = [f"127.0.0.1:{names.port}"]
     # not even the proxy's own address is allowed to checks
-    async with open_run_context(SystemClock(), Guard(), name_servers=servers, outgoing=outgoing) as context:
+    async with open_run_context(
+        SystemClock(), Guard(), resolver=Resolver(SystemClock(), servers), outgoing=outgoing
+    ) as context:
         tick = Tick("user", "monitor", 0, kind_name, "{}", 10_000, 1, 0)
         return await kind.run(registry.parse_config(kind, {"url": url} | more), tick, context)
 
@@ -184,7 +187,10 @@ async def test_excepted_networks_are_reached_directly(server: RawServer, proxy: 
         kind = registry.kind_named("http")
         assert not kind.inline
         async with open_run_context(
-            SystemClock(), Guard(LOOPBACK), name_servers=[f"127.0.0.1:{names.port}"], outgoing=outgoing
+            SystemClock(),
+            Guard(LOOPBACK),
+            resolver=Resolver(SystemClock(), [f"127.0.0.1:{names.port}"]),
+            outgoing=outgoing,
         ) as context:
             config = registry.parse_config(kind, {"url": server.url()})
             outcome = await kind.run(config, Tick("u", "m", 0, "http", "{}", 10_000, 1, 0), context)

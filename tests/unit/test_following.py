@@ -4,13 +4,12 @@ import asyncio
 import threading
 from typing import Any
 
-import pytest
 from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import load_settings
-from everwatch.kafka import following
 from everwatch.kafka.following import Follower, Start
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 
 
 class SlowConsumer:
@@ -21,6 +20,9 @@ class SlowConsumer:
         self.is_closed = False
 
     def assign(self, _: object) -> None: ...
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, 5
 
     def consume(self, _: int, __: float) -> list[Any]:
         self.is_consuming.set()
@@ -39,13 +41,28 @@ class SlowConsumer:
         self.is_closed = True
 
 
-async def test_a_stop_waits_for_who_reads_the_topic_up(monkeypatch: pytest.MonkeyPatch) -> None:
+class SlowClients(MemoryClients):
+    """Clients of a Kafka in memory, whose consumer is slow."""
+
+    def __init__(self, kafka: MemoryKafka, consumer: SlowConsumer) -> None:
+        super().__init__(kafka)
+        self._slow = consumer
+
+    def consumer(self, group_id: str, **overrides: object) -> Any:
+        return self._slow
+
+
+async def test_a_stop_waits_for_who_reads_the_topic_up() -> None:
     consumer = SlowConsumer()
-    monkeypatch.setattr(following, "new_consumer", lambda *_, **__: consumer)
-    monkeypatch.setattr(following, "new_admin", lambda *_: None)
-    monkeypatch.setattr(following, "expect_topic", lambda *_: 1)
-    monkeypatch.setattr(following, "bounds", lambda *_: range(0, 5))
-    follower = Follower(load_settings(), "", SystemClock(), {"access": Start.BEGINNING}, lambda _: None)
+    kafka = MemoryKafka()
+    kafka.create("access")
+    follower = Follower(
+        load_settings(partitions=1),
+        SlowClients(kafka, consumer),
+        SystemClock(),
+        {"access": Start.BEGINNING},
+        lambda _: None,
+    )
     reading = asyncio.create_task(asyncio.to_thread(follower.read_up, 60.0))
     await asyncio.to_thread(consumer.is_consuming.wait, 30 * PATIENCE)
     closing = asyncio.create_task(follower.close())

@@ -4,6 +4,7 @@ import ipaddress
 
 import pytest
 from aiohttp import web
+from support.resolving import GivenAddresses, info
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput, TargetForbidden
@@ -12,6 +13,7 @@ from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.network.resolver import AddressInfo
 
 # their names lead to addresses that are others'
 pytestmark = pytest.mark.usefixtures("own_network")
@@ -164,18 +166,14 @@ async def test_a_redirect_to_a_forbidden_address_is_not_followed(target: Target,
     assert target.reached == 1
 
 
-async def test_a_name_that_resolves_differently_the_second_time_is_caught(
-    target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_that_resolves_differently_the_second_time_is_caught(target: Target) -> None:
     """DNS rebinding: allowed when first asked, forbidden when the connection is made."""
-    async with open_run_context(SystemClock(), Guard(LOOPBACK_4)) as context:
-        resolve = context.resolver.addresses
-        answers = iter(["127.0.0.1", "127.0.0.2"])
+    answers = iter(["127.0.0.1", "127.0.0.2"])
 
-        async def rebinding(host: str, port: int):
-            return await resolve(next(answers), port)
+    async def rebinding(_: str, port: int) -> list[AddressInfo]:
+        return [info(next(answers), port)]
 
-        monkeypatch.setattr(context.resolver, "addresses", rebinding)
+    async with open_run_context(SystemClock(), Guard(LOOPBACK_4), resolver=GivenAddresses(rebinding)) as context:
         config = {"url": f"http://rebind.example:{target.port}/"}
         assert (await run("http", config, context)).status is Status.SUCCESS
         assert "127.0.0.2 is a loopback address" in (await run("http", config, context)).reason

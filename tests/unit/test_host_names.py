@@ -15,6 +15,7 @@ from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Tick
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import parse_url, to_ascii
+from everwatch.network.resolver import Resolver
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KINDS = ["http", "webhook", "tcp", "tls", "dns"]
@@ -56,7 +57,7 @@ async def run(kind_name: str, config: dict[str, object], names: NameServer) -> O
     assert not kind.inline
     parsed = registry.parse_config(kind, config)
     servers = [f"127.0.0.1:{names.port}"]
-    async with open_run_context(SystemClock(), Guard(LOOPBACK), name_servers=servers) as context:
+    async with open_run_context(SystemClock(), Guard(LOOPBACK), resolver=Resolver(SystemClock(), servers)) as context:
         return await kind.run(parsed, Tick("user", "monitor", 0, kind_name, "{}", 5_000, 1, 0), context)
 
 

@@ -22,6 +22,8 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.network.name_servers import TRY_S
+from everwatch.network.resolver import Resolver
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
@@ -164,7 +166,9 @@ def config_of(kind: str, host: str, port: int) -> dict[str, object]:
             return {"host": host, "port": port}
 
 
-async def reason_of(kind_name: str, config: dict[str, object], names: NameServer, guard: Guard) -> str:
+async def reason_of(
+    kind_name: str, config: dict[str, object], names: NameServer, guard: Guard, try_s: float = TRY_S
+) -> str:
     """Why the check fails, or why the config is refused."""
     kind = registry.kind_named(kind_name)
     assert not kind.inline
@@ -174,7 +178,9 @@ async def reason_of(kind_name: str, config: dict[str, object], names: NameServer
         return f"refused: {error}"
     tick = Tick("user", "monitor", 0, kind_name, "{}", 5_000, 1, 0)
     async with (
-        open_run_context(SystemClock(), guard, name_servers=[f"127.0.0.1:{names.port}"]) as context,
+        open_run_context(
+            SystemClock(), guard, resolver=Resolver(SystemClock(), [f"127.0.0.1:{names.port}"], try_s=try_s)
+        ) as context,
         asyncio.timeout(5),
     ):
         outcome = await kind.run(parsed, tick, context)
@@ -207,11 +213,10 @@ REACHABLE = [
 @pytest.mark.parametrize("kind", ["http", "webhook", "tcp", "tls", "dns"])
 @pytest.mark.parametrize("host", REACHABLE)
 async def test_without_the_guard_the_listener_is_reached(
-    listener: Listener, names: NameServer, kind: str, host: str, monkeypatch: pytest.MonkeyPatch
+    listener: Listener, names: NameServer, kind: str, host: str
 ) -> None:
     """The table counts what it should: with a guard that allows everything, nothing of it stays at 0."""
-    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
-    reason = await reason_of(kind, config_of(kind, host, listener.port), names, Guard(EVERYWHERE))
+    reason = await reason_of(kind, config_of(kind, host, listener.port), names, Guard(EVERYWHERE), 0.05)
     assert await listener.counted() != [], reason
 
 
@@ -269,7 +274,9 @@ async def test_a_name_that_turns_to_a_forbidden_address_is_not_followed_there(
     config = registry.parse_config(found, config_of(kind, "fine.example", listener.port))
     tick = Tick("user", "monitor", 0, kind, "{}", 5_000, 1, 0)
     servers = [f"127.0.0.1:{names.port}"]
-    async with open_run_context(SystemClock(), Guard(ONE_ADDRESS), name_servers=servers) as context:
+    async with open_run_context(
+        SystemClock(), Guard(ONE_ADDRESS), resolver=Resolver(SystemClock(), servers)
+    ) as context:
         assert (await found.run(config, tick, context)).reason == ""
         names.zone["fine.example", "A"] = ["127.0.0.1"]
         second = await found.run(config, tick, context)
@@ -283,11 +290,10 @@ async def test_a_name_that_turns_to_a_forbidden_address_is_not_followed_there(
 @pytest.mark.parametrize("order", [[ALLOWED, "127.0.0.1"], ["127.0.0.1", ALLOWED]])
 @pytest.mark.parametrize("kind", ["http", "webhook", "tcp", "tls", "dns"])
 async def test_of_a_name_with_both_only_the_allowed_address_is_reached(
-    listener: Listener, names: NameServer, kind: str, order: list[str], monkeypatch: pytest.MonkeyPatch
+    listener: Listener, names: NameServer, kind: str, order: list[str]
 ) -> None:
-    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
     names.zone["fine.example", "A"] = order
-    await reason_of(kind, config_of(kind, "fine.example", listener.port), names, Guard(ONE_ADDRESS))
+    await reason_of(kind, config_of(kind, "fine.example", listener.port), names, Guard(ONE_ADDRESS), 0.05)
     assert await listener.counted() != []
     if kind != "dns":
         assert await listener.forbidden() == []

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import aiodns
 import pytest
 from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
+from support.resolving import at
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -17,6 +18,7 @@ from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.network.resolver import Resolver
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -220,12 +222,11 @@ async def test_a_server_that_is_not_there_is_a_failure_that_names_it(context: Ru
     assert outcome.reason == f"name server 127.0.0.1:{port} does not accept the query: connection refused"
 
 
-async def test_a_server_that_stays_silent_is_a_failure_that_names_it(
-    context: RunContext, server: NameServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
+async def test_a_server_that_stays_silent_is_a_failure_that_names_it(server: NameServer) -> None:
     server.silent = True
-    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
+    impatient = Resolver(SystemClock(), try_s=0.05)
+    async with open_run_context(SystemClock(), Guard(LOOPBACK), resolver=impatient) as context:
+        outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
     assert outcome.reason == f"name server 127.0.0.1:{server.port} does not answer"
     assert len(server.asked) > 1
 
@@ -263,22 +264,12 @@ async def test_a_server_at_a_forbidden_address_is_not_asked(server: NameServer, 
     assert server.asked == []
 
 
-async def test_the_name_of_a_server_is_resolved_once_and_only_checked_addresses_are_asked(
-    server: NameServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
-        asked = []
-
-        async def addresses(host: str, port: int, family: int = 0):
-            asked.append(host)
-            return [
-                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("10.0.0.1", "127.0.0.1")
-            ]
-
-        monkeypatch.setattr(context.resolver, "addresses", addresses)
+async def test_the_name_of_a_server_is_resolved_once_and_only_checked_addresses_are_asked(server: NameServer) -> None:
+    resolver = at("10.0.0.1", "127.0.0.1")
+    async with open_run_context(SystemClock(), Guard(LOOPBACK), resolver=resolver) as context:
         server.zone["a.example", "A"] = ["203.0.113.1"]
         outcome = await check(context, name="a.example", server=f"ns.example:{server.port}")
-    assert (outcome.reason, asked) == ("", ["ns.example"])
+    assert (outcome.reason, resolver.asked) == ("", ["ns.example"])
 
 
 async def test_the_servers_of_the_system_are_asked_where_none_is_named(

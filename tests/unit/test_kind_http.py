@@ -19,6 +19,7 @@ import pytest
 import rich.pretty
 from aiohttp import web
 from support.event_loops import event_loop_policy  # noqa: F401
+from support.resolving import failing
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -232,12 +233,10 @@ async def test_a_closed_port_is_a_failure_that_names_it(context: RunContext, clo
     assert by_name.reason == f"connection refused by localhost:{closed_port}"
 
 
-async def test_a_name_that_does_not_exist_is_a_failure_that_names_it(context: RunContext, monkeypatch) -> None:
-    async def no_such_name(host: str, port: int, family: int = 0):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(context.resolver, "addresses", no_such_name)
-    outcome = await check(context, url="http://example.invalid/")
+async def test_a_name_that_does_not_exist_is_a_failure_that_names_it() -> None:
+    nowhere = failing(socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    async with open_run_context(SystemClock(), Guard(LOOPBACK), resolver=nowhere) as context:
+        outcome = await check(context, url="http://example.invalid/")
     assert outcome.reason == "name example.invalid does not resolve"
 
 

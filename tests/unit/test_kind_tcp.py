@@ -6,12 +6,14 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.event_loops import event_loop_policy  # noqa: F401
+from support.resolving import at, failing
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -92,11 +94,8 @@ async def test_a_closed_port_is_a_failure_that_names_it(context: RunContext) -> 
         (socket.EAI_AGAIN, "name nowhere.invalid could not be looked up: the name server does not answer"),
     ],
 )
-async def test_a_name_without_address_is_a_failure(context: RunContext, monkeypatch, code: int, reason: str) -> None:
-    async def fail(host: str, port: int, family: int = 0):
-        raise socket.gaierror(code, "?")
-
-    monkeypatch.setattr(context.resolver, "addresses", fail)
+async def test_a_name_without_address_is_a_failure(context: RunContext, code: int, reason: str) -> None:
+    context = replace(context, resolver=failing(socket.gaierror(code, "?")))
     assert (await check(context, host="nowhere.invalid", port=80)).reason == reason
 
 
@@ -105,27 +104,16 @@ async def test_a_label_too_long_for_a_name_does_not_resolve(context: RunContext)
     assert (await check(context, host=host, port=80)).reason == f"name {host} does not resolve"
 
 
-async def test_the_name_is_resolved_once_and_only_checked_addresses_are_tried(
-    context: RunContext, port: int, monkeypatch
-) -> None:
-    asked = []
-
-    async def addresses(host: str, port: int, family: int = 0):
-        asked.append(host)
-        return [info("10.0.0.1", port), info("127.0.0.1", port)]
-
-    monkeypatch.setattr(context.resolver, "addresses", addresses)
-    outcome = await check(context, host="mixed.example", port=port)
+async def test_the_name_is_resolved_once_and_only_checked_addresses_are_tried(context: RunContext, port: int) -> None:
+    resolver = at("10.0.0.1", "127.0.0.1")
+    outcome = await check(replace(context, resolver=resolver), host="mixed.example", port=port)
     assert outcome.status is Status.SUCCESS, outcome.reason
-    assert asked == ["mixed.example"]
+    assert resolver.asked == ["mixed.example"]
 
 
-async def test_a_second_address_is_tried_when_the_first_refuses(context: RunContext, port: int, monkeypatch) -> None:
-    async def addresses(host: str, port: int, family: int = 0):
-        # the server listens on 127.0.0.1 alone
-        return [info("127.0.0.9", port), info("127.0.0.1", port)]
-
-    monkeypatch.setattr(context.resolver, "addresses", addresses)
+async def test_a_second_address_is_tried_when_the_first_refuses(context: RunContext, port: int) -> None:
+    # the server listens on 127.0.0.1 alone
+    context = replace(context, resolver=at("127.0.0.9", "127.0.0.1"))
     assert (await check(context, host="two.example", port=port)).status is Status.SUCCESS
 
 

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import notify
-from everwatch.cli.support import options
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import derived_id
 from everwatch.notifier.rotas import calendar_of
@@ -147,7 +146,6 @@ def test_a_rota_that_cannot_be_is_refused_with_the_place(old: str, new: str, sai
 def test_the_command_lists_shifts_and_exports_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notify.toml").write_text(RULES)
     monkeypatch.setenv("EVERWATCH_NOTIFY_FILE", str(tmp_path / "notify.toml"))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(notify.app, ["rota", *arguments])

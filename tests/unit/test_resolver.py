@@ -15,6 +15,7 @@ from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Tick
 from everwatch.network.guard import Guard
 from everwatch.network.hosts_file import SearchList
+from everwatch.network.name_servers import TRY_S
 from everwatch.network.resolver import Resolver
 
 # their names lead to addresses that are others'
@@ -223,10 +224,10 @@ async def test_both_families_are_found(resolver: Resolver, server: NameServer) -
     assert (info[0], info[4][:2]) == (socket.AF_INET6, ("2001:db8::7", 443))
 
 
-async def check(name_server: NameServer, kind_name: str, **config: object) -> Outcome:
+async def check(name_server: NameServer, kind_name: str, try_s: float = TRY_S, **config: object) -> Outcome:
     loopback = (ipaddress.ip_network("127.0.0.0/8"),)
     async with open_run_context(
-        SystemClock(), Guard(loopback), name_servers=[f"127.0.0.1:{name_server.port}"]
+        SystemClock(), Guard(loopback), resolver=Resolver(SystemClock(), [f"127.0.0.1:{name_server.port}"], try_s=try_s)
     ) as context:
         kind = registry.kind_named(kind_name)
         assert not kind.inline
@@ -261,12 +262,9 @@ async def test_a_name_without_an_address_is_a_failure_that_says_why(
     assert outcome.reason.removeprefix("name server: ") == reason
 
 
-async def test_a_silent_name_server_is_a_failure_that_says_so(
-    server: NameServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
+async def test_a_silent_name_server_is_a_failure_that_says_so(server: NameServer) -> None:
     server.silent = True
-    outcome = await check(server, "tcp", host="a.example", port=80)
+    outcome = await check(server, "tcp", 0.05, host="a.example", port=80)
     assert outcome.reason == "name a.example could not be looked up: the name server does not answer"
 
 

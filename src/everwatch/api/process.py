@@ -36,7 +36,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.process_memory import expect_batches
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
-from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
+from everwatch.kafka.clients import Clients, KafkaClients, new_admin, new_producer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
@@ -86,6 +86,7 @@ class Api(Process):
     def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, sock: socket.socket, say: Say) -> None:
         super().__init__(settings, clock)
         self._bootstrap_servers = bootstrap_servers
+        self._clients: Clients = KafkaClients(settings, bootstrap_servers)
         self._sock = sock
         self._say = say
         self._topics = Topics.of(settings)
@@ -211,9 +212,7 @@ class Api(Process):
             alerts,
             AuditLog(producer, self._topics.audit, self.clock, self.settings.output_format),
             redriving(
-                lambda: DeadLetterTopic(
-                    self.settings, KafkaClients(self.settings, self._bootstrap_servers), self.clock
-                ),
+                lambda: DeadLetterTopic(self.settings, self._clients, self.clock),
                 lambda: Redriver(self._new_producer(), self._topics, self.clock),
                 self._topics,
                 self.settings.topic_prefix,
@@ -240,7 +239,7 @@ class Api(Process):
 
     async def _follow_events(self, take: OnRecords) -> Following:
         topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}
-        follower = await asyncio.to_thread(Follower, self.settings, self._bootstrap_servers, self.clock, topics, take)
+        follower = await asyncio.to_thread(Follower, self.settings, self._clients, self.clock, topics, take)
         follower.start()
         return Following(follower.starts, follower.close)
 
@@ -291,7 +290,7 @@ class Api(Process):
         )
 
     async def _follow(self, topics: Mapping[str, Start], take: OnRecords) -> None:
-        follower = await asyncio.to_thread(Follower, self.settings, self._bootstrap_servers, self.clock, topics, take)
+        follower = await asyncio.to_thread(Follower, self.settings, self._clients, self.clock, topics, take)
         self._followers.append(follower)
         await asyncio.to_thread(follower.read_up, READ_UP_WITHIN_S)
         follower.start()

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
 from everwatch.notifier.status_file import OperatorPage
+from everwatch.rules.lifecycle import maintained_until
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
-from everwatch.schedule.maintenance import maintenance_end
 from everwatch.store.availability import Availability, Bar
 from everwatch.store.interface import Reader
 from everwatch.store.past_reading import read_availabilities
@@ -218,7 +218,7 @@ def _part(user: User, monitor: Monitor, had: Availability, now: int) -> ShownMon
 
 
 def _is_in_maintenance(user: User, monitor: Monitor, now: int) -> bool:
-    return maintenance_end((*user.maintenance, *monitor.spec.policy.maintenance), now) > 0
+    return maintained_until(monitor, user, now) > 0
 
 
 def _is_public(monitor: Monitor) -> bool:

@@ -12,7 +12,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.kafka.access_errors import raise_refused
-from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
@@ -42,7 +42,7 @@ class Follower:
     def __init__(
         self,
         settings: Settings,
-        bootstrap_servers: str,
+        clients: Clients,
         clock: Clock,
         topics: Mapping[str, Start],
         on_records: OnRecords,
@@ -54,15 +54,13 @@ class Follower:
         # held while the consumer is in use: it must not be closed then
         self._using = threading.Lock()
         group = f"{settings.application}-following-{settings.instance}"
-        self._consumer: Consumer = new_consumer(
-            settings, bootstrap_servers, group, **{"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100}
-        )
-        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        self._consumer: Consumer = clients.consumer(group, **{"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100})
+        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock)
         self._left: dict[tuple[str, int], int] = {}
         self.starts: dict[tuple[str, int], int] = {}
         """The offset of the first record of each partition that is handed over."""
         try:
-            admin = new_admin(settings, bootstrap_servers)
+            admin = clients.admin()
             assigned: list[TopicPartition] = []
             for topic, start in topics.items():
                 for number in range(expect_topic(admin, settings, topic)):

@@ -19,12 +19,13 @@ class NameServers:
     """The name servers at ``servers`` ("IP:port"; without them those of the system), and the answers they gave.
 
     Answers are kept for as long as they say, at most an hour: c-ares cannot be told less. Over UDP, and over TCP where
-    an answer does not fit.
+    an answer does not fit. ``try_s``: for how long the first try waits.
     """
 
-    def __init__(self, servers: Sequence[str] = ()) -> None:
+    def __init__(self, servers: Sequence[str] = (), try_s: float = TRY_S) -> None:
         self._servers = servers
-        self._resolver = aiodns.DNSResolver(servers, timeout=TRY_S, tries=TRIES)
+        self._try_s = try_s
+        self._resolver = aiodns.DNSResolver(servers, timeout=try_s, tries=TRIES)
         self._without_edns: aiodns.DNSResolver | None = None
 
     async def ask(self, name: str, record_type: str) -> list[pycares.DNSRecord]:
@@ -36,7 +37,7 @@ class NameServers:
                 if error.args[0] not in _NO_EDNS:
                     raise
                 if self._without_edns is None:
-                    self._without_edns = aiodns.DNSResolver(self._servers, timeout=TRY_S, tries=TRIES, flags=0)
+                    self._without_edns = aiodns.DNSResolver(self._servers, timeout=self._try_s, tries=TRIES, flags=0)
         return (await self._without_edns.query_dns(name, record_type)).answer
 
     async def close(self) -> None:

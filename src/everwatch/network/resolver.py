@@ -12,7 +12,7 @@ import pycares
 from everwatch.core.clock import Clock
 from everwatch.network.host_names import is_host_name, to_ascii
 from everwatch.network.hosts_file import HOSTS, HostsFile, SearchList
-from everwatch.network.name_servers import NameServers, owned
+from everwatch.network.name_servers import TRY_S, NameServers, owned
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -49,12 +49,13 @@ class Resolver:
     and again; what does not exist for as long as its zone says. Records are what a check asks for, and never kept.
 
     ``servers`` ("IP:port") are asked for addresses instead of those of the system; ``hosts`` is the file that comes
-    before them.
+    before them; ``try_s``: for how long the first try of a question waits.
     """
 
-    def __init__(self, clock: Clock, servers: Sequence[str] = (), hosts: Path = HOSTS) -> None:
+    def __init__(self, clock: Clock, servers: Sequence[str] = (), hosts: Path = HOSTS, try_s: float = TRY_S) -> None:
         self._clock = clock
         self._servers = servers
+        self._try_s = try_s
         self._hosts = HostsFile(hosts)
         self._search = SearchList()
         self._kept: _Kept | None = None
@@ -88,7 +89,7 @@ class Resolver:
         """
         async with self._lookups:
             # one for each lookup, because it keeps answers for as long as they say, and has no option against that
-            asked = NameServers(servers)
+            asked = NameServers(servers, self._try_s)
             try:
                 return await asked.ask(name, record_type)
             finally:
@@ -135,7 +136,7 @@ class Resolver:
         old = self._kept
         if old is not None and now_s < old.until_s:
             return old
-        self._kept = fresh = _Kept(NameServers(self._servers), now_s + _LONGEST_KEPT_S)
+        self._kept = fresh = _Kept(NameServers(self._servers, self._try_s), now_s + _LONGEST_KEPT_S)
         if old is not None:
             await self._let_go_if_old(old)
         return fresh

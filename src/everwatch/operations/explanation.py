@@ -20,11 +20,10 @@ from everwatch.model import (
     Transition,
     User,
 )
-from everwatch.rules.lifecycle import latest_ms
+from everwatch.rules.lifecycle import latest_ms, maintained_until
 from everwatch.schedule.cron import zone_named
 from everwatch.schedule.due import last_due, next_due, upcoming
 from everwatch.schedule.duration import MINUTE_MS
-from everwatch.schedule.maintenance import maintenance_end
 from everwatch.store.stored_values import StoredResult
 
 MOST_SHOWN = 5
@@ -128,7 +127,6 @@ class Explanation(msgspec.Struct, frozen=True):
 def explain(known: MonitorFacts, now: int) -> Explanation:
     """A monitor as it stands at ``now``."""
     monitor, spec = known.monitor, known.monitor.spec
-    windows = spec.policy.maintenance + (known.user.maintenance if known.user else ())
     zone = _zone_of(spec.schedule)
     return Explanation(
         user_id=monitor.user_id,
@@ -142,7 +140,7 @@ def explain(known: MonitorFacts, now: int) -> Explanation:
         since=monitor.since,
         schedule=spec.schedule,
         policy=_policy_differences(spec.policy),
-        maintenance_until=maintenance_end(windows, now),
+        maintenance_until=maintained_until(monitor, known.user, now),
         agenda=monitor.agenda,
         next_runs=tuple(_run(instant, zone) for instant in upcoming(monitor, now, MOST_SHOWN)),
         results=tuple(stored.result for stored in known.results[:MOST_SHOWN]),

@@ -26,9 +26,11 @@ from everwatch.model import (
     State,
     Status,
     Transition,
+    User,
 )
 from everwatch.schedule.due import NeverDue, count_due, ends_at_of
 from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.maintenance import maintenance_end
 from everwatch.schedule.retry import retry_delay_ms
 
 LEGAL: dict[State, frozenset[State]] = {
@@ -405,6 +407,31 @@ def forgotten_at(monitor: Monitor, at: int) -> Monitor:
     if not is_task or monitor.state is not State.DONE:
         return monitor
     return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, forget_at=at))
+
+
+def maintained_until(monitor: Monitor, user: User | None, at: int) -> int:
+    """Return the end of the maintenance window of a monitor, or its user, that is open at ``at``; 0 if none is."""
+    windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
+    return maintenance_end(windows, at) if windows else 0
+
+
+def with_transition(
+    before: Monitor, after: Monitor, result: Result, user: User | None, forget_at: int
+) -> tuple[Monitor, Transition]:
+    """The monitor whose state a result has changed, with what follows on its agenda, and the transition.
+
+    ``forget_at``: when a task that is over now may be dropped.
+    """
+    transition = transition_between(before, after)
+    assert transition is not None
+    muted_until = maintained_until(before, user, transition.at)
+    transition = msgspec.structs.replace(
+        transition,
+        executor=result.executor,
+        unreached=result.unreached,
+        alert=transition.alert and not muted_until,
+    )
+    return forgotten_at(with_reminder(before, after, muted_until), forget_at), transition
 
 
 def transition_between(before: Monitor, after: Monitor) -> Transition | None:

@@ -14,7 +14,7 @@ from everwatch.cli.support.options import (
     DataDir,
     Payload,
     PolicyOption,
-    broker_of,
+    clients_of,
     json_of,
     settings_of,
 )
@@ -95,17 +95,16 @@ class NoExecutor(EverwatchError):
 
 async def _asked(request: TrialRequest, settings: Settings, clock: Clock) -> TrialOutcome | None:
     from everwatch.kafka.acknowledging import AcknowledgingProducer
-    from everwatch.kafka.clients import new_producer
     from everwatch.kafka.following import Follower, Start
     from everwatch.kafka.topics import Topics
     from everwatch.kafka.trials import KafkaTrials
 
-    bootstrap, topics = broker_of(settings), Topics.of(settings)
-    producer = AcknowledgingProducer(lambda: new_producer(settings, bootstrap, **{"delivery.timeout.ms": GRACE_MS}))
+    clients, topics = clients_of(settings), Topics.of(settings)
+    producer = AcknowledgingProducer(lambda: clients.producer(**{"delivery.timeout.ms": GRACE_MS}))
     try:
         trials = KafkaTrials(topics, producer)
         wanted = {topics.trial_results: Start.END}
-        follower = await asyncio.to_thread(Follower, settings, bootstrap, clock, wanted, trials.take)
+        follower = await asyncio.to_thread(Follower, settings, clients, clock, wanted, trials.take)
         follower.start()
         try:
             return await trials.run(request, (request.timeout_ms + GRACE_MS) / 1000)

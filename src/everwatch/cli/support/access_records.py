@@ -18,10 +18,11 @@ READ_WITHIN_S = 60.0
 
 def stored_access(settings: Settings) -> Tokens:
     """Return tokens and operators as the topic holds them now. Raises BrokerUnavailable, AccessError."""
-    bootstrap, topic, clock = ready_broker(settings), Topics.of(settings).access, SystemClock()
+    ready_broker(settings)
+    topic, clock = Topics.of(settings).access, SystemClock()
     tokens = Tokens(settings)
     access = Access(tokens, Logins(), PingKeys(), clock)
-    follower = Follower(settings, bootstrap, clock, {topic: Start.BEGINNING}, access.take)
+    follower = Follower(settings, clients_of(settings), clock, {topic: Start.BEGINNING}, access.take)
     try:
         follower.read_up(READ_WITHIN_S)
     finally:

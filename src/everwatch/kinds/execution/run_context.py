@@ -1,6 +1,6 @@
 """Opens what executed kinds are given to work with."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from everwatch.core.clock import Clock
@@ -21,20 +21,20 @@ async def open_run_context(
     guard: Guard,
     publisher: EventPublisher | None = None,
     callables: Callables | None = None,
-    name_servers: Sequence[str] = (),
+    resolver: Resolver | None = None,
     outgoing: Egress = _PLAINLY,
 ) -> AsyncIterator[RunContext]:
     """A RunContext whose sockets and threads are released at the end.
 
     Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
-    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system; ``outgoing``: proxy and trust.
+    ``resolver`` is closed with it; without one the system's name servers are asked. ``outgoing``: proxy and trust.
     """
-    resolver = Resolver(clock, name_servers)
-    http = HttpClient(clock, guard, resolver, outgoing)
+    names = resolver or Resolver(clock)
+    http = HttpClient(clock, guard, names, outgoing)
     try:
         yield RunContext(
-            clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables(), outgoing
+            clock, guard, names, http, publisher or MemoryPublisher(), callables or NoCallables(), outgoing
         )
     finally:
         await http.close()
-        await resolver.close()
+        await names.close()
