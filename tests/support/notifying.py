@@ -128,7 +128,7 @@ class Notifying:
 
     def take(self, records: Iterable[Record]) -> None:
         """Take records in."""
-        take_in(self.storage, build_batch(records, self._topics, self.clock.now_ms()))
+        take_in(self.storage, build_batch(records, self._topics, self.clock.now_ms()), self.rules)
 
     @classmethod
     def of_users(cls, settings: Settings, rules: str, users: Iterable[str]) -> Self:

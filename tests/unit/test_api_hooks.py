@@ -6,12 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
-from support.api import Api, api
+from support.api import Answered, Api, api
 from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 
+from everwatch.api.notifier_requests import TESTS_PER_MIN
 from everwatch.api.permissions import Role
 from everwatch.core.config import Settings
 from everwatch.notifier.judging import ask_contacts
+from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 
 NOOP = {"kind": "noop", "schedule": {"every": "1m"}}
@@ -140,3 +142,61 @@ async def test_an_address_is_confirmed_with_its_code_and_no_other(notified: tupl
     assert (done.status, done.json["items"][0]["verified_at"]) == (200, notifying.clock.now_ms())
     assert (await server.call("POST", path, body={"code": code})).status == 422, "a code is used once"
     assert code not in server.audit.entries[-1].outcome
+
+
+def paths(refused: Answered) -> list[str]:
+    return [each["path"] for each in refused.json["errors"]]
+
+
+async def test_the_routes_of_the_rules_are_listed_without_addresses(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    assert (await server.call("GET", "/v1/routes")).json["items"] == []
+    for _ in range(2):
+        with notifying.storage.begin() as work:
+            work.put_routes(listed_routes(notifying.rules))
+    listed = await server.call("GET", "/v1/routes")
+    assert [(each["route"], each["for"], each["sender"]) for each in listed.json["items"]] == [
+        ("mail", "users", "email"), ("hook", "operators", "webhook"),
+    ]  # fmt: skip
+    assert b"hooks.example" not in listed.data
+    assert (await server.call("GET", "/v1/routes", token=server.token(Role.VIEWER, "ann"))).status == 403
+
+
+async def test_a_test_message_goes_to_a_user_once_and_to_no_address_that_is_not_verified(
+    notified: tuple[Api, Notifying],
+) -> None:
+    server, notifying = notified
+    path = "/v1/users/ann/contacts/test"
+    assert (await server.call("POST", path, body={})).code == "not_found"
+    notifying.sign_up("ann")
+    assert paths(await server.call("POST", path, body={})) == ["$.route"], "there are no rules yet"
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+    refused = await server.call("POST", path, body={"route": "hook"})
+    assert (refused.status, paths(refused)) == (422, ["$.route"]), "that is for operators"
+    [skipped] = (await server.call("POST", path, body={"route": "mail"})).json["items"]
+    assert (skipped["state"], skipped["reason"]) == ("skipped", "the address is not verified")
+    assert ask_contacts(notifying.storage, notifying.rules, ["ann"], notifying.clock.now_ms()) == 1
+    await notifying.work()
+    [code] = [m.code for a, m in notifying.receiver.got if isinstance(a, MAIL)]
+    assert (await server.call("POST", "/v1/users/ann/contacts/verify", body={"code": code})).status == 200
+    asked = await server.call("POST", path, body={}, Idempotency_Key="t-1", Prefer="respond-async")
+    assert (asked.status, [each["state"] for each in asked.json["items"]]) == (202, ["pending"])
+    await notifying.work()
+    again = await server.call("POST", path, body={}, Idempotency_Key="t-1")
+    assert (again.status, [each["state"] for each in again.json["items"]]) == (200, ["sent"])
+    await notifying.work()
+    tests = [message for _, message in notifying.receiver.got if message.is_test]
+    assert [(message.user_id, message.route) for message in tests] == [("ann", "mail")]
+    assert server.audit.entries[-1].command == "test_contact"
+
+
+async def test_nobody_has_a_mailbox_filled_with_tests(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    notifying.sign_up("ann")
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+    path = "/v1/users/ann/contacts/test"
+    answers = [await server.call("POST", path, body={}, Prefer="respond-async") for _ in range(TESTS_PER_MIN + 1)]
+    assert [each.status for each in answers[-2:]] == [200, 429]
+    assert answers[-1].headers["Retry-After"]

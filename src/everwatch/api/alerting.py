@@ -5,19 +5,18 @@ Without a notifier there is none of it, which is said and is no error.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from everwatch.api.database import LOOK_AGAIN_S, AskedInThreads
 from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, incident_view
+from everwatch.api.notifier_views import ChannelsQuery, ChannelView, DeliveriesQuery, DeliveryView
 from everwatch.api.problems import unavailable
-from everwatch.api.queries import InstantMs, Limit, OfUser, narrowed
+from everwatch.api.queries import Limit, OfUser, narrowed
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Instant
 from everwatch.core.errors import StoreError
-from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.incidents import Incident
 from everwatch.notifier.storage import Storage, Work
@@ -25,43 +24,9 @@ from everwatch.notifier.wording import subject_of
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
 MOST_EVENTS = 50
 LONGEST_PAUSE_S = 0.5
 _MISSING = "no notifier has been started yet, or its database is away"
-
-
-class DeliveryView(msgspec.Struct, frozen=True):
-    """A message to one receiver. ``user_id`` "": to operators. ``alerts``: of how many changes it tells.
-
-    ``reason``: how the last attempt ended. ``due_at``: of the next attempt. ``settled_at``: when it ended, 0: not yet.
-    """
-
-    delivery_id: str
-    route: str
-    user_id: str
-    sender: str
-    target: str
-    state: str
-    attempt: int
-    due_at: Instant
-    created_at: Instant
-    settled_at: Instant
-    reason: str
-    summary: str
-    alerts: int
-
-
-class ChannelView(msgspec.Struct, frozen=True):
-    """An address that was given up: after how many failures, since when, and the last reason."""
-
-    route: str
-    user_id: str
-    target: str
-    failures: int
-    failing_since: Instant
-    disabled_at: Instant
-    reason: str
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -88,22 +53,6 @@ class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     user: OfUser = ""
     limit: Limit = 100
-
-
-class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages. ``since``: made then or later, ms."""
-
-    user: OfUser = ""
-    state: DeliveryState | None = None
-    route: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The route's name.")] = ""
-    since: InstantMs = 0
-    limit: Limit = 100
-
-
-class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which addresses."""
-
-    user: OfUser = ""
 
 
 class NotifierDatabase(AskedInThreads[Storage]):
@@ -167,13 +116,17 @@ class Alerting:
         found, reason = await self._ask(
             lambda work: work.list_deliveries(user_id, query.state or "", query.route, query.since, limit + 1)
         )
-        return _listed([_delivery(each) for each in found or []], reason, limit)
+        return _listed([delivery_view(each) for each in found or []], reason, limit)
 
     async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
         user_id = narrowed(call.principal, query.user)
         found, reason = await self._ask(lambda work: work.list_channels(user_id))
         given_up = [_channel(each) for each in found or []]
         return _listed(given_up, reason, len(given_up))
+
+    async def routes(self, _: Call) -> Answer:
+        found, reason = await self._ask(lambda work: work.routes())
+        return _listed(found or [], reason, len(found or []))
 
     async def of_monitor(self, call: Call) -> Answer:
         key = call.path["user_id"], call.path["monitor_id"]
@@ -214,7 +167,8 @@ def _listed(found: list[Item], reason: str, limit: int) -> Answer:
     return Answer(Listed(not reason, reason, len(found) > limit, found[:limit]))
 
 
-def _delivery(each: Delivery) -> DeliveryView:
+def delivery_view(each: Delivery) -> DeliveryView:
+    """Return a message as it is answered."""
     return DeliveryView(
         each.delivery_id,
         each.route,

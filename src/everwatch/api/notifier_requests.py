@@ -1,54 +1,33 @@
 """What the notifier is asked for over HTTP beside incidents: messages sent again, addresses confirmed."""
 
-from typing import Annotated, Literal
-
-import msgspec
-from msgspec import Meta
-
-from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.alerting import NotifierDatabase, delivery_view
 from everwatch.api.incident_views import Listed
 from everwatch.api.incident_writes import wrong
-from everwatch.api.queries import InstantMs, OfUser, narrowed
+from everwatch.api.notifier_views import ContactTestBody, ContactView, ReplayBody, ReplayView, VerifyBody
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import narrowed
+from everwatch.api.rate_limiting import RateLimiter
 from everwatch.api.routing import Answer, Call
-from everwatch.api.sending import wait_of
+from everwatch.api.sending import command_id_of, wait_of
 from everwatch.api.token_routes import RecordSender
-from everwatch.api.views import Instant
 from everwatch.core.clock import Clock
 from everwatch.encoding.codec import user_key
-from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.notifier.alerts import AlertKind
 from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.incident_requests import ContactsVerified, IncidentRequest, ReplayRequest, encode_request
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.incident_requests import (
+    ContactsVerified,
+    ContactTrial,
+    IncidentRequest,
+    ReplayRequest,
+    encode_request,
+)
+from everwatch.notifier.routes import Audience
+from everwatch.notifier.storage import Work
+from everwatch.notifier.trial_messages import trial_message_id
 
-
-class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages are sent again: those in ``state`` that were made since an instant (ms), of a route, of a user."""
-
-    since: InstantMs
-    state: Literal["dead", "sent", "skipped"] = "dead"
-    route: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""
-    user: OfUser = ""
-    dry_run: bool = False
-
-
-class ReplayView(msgspec.Struct, frozen=True):
-    """Number of messages that are, or with ``dry_run`` would be, sent again, each under its own id."""
-
-    messages: int
-
-
-class ContactView(msgspec.Struct, frozen=True):
-    """A mail address of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
-
-    contact_id: str
-    address: str
-    asked_at: Instant
-    verified_at: Instant
-
-
-class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The code that the address was sent."""
-
-    code: Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_HIDDEN)]
+TESTS_PER_MIN = 10
+"""Tests that one API process sends to a user: whoever has a token must not fill a mailbox."""
 
 
 class NotifierRequests:
@@ -59,6 +38,7 @@ class NotifierRequests:
         self._records = records
         self._topic = topic
         self._clock = clock
+        self._tests = RateLimiter(TESTS_PER_MIN)
 
     async def replay(self, call: Call, body: ReplayBody) -> Answer:
         user_id = narrowed(call.principal, body.user)
@@ -90,6 +70,33 @@ class NotifierRequests:
             wait_of(call),
         )
         items = [_view(each) for each in found if each.contact_id in ids]
+        return Answer(Listed(True, "", False, items), 200 if is_settled else 202)
+
+    async def test_contacts(self, call: Call, body: ContactTestBody) -> Answer:
+        """Have a test message sent to a user by the routes that reach them."""
+        user_id = call.path["user_id"]
+        known, routes = await self._database.look(lambda work: (work.users([user_id]), work.routes()))
+        allowance = self._tests.take(user_id, self._clock.monotonic_s())
+        if allowance is not None and allowance.retry_in_s:
+            said = f"{TESTS_PER_MIN} tests a minute may be sent to a user."
+            raise Problem(429, "rate_limited", said, headers={"Retry-After": allowance.headers["Retry-After"]})
+        if user_id not in known:
+            raise not_found(f"user {user_id!r} that the notifier knows")
+        wanted = [each for each in routes if each.audience == Audience.USERS and body.route in ("", each.route)]
+        if not wanted:
+            raise wrong("$.route", "there is no such route for users")
+        trial_id = command_id_of(call)
+        await self._send(user_id, ContactTrial(trial_id, user_id, self._clock.now_ms(), body.route))
+        kinds = (AlertKind.OPENED, AlertKind.CLOSED)
+        ids = [trial_message_id(trial_id, each.route, user_id, kind) for each in wanted for kind in kinds]
+
+        def sent(work: Work) -> list[Delivery]:
+            return list(work.deliveries(ids).values())
+
+        found, is_settled = await self._database.settled(
+            sent, lambda found: bool(found) and all(each.settled_at for each in found), wait_of(call)
+        )
+        items = [delivery_view(each) for each in found]
         return Answer(Listed(True, "", False, items), 200 if is_settled else 202)
 
     async def _send(self, user_id: str, request: IncidentRequest) -> None:

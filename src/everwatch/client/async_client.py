@@ -34,6 +34,16 @@ from everwatch.api.incident_views import (
     SnoozeBody,
 )
 from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobList, JobPreview, JobPreviewBody, JobView
+from everwatch.api.notifier_views import (
+    ChannelView,
+    ContactTestBody,
+    ContactView,
+    DeliveriesQuery,
+    DeliveryView,
+    ReplayBody,
+    ReplayView,
+    VerifyBody,
+)
 from everwatch.api.queries import (
     AllMonitorsQuery,
     AllResultsQuery,
@@ -88,6 +98,7 @@ from everwatch.client.transport import PATIENCE_S, HttpAnswer, HttpTransport, Sl
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.model import AuditEntry, CommandOutcome, Transition
 from everwatch.notifier.comments import IncidentComment
+from everwatch.notifier.listed_routes import ListedRoute
 from everwatch.notifier.silences import AlertSilence, Selector
 
 Value = TypeVar("Value")
@@ -105,6 +116,7 @@ EVERY_RESULT = AllResultsQuery()
 EVERY_TRANSITION = AllTransitionsQuery()
 EVERY_LETTER = LettersQuery()
 EVERY_CHANGE = AuditQuery()
+EVERY_DELIVERY = DeliveriesQuery()
 EVERY_FACET = FacetsQuery()
 AnyMonitor = MonitorInput | Mapping[str, Any]
 
@@ -395,6 +407,42 @@ class AsyncClient:
         path, body = place("incidents", incident_id, "comments"), CommentBody(text)
         sent = command("POST", path, command_id or uuid4().hex, user_id="", body=body, wait_s=wait_s)
         return _decoded(await self._transport.send(sent), IncidentComment)
+
+    async def routes(self) -> Listed[ListedRoute]:
+        """Return the routes of the notification rules, in the order in which they are tried."""
+        return await self.get("/v1/routes", Listed[ListedRoute])
+
+    async def deliveries(self, query: DeliveriesQuery = EVERY_DELIVERY) -> Listed[DeliveryView]:
+        """Return messages to receivers of alerts, the latest first."""
+        answer = await self._transport.send(read("/v1/deliveries", query))
+        return _decoded(answer, Listed[DeliveryView])
+
+    async def channels(self, user_id: str = "") -> Listed[ChannelView]:
+        """Return addresses that were given up; ``user_id``: of one user."""
+        return await self.get("/v1/channels", Listed[ChannelView], user=user_id)
+
+    async def contacts(self, user_id: str) -> Listed[ContactView]:
+        """Return a user's mail addresses that are or are to be verified."""
+        return await self.get(place("users", user_id, "contacts"), Listed[ContactView], user_id=user_id)
+
+    async def verify_contact(self, user_id: str, code: str, *, wait_s: float | None = None) -> Listed[ContactView]:
+        """Confirm the addresses of a user that were sent this code."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path = place("users", user_id, "contacts", "verify")
+        sent = command("POST", path, uuid4().hex, user_id=user_id, body=VerifyBody(code), wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), Listed[ContactView])
+
+    async def send_test(self, user_id: str, route: str = "", *, wait_s: float | None = None) -> Listed[DeliveryView]:
+        """Send a test message to a user by each route that reaches them, or by one; returns what became of it."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path = place("users", user_id, "contacts", "test")
+        sent = command("POST", path, uuid4().hex, user_id=user_id, body=ContactTestBody(route), wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), Listed[DeliveryView])
+
+    async def replay_deliveries(self, body: ReplayBody) -> int:
+        """Send messages again; returns how many."""
+        sent = ApiRequest(method="POST", path="/v1/deliveries/replay", body=msgspec.json.encode(body))
+        return _decoded(await self._transport.send(sent), ReplayView).messages
 
     async def silences(self) -> Listed[AlertSilence]:
         """Return silences that are on or ahead."""

@@ -61,6 +61,18 @@ class ContactsVerified(msgspec.Struct, frozen=True, tag="contacts_verified"):
     at: int
 
 
+class ContactTrial(msgspec.Struct, frozen=True, tag="contact_trial"):
+    """A test message is to be sent to a user by each route that reaches them, or (``route``) by one.
+
+    ``trial_id``: the same one again sends nothing more.
+    """
+
+    trial_id: str
+    user_id: str
+    at: int
+    route: str = ""
+
+
 class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
     """A silence that was asked for, or its new end: one that ends now is over."""
 
@@ -102,6 +114,7 @@ IncidentRequest = (
     | CommentRequest
     | ReplayRequest
     | ContactsVerified
+    | ContactTrial
     | SilenceRequest
     | SubscriptionRequest
     | SubscriptionConfirmed

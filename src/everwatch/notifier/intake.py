@@ -23,6 +23,7 @@ from everwatch.notifier.incident_requests import (
     AckWithdrawal,
     CommentRequest,
     ContactsVerified,
+    ContactTrial,
     IncidentRequest,
     ReplayRequest,
     ResolveRequest,
@@ -34,14 +35,17 @@ from everwatch.notifier.incident_requests import (
 )
 from everwatch.notifier.incidents import RESOLVED, Incident, Phase
 from everwatch.notifier.meaning import concerns_people
+from everwatch.notifier.routes import Rules
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import take_subscription
+from everwatch.notifier.trial_messages import to_verified, trial_messages
 from everwatch.schedule.duration import HOUR_MS
 from everwatch.store.bulk_statements import Row, storable
 from everwatch.store.partition import Partition
 
 REPLAYED_WITHIN_MS = HOUR_MS
 """For how long a request to send messages again is carried out."""
+NO_RULES = Rules(())
 DELETED = "it was deleted"
 """The reason of the event that ends the incident of a monitor that is no more."""
 
@@ -115,15 +119,19 @@ def _request(record: Record) -> IncidentRequest:
     return request
 
 
-def take_in(storage: Storage, batch: Batch) -> None:
-    """Store a batch and its offsets in one transaction. What another notifier has stored already is left out."""
+def take_in(storage: Storage, batch: Batch, rules: Rules = NO_RULES) -> None:
+    """Store a batch and its offsets in one transaction. What another notifier has stored already is left out.
+
+    ``rules``: whose routes test messages go by.
+    """
     with storage.begin() as work:
         stored = work.lock(batch.offsets)
         entries = [each for each in batch.entries if each.offset >= stored[each.source]]
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
         work.put_events([event_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
-        _take_requests(work, [each for each in batch.requests if each.offset >= stored[each.source]], batch.taken_at)
+        requests = [each for each in batch.requests if each.offset >= stored[each.source]]
+        _take_requests(work, requests, rules, batch.taken_at)
         work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
 
 
@@ -153,7 +161,7 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
     work.delete_monitors(over)
 
 
-def _take_requests(work: Work, requests: list[ReadRequest], now: int) -> None:
+def _take_requests(work: Work, requests: list[ReadRequest], rules: Rules, now: int) -> None:
     for _, offset, each in requests:
         if isinstance(each, SilenceRequest):
             work.put_silence(each.silence)
@@ -172,6 +180,12 @@ def _take_requests(work: Work, requests: list[ReadRequest], now: int) -> None:
             # a notifier without its offsets reads those of a week again
             if now - each.at < REPLAYED_WITHIN_MS:
                 work.replay(each.state, each.since, each.route, each.user_id, now)
+            continue
+        if isinstance(each, ContactTrial):
+            given = work.users([each.user_id]).get(each.user_id)
+            if given is not None and now - each.at < REPLAYED_WITHIN_MS:
+                messages = trial_messages(rules, given, each.route, each.trial_id, now)
+                work.put_deliveries(to_verified(work, rules, given, messages, now))
             continue
         if isinstance(each, ContactsVerified):
             work.verify_contacts(each.contact_ids, now)

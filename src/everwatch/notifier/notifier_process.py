@@ -32,6 +32,7 @@ from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.metrics import REFUSED, TAKEN_IN
 from everwatch.notifier.planner import Planner
+from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.senders.mail import MailSender
@@ -94,6 +95,7 @@ class Notifier(Process):
         is_alone = url.startswith("sqlite")
         rules, now = self._current, self.clock.now_ms()
         await self._in_database(partial(_note_beginning, self._storage, now))
+        await self._in_database(partial(_note_routes, self._storage, rules))
         doubtful = await self._in_database(partial(resolve_doubts, self._storage, rules, now, everything=is_alone))
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
@@ -188,7 +190,7 @@ class Notifier(Process):
         for record, error in batch.refused:
             REFUSED.inc()
             self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")
-        await self._in_database(partial(take_in, self._open, batch))
+        await self._in_database(partial(take_in, self._open, batch, self._current))
         source.commit(batch.offsets)
         rules, users = self._current, {each.user_id for each in batch.entries if each.user is not None}
         if rules.contacts.verify and users:
@@ -213,7 +215,10 @@ class Notifier(Process):
         """Follow the rules' file, and do the periodic work."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+            before = self._rules.current
             await asyncio.to_thread(self._rules.look)
+            if self._rules.current is not before:
+                await self._in_database(partial(_note_routes, self._open, self._rules.current))
             await asyncio.to_thread(self._pages.look)
             now = self.clock.now_ms()
             days, pages = self.settings.keep_deliveries_days, self._pages.current
@@ -265,3 +270,8 @@ def _note_beginning(storage: Storage, now: int) -> None:
     with storage.begin() as work:
         work.begun_at(now)
         work.make_link_secret()
+
+
+def _note_routes(storage: Storage, rules: Rules) -> None:
+    with storage.begin() as work:
+        work.put_routes(listed_routes(rules))

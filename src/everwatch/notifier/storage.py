@@ -21,6 +21,7 @@ from everwatch.notifier.contact_rows import ContactRows, ContactStatements
 from everwatch.notifier.delivery_rows import DeliveryRows, DeliveryStatements
 from everwatch.notifier.group_rows import GroupRows, GroupStatements
 from everwatch.notifier.intake_rows import IntakeRows, IntakeStatements
+from everwatch.notifier.route_rows import RouteRows, RouteStatements
 from everwatch.notifier.shared_rows import SharedRows, SharedStatements
 from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
 from everwatch.notifier.standing_rows import StandingRows
@@ -45,6 +46,7 @@ class Statements:
         self.contacts = ContactStatements(dialect)
         self.silences = SilenceStatements(dialect)
         self.subscribers = SubscriberStatements(dialect)
+        self.routes = RouteStatements(dialect)
 
 
 class Work(
@@ -57,6 +59,7 @@ class Work(
     ContactRows,
     SilenceRows,
     SubscriberRows,
+    RouteRows,
     StandingRows,
 ):
     """One transaction."""
@@ -66,7 +69,7 @@ class Work(
         self._intake, self._groups, self._deliveries = statements.intake, statements.groups, statements.deliveries
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
         self._silences, self._subscribers = statements.silences, statements.subscribers
-        self._comments = statements.comments
+        self._comments, self._routes = statements.comments, statements.routes
 
 
 def database_url_of(settings: Settings) -> str:

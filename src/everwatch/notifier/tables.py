@@ -240,3 +240,12 @@ status_announced = Table(
     Column("user_id", Text, nullable=False, server_default=""),
     Column("monitor_id", Text, nullable=False, server_default=""),
 )
+
+# routes of the rules that the notifier goes by, as the API lists them
+notifier_routes = Table(
+    "notifier_routes",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)

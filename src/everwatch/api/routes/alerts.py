@@ -1,15 +1,7 @@
 """Routes of what the notifier did."""
 
 from everwatch.api.ack_pages import AckPages
-from everwatch.api.alerting import (
-    Alerting,
-    ChannelsQuery,
-    ChannelView,
-    DeliveriesQuery,
-    DeliveryView,
-    IncidentsQuery,
-    NotificationsView,
-)
+from everwatch.api.alerting import Alerting, IncidentsQuery, NotificationsView
 from everwatch.api.incident_views import (
     CommentBody,
     IncidentDetail,
@@ -19,13 +11,25 @@ from everwatch.api.incident_views import (
     SnoozeBody,
 )
 from everwatch.api.incident_writes import IncidentWrites
-from everwatch.api.notifier_requests import ContactView, NotifierRequests, ReplayBody, ReplayView, VerifyBody
+from everwatch.api.notifier_requests import NotifierRequests
+from everwatch.api.notifier_views import (
+    ChannelsQuery,
+    ChannelView,
+    ContactTestBody,
+    ContactView,
+    DeliveriesQuery,
+    DeliveryView,
+    ReplayBody,
+    ReplayView,
+    VerifyBody,
+)
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
 from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.subscribing import LONGEST_FORM
 from everwatch.notifier.ack_links import PATH
 from everwatch.notifier.comments import IncidentComment
+from everwatch.notifier.listed_routes import ListedRoute
 
 _SEEN = {
     200: Example(IncidentView, "The incident, as it is now."),
@@ -64,6 +68,14 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
             summary="List messages to receivers of alerts.",
             query=DeliveriesQuery,
             answers={200: Example(Listed[DeliveryView], "The messages, the latest first.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/routes",
+            permission=READ_WHOLE,
+            handler=alerting.routes,
+            summary="List the routes of the notification rules.",
+            answers={200: Example(Listed[ListedRoute], "The routes, in the order in which they are tried.")},
         ),
         Route(
             method="GET",
@@ -194,6 +206,20 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             audited="verify_contact",
             body=VerifyBody,
             answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/contacts/test",
+            permission=RUN_USER,
+            handler=requests.test_contacts,
+            summary="Send a test message to a user by each route that reaches them, or by one.",
+            audited="test_contact",
+            body=ContactTestBody,
+            answers={
+                200: Example(Listed[DeliveryView], "Where each message went."),
+                202: Example(Listed[DeliveryView], "It is kept; not all messages have been sent yet."),
+            },
             command=True,
         ),
     ]

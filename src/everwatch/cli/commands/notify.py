@@ -32,13 +32,12 @@ from everwatch.cli.support.route_display import print_routes
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity, derived_id
-from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
+from everwatch.notifier.trial_messages import trial_messages
 from everwatch.notifier.wording import lines_of, subject_of
 from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.schedule.instant import Bare
@@ -242,20 +241,7 @@ def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Deliv
     if not chosen:
         whose = "operators" if user is None else "users"
         raise SettingsError(f"There is no route {route!r} for {whose}." if route else f"There is no route for {whose}.")
-    found = []
-    for each in chosen:
-        incident_id = derived_id("test", each.name, user or "", now)
-        # what opens an incident ends it, too
-        kinds = (AlertKind.OPENED, AlertKind.CLOSED) if each.keeps_incidents else (AlertKind.OPENED,)
-        for number, kind in enumerate(kinds):
-            alert = Alert(
-                kind, incident_id, user or "operators", "test", "down", now, now, Severity.INFO, reason="this is a test"
-            )
-            message_id = derived_id("test", incident_id, kind.value)
-            message = each.texts.applied(Message(message_id, each.name, user or "", now, (alert,), is_test=True))
-            delivery = new_delivery(each, f"test\x1f{message_id}", given, message, now)
-            found.append(delivery._replace(due_at=now + number * 1_000))
-    return found
+    return trial_messages(rules, given, route, str(now), now)
 
 
 def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> list[Delivery]:

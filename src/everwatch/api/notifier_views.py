@@ -1,0 +1,98 @@
+"""Requests to and answers of the notifier beside incidents, as types: servers validate with them, clients read them."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.queries import InstantMs, Limit, OfUser
+from everwatch.api.views import Instant
+from everwatch.encoding.input_models import NO_HIDDEN
+
+DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """A message to one receiver. ``user_id`` "": to operators. ``alerts``: of how many changes it tells.
+
+    ``reason``: how the last attempt ended. ``due_at``: of the next attempt. ``settled_at``: when it ended, 0: not yet.
+    """
+
+    delivery_id: str
+    route: str
+    user_id: str
+    sender: str
+    target: str
+    state: str
+    attempt: int
+    due_at: Instant
+    created_at: Instant
+    settled_at: Instant
+    reason: str
+    summary: str
+    alerts: int
+
+
+class ChannelView(msgspec.Struct, frozen=True):
+    """An address that was given up: after how many failures, since when, and the last reason."""
+
+    route: str
+    user_id: str
+    target: str
+    failures: int
+    failing_since: Instant
+    disabled_at: Instant
+    reason: str
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which messages. ``since``: made then or later, ms."""
+
+    user: OfUser = ""
+    state: DeliveryState | None = None
+    route: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The route's name.")] = ""
+    since: InstantMs = 0
+    limit: Limit = 100
+
+
+class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which addresses."""
+
+    user: OfUser = ""
+
+
+class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which messages are sent again: those in ``state`` that were made since an instant (ms), of a route, of a user."""
+
+    since: InstantMs
+    state: Literal["dead", "sent", "skipped"] = "dead"
+    route: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""
+    user: OfUser = ""
+    dry_run: bool = False
+
+
+class ReplayView(msgspec.Struct, frozen=True):
+    """Number of messages that are, or with ``dry_run`` would be, sent again, each under its own id."""
+
+    messages: int
+
+
+class ContactView(msgspec.Struct, frozen=True):
+    """A mail address of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
+
+    contact_id: str
+    address: str
+    asked_at: Instant
+    verified_at: Instant
+
+
+class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The code that the address was sent."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_HIDDEN)]
+
+
+class ContactTestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``route``: by this one alone; "": by each that is for users."""
+
+    route: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""

@@ -1,0 +1,24 @@
+"""Routes of the notification rules, as they are listed: without addresses. Pure."""
+
+from typing import Any
+
+import msgspec
+
+
+class ListedRoute(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on": "continue"}):
+    """A route of the notification rules, without addresses. Durations in ms.
+
+    ``audience``: users or operators. ``match``: which alerts it takes. ``min_down_ms``: how long a monitor is down
+    before. ``goes_on``: later routes get what it takes, too. ``doubt``: what becomes of a message that may have been
+    sent.
+    """
+
+    route: str
+    audience: str
+    sender: str
+    match: dict[str, Any]
+    group_wait_ms: int
+    group_interval_ms: int
+    min_down_ms: int
+    goes_on: bool
+    doubt: str
