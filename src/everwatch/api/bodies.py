@@ -9,6 +9,7 @@ from everwatch.api.queries import FilterText, InstantMs, OfUser
 from everwatch.encoding.input_models import (
     MOST_MONITORS_PER_SIGNUP,
     Attribute,
+    Contacts,
     Duration,
     Instant,
     Labels,
@@ -35,6 +36,7 @@ class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: dict[str, Attribute] = {}
     monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
     maintenance: Windows = []
+    contacts: Contacts = {}
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +45,7 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plan: Name | None = None
     attributes: dict[str, Attribute] = {}
     remove_attributes: list[str] = []
+    contacts: Contacts = {}
 
 
 class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
