@@ -201,6 +201,12 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signup-labels": {"user_id": "u-1", "monitors": [LABELLED_INPUT]},
     "command-labels": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": LABELLED_INPUT},
     "command-pauseuser": {"command": "pause_user", "user_id": "u-1", "until": "2027-01-15T09:00:00+01:00"},
+    "signup-contacts": {
+        "user_id": "u-1",
+        "contacts": {"email": "ada@example.com"},
+        "monitors": [{**LABELLED_INPUT, "policy": {"severity": "warning"}}],
+    },
+    "command-contacts": {"command": "set_user", "user_id": "u-1", "contacts": {"email": "ada@example.com"}},
     "command-setuser": {
         "command": "set_user",
         "user_id": "u-1",
@@ -251,6 +257,14 @@ EXPECTED: dict[str, object] = {
     "signup-labels": Signup("u-1", monitors=(LABELLED,)),
     "command-labels": Command(CommandType.PUT, "u-1", "größe", LABELLED),
     "command-pauseuser": Command(CommandType.PAUSE_USER, "u-1", until=AT),
+    "signup-contacts": Signup(
+        "u-1",
+        attributes={"contacts.email": "ada@example.com"},
+        monitors=(
+            msgspec.structs.replace(LABELLED, labels=tuple(sorted([*LABELLED.labels, ("severity", "warning")]))),
+        ),
+    ),
+    "command-contacts": Command(CommandType.SET_USER, "u-1", attributes={"contacts.email": "ada@example.com"}),
     "command-setuser": Command(
         CommandType.SET_USER, "u-1", plan="pro", attributes={"city": "Bern"}, remove_attributes=("age",)
     ),

@@ -11,7 +11,7 @@ import pytest
 
 from everwatch.core import bounds
 from everwatch.core.errors import InvalidInput
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, contacts, input_models
 from everwatch.schedule import instant
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -101,6 +101,7 @@ SAID: dict[str, Callable[[], str]] = {
     "`plan`, `kind`": lambda: characters(input_models.SignupInput, "plan"),
     "`command_id`, `signup_id`, `signal_id`": lambda: characters(input_models.CommandInput, "command_id"),
     "`attributes`: whole numbers": lambda: "-2^63 to 2^63 - 1",
+    "`contacts` of a user, each value": lambda: f"{contacts.MOST_CONTACTS}, 1 to 2,048 characters",
     "`monitors` of a signup, the plan's included": lambda: f"{input_models.MOST_MONITORS_PER_SIGNUP:,}",
     "`name` of a monitor": lambda: characters(input_models.MonitorInput, "name"),
     "`labels` of a monitor": lambda: str(input_models.MOST_LABELS),

@@ -11,6 +11,7 @@ from everwatch.encoding.input_models import (
     LONGEST_SIGNAL_BODY,
     MOST_MONITORS_PER_SIGNUP,
     Attribute,
+    Contacts,
     Duration,
     Instant,
     Labels,
@@ -41,6 +42,7 @@ class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: dict[str, Attribute] = {}
     monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
     maintenance: Windows = []
+    contacts: Contacts = {}
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +51,7 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plan: Name | None = None
     attributes: dict[str, Attribute] = {}
     remove_attributes: list[str] = []
+    contacts: Contacts = {}
 
 
 class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

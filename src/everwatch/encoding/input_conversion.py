@@ -12,13 +12,16 @@ import orjson
 
 from everwatch.core.bounds import RESERVED_USERS
 from everwatch.core.errors import InvalidInput
+from everwatch.encoding.contacts import with_contacts
 from everwatch.encoding.input_models import (
     DAY_MS,
     LARGEST_PAYLOAD_BYTES,
     MINUTE_MS,
+    MOST_LABELS,
     MOST_RUNS_BY_WALL_CLOCK,
     MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP,
     SECOND_MS,
+    SEVERITY_LABEL,
     CommandInput,
     MaintenanceInput,
     MonitorInput,
@@ -59,7 +62,8 @@ def signup_of(given: SignupInput) -> Signup:
         seen.add(monitor.monitor_id)
     check_runs(monitors)
     windows = windows_of(given.maintenance, "$.maintenance")
-    return Signup(given.user_id, given.plan, given.attributes, monitors, windows, given.signup_id, given.reply)
+    attributes = with_contacts(given.attributes, given.contacts)
+    return Signup(given.user_id, given.plan, attributes, monitors, windows, given.signup_id, given.reply)
 
 
 def check_runs(monitors: Iterable[MonitorSpec]) -> None:
@@ -119,12 +123,14 @@ def command_of(given: CommandInput) -> Command:
     if given.maintenance and command is not CommandType.MAINTAIN:
         raise InvalidInput(f"a {command} takes no maintenance", "$.maintenance")
     if command is CommandType.SET_USER:
-        if given.plan is None and not given.attributes and not given.remove_attributes:
-            raise InvalidInput("a set_user needs a plan or attributes to change", "$.plan")
-        if both := sorted(set(given.remove_attributes).intersection(given.attributes)):
+        attributes = with_contacts(given.attributes, given.contacts)
+        if given.plan is None and not attributes and not given.remove_attributes:
+            raise InvalidInput("a set_user needs a plan, attributes or contacts to change", "$.plan")
+        if both := sorted(set(given.remove_attributes).intersection(attributes)):
             raise InvalidInput(f"{both[0]!r} cannot be set and removed", "$.remove_attributes")
     else:
-        for name in ("plan", "attributes", "remove_attributes"):
+        attributes = {}
+        for name in ("plan", "attributes", "remove_attributes", "contacts"):
             if getattr(given, name):
                 raise InvalidInput(f"a {command} takes no {name}", f"$.{name}")
     return Command(
@@ -138,7 +144,7 @@ def command_of(given: CommandInput) -> Command:
         windows_of(given.maintenance, "$.maintenance"),
         given.reply,
         given.plan,
-        given.attributes,
+        attributes,
         tuple(given.remove_attributes),
         given.reason,
         given.request_digest,
@@ -227,8 +233,22 @@ def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorS
         end_at=end_at,
         max_runs=named.max_runs or 0,
         name=given.name,
-        labels=tuple(sorted(given.labels.items())) if given.labels else (),
+        labels=_labels_of(given, path),
     )
+
+
+def _labels_of(given: MonitorInput, path: str) -> tuple[tuple[str, str], ...]:
+    """The labels, the severity of the policy among them: transitions carry labels, and no policy."""
+    labels, severity = given.labels, given.policy.severity
+    if severity is None or labels.get(SEVERITY_LABEL) == severity:
+        return tuple(sorted(labels.items())) if labels else ()
+    if SEVERITY_LABEL in labels:
+        raise InvalidInput(f"the label {SEVERITY_LABEL} says {labels[SEVERITY_LABEL]!r}", f"{path}.policy.severity")
+    if len(labels) >= MOST_LABELS:
+        raise InvalidInput(
+            f"it takes one of the {MOST_LABELS} labels, and they are all in use", f"{path}.policy.severity"
+        )
+    return tuple(sorted({**labels, SEVERITY_LABEL: severity}.items()))
 
 
 def resolved(spec: MonitorSpec, asked_at: int) -> MonitorSpec:

@@ -4,7 +4,7 @@ JSON and Avro input meet here: both become the same plain objects, and one set o
 """
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,7 @@ from everwatch.core.bounds import LATEST_MS, RESERVED_USERS
 from everwatch.core.errors import InvalidInput
 from everwatch.core.printable import HIDDEN
 from everwatch.core.validation_errors import fault_of
+from everwatch.encoding.contacts import MOST_CONTACTS
 from everwatch.model import (
     Align,
     Backoff,
@@ -40,6 +41,8 @@ DEFAULT_KIND = "http"
 # as Kubernetes and Prometheus have them; no "=", which stands behind the key on command lines
 LABEL_KEY = r"^[A-Za-z0-9_./-]*\Z"
 MOST_LABELS = 16
+SEVERITY_LABEL = "severity"
+"""The label of a monitor that says how urgent its alerts are."""
 LabelKey = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=LABEL_KEY)]
 LabelValue = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 Labels = Annotated[dict[LabelKey, LabelValue], msgspec.Meta(max_length=MOST_LABELS)]
@@ -50,6 +53,9 @@ ZoneName = Annotated[str, msgspec.Meta(max_length=64)]
 Instant = Annotated[str, msgspec.Meta(max_length=64)] | int
 # what an Avro long holds: a greater number would come back as another one
 Attribute = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
+
+ContactValue = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048, pattern=NO_HIDDEN)]
+Contacts = Annotated[dict[str, ContactValue], msgspec.Meta(max_length=MOST_CONTACTS)]
 
 MOST_MONITORS_PER_SIGNUP = 1_000
 MOST_WINDOWS = 20
@@ -64,6 +70,9 @@ MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONGEST_INTERVAL_MS = 400 * DAY_MS
 LONGEST_SPREAD_MS = DAY_MS
+
+
+SeverityName = Literal["info", "warning", "error", "critical"]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +122,7 @@ class PolicyInput(_Strict, frozen=True):
     overlap: Overlap = Overlap.SKIP
     remind_every: Duration | None = None
     maintenance: Windows = []
+    severity: SeverityName | None = None
 
 
 class MonitorInput(_Strict, frozen=True):
@@ -134,6 +144,7 @@ class SignupInput(_Strict, frozen=True):
     maintenance: Windows = []
     signup_id: MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    contacts: Contacts = {}
 
 
 class CommandInput(_Strict, frozen=True):
@@ -151,6 +162,7 @@ class CommandInput(_Strict, frozen=True):
     remove_attributes: list[str] = []
     reason: Reason = ""
     request_digest: Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)] = ""
+    contacts: Contacts = {}
 
 
 class SignalInput(_Strict, frozen=True):

@@ -2,13 +2,12 @@
 
 from enum import StrEnum
 
+from everwatch.encoding.input_models import SEVERITY_LABEL
 from everwatch.model import State, Status, Transition
 from everwatch.notifier.alerts import Severity
 from everwatch.rules import lifecycle
 from everwatch.rules.lifecycle import ALARMING
 
-SEVERITY_LABEL = "severity"
-"""The label of a monitor that says how urgent its alerts are."""
 _SEVERITIES = {each.value: each for each in Severity}
 _FAILED = frozenset({Status.FAILURE, Status.LATE})
 

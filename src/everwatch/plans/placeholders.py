@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.encoding.contacts import PREFIX as CONTACT_PREFIX
 from everwatch.encoding.templates import DEEPEST, inside
 from everwatch.model import Scalar
 
@@ -25,10 +26,14 @@ ID_NAME, PLAN_NAME = "user.id", "user.plan"
 _OPEN, _CLOSE = "{{", "}}"
 _MEANT = re.compile(r"[{\s]*user\s*(?:\..*)?", re.DOTALL)
 _NAME = re.compile(
-    r"user\.(?:(?P<known>id|plan)|attributes\.(?P<attribute>[\w-]{1,128}(?:\.[\w-]{1,128})*)"
+    r"user\.(?:(?P<known>id|plan)"
+    r"|(?:attributes\.(?P<attribute>[\w-]{1,128}(?:\.[\w-]{1,128})*)|contacts\.(?P<contact>[a-z][a-z0-9_-]{0,31}))"
     r"(?:\s+or\s+(?P<default>'[^'{}]*'|true|false|-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?))?)"
 )
-_KNOWN = "user.id, user.plan and user.attributes.NAME, the last also as user.attributes.NAME or 'default'"
+_KNOWN = (
+    "user.id, user.plan, user.contacts.NAME and user.attributes.NAME,"
+    " the last two also as user.attributes.NAME or 'default'"
+)
 
 
 class PlaceholderUser(NamedTuple):
@@ -49,6 +54,8 @@ class Name(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         """Return where a signup says what this name stands for."""
+        if self.shown.startswith("user.contacts."):
+            return f"$.{self.attribute}"
         return inside("$.attributes", self.attribute) if self.attribute else "$.user_id"
 
     def value(self, given: PlaceholderUser, field: str) -> str | int | float:
@@ -193,11 +200,15 @@ def _pieces(text: str, field: str) -> Iterator[str | Name]:
 def _name(found: re.Match[str]) -> Name:
     if found["known"]:
         return Name(f"user.{found['known']}")
+    if found["contact"]:
+        shown, attribute = f"user.contacts.{found['contact']}", f"{CONTACT_PREFIX}{found['contact']}"
+    else:
+        shown, attribute = f"user.attributes.{found['attribute']}", found["attribute"]
     default = found["default"]
     if default is None:
-        return Name(f"user.attributes.{found['attribute']}", found["attribute"])
+        return Name(shown, attribute)
     value = default[1:-1] if default.startswith("'") else orjson.loads(default)
-    return Name(f"user.attributes.{found['attribute']}", found["attribute"], value)
+    return Name(shown, attribute, value)
 
 
 def _count_open(text: str) -> int:

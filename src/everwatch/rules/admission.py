@@ -9,6 +9,7 @@ import orjson
 from everwatch.core.bounds import RESERVED_USERS
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, input_conversion, input_models
+from everwatch.encoding.contacts import with_contacts
 from everwatch.kinds import registry
 from everwatch.kinds.shared.secret_fields import refuse_stand_ins
 from everwatch.model import At, Command, MonitorSpec, ReplyOn, Signup
@@ -24,6 +25,7 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
     maintenance: msgspec.Raw = msgspec.Raw(b"[]")
     signup_id: input_models.MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    contacts: input_models.Contacts = {}
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
@@ -67,7 +69,7 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
                 return Signup(
                     outline.user_id,
                     outline.plan,
-                    outline.attributes,
+                    with_contacts(outline.attributes, outline.contacts),
                     alike.monitors,
                     alike.maintenance,
                     outline.signup_id,

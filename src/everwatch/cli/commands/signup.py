@@ -37,6 +37,9 @@ def signup(
     heartbeat: Annotated[str | None, typer.Option(help="Period in which a heartbeat is expected, e.g. 1h.")] = None,
     schedule: ScheduleOptions = NOT_GIVEN,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
+    contact: Annotated[
+        list[str] | None, typer.Option(help="NAME=ADDRESS, such as email=ada@example.com; repeatable.")
+    ] = None,
     *,
     sending: Sending,
 ) -> None:
@@ -71,6 +74,8 @@ def signup(
     except InvalidInput as error:
         raise SettingsError(f"--tcp: {error.reason}.") from None
     wanted = {"user_id": user, "plan": plan or "default", "attributes": attributes, "monitors": monitors}
+    if contact:
+        wanted["contacts"] = pairs_of("--contact", "NAME=ADDRESS", contact)
     signup_id = sending.asked_id or ""
 
     def make(delivery: SendingOptions) -> Asked:

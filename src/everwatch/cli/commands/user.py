@@ -87,20 +87,26 @@ def set_(
     remove_attribute: Annotated[
         list[str] | None, typer.Option(help="NAME of an attribute that goes; repeatable.", show_default=False)
     ] = None,
+    contact: Annotated[
+        list[str] | None, typer.Option(help="NAME=ADDRESS, such as email=ada@example.com; repeatable.")
+    ] = None,
     *,
     sending: Sending,
 ) -> None:
-    """Change a user's plan or single attributes; all else stays: attributes, own monitors, maintenance.
+    """Change a user's plan, contacts or single attributes; all else stays: attributes, own monitors, maintenance.
 
     The monitors of the old plan give way to those of the new one. (`everwatch signup` states the whole registration.)
 
     Examples: `everwatch user set u-1 --plan gold --wait` · `everwatch user set u-1 --attribute city=Bern`
+    · `everwatch user set u-1 --contact email=ada@example.com`
     """
     wanted: dict[str, Any] = {"command": "set_user", "user_id": user}
     if plan is not None:
         wanted["plan"] = plan
     if attribute:
         wanted["attributes"] = pairs_of("--attribute", "NAME=VALUE", attribute, empty=True)
+    if contact:
+        wanted["contacts"] = pairs_of("--contact", "NAME=ADDRESS", contact)
     if remove_attribute:
         wanted["remove_attributes"] = remove_attribute
     send(wanted, sending)
