@@ -153,6 +153,12 @@ class Data:
         if kind.monitor_id == "payments":
             at = START - 9 * MINUTE - self._random.randrange(60) * 1_000
         why = why_of(kind) if state in (State.DOWN, State.LATE) else ""
+        gone = took = 0
+        if state is State.UP and self._random.random() < 0.3:
+            # many of the last hour, some of the day
+            gone = START - int(12 + 1_400 * self._random.random() ** 3) * MINUTE
+            took = self._random.randrange(2, 11) * MINUTE
+            at = gone + took
         spec = MonitorSpec(
             kind.monitor_id,
             kind.kind,
@@ -179,10 +185,7 @@ class Data:
         self._change(user_id, kind, since + MINUTE, State.NEW, State.UP, "", plan)
         if state is not State.UP:
             self._change(user_id, kind, at, State.UP, state, why, plan, lasted_ms=at - since - MINUTE)
-        elif self._random.random() < 0.3:
-            # many of the last hour, some of the day
-            gone = START - int(12 + 1_400 * self._random.random() ** 3) * MINUTE
-            took = self._random.randrange(2, 11) * MINUTE
+        elif gone:
             self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan, lasted_ms=gone - since)
             self._change(user_id, kind, gone + took, State.DOWN, State.UP, "", plan, lasted_ms=took)
         self._run(user_id, kind, state, at, why)

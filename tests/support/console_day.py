@@ -23,6 +23,7 @@ DAY = 24 * HOUR
 SILENCED = "mail.cafe-lumen.example"
 ACKNOWLEDGED = "/v1/users/kestrel-maps/monitors/certificate/ack"
 COMMENTED = "/v1/users/saffron-spice/monitors/checkout"
+EDIT = {"policy": {"timeout": "8s", "failures_to_down": 3}}
 COMMENTS = (
     "Release 4.18.2 of the checkout went out at 10:36, two minutes before the first failure.",
     "Rolled back to 4.18.1. It still answers 503: the card provider is down, see api.cardpay.example.",
@@ -95,7 +96,7 @@ async def tell_day(running: Api) -> None:
     letters = [Received(place, each.offset, each.refused_at, each) for each in _letters()]
     running.store.apply(SinkBatch(START, {place: len(letters)}, letters=letters))
     # one thing after the other, the last one now: of entries of one instant the order is open
-    running.clock.set(START - 18 * MINUTE)
+    running.clock.set(START - 21 * MINUTE)
     operator = running.token(Role.OPERATOR, name="Ines Moreau")
     running.token(Role.VIEWER, name="grafana")
     running.token(Role.OPERATOR, name="deploy pipeline", expires_at=START + 30 * DAY)
@@ -126,8 +127,13 @@ async def tell_day(running: Api) -> None:
         await ask(f"/v1/users/paper-crane/monitors/mail/{what}", {}, token=colleague)
     await ask(ACKNOWLEDGED)
     await ask("/v1/silences", {"match": {"target": SILENCED}, "for": "2h", "reason": "New mail server"})
+    running.clock.set(START - 4 * MINUTE)
+    merge = {"If_Match": "*", "Content_Type": "application/merge-patch+json"}
+    edited = await running.call("PATCH", COMMENTED, token=colleague, body=EDIT, **merge)
+    assert edited.status == 200, edited.data
+    running.clock.set(START - 3 * MINUTE)
     why = (await running.call("GET", f"{COMMENTED}/notifications")).json
     for text, token in zip(COMMENTS, (operator, colleague), strict=True):
         path = f"/v1/incidents/{why['incident']['incident_id']}/comments"
-        await ask(path, {"text": text}, token=token, after_ms=0)
+        await ask(path, {"text": text}, token=token, after_ms=MINUTE)
     running.clock.set(START)

@@ -15,6 +15,7 @@ _FOCUSED = """() => {
     name: name.replace(/\\s+/g, " ").slice(0, 120),
     tag: at.tagName.toLowerCase(),
     type: at.type ?? "",
+    row: at.closest("tr")?.textContent ?? "",
     seen: ringed && box.width > 0 && box.bottom > 0 && box.top < innerHeight,
     number: (at.dataset.walked ??= String((window.walked = (window.walked ?? 0) + 1))),
   };
@@ -49,16 +50,21 @@ class Keyboard:
         """What has the focus; None: nothing."""
         return await self._page.evaluate(_FOCUSED)
 
-    async def reach(self, name: str, tag: str = "", *, back: bool = False) -> None:
-        """Press Tab until what begins with this name has the focus, and is seen to have it."""
+    async def reach(self, name: str, tag: str = "", *, row: str = "") -> None:
+        """Press Tab until what has this name, or begins so, has the focus, and is seen to have it.
+
+        ``tag``: of the element, or its type; ``row``: a text of the row that it stands in.
+        """
         passed: list[str] = []
         last = ""
         for _ in range(MOST_STEPS):
-            await self.press("Shift+Tab" if back else "Tab")
+            await self.press("Tab")
             at = await self.focused()
             if at is None:
                 continue
-            if at["name"].startswith(name) and tag in ("", at["tag"], at["type"]):
+            rest = at["name"].removeprefix(name)
+            is_it = at["name"].startswith(name) and not rest[:1].isalpha() and row in at["row"]
+            if is_it and tag in ("", at["tag"], at["type"]):
                 assert at["seen"], f"{name!r} has the focus, and nobody sees it: {self._page.url}"
                 return
             assert at["number"] != last, f"the focus stays at {at['tag']} {at['name']!r}: {self._page.url}"
@@ -66,9 +72,9 @@ class Keyboard:
             passed.append(f"{at['tag']} {at['name']}")
         raise AssertionError(f"no {tag} {name!r} was reached: {self._page.url}: {passed[:40]}")
 
-    async def use(self, name: str, tag: str = "", *, key: str = "Enter") -> None:
+    async def use(self, name: str, tag: str = "", *, key: str = "Enter", row: str = "") -> None:
         """Reach something, and press a key there."""
-        await self.reach(name, tag)
+        await self.reach(name, tag, row=row)
         await self.press(key)
 
     async def fill(self, name: str, text: str) -> None:
@@ -87,10 +93,11 @@ class Keyboard:
         for _ in range(MOST_STEPS):
             await self.press("Tab")
             at = await self.focused()
-            if at is None or at["number"] in seen:
-                if seen:
-                    break
+            if at is None:
+                # the browser's own controls come between the end and the beginning
                 continue
+            if at["number"] in seen:
+                break
             seen.add(at["number"])
             assert at["seen"], f"{at['tag']} {at['name']!r} has the focus, and nobody sees it: {self._page.url}"
         missing = [each for each in await self._page.evaluate(_REACHABLE) if each not in seen]

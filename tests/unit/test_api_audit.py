@@ -1,6 +1,7 @@
 """The audit log of the API: who asked for which change, and what came of it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
@@ -42,8 +43,37 @@ async def test_who_paused_a_monitor_is_told(server: Api) -> None:
         "entry_id": "", "at": server.clock.now_ms(), "token_id": who.token_id, "token_name": "test", "role": "operator",
         "address": "127.0.0.1", "forwarded_for": "", "status": 200, "outcome": "done",
         "route": "POST /v1/users/{user_id}/monitors/{monitor_id}/pause", "command": "pause", "user_id": "ann",
-        "monitor_id": "site", "command_id": "p-1", "request_id": "r-1",
+        "monitor_id": "site", "command_id": "p-1", "request_id": "r-1", "change": "",
     }  # fmt: skip
+
+
+async def test_what_a_change_of_a_monitor_changed_is_told_without_secrets(server: Api) -> None:
+    site = {"kind": "http", "name": "Shop", "config": {"url": "https://a.example", "bearer": "s3cret"}}
+    await server.call("PUT", "/v1/users/ann", body={})
+    path = "/v1/users/ann/monitors/site"
+    await server.call("PUT", path, body={**site, "schedule": {"every": "1m"}})
+    change = {"name": None, "schedule": {"every": "5m"}, "config": {"bearer": "n3w", "method": "HEAD"}}
+    merge = {"If_Match": "*", "Content_Type": "application/merge-patch+json"}
+    without = {**site, "schedule": {"every": "5m"}, "config": {"url": "https://a.example"}}
+    for method, body, headers in [
+        ("PATCH", change, merge),
+        ("PUT", without, {"If_Match": "*"}),
+        ("PATCH", {"kind": "none"}, merge),
+    ]:
+        server.clock.advance(1)
+        await server.call(method, path, body=body, **headers)
+    entries = (await server.call("GET", "/v1/audit?user=ann&monitor=site")).json["items"]
+    refused, put, patched, created = entries
+    assert (refused["status"] >= 400, refused["change"], created["change"]) == (True, "", "")
+    assert [each["path"] for each in json.loads(put["change"])] == ["$.config.bearer", "$.config.method", "$.name"]
+    told_of = json.loads(patched["change"])
+    assert [each["path"] for each in told_of] == ["$.config.bearer", "$.config.method", "$.name", "$.schedule.every"]
+    secret, verb, name, every = told_of
+    assert secret["before"] == secret["after"] != "n3w"
+    assert (verb, name) == ({"path": "$.config.method", "after": "HEAD"}, {"path": "$.name", "before": "Shop"})
+    assert (every["before"], every["after"]) == ("1m", "5m")
+    assert "s3cret" not in str(entries)
+    assert "n3w" not in str(entries)
 
 
 @pytest.mark.parametrize(("trusted", "told_from"), [("", ""), ("127.0.0.0/8", "198.51.100.7")])

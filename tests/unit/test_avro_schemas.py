@@ -307,6 +307,7 @@ EXPECTED: dict[str, object] = {
     "reply-position": msgspec.structs.replace(REPLY_CODE, partition=3, offset=1_042),
     "reply-signal": REPLY_SIGNAL,
     "audit": AUDIT,
+    "audit-change": msgspec.structs.replace(AUDIT, change='[{"path":"$.name","after":"größe"}]'),
 }
 READ: dict[str, Callable[[bytes], object]] = {
     "signup": codec.decode_signup,

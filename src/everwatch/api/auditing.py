@@ -133,6 +133,7 @@ def changes_of(route: Route, call: Call, answer: Answer) -> Sequence[AuditedChan
             _command_id(route, call),
             answer.status,
             outcome.answer.value if outcome and outcome.answer else said,
+            change=answer.change,
         )
     ]
 
@@ -176,6 +177,7 @@ def _entry(route: str, asking: Asking, change: AuditedChange, now: int) -> Audit
         _plain(change.outcome, _SHORT),
         _plain(change.command_id, _LONG),
         asking.request_id,
+        change.change,
     )
 
 

@@ -18,9 +18,11 @@ from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, na
 from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
+from everwatch.api.spec_changes import changes_text
 from everwatch.api.views import RunView
 from everwatch.core.clock import Clock
-from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.core.errors import InvalidInput, RefusalCode, StoreError
+from everwatch.encoding.input_conversion import monitor_of
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome as Outcomes
@@ -84,7 +86,9 @@ class Monitors:
     async def put(self, call: Call, body: MonitorInput) -> Answer:
         wanted, monitor = version_of(call), msgspec.to_builtins(body)
         if wanted is not None:
-            return self._after_put(call, await self._put(call, monitor, wanted))
+            before = await self._known(call) if wanted else None
+            answer = self._after_put(call, await self._put(call, monitor, wanted))
+            return self._noted(answer, before, monitor)
         # whatever there is, but something (RFC 9110, 13.1.1): workers take a version only
         try:
             return await self._changed(call, None, lambda _: monitor)
@@ -108,15 +112,16 @@ class Monitors:
         """Put what ``change`` makes of the monitor that there is, at the version that is wanted; None: at any."""
         while True:
             found = await self._at_version(call, wanted)
+            monitor = change(found)
             try:
-                reply = await self._put(call, change(found), found.version)
+                reply = await self._put(call, monitor, found.version)
             except Problem as problem:
                 # If-Match: * is about whatever there is, so it is made again on what there is now
                 if wanted is None and problem.code == RefusalCode.VERSION_MISMATCH:
                     await asyncio.sleep(LOOK_AGAIN_S)
                     continue
                 raise
-            return self._after_put(call, reply)
+            return self._noted(self._after_put(call, reply), found, monitor)
 
     async def delete(self, call: Call) -> Answer:
         reply = await self._send(call, "delete")
@@ -153,6 +158,23 @@ class Monitors:
             place = f"/v1/users/{quoted(call.path['user_id'])}/monitors/{quoted(call.path['monitor_id'])}"
             return done(reply, 201, location=place)
         return done(reply)
+
+    async def _known(self, call: Call) -> Monitor | None:
+        """The monitor as the database has it; None where that is not known: a change is carried out all the same."""
+        try:
+            return await self._found(call)
+        except (Problem, StoreError):
+            return None
+
+    def _noted(self, answer: Answer, before: Monitor | None, monitor: dict[str, Any]) -> Answer:
+        """Say for the audit log which fields a change is about."""
+        if before is None:
+            return answer
+        try:
+            after = monitor_of(msgspec.convert(monitor, MonitorInput), "$", before.monitor_id)
+            return answer._replace(change=changes_text(self._secrets.decrypted_spec(before.spec), after))
+        except (InvalidInput, msgspec.ValidationError):
+            return answer
 
     def _done(self, reply: Reply | Answer) -> Answer:
         return reply if isinstance(reply, Answer) else done(reply)

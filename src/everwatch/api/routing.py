@@ -19,6 +19,7 @@ class AuditedChange(NamedTuple):
     """One change that a request asked for, as the audit log names it; ``status`` 0: that of the answer.
 
     ``outcome``: "" for that of the answer's body. ``by``: who asked, where that is not the token of the request.
+    ``change``: the fields that it changed (``spec_changes``).
     """
 
     command: str
@@ -28,13 +29,14 @@ class AuditedChange(NamedTuple):
     status: int = 0
     outcome: str = ""
     by: Principal | None = None
+    change: str = ""
 
 
 class Answer(NamedTuple):
     """Answer of a handler: a body as a struct (sent as JSON), or as bytes of ``media_type``.
 
     ``changes``: what the audit log is to say; None: the one change that the route makes. ``cookies``: each a
-    Set-Cookie.
+    Set-Cookie. ``change``: the fields of a spec that it changed, for the audit log.
     """
 
     body: Any = None
@@ -43,6 +45,7 @@ class Answer(NamedTuple):
     media_type: str = "application/json"
     changes: Sequence[AuditedChange] | None = None
     cookies: Sequence[str] = ()
+    change: str = ""
 
 
 class Call(NamedTuple):

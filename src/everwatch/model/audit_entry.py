@@ -10,6 +10,7 @@ from everwatch.core.bounds import PLAIN, InstantMs
 EntryId = Annotated[str, Meta(min_length=1, max_length=64, pattern=PLAIN)]
 Short = Annotated[str, Meta(max_length=64, pattern=PLAIN)]
 Plain = Annotated[str, Meta(max_length=256, pattern=PLAIN)]
+Change = Annotated[str, Meta(max_length=8_000, pattern=PLAIN)]
 HttpStatus = Annotated[int, Meta(ge=100, le=599)]
 
 
@@ -20,7 +21,8 @@ class AuditEntry(msgspec.Struct, frozen=True):
     ``forwarded_for``: of which client, as trusted proxies say, "" if they say nothing. ``route``: method and path
     without the values of its parameters. ``command``: what was asked for, of ``user_id`` and ``monitor_id`` ("" where
     none is meant). ``status``: of HTTP; ``outcome``: for a program, as the answer said it. ``command_id``: "" where
-    there is none.
+    there is none. ``change``: the fields of a monitor's spec that it changed, as JSON: a list of ``{"path", "before",
+    "after"}``.
     """
 
     entry_id: EntryId
@@ -38,3 +40,4 @@ class AuditEntry(msgspec.Struct, frozen=True):
     outcome: Short
     command_id: Plain
     request_id: Short
+    change: Change = ""

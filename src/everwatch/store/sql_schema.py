@@ -416,6 +416,8 @@ audit_log = Table(
     Column("outcome", Text, nullable=False),
     Column("command_id", Text, nullable=False),
     Column("request_id", Text, nullable=False),
+    # JSON: which fields of a spec, before and after
+    Column("change", Text, nullable=False, server_default=""),
     # in the order of lists, and for retention
     Index("audit_log_by_at", "at", "entry_id"),
     Index("audit_log_by_user", "user_id", "at", "entry_id"),

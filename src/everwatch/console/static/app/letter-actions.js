@@ -105,6 +105,7 @@ function RecordBody({ values }) {
 export function mendOne(letter, done) {
   const whichOf = ({ text }) => {
     const changes = changesOf(letter.value, parsed(text, "The record"));
+    if (!Object.keys(changes.set).length && !changes.remove.length) throw new Error("Nothing is changed yet: mend the field that is wrong.");
     if ("$" in changes.set) throw new Error("A record is a JSON object.");
     return { letters: [letter.letter], again: Boolean(letter.redriven_at), ...changes };
   };

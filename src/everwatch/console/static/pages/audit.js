@@ -4,6 +4,7 @@ import { useGet } from "../app/load.js";
 import { query, setQuery, to } from "../app/router.js";
 import { Choice, Search } from "../components/form.js";
 import { Empty, Loaded } from "../components/notice.js";
+import { SpecChanges } from "../components/spec-changes.js";
 import { Pager, Table } from "../components/table.js";
 import { Instant } from "../components/time.js";
 
@@ -44,7 +45,7 @@ export function Audit() {
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
           { id: "who", label: "Who", width: "w-m", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
           { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
-          { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} />` },
+          { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} /><${SpecChanges} entry=${each} />`, wrap: true },
           { id: "outcome", label: "Outcome", width: "w-m", narrow: false, cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.command === "job" && went(each) ? "accepted" : each.outcome.replaceAll("_", " ")}</span>` },
           { id: "from", label: "From", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted" title=${each.forwarded_for && `by ${each.address}`}>${each.forwarded_for || each.address}</span>` },
         ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "change" : "changes"} />`}</${Loaded}></section>`;

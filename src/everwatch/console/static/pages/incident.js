@@ -34,16 +34,14 @@ export function IncidentPage({ incident: incidentId }) {
     <div class="crumbs"><a href=${to(["incidents"])}>Incidents</a><span>/</span><span class="clip">${monitor ?? incidentId}</span></div>
     ${!incident.data && html`<div class="page-head"><h1>Incident</h1></div>`}
     <${Loaded} of=${incident} lines="8">${(data) => html`
-      <div class="page-head"><h1 class="clip">${data.monitor_id}</h1><${State} state=${data.state} badge />
+      <div class="page-head"><h1 class="clip">${data.monitor_id}</h1><${State} state=${data.state} badge /><span class="sub">${data.user_id}</span>
         <div class="end"><${Actions} incident=${data} done=${done} /></div></div>
+      ${data.reason && html`<p class="why muted">${data.reason}</p>`}
       <div class="columns main-aside">
         <${Panel} title="What happened" aside=${data.phase === "closed" ? "over" : html`for <${Ago} ms=${data.opened_at} suffix=${false} />`}><${Timeline} incident=${data} events=${changes.data?.events ?? []} />
           ${may("run") && has(`POST ${ROUTE}/comments`) && html`<${Comment} path=${path("/comments")} done=${incident.reload} />`}
         </${Panel}>
-        <div class="stack">
-          <${Panel} title="Facts" pad><${Facts} incident=${data} /></${Panel}>
-          ${data.reason && html`<${Panel} title="Reason" pad><p class="why">${data.reason}</p></${Panel}>`}
-        </div>
+        <${Panel} title="Facts" pad><${Facts} incident=${data} /></${Panel}>
       </div>`}</${Loaded}>`;
 }
 

@@ -18,6 +18,7 @@ import { Icon } from "../components/icon.js";
 import { Json } from "../components/json.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
+import { changesOf, SpecChanges } from "../components/spec-changes.js";
 import { iconOf, lookOf, shownOf, State } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
@@ -73,6 +74,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           ${has(`GET ${ROUTE}/badge`) && html`<${Badge} path=${path} name=${name} />`}
           <${Panel} title="Changes of state" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId, monitor: monitorId })}>Who changed it</a>`}><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
+          ${has("GET /v1/audit") && html`<${Edits} monitor=${data} />`}
         </div>
       </div>`}</${Loaded}>`;
 }
@@ -265,4 +267,18 @@ function notifiedText(notified) {
 
 function Config({ monitor }) {
   return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
+}
+
+/** Who changed which fields of the specification over HTTP, the latest first. */
+function Edits({ monitor }) {
+  const { user_id: user, monitor_id: id, version } = monitor;
+  const found = useGet("/v1/audit", { user, monitor: id, limit: 100 });
+  useEffect(() => {
+    if (found.data) found.reload();
+  }, [version]);
+  const edits = (found.data?.items ?? []).filter((each) => each.status < 300 && changesOf(each).length);
+  if (!edits.length) return null;
+  return html`<${Panel} title="Changes of the specification" aside=${html`<a class="link" href=${to(["audit"], { user, monitor: id })}>Audit</a>`}><ol class="edits" aria-label="Changes of the specification">${edits.map((each) => html`<li key=${each.entry_id}>
+    <p class="row"><b class="clip grow">${each.token_name || each.token_id}</b><span class="faint"><${Instant} ms=${each.at} /></span></p><${SpecChanges} entry=${each} />
+  </li>`)}</ol></${Panel}>`;
 }

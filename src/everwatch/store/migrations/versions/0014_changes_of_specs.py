@@ -1,0 +1,14 @@
+"""What a change over HTTP changed, as a column of the audit log."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column; entries that are there changed nothing that is known."""
+    op.add_column("audit_log", sa.Column("change", sa.Text, nullable=False, server_default=""))
