@@ -18,30 +18,29 @@ import psutil
 import psycopg
 
 from bench.errors import Unmeasured
-from bench.feedback import MONITOR, Results
-from bench.pace import pace_of
 from bench.plan import Plan
-from bench.population import Population, Recurring
 from bench.postgres import Missing, PostgresServer, running
 from bench.report import Figure, Outcome, Peer
-from bench.rig import Rig, rig
-from bench.watching import per_million
-from bench.worker import Worker
+from bench.whole_sinks import counted, drained_backlog
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.output_format import OutputFormat
 from everwatch.core.process_memory import expect_batches
 from everwatch.encoding import codec, result_decoder
 from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store import Partition, Received, SinkBatch, open_store
 from everwatch.store.copied_results import TYPES, row_of
+from everwatch.store.database import open_for_writing
 from everwatch.store.database_status import status_of
+from everwatch.store.plan_keeping import Keep
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.sql_schema import results
+from everwatch.store.sql_writer import SqlStore
 
 BATCH = 10_000
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 BEGIN_MS = 20_000 * DAY_MS
 KEPT_DAYS = 1
 # of the store's own server: what a small one has; commits wait for the disk
@@ -56,10 +55,19 @@ class Share:
     settings: Settings
     number: int
     batches: int
-    step_ms: int = 60_000
+    step_ms: int = MINUTE_MS
     replayed: bool = False
     trims: bool = False
     rolls_up: bool = True
+    kept_ms: int = 0
+    """For how long results are kept, in place of what the settings say in days."""
+    core: int | None = None
+    """Of the machine, for this process and its server processes; None: any."""
+
+    @property
+    def name(self) -> str:
+        """What its connections are called."""
+        return f"share-{self.number}"
 
     def make(self) -> Iterator[SinkBatch]:
         """The batches, in order."""
@@ -98,7 +106,7 @@ def measure(plan: Plan) -> Outcome:
             if peers:
                 plain = peers[0].figures[0].value
                 figures.append(Figure("PostgreSQL, new, against executemany", figures[0].value / plain, "times"))
-            figures += _whole_sinks(server, 200_000 if plan.quick else 800_000)
+            figures += drained_backlog(server, 200_000 if plan.quick else 800_000)
     except Missing as error:
         raise Unmeasured(str(error)) from None
     return Outcome(figures, peers)
@@ -109,19 +117,33 @@ def _on_postgresql(server: PostgresServer, batches: int) -> Iterator[Figure]:
     new = _store(server, [Share(settings, 0, batches)])
     yield from _figures("PostgreSQL, new results", new, ">= 150000")
     yield from _roll_up_cost("PostgreSQL", new, _store(server, [_without_roll_ups(server.new_database(), batches)]))
-    before = _counted(settings)
+    before = counted(settings)
     size = next(table.size for table in status_of(settings).tables if table.table == "results") or 0
     yield Figure("PostgreSQL, room of a result with its indexes", size / before, "bytes")
     again = _store(server, [Share(settings, 0, batches, replayed=True)])
     yield from _figures("PostgreSQL, replayed", again, ">= 100000")
-    yield Figure("PostgreSQL, results more after the replay", _counted(settings) - before, "results", "<= 0")
+    yield Figure("PostgreSQL, results more after the replay", counted(settings) - before, "results", "<= 0")
     two = Settings(database=server.new_database())
     both = _store(server, [Share(two, number, batches // 2) for number in range(2)])
     yield Figure("PostgreSQL, new results, two at once", both.rate, "results/s")
-    yield Figure("PostgreSQL, two against one", both.rate / new.rate, "times", ">= 1.7")
+    yield Figure("PostgreSQL, two against one", both.rate / new.rate, "times")
+    yield from _on_cores_of_their_own(server, batches)
     # every hour of a day is a batch, so the days of all but the last two batches in 24 go
     kept = Settings(database=server.new_database(), keep_results_days=KEPT_DAYS)
     yield from _figures("PostgreSQL, while days go", _store(server, [Share(kept, 0, batches, HOUR_MS, trims=True)]), "")
+
+
+def _on_cores_of_their_own(server: PostgresServer, batches: int) -> Iterator[Figure]:
+    """Compare two sinks with one, where a sink and its server process have one core: two have twice as much."""
+    cores = sorted(psutil.Process().cpu_affinity())[:2]
+    if len(cores) < 2:
+        return
+    one = _store(server, [Share(Settings(database=server.new_database()), 0, batches // 2, core=cores[0])])
+    two = Settings(database=server.new_database())
+    both = _store(server, [Share(two, number, batches // 2, core=core) for number, core in enumerate(cores)])
+    yield Figure("PostgreSQL, new results, one sink on a core", one.rate, "results/s")
+    yield Figure("PostgreSQL, new results, two sinks on a core each", both.rate, "results/s")
+    yield Figure("PostgreSQL, two against one, a core each", both.rate / one.rate, "times", ">= 1.7")
 
 
 def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
@@ -131,21 +153,18 @@ def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
     bare = Share(Settings(data_dir=folder / "bare"), 0, batches, rolls_up=False)
     yield from _roll_up_cost("SQLite", new, _store(None, [bare]))
     yield Figure("SQLite, room of a result with its indexes", status_of(settings).size / (batches * BATCH), "bytes")
-    before = _counted(settings)
+    before = counted(settings)
     yield from _figures("SQLite, replayed", _store(None, [Share(settings, 0, batches, replayed=True)]), "")
-    yield Figure("SQLite, results more after the replay", _counted(settings) - before, "results", "<= 0")
-    # a fifth of the batches are kept, so what is measured at the end deletes as much as it stores
-    step = DAY_MS * KEPT_DAYS * 5 // batches
-    kept = Settings(
-        data_dir=folder / "kept",
-        keep_results_days=KEPT_DAYS,
-        keep_hourly_rollups_days=KEPT_DAYS,
-        keep_daily_rollups_days=KEPT_DAYS,
-    )
-    _store(None, [Share(kept, 0, batches // 2, step, trims=True)])
+    yield Figure("SQLite, results more after the replay", counted(settings) - before, "results", "<= 0")
+    # a fifth of the batches are kept, so what is measured at the end deletes as much as it stores; each monitor has a
+    # result a minute, as in all of these benches, so that its roll-up of an hour is a row for 60 of them
+    kept = Settings(data_dir=folder / "kept")
+    kept_ms = MINUTE_MS * (batches // 5)
+    _store(None, [Share(kept, 0, batches // 2, trims=True, kept_ms=kept_ms)])
     half = status_of(kept).size
-    all_of_it = _store(None, [Share(kept, 0, batches, step, trims=True)])
+    all_of_it = _store(None, [Share(kept, 0, batches, trims=True, kept_ms=kept_ms)])
     yield Figure("SQLite, new results while old ones go", all_of_it.rate, "results/s", ">= 100000")
+    yield Figure("SQLite, new results while old ones go: CPU", all_of_it.client_us, "µs a result")
     yield Figure("SQLite, its size then against half-way", status_of(kept).size / half, "times", "<= 1.1")
 
 
@@ -189,14 +208,6 @@ def _roll_up_cost(name: str, rolled_up: Stored, bare: Stored) -> Iterator[Figure
     yield Figure(f"{name}, CPU of roll-ups", all_us - bare_us, "µs a result")
 
 
-def _counted(settings: Settings) -> int:
-    reader = open_reader(settings)
-    try:
-        return reader.counts().results
-    finally:
-        reader.close()
-
-
 def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     """Let a process for each share store it, all at once."""
     context = mp.get_context("spawn")
@@ -205,6 +216,9 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     processes = [context.Process(target=_store_share, args=(share, ready, ended)) for share in shares]
     for process in processes:
         process.start()
+    ready.wait(300)
+    for share in shares:
+        _pin_server(server, share)
     ready.wait(300)
     began, server_s = SystemClock().monotonic_s(), cpu_s(server)
     took = [ended.get(timeout=600) for _ in shares]
@@ -218,11 +232,25 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     return Stored(count / seconds, sum(cpu for _, cpu in took) / count * 1e6, server_s / count * 1e6)
 
 
+def _pin_server(server: PostgresServer | None, share: Share) -> None:
+    """Give the server processes of a share's connections its core."""
+    if server is None or share.core is None:
+        return
+    question = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(share.settings.database) as connection:
+        for (pid,) in connection.execute(question, (share.name,)).fetchall():
+            psutil.Process(pid).cpu_affinity([share.core])
+
+
 def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     if not share.rolls_up:
         # there is no such setting: this is what roll-ups cost
         RollupRows.count = lambda *_: None  # type: ignore[method-assign]
-    store = open_store(share.settings)
+    if share.core is not None:
+        psutil.Process().cpu_affinity([share.core])
+    url = share.settings.database_url
+    engine = open_for_writing(f"{url}&application_name={share.name}" if share.settings.database else url)
+    store = SqlStore(engine, Keep.of(share.settings)._replace(results=share.kept_ms or Keep.of(share.settings).results))
     batches = list(share.make())
     if share.replayed:
         store.forget_offsets(list(batches[0].offsets))
@@ -230,6 +258,8 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     batches = batches[stood // BATCH :]
     # as a sink does
     expect_batches()
+    # its connection is there, and is given its core
+    ready.wait(300)
     ready.wait(300)
     began = sum(psutil.Process().cpu_times()[:2])
     for batch in batches:
@@ -292,52 +322,3 @@ def _timed(connection: psycopg.Connection[Any], batches: list[list[tuple[Any, ..
             write(cursor, rows)
         connection.commit()
     return len(batches) * BATCH / (SystemClock().monotonic_s() - began)
-
-
-# --- whole sinks ------------------------------------------------------------------------------------------------------
-
-
-def _whole_sinks(server: PostgresServer, count: int) -> Iterator[Figure]:
-    rounds = 10
-    population = Population((Recurring(MONITOR, DAY_MS),), count // rounds)
-    with rig() as bench:
-        bench.say(f"{count:,} results wait on the topic")
-        first_at = bench.clock.now_ms() - HOUR_MS
-        bench.publish(bench.topics.results, Results(population, range(1, rounds + 1), first_at))
-        for name, sinks, database in (
-            ("PostgreSQL, whole sink", 1, server.new_database()),
-            ("PostgreSQL, two whole sinks", 2, server.new_database()),
-            ("SQLite, whole sink", 1, ""),
-        ):
-            yield from _drained(bench, name, sinks, database, count)
-
-
-def _drained(bench: Rig, name: str, sinks: int, database: str, count: int) -> Iterator[Figure]:
-    bench.say(name)
-    # a group of its own, which starts at the beginning of the topic
-    app_id = name.replace(" ", "-").replace(",", "").lower()
-    variables = {
-        "EVERWATCH_DATABASE": database,
-        "EVERWATCH_APP_ID": app_id,
-        "EVERWATCH_PARTITIONS": str(bench.partitions),
-    }
-    started = [
-        Worker(f"{app_id}-{number}", bench.folder, bench.bootstrap_servers, ("sink",), variables)
-        for number in range(sinks)
-    ]
-    bench.workers += started
-    group = f"{bench.settings.topic_prefix}{app_id}-sink"
-    pace = pace_of(
-        bench,
-        lambda: sum(bench.client.committed(group, bench.topics.results, bench.partitions)),
-        lambda taken: taken >= count,
-        "results",
-        count,
-    )
-    cpu_s = sum(sink.cpu_s() for sink in started)
-    settings = Settings(database=database, data_dir=bench.folder)
-    for sink in started:
-        bench.stop_worker(sink)
-    yield Figure(name, pace.rate(count), "results/s")
-    yield Figure(f"{name}: its CPU, with the start", per_million(cpu_s, count), "CPU s per million")
-    yield Figure(f"{name}: results missed or twice", abs(_counted(settings) - count), "results", "<= 0")

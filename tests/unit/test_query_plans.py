@@ -58,6 +58,18 @@ def test_a_search_takes_the_index_of_trigrams(reader: SqlReader) -> None:
         assert "monitor_search_trigrams" in plan
 
 
+def test_failures_of_a_user_are_read_without_the_successes_between_them(reader: SqlReader) -> None:
+    by_user = dict(questions(SCALE))["failures of a user"]
+    with listening(reader.engine) as asked:
+        by_user(reader, Random(3))
+    [(statement, given)] = [each for each in asked if " results" in each[0]]
+    explain = "EXPLAIN QUERY PLAN" if reader.engine.dialect.name == "sqlite" else "EXPLAIN"
+    with reader.engine.connect() as connection:
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {statement}", given))
+    # PostgreSQL names the index of each day after the day and the columns
+    assert "results_failed_of_user" in plan or "user_id_scheduled_at_monitor_id_attempt_idx" in plan, plan
+
+
 def test_a_purge_goes_through_no_table_of_all_users(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     generate(settings, SCALE)

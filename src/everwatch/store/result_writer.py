@@ -1,6 +1,7 @@
 """Results into the table: how two of one identity become one, and the seam that each kind of database fills."""
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from sqlite3 import SQLITE_CONSTRAINT_PRIMARYKEY
 from typing import Any, Protocol
 
@@ -155,13 +156,21 @@ _STATUS, _UNTIL, _COUNT, _DELIVERIES = (
 )
 
 
+_key_of = itemgetter(0, 1, 2, 3)
+
+
 def folded(all_rows: Iterable[Row], skipped: object) -> list[Row]:
     """Rows of ``results``, one for each identity and in the order of the key.
 
     The first one stays and deliveries add up; what ran beats what was ``skipped``; the larger span is kept.
     """
+    rows = list(all_rows)
+    if len(set(map(_key_of, rows))) == len(rows):
+        # nearly always; the key's columns come first, and they differ, so that no others are compared
+        rows.sort()
+        return rows
     held: dict[Row, Row] = {}
-    for row in all_rows:
+    for row in rows:
         key = row[:4]
         before = held.setdefault(key, row)
         if before is not row:

@@ -67,37 +67,48 @@ Key = tuple[str, str, int]
 
 def additions(changes: ResultChanges, since: Since) -> list[Row]:
     """Return what is to be added to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
-    sums: dict[Key, list[Any]] = {}
+    sums: dict[Key, list[Any] | Row] = {}
     earliest, places, code_of = max(since), _PLACES, sketch.code_of
+    at_status, at_duration, at_skipped = _AT_STATUS, _AT_DURATION, _AT_SKIPPED
     for row in changes.inserted:
         at = row[1]
         if at < earliest:
             continue
         key = (row[0], row[2], at - at % HOUR_MS)
+        place, skipped = places[row[at_status]], row[at_skipped]
         held = sums.get(key)
         if held is None:
-            held = sums[key] = _empty(key)
-        place, skipped = places[row[_AT_STATUS]], row[_AT_SKIPPED]
+            if place == _SUCCESSES and not skipped:
+                # most are a success that is its monitor's only result in the batch
+                duration = row[at_duration]
+                sums[key] = (*key, 1, 0, 0, 0, round(duration * 1_000), code_of(duration))
+                continue
+            counts = sums[key] = _empty(key)
+        elif isinstance(held, tuple):
+            counts = sums[key] = list(held)
+        else:
+            counts = held
         if place == _SKIPS:
-            held[_SKIPS] += min(skipped, MOST_SKIPPED) or 1
+            counts[_SKIPS] += min(skipped, MOST_SKIPPED) or 1
             continue
-        held[place] += 1
+        counts[place] += 1
         if skipped > 1:
-            held[_SKIPS] += min(skipped, MOST_SKIPPED) - 1
+            counts[_SKIPS] += min(skipped, MOST_SKIPPED) - 1
         if place != _LATES:
-            duration = row[_AT_DURATION]
-            held[_DURATION] += round(duration * 1_000)
-            held[_DURATIONS] += code_of(duration)
+            duration = row[at_duration]
+            counts[_DURATION] += round(duration * 1_000)
+            counts[_DURATIONS] += code_of(duration)
     for each in changes.merged:
         _add_difference(sums, each, since.rollups)
-    return [tuple(sums[key]) for key in sorted(sums)]
+    # their keys differ, so no more than these is compared
+    return sorted(map(tuple, sums.values()))
 
 
 def _empty(key: Key) -> list[Any]:
     return [*key, 0, 0, 0, 0, 0, ""]
 
 
-def _add_difference(sums: dict[Key, list[Any]], merged: Merged, earliest: int) -> None:
+def _add_difference(sums: dict[Key, list[Any] | Row], merged: Merged, earliest: int) -> None:
     row, old = merged.row, _PLACES[merged.status]
     new, skipped = _PLACES[row[_AT_STATUS]], max(row[_AT_SKIPPED], merged.skipped_count)
     if old != _SKIPS:
@@ -106,13 +117,13 @@ def _add_difference(sums: dict[Key, list[Any]], merged: Merged, earliest: int) -
     if row[1] < earliest or (new == old and not difference):
         return
     key = (row[0], row[2], row[1] - row[1] % HOUR_MS)
-    held = sums.get(key) or sums.setdefault(key, _empty(key))
-    held[_SKIPS] += difference
+    counts = sums[key] = list(sums.get(key) or _empty(key))
+    counts[_SKIPS] += difference
     if new != old:
-        held[new] += 1
+        counts[new] += 1
         if new != _LATES:
-            held[_DURATION] += round(row[_AT_DURATION] * 1_000)
-            held[_DURATIONS] += sketch.code_of(row[_AT_DURATION])
+            counts[_DURATION] += round(row[_AT_DURATION] * 1_000)
+            counts[_DURATIONS] += sketch.code_of(row[_AT_DURATION])
 
 
 def _skips(place: int, skipped_count: int) -> int:

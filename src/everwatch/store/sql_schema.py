@@ -271,6 +271,16 @@ results = Table(
         sqlite_where=text(FAILED["sqlite"]),
         postgresql_where=text(FAILED["postgresql"]),
     ),
+    # and of one user, whose failures may lie thousands of successes apart
+    Index(
+        "results_failed_of_user",
+        "user_id",
+        "scheduled_at",
+        "monitor_id",
+        "attempt",
+        sqlite_where=text(FAILED["sqlite"]),
+        postgresql_where=text(FAILED["postgresql"]),
+    ),
     # skipped results are few; an audit must find those that reach into its interval
     Index(
         "results_skipped",

@@ -21,7 +21,8 @@ def results_page(
 ) -> Select[*tuple[Any, ...]]:
     """The latest results behind a place, with the columns of ``results``.
 
-    Of a user by the key, which a monitor's are read from too; failures of all users by an index of failures alone.
+    Of a user by the key, which a monitor's are read from too; failures, of all users or of one, by indexes of failures
+    alone.
     """
     c = results.c
     values = (
@@ -31,7 +32,7 @@ def results_page(
         (c.kind, which.kind),
     )
     wanted: list[Any] = [*equal(values), *within(c.scheduled_at, when)]
-    if not which.user_id and which.status in _FAILURES:
+    if which.status in _FAILURES:
         wanted.append(text(FAILED[dialect]))
     columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt]
     return latest_first(select(results), *_of_user(which.user_id, columns, wanted, after), limit)
