@@ -40,6 +40,7 @@ BENCHES = {
     "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
     "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
+    "day": "a day of 10,000,000 monitors, by a clock faster than real: lateness of the schedule; starts nothing",
     "sizes": "bytes of each record on its topic, and packed in a batch; starts nothing",
     "backup": "1,000,000 monitors backed up while they run, restored under another prefix, and ticking there",
     "api": "pings, batches, lists of 1,000,000 users, writes read through four processes, edits at once, idle streams",
@@ -124,18 +125,26 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each executor (bench executor, standstill, fairness, sharing)",
     )
     parser.add_argument(
-        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries, api, console)"
+        "--users",
+        type=int,
+        default=0,
+        metavar="N",
+        help="users of a generated database (bench queries, api, console), monitors (bench day)",
     )
     parser.add_argument(
-        "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
+        "--rate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="results a second of the simulated load (bench retention)",
     )
     parser.add_argument(
         "--only",
         choices=["", "postgresql", "sqlite", "load", "lists"],
         default="",
         metavar="PART",
-        help="measure one kind of database: postgresql or sqlite (bench queries, console, retention); one part: load"
-        " or lists (bench api)",
+        help="measure one kind of database: postgresql or sqlite (bench queries, console, retention); one part:"
+        " load or lists (bench api)",
     )
     parser.add_argument(
         "--folder",
