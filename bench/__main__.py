@@ -40,6 +40,7 @@ BENCHES = {
     "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
     "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
+    "day": "a day of 10,000,000 monitors, by a clock faster than real: lateness of the schedule; starts nothing",
     "sizes": "bytes of each record on its topic, and packed in a batch; starts nothing",
     "backup": "1,000,000 monitors backed up while they run, restored under another prefix, and ticking there",
     "api": "pings, batches, lists of 1,000,000 users, writes read through four processes, edits, streams, a bulk job",
@@ -128,10 +129,14 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs)",
+        help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs), monitors (bench day)",
     )
     parser.add_argument(
-        "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
+        "--rate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="results a second of the simulated load (bench retention)",
     )
     parser.add_argument(
         "--only",

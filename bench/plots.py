@@ -77,6 +77,14 @@ CURVES = (
         Axis("simulated hours of a steady load"),
         Axis("MiB"),
     ),
+    Curve(
+        "lateness-by-hour.svg",
+        "day",
+        r"(?P<line>late at most|late p99) in hour (?P<x>\d+)",
+        "How late the ticks of a simulated day are",
+        Axis("hour of the day (UTC)"),
+        Axis("ms"),
+    ),
 )
 
 
