@@ -129,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs), monitors (bench day)",
+        help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs),"
+        " monitors (bench day)",
     )
     parser.add_argument(
         "--rate",
