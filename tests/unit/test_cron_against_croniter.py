@@ -117,7 +117,7 @@ class Around:
         return None
 
     def in_the_gap(self) -> bool:
-        """Whether a time that does not exist matches."""
+        """Tell whether a time that does not exist matches."""
         end = shown(self.zone, self.change)
         begin = end - timedelta(milliseconds=self.by_ms)
         return next(CronSim(self.expression, begin - MINUTE)) < end
