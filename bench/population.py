@@ -1,6 +1,6 @@
 """The users of a bench: what they sign up for, on which partition they live, and when their monitors are due.
 
-All of it follows from numbers, so that any process can say it again without being told.
+All of it is derived from numbers, so each process derives the same without communication.
 """
 
 import struct

@@ -24,6 +24,8 @@ from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
+from everwatch.kinds.execution.result_builder import ResultBuilder
+from everwatch.model import INLINE_EXECUTOR
 from everwatch.observability.metrics import ASSIGNED, PRODUCER_QUEUE
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes.periodic import Periodic
@@ -142,9 +144,8 @@ class Engine(Service):
         self.units = UnitsOfWork(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
         outputs = self._new_outputs()
         secrets = config_secrets(settings)
-        inline = InlineEvaluator(
-            self._store, self.outbox, self._packing, topics, clock, settings.output_format, secrets
-        )
+        results = ResultBuilder(INLINE_EXECUTOR, settings.output_format, clock)
+        inline = InlineEvaluator(self._store, self.outbox, self._packing, topics, results, secrets)
         self.events.handlers = self._new_handlers(outputs, secrets, inline)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
         agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, outputs.transitions, clock)

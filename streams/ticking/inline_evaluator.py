@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
-from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
@@ -15,7 +13,7 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import check_outcome
 from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder
 from everwatch.kinds.protocol import InlineView
-from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
+from everwatch.model import Monitor, Outcome, Result, Status, Tick
 from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
 from streams.state.owned_partition import OwnedPartition
@@ -32,8 +30,7 @@ class InlineEvaluator:
         outbox: Outbox,
         packing: Packing,
         topics: Topics,
-        clock: Clock,
-        output_format: OutputFormat,
+        results: ResultBuilder,
         secrets: ConfigSecrets,
     ) -> None:
         self._store = store
@@ -41,7 +38,7 @@ class InlineEvaluator:
         self._packing = packing
         self._topics = topics
         self._secrets = secrets
-        self._results = ResultBuilder(INLINE_EXECUTOR, output_format, clock)
+        self._results = results
 
     async def judge(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Judge all due monitors of inline kinds by their stored entries."""

@@ -54,7 +54,7 @@ def marks(pipeline: Pipeline) -> dict[bytes, str]:
 
 
 def bear(pipeline: Pipeline, mark: str) -> bool:
-    """Whether every monitor bears the mark."""
+    """Tell whether every monitor bears the mark."""
     return list(marks(pipeline).values()) == [mark] * USERS
 
 
@@ -211,7 +211,7 @@ def wait_until_known(pipeline: Pipeline, user: str) -> None:
 
 
 def is_complete(pipeline: Pipeline, well_since: int, doomed_since: int, upto: int) -> bool:
-    """Whether both users' ticks are all there."""
+    """Tell whether both users' ticks are all there."""
     emitted = pipeline.emitted()
     since = {"well": well_since, "doomed": doomed_since}
     return not any(settle_ticks(emitted, {(user, "m"): 1_000}, begin, upto).missed for user, begin in since.items())

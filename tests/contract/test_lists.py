@@ -85,7 +85,7 @@ class Twins:
         return batch
 
     def both(self, ask: Callable[[Reader], Any]) -> Any:
-        """What both answer, which is the same."""
+        """Return the answer of both databases, which must be the same."""
         given, expected = map(ask, self.readers)
         assert given == expected
         return given

@@ -46,7 +46,7 @@ def result(**changes: object) -> bytes:
 
 
 def poisons(pipeline: Pipeline) -> Iterator[Poison]:
-    """Each way in that has stopped something."""
+    """Poison records: each has stopped a process once."""
     topics = pipeline.topics
     worker, both = frozenset({"worker"}), frozenset({"worker", "sink"})
     victim = b"victim"

@@ -41,7 +41,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 
 def has_its_rights(kafka: SecuredKafka, process: ProcessRole) -> bool:
-    """Whether the broker applies the rights yet: it acknowledges a grant before it does."""
+    """Tell whether the broker applies the rights yet: it acknowledges a grant before it does."""
     admin = new_admin(load_settings(**kafka.settings_of(process.value)), kafka.with_passwords)
     return not lacking(admin, rights_of(process, PLAIN))
 

@@ -97,7 +97,7 @@ def damaged_signups(pipeline: Pipeline, kafka_folder: Path, partition: int) -> t
 
 
 def told_by_doctor(pipeline: Pipeline, topic: str, says: str) -> bool:
-    """Whether a finding on dead letters says so of a topic."""
+    """Tell whether a finding on dead letters says so of a topic."""
     system = System(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock())
     return any(not each.ok and topic in each.says and says in each.says for each in check_dead_letters(system))
 

@@ -153,7 +153,7 @@ def test_every_process_becomes_ready_and_is_healthy_and_stops(image: Image, brok
 
 
 def is_ready(port: int) -> bool:
-    """Whether the process with this metrics port says that it is ready."""
+    """Tell whether the process with this metrics port says that it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)

@@ -97,5 +97,5 @@ def test_every_line_arrives_on_the_topic_as_it_was_written(new_pipeline: NewPipe
 
 
 def arrived(pipeline: Pipeline, written: list[dict[str, Any]]) -> Callable[[], bool]:
-    """Whether these lines are on the topic."""
+    """Tell whether these lines are on the topic."""
     return lambda: all(line in shipped(pipeline) for line in written)

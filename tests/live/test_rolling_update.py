@@ -57,7 +57,7 @@ class Pod:
         return self.passes("readinessProbe")
 
     def look_after(self) -> None:
-        """Make the liveness probe when it is due; a kubelet would restart what fails it so often."""
+        """Probe liveness when that is due. Raises AssertionError where a kubelet would restart the process."""
         probe = self._container["livenessProbe"]
         if now_ms() - self._alive_at < probe["periodSeconds"] * 1_000:
             return

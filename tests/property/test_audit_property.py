@@ -86,7 +86,7 @@ def candidates(history: list[Stretch]) -> list[int]:
 
 
 def is_due(stretch: Stretch, instant: int) -> bool:
-    """Whether a stretch is due at an instant, worked out from that instant alone."""
+    """Tell whether a stretch is due at an instant, worked out from that instant alone."""
     if not stretch.since < instant or (stretch.until is not None and instant > stretch.until):
         return False
     if stretch.ends_at and instant > stretch.ends_at:
@@ -107,7 +107,7 @@ def matches(schedule: Schedule, key: bytes, since: int, instant: int) -> bool:
 
 
 def is_before_history(own: list[Stretch], instant: int) -> bool:
-    """Whether a version that the history does not hold may have been due, and none that it holds was."""
+    """Tell whether a version that the history does not hold may have been due, and none that it holds was."""
     if not own or any(is_due(stretch, instant) for stretch in own):
         return False
     begin = min(stretch.since for stretch in own)

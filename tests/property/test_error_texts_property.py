@@ -35,7 +35,7 @@ texts = st.text(max_size=20)
 
 
 def says_something(reason: str) -> bool:
-    """Whether a sentence is whole: none ends where what the library says should stand."""
+    """Tell whether a sentence is whole: none ends where what the library says should stand."""
     return bool(reason.strip()) and not reason.rstrip().endswith(":")
 
 

@@ -28,7 +28,7 @@ intervals = st.sampled_from([MINUTE_MS, HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS]) | m
 
 
 def naive(interval_ms: int, timezone: str, after: int, upto: int) -> list[int]:
-    """Each minute is looked at: does a day begin with it, and how long is it since one did?"""
+    """Decide for each minute by itself: whether a day begins with it, and how long ago one did."""
     zone, begun, seen, found = zone_named(timezone), 0, set[date](), []
     first = after - after % MINUTE_MS - 3 * DAY_MS
     seen.add((EPOCH + timedelta(milliseconds=first - MINUTE_MS)).astimezone(zone).date())

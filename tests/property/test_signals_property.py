@@ -199,7 +199,7 @@ AUTUMN = 1_792_281_600_000
 
 
 def is_open(within: Within, instant: int) -> bool:
-    """Whether a window is open, by what the clock shows."""
+    """Tell whether a window is open, by what the clock shows."""
     clock = datetime.fromtimestamp(instant / 1000, zone_named(within.timezone))
     shown = f"{clock:%H:%M}"
     days = expected.days_of(within.days)

@@ -166,7 +166,7 @@ def more_of(spec: MonitorSpec) -> table_records.More:
 
 
 def same_bytes(value: bytes, schema: str, record: dict[str, Any], **meant: Any) -> bool:
-    """Whether ``value`` is what fastavro writes of ``record`` and of JSON text for each of ``meant``.
+    """Tell whether ``value`` is what fastavro writes of ``record`` and of JSON text for each of ``meant``.
 
     One JSON text is as good as another: a default may be left out of it or not. What is all defaults has none.
     """
@@ -186,7 +186,7 @@ PARTS: dict[str, Any] = {
 
 
 def is_fastavros(monitor: Monitor) -> bool:
-    """Whether a monitor's bytes are those that fastavro writes."""
+    """Tell whether a monitor's bytes are those that fastavro writes."""
     agenda = avro_schemas.decode("monitor", table_records.encode_monitor(monitor))["agenda"]
     # the outcome stands in the same text
     assert (agenda == "") is (monitor.agenda == NOTHING and monitor.outcome is None)
@@ -272,7 +272,7 @@ def test_a_policy_that_spells_out_a_default_is_as_short_as_one_that_leaves_it_ou
 
 
 def is_plain(monitor: Monitor) -> bool:
-    """Whether the plan of a monitor can be read without decoding its entry."""
+    """Tell whether the plan of a monitor can be read without decoding its entry."""
     schedule = monitor.spec.schedule
     plain = isinstance(schedule, At) or (isinstance(schedule, Every) and schedule.align is Align.PHASE)
     usual = more_of(monitor.spec) == table_records.More()

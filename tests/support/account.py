@@ -24,7 +24,7 @@ class Account(NamedTuple):
 
     @property
     def balanced(self) -> bool:
-        """Whether everything that was due is stored once, and nothing else is."""
+        """Tell whether everything that was due is stored once, and nothing else is."""
         return not (self.missed or self.twice or self.off_schedule)
 
 
@@ -77,7 +77,7 @@ class TickAccount(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was due is there, and nothing else but identical copies."""
+        """Tell whether everything that was due is there, and nothing else but identical copies."""
         return not (self.missed or self.off_schedule or self.unlike)
 
 

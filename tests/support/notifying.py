@@ -132,7 +132,7 @@ class Notifying:
 
     @classmethod
     def of_users(cls, settings: Settings, rules: str, users: Iterable[str]) -> Self:
-        """Make one that knows these users."""
+        """Make one that has stored these users."""
         made = cls(settings, rules)
         for user in users:
             made.sign_up(user)

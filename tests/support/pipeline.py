@@ -191,7 +191,7 @@ class Pipeline:
         wait_until("the workers own all partitions", shared_out, 60)
 
     def has_database(self) -> bool:
-        """Whether the sink has made the database."""
+        """Tell whether the sink has made the database."""
         try:
             self.reader.counts()
         except StoreError:

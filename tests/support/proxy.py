@@ -59,7 +59,7 @@ class Proxy:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything was lost that was to be."""
+        """Tell whether everything was lost that was to be."""
         with self._lock:
             return not self._losses
 

@@ -143,7 +143,7 @@ def own_schemas() -> RegisteredSchemas:
 
 
 def _reads(newer: str, older: str) -> bool:
-    """Whether a reader with the newer schema can read what was written with the older one: by name, roughly."""
+    """Tell whether a reader with the newer schema can read what was written with the older one: by name, roughly."""
     new, old = (fastavro.parse_schema(orjson.loads(text)) for text in (newer, older))
     old_fields = {field["name"]: field["type"] for field in old["fields"]}
     return all("default" in field or field["name"] in old_fields for field in new["fields"])

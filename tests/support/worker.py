@@ -121,7 +121,7 @@ class Broker(MemoryKafka):
         self.committed[group or _group_of(topic)][topic, 0] = offset
 
     def is_acknowledged(self, topic: str) -> bool:
-        """Whether workers have acknowledged everything on a topic."""
+        """Tell whether workers have acknowledged everything on a topic."""
         return self.acknowledged(topic) == self.logs(topic)[0].end
 
     # --- fencing ----------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ class Life:
         await self.store.stop()
 
     def put_away(self) -> bool:
-        """Whether there is a timetable to take up, as of what is written. Leaves it there."""
+        """Tell whether there is a timetable to take up, as of what is written. Leaves it there."""
         return self.store.has_timetable(0)
 
 

@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 GAP_ENDS = "a time of day in the gap: here at the end of the gap"
 GAP_SHIFTED = "a time in the gap: croniter runs it as much later as clocks are put forward"
 GAP_LOST = "croniter loses times that exist after it moved one out of the gap"
-TWICE_BOTH = "what is due all the time is due in both hours: croniter leaves the second out"
+TWICE_BOTH = "an expression that runs all the time is due in both hours: croniter skips the second one"
 TWICE_LOST = "croniter loses times of day that come right after the hours that exist twice"
 ONCE_MORE = "croniter runs once more within a day of the change, wrong by as much as clocks changed"
 CLASSES = {GAP_ENDS, GAP_SHIFTED, GAP_LOST, TWICE_BOTH, TWICE_LOST, ONCE_MORE}
@@ -117,7 +117,7 @@ class Around:
         return None
 
     def in_the_gap(self) -> bool:
-        """Whether a time that does not exist matches."""
+        """Tell whether a time that does not exist matches."""
         end = shown(self.zone, self.change)
         begin = end - timedelta(milliseconds=self.by_ms)
         return next(CronSim(self.expression, begin - MINUTE)) < end

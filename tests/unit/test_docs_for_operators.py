@@ -59,7 +59,7 @@ def test_commands_that_a_page_gives_exist_with_their_options(page: str) -> None:
 
 
 def _is_command(words: list[str]) -> bool:
-    """Whether the command line has a command with these options and arguments."""
+    """Tell whether the command line has a command with these options and arguments."""
     command: Any = typer.main.get_command(app)
     options = {"--help"}
     while True:

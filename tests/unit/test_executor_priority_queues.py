@@ -173,7 +173,7 @@ class QueuesMachine(RuleBasedStateMachine):
         return sum(slot.priority in below for slot in self.held)
 
     def has_room(self, priority: Priority) -> bool:
-        """Whether one more would break none of the limits."""
+        """Tell whether one more would break none of the limits."""
         limits = limits_of(self.slots)
         above = MOST_URGENT_FIRST[: MOST_URGENT_FIRST.index(priority) + 1]
         return all(self.held_below(each) < limits[each] for each in above)

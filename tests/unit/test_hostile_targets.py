@@ -96,7 +96,7 @@ async def listener() -> AsyncIterator[Listener]:
 
 
 def _on_one_port() -> list[socket.socket]:
-    """Sockets for TCP and UDP on every address, IPv6 too if there is one; what the kernel gives one may be taken."""
+    """Sockets for TCP and UDP on one free port of every address, IPv6 included if there is one."""
     for _ in range(100):
         bound: list[socket.socket] = []
         try:

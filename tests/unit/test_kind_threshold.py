@@ -85,7 +85,7 @@ def test_with_no_time_to_last_a_look_judges_the_newest_value_only() -> None:
 
 
 def test_a_breach_that_no_look_saw_begins_the_wait_for_clear_all_the_same() -> None:
-    """Whether a look falls between two values must not decide what the next one says."""
+    """Tell whether a look falls between two values must not decide what the next one says."""
     for looks in ([], [310]):
         metric = Metric(clear=90, **{"for": "5m"}).take((0, 120))
         assert [metric.look(at).status for at in looks] == [F] * len(looks)

@@ -17,8 +17,9 @@ from everwatch.kafka.compression import codec_named
 from everwatch.kafka.consumed_record import Record
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.kinds.execution.result_builder import ResultBuilder
 from everwatch.kinds.protocol import InlineView
-from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
+from everwatch.model import INLINE_EXECUTOR, Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
 from streams.ticking.inline_evaluator import InlineEvaluator
@@ -166,7 +167,7 @@ async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(
 
 
 class Room:
-    """The outbox of one who counts how much comes between two questions for room."""
+    """Outbox that counts the records between two questions for room."""
 
     def __init__(self) -> None:
         self.runs = [0]
@@ -183,9 +184,8 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     packing, room = codec_named("none"), Room()
-    inline = InlineEvaluator(
-        lambda: life.store, room, packing, TOPICS, SettableClock(START), OutputFormat.AVRO, ConfigSecrets()
-    )
+    results = ResultBuilder(INLINE_EXECUTOR, OutputFormat.AVRO, SettableClock(START))
+    inline = InlineEvaluator(lambda: life.store, room, packing, TOPICS, results, ConfigSecrets())
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
     ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
     chunk = chunk_of([FramedRecord(0, framed(b"bob", tick)) for tick in ticks], packing)

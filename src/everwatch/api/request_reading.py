@@ -111,7 +111,7 @@ def json_problems() -> Iterator[None]:
 class BodyBudget:
     """Limit of the bytes of all bodies that a process holds at once; a request that finds no room is refused.
 
-    Bytes count as they come: who names a large body, and sends none of it, takes no room from others.
+    Bytes count as they arrive: a client that announces a large body and sends none of it takes no room.
     """
 
     def __init__(self, most: int = MOST_BODY_BYTES) -> None:

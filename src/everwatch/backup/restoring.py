@@ -49,7 +49,7 @@ _BEYOND_EVERY_OFFSET = 1 << 62
 
 
 class RestoreReport(NamedTuple):
-    """Summary of a restore. ``seconds``: from the first look to the last comparison."""
+    """Summary of a restore. ``seconds``: from the first check to the last comparison."""
 
     manifest: Manifest
     records: int

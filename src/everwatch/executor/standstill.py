@@ -37,7 +37,7 @@ class Standstill:
         self._timer = self._loop.call_later(LOOK_EVERY_S, self._look_again)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._timer.cancel()
         if self._reading is not None:
             self._reading.cancel()

@@ -80,7 +80,7 @@ class TickReader:
         self._hopeless: KafkaError | None = None
         self._sieve: Sieve | None = None
         self.is_member = False
-        """Whether the group has assigned partitions to this member, or none, as there are more members."""
+        """Tell whether the group has assigned partitions to this member, or none, as there are more members."""
 
     def acknowledge(self, held: HeldPartition, offset: int) -> None:
         """Note that the result of the record at ``offset`` is on the broker. From any thread."""

@@ -165,7 +165,7 @@ def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
 
 
 def _joined(url: yarl.URL, location: str) -> yarl.URL:
-    """Return where a redirect leads. Raises RequestFailed."""
+    """Return the URL that a redirect leads to. Raises RequestFailed."""
     try:
         target = url.join(parse_url(location))
         scheme, host = target.scheme, target.raw_host

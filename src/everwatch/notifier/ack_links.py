@@ -22,7 +22,7 @@ LONGEST_KEY = 200
 
 
 class AckLinks(NamedTuple):
-    """Whether messages have links: ``url`` is that of the API, "" for none. ``users``: in those to users, too."""
+    """Tell whether messages have links: ``url`` is that of the API, "" for none. ``users``: in those to users, too."""
 
     url: str = ""
     valid_ms: int = 7 * DAY_MS

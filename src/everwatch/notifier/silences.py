@@ -29,7 +29,7 @@ class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     @property
     def is_empty(self) -> bool:
-        """Whether it matches everything."""
+        """Tell whether it matches everything."""
         return self == Selector()
 
     def matches(self, user_id: str, plan: str, kind: str, target: str, labels: Mapping[str, str]) -> bool:

@@ -76,7 +76,7 @@ def _set_up_reader(connection: psycopg.Connection[Any], _: object) -> None:
 
 @contextmanager
 def sole_writer(_url: URL, _process: str) -> Iterator[None]:
-    """Nothing to hold: several processes share the work."""
+    """Hold nothing: several processes share the work."""
     yield
 
 

@@ -29,7 +29,7 @@ def width_of(interval_ms: int) -> int:
 
 
 class TimingWheel:
-    """Slots by number, only those in use. Firing reads a slot and changes nothing: nothing is ever put in again."""
+    """Slots by number, only those in use. Firing reads a slot and changes nothing: monitors stay where they are."""
 
     __slots__ = ("interval_ms", "size", "slots", "width_ms")
 

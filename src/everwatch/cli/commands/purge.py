@@ -105,7 +105,7 @@ def _confirm(user: str, as_json: bool) -> None:
 
 
 def _check_gone(settings: Settings, reply: Reply) -> None:
-    """Raise EverwatchError if a user that the worker does not know is watched all the same."""
+    """Raise EverwatchError if the database has a user that the answering worker did not know."""
     with database(settings) as reader:
         found, partition = reader.user(reply.user_id), reader.partition_of(reply.user_id)
     if found is not None and found.registered_at <= reply.at:

@@ -258,7 +258,7 @@ class MemoryConsumer:
     def _tell(
         self, call: Callback | None, places: list[Position], otherwise: Callable[[list[TopicPartition]], object]
     ) -> None:
-        """Call a callback; what it does not do itself is done for it."""
+        """Call a callback of the group, and do the assignment that it leaves out."""
         partitions = [TopicPartition(*place) for place in places]
         self._has_called = False
         if call is not None:
