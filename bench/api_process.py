@@ -13,6 +13,7 @@ from bench.rig import Rig
 from bench.worker import Worker
 
 TOKEN = "a token of the bench, long enough to be one"
+SERVES_WITHIN_S = 180.0
 _ANSWER_WITHIN_S = 60.0
 
 
@@ -64,5 +65,5 @@ def _address(bench: Rig, process: Worker) -> str:
         found[:] = re.findall(r"^API: (\S+)$", process.log.read_text(errors="replace"), re.MULTILINE)
         return bool(found)
 
-    bench.wait_until(serves, f"{process.name} serves", 60)
+    bench.wait_until(serves, f"{process.name} serves", SERVES_WITHIN_S)
     return found[0]

@@ -20,6 +20,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.operations.audit import AuditReport
 
 logger = logging.getLogger(__name__)
 LEASE_MS = 30_000
@@ -70,13 +71,42 @@ class JobErrors(msgspec.Struct, frozen=True, tag="errors"):
     items: list[JobItem]
 
 
-JobRecord = BulkJob | JobErrors
+class AuditRun(msgspec.Struct, frozen=True, tag="audit"):
+    """A run of the tick audit, with its lease. ``report``: what it found, None while it goes on. Instants in ms."""
+
+    run_id: str
+    since: int
+    until: int
+    user: str
+    late_after_ms: int
+    created_at: int
+    token_id: str
+    token_name: str
+    state: JobState = JobState.RUNNING
+    results_read: int = 0
+    report: AuditReport | None = None
+    problem: str = ""
+    owner: str = ""
+    lease_until: int = 0
+    written_at: int = 0
+    ended_at: int = 0
+
+
+JobRecord = BulkJob | JobErrors | AuditRun
+AUDIT_RUNS = "audit:"
+"""What the keys of runs of the audit begin with."""
 _decoder: msgspec.json.Decoder[JobRecord] = msgspec.json.Decoder(JobRecord)
 
 
 def key_of(record: JobRecord) -> bytes:
     """Return a record's key on the topic."""
-    return record.job_id.encode() if isinstance(record, BulkJob) else f"{record.job_id}/{record.page}".encode()
+    match record:
+        case BulkJob():
+            return record.job_id.encode()
+        case AuditRun():
+            return f"{AUDIT_RUNS}{record.run_id}".encode()
+        case _:
+            return f"{record.job_id}/{record.page}".encode()
 
 
 def encoded(record: JobRecord) -> bytes:
@@ -109,6 +139,7 @@ class Jobs:
     def __init__(self, clock: Clock) -> None:
         self._log_throttle = LogThrottle(clock)
         self._jobs: dict[str, BulkJob] = {}
+        self._audit_runs: dict[str, AuditRun] = {}
         # by job, then by page
         self._errors: dict[str, dict[str, list[JobItem]]] = {}
 
@@ -141,6 +172,18 @@ class Jobs:
         """Return all jobs, the latest first."""
         return sorted(self._jobs.copy().values(), key=lambda job: (-job.created_at, job.job_id))
 
+    def audit_run(self, run_id: str) -> AuditRun | None:
+        """Return a run of the audit by its id."""
+        return self._audit_runs.get(run_id)
+
+    def audit_runs(self) -> list[AuditRun]:
+        """Return all runs of the audit, the latest first."""
+        return sorted(self._audit_runs.copy().values(), key=lambda run: (-run.created_at, run.run_id))
+
+    def held(self, record: BulkJob | AuditRun) -> BulkJob | AuditRun | None:
+        """Return what is known of a record's job or run."""
+        return self.get(record.job_id) if isinstance(record, BulkJob) else self.audit_run(record.run_id)
+
     def errors(self, job_id: str) -> list[JobItem]:
         """Return the monitors that refused a job's command, by user and monitor."""
         pages: Iterable[list[JobItem]] = self._errors.get(job_id, {}).copy().values()
@@ -154,11 +197,18 @@ class Jobs:
         if isinstance(record, JobErrors):
             self._errors.setdefault(record.job_id, {})[record.page] = record.items
             return
-        held = self._jobs.get(record.job_id)
-        if held is None or is_taken(held, record):
+        held = self.held(record)
+        if held is not None and not is_taken(held, record):
+            return
+        if isinstance(record, AuditRun):
+            self._audit_runs[record.run_id] = record
+        else:
             self._jobs[record.job_id] = record
 
     def _forget(self, key: str) -> None:
+        if key.startswith(AUDIT_RUNS):
+            self._audit_runs.pop(key.removeprefix(AUDIT_RUNS), None)
+            return
         job_id, _, page = key.partition("/")
         if page:
             self._errors.get(job_id, {}).pop(page, None)
@@ -167,7 +217,7 @@ class Jobs:
             self._errors.pop(job_id, None)
 
 
-def is_taken(held: BulkJob, record: BulkJob) -> bool:
+def is_taken(held: BulkJob | AuditRun, record: BulkJob | AuditRun) -> bool:
     """Tell whether a record takes the place of the one before it."""
     if held.state is not JobState.RUNNING:
         return False

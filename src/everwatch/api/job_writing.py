@@ -2,7 +2,7 @@
 
 import asyncio
 
-from everwatch.api.job_records import BulkJob, JobRecord, Jobs, encoded, key_of
+from everwatch.api.job_records import AuditRun, BulkJob, JobRecord, Jobs, encoded, key_of
 from everwatch.api.token_routes import RecordSender
 
 SEEN_WITHIN_S = 5.0
@@ -17,13 +17,13 @@ class JobWriter:
         self._topic = topic
         self._jobs = jobs
 
-    async def write(self, job: BulkJob) -> None:
-        """Write a job and wait for a moment until this process has read what came of that."""
-        before = self._jobs.get(job.job_id)
+    async def write(self, job: BulkJob | AuditRun) -> None:
+        """Write a job, or a run of the audit, and wait for a moment until this process has read what came of that."""
+        before = self._jobs.held(job)
         await self.send(job)
         loop = asyncio.get_running_loop()
         end_s = loop.time() + SEEN_WITHIN_S
-        while self._jobs.get(job.job_id) is before:
+        while self._jobs.held(job) is before:
             if loop.time() >= end_s:
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -32,7 +32,8 @@ class JobWriter:
         """Write a record."""
         await self._records.send(self._topic, key_of(record), encoded(record))
 
-    async def forget(self, job: BulkJob) -> None:
-        """Delete a job and what its monitors refused it for."""
-        for key in (*self._jobs.error_keys(job.job_id), key_of(job)):
+    async def forget(self, job: BulkJob | AuditRun) -> None:
+        """Delete a job and what its monitors refused it for, or a run of the audit."""
+        errors = self._jobs.error_keys(job.job_id) if isinstance(job, BulkJob) else []
+        for key in (*errors, key_of(job)):
             await self._records.send(self._topic, key, None)

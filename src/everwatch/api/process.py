@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.audit_runs import AuditRunner
 from everwatch.api.auditing import AuditLog
 from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
 from everwatch.api.client_address import TrustedProxies
@@ -104,6 +105,7 @@ class Api(Process):
         self._alerts: NotifierDatabase | None = None
         self._server: Server | None = None
         self._job_runner: asyncio.Task[None] | None = None
+        self._audits: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
@@ -148,6 +150,16 @@ class Api(Process):
         expect_batches()
         await self._server.start(self._sock)
         self._job_runner = self.begin("jobs", runner.run())
+        audits = AuditRunner(
+            self.settings.instance,
+            self._jobs,
+            database,
+            services.job_writer,
+            self._topics,
+            self._measure_lag,
+            self.clock,
+        )
+        self._audits = self.begin("audits", audits.run())
         self.begin("files", self._follow_files())
         address = address_of(self._sock)
         if token:
@@ -164,9 +176,10 @@ class Api(Process):
         """Take no more requests, end those that are under way, and close all parts."""
         if self._server is not None:
             await self._server.stop()
-        if self._job_runner is not None:
-            self._job_runner.cancel()
-            await asyncio.wait([self._job_runner])
+        for task in (self._job_runner, self._audits):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         for follower in self._followers:
             await follower.close()
         if self._producer is not None:

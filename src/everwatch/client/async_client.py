@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
+from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
 from everwatch.api.bodies import (
     MaintenanceBody,
     MonitorPauseBody,
@@ -548,6 +549,19 @@ class AsyncClient:
         """Make a bulk job: pause, resume, run or delete all monitors that a filter has, in the background."""
         sent = command("POST", "/v1/jobs", command_id or uuid4().hex, user_id=body.filter.user, body=body)
         return _decoded(await self._transport.send(msgspec.structs.replace(sent, takes_s=35.0)), JobView)
+
+    async def start_audit(self, body: AuditRunBody, *, command_id: str = "") -> AuditRunView:
+        """Look in the background whether every tick that was due ran, once each; ``audit_run`` tells how far it is."""
+        sent = command("POST", "/v1/audit/runs", command_id or uuid4().hex, user_id="", body=body)
+        return _decoded(await self._transport.send(sent), AuditRunView)
+
+    async def audit_run(self, run_id: str) -> AuditRunView:
+        """Return a run of the tick audit, with its report once it is done."""
+        return await self.get(place("audit", "runs", run_id), AuditRunView)
+
+    async def audit_runs(self) -> list[AuditRunView]:
+        """Return runs of the tick audit, the latest first."""
+        return (await self.get("/v1/audit/runs", AuditRunList)).items
 
     async def jobs(self) -> list[JobView]:
         """Return bulk jobs, the latest first."""

@@ -1,5 +1,7 @@
-"""Routes of bulk jobs."""
+"""Routes of bulk jobs, and of runs of the tick audit."""
 
+from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
+from everwatch.api.audit_runs import AuditRunRoutes
 from everwatch.api.job_views import JobBody, JobErrorsView, JobList, JobPreview, JobPreviewBody, JobView
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.permissions import Permission, Reach, Scope
@@ -65,5 +67,39 @@ def job_routes(jobs: JobRoutes) -> list[Route]:
             audited="cancel_job",
             answers={204: Example(None, "It goes no further.")},
             refusals=(409,),
+        ),
+    ]
+
+
+def audit_run_routes(runs: AuditRunRoutes) -> list[Route]:
+    """Return the routes of runs of the tick audit."""
+    audits = Permission(Scope.AUDIT, Reach.WHOLE)
+    return [
+        Route(
+            method="POST",
+            path="/v1/audit/runs",
+            permission=audits,
+            handler=runs.create,
+            summary="Look in the background whether every tick that was due ran, once each.",
+            audited="audit_run",
+            body=AuditRunBody,
+            answers={202: Example(AuditRunView, "The run; its Location says how far it has come.")},
+            command=True,
+        ),
+        Route(
+            method="GET",
+            path="/v1/audit/runs",
+            permission=audits,
+            handler=runs.list,
+            summary="List runs of the tick audit.",
+            answers={200: Example(AuditRunList, "The runs, the latest first.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/audit/runs/{run_id}",
+            permission=audits,
+            handler=runs.get,
+            summary="Show a run of the tick audit, with its report once it is done.",
+            answers={200: Example(AuditRunView, "The run.")},
         ),
     ]

@@ -2,6 +2,7 @@
 
 from everwatch.api.ack_pages import AckPages
 from everwatch.api.alerting import Alerting
+from everwatch.api.audit_runs import AuditRunRoutes
 from everwatch.api.badges import Badges
 from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
@@ -26,7 +27,7 @@ from everwatch.api.routes.commands import command_routes
 from everwatch.api.routes.console import console_routes
 from everwatch.api.routes.dead_letters import dead_letter_routes
 from everwatch.api.routes.hooks import hook_routes
-from everwatch.api.routes.jobs import job_routes
+from everwatch.api.routes.jobs import audit_run_routes, job_routes
 from everwatch.api.routes.live import live_routes
 from everwatch.api.routes.logins import login_routes
 from everwatch.api.routes.monitors import monitor_routes
@@ -108,6 +109,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *hook_routes(Hooks(services.commands, services.ping_keys, services.clock), UserMetrics(services.database)),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
+        *audit_run_routes(AuditRunRoutes(services.jobs, services.job_writer, services.clock)),
         *saved_view_routes(SavedViewRoutes(services.views, services.records, services.jobs_topic, services.clock)),
         *command_routes(
             CommandOutcomes(services.commands, services.database),

@@ -1,8 +1,9 @@
 """``everwatch audit``: was everything that was due run, once each?"""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -11,17 +12,22 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
 from everwatch.cli.support.progress_bar import progress_bar
 from everwatch.cli.support.time_display import time_text
-from everwatch.cli.support.waiting_ticks import WaitingTicks
 from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.kafka.topics import Topics
 from everwatch.operations.audit import AuditFinding, AuditReport, Label
 from everwatch.operations.audit import audit as audit_stored
+from everwatch.operations.waiting_ticks import WaitingTicks
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import Bare, format_instant
 from everwatch.store.stored_values import Identity
+
+if TYPE_CHECKING:
+    from everwatch.kafka.lag import Lag
 
 SHOWN_EVERY = 10_000
 _MEANINGS = {
@@ -80,7 +86,8 @@ def audit(
     columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
     with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
         task = progress.add_task("Reading results", total=None)
-        backlog, known_since = WaitingTicks(settings, reader), reader.known_since()
+        backlog = WaitingTicks(Topics.of(settings), reader.partition_of, partial(_measure_lag, settings))
+        known_since = reader.known_since()
         report = audit_stored(
             reader.history(user),
             _counted(reader.identities(begin, end, user), progress, task),
@@ -113,6 +120,12 @@ def audit(
         )
     if not report.is_clean:
         raise typer.Exit(1)
+
+
+def _measure_lag(settings: Settings) -> "Lag":
+    from everwatch.diagnosis import System  # Kafka's client takes a while to import
+
+    return System(settings, broker_of(settings), SystemClock()).measure_lag()
 
 
 def _counted(found: Iterator[Identity], progress: Progress, task: TaskID) -> Iterator[Identity]:

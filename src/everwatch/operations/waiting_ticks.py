@@ -1,17 +1,17 @@
-"""Ticks that wait in an executor's queue, for ``everwatch audit``."""
+"""Ticks that wait in an executor's queue, for the audit."""
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from everwatch.cli.support.options import broker_of
-from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
+from everwatch.model import Priority
 from everwatch.store.stored_values import Stretch
 
 if TYPE_CHECKING:
-    from everwatch.store import SqlReader
+    from everwatch.kafka.lag import Lag
 
 
 class WaitingTicks:
@@ -20,9 +20,12 @@ class WaitingTicks:
     ``problem``: why that is not known, if it was asked for and no broker told.
     """
 
-    def __init__(self, settings: Settings, reader: "SqlReader") -> None:
-        self._settings = settings
-        self._partition_of = lru_cache(maxsize=100_000)(reader.partition_of)
+    def __init__(
+        self, topics: Topics, partition_of: Callable[[str], int | None], measure_lag: Callable[[], "Lag"]
+    ) -> None:
+        self._topics = topics
+        self._measure_lag = measure_lag
+        self._partition_of = lru_cache(maxsize=100_000)(partition_of)
         self.problem = ""
 
     def holds(self, stretch: Stretch, instant: int) -> bool:
@@ -40,16 +43,12 @@ class WaitingTicks:
     @cached_property
     def _first(self) -> dict[tuple[str, int], int]:
         """The instant of the first tick that waits, by priority and partition."""
-        from everwatch.diagnosis import System
-        from everwatch.model import Priority
-
-        system = System(self._settings, broker_of(self._settings), SystemClock())
         try:
-            lag = system.measure_lag()
+            lag = self._measure_lag()
         except BrokerUnavailable as error:
             self.problem = str(error)
             return {}
-        priorities = {system.topics.ticks_for(priority): priority.value for priority in Priority}
+        priorities = {self._topics.ticks_for(priority): priority.value for priority in Priority}
         return {
             (priorities[row.topic], row.partition): int(lag.at - row.lag_s * 1_000)
             for row in lag.of("executor")
