@@ -204,7 +204,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signup-contacts": {
         "user_id": "u-1",
         "contacts": {"email": "ada@example.com"},
-        "monitors": [{**LABELLED_INPUT, "policy": {"severity": "warning"}}],
+        "monitors": [{**LABELLED_INPUT, "policy": {**MONITOR_INPUT["policy"], "severity": "warning"}}],
     },
     "command-contacts": {"command": "set_user", "user_id": "u-1", "contacts": {"email": "ada@example.com"}},
     "command-setuser": {
