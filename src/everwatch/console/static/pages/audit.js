@@ -2,10 +2,12 @@
 import { html } from "../app/html.js";
 import { useGet } from "../app/load.js";
 import { query, setQuery, to } from "../app/router.js";
+import { has } from "../app/session.js";
 import { Choice, Search } from "../components/form.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { SpecChanges } from "../components/spec-changes.js";
 import { Pager, Table } from "../components/table.js";
+import { TickAudits } from "../components/tick-audit.js";
 import { Instant } from "../components/time.js";
 
 const PAGE = 50;
@@ -39,6 +41,7 @@ export function Audit() {
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       ${user && monitor && html`<button class="tag" type="button" onClick=${() => setQuery({ monitor: "" })}>monitor ${monitor} ×</button>`}
     </div>
+    ${has("POST /v1/audit/runs") && html`<${TickAudits} user=${user} />`}
     <section class="panel" aria-label="Audit log"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="Nothing was changed" icon="audit">No change over HTTP fits these filters.</${Empty}>`
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[

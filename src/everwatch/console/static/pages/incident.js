@@ -38,7 +38,7 @@ export function IncidentPage({ incident: incidentId }) {
         <div class="end"><${Actions} incident=${data} done=${done} /></div></div>
       ${data.reason && html`<p class="why muted">${data.reason}</p>`}
       <div class="columns main-aside">
-        <${Panel} title="What happened" aside=${data.phase === "closed" ? "over" : html`for <${Ago} ms=${data.opened_at} suffix=${false} />`}><${Timeline} incident=${data} events=${changes.data?.events ?? []} />
+        <${Panel} title="What happened" aside=${data.phase === "closed" ? "over" : html`<span>for <${Ago} ms=${data.opened_at} suffix=${false} /></span>`}><${Timeline} incident=${data} events=${changes.data?.events ?? []} />
           ${may("run") && has(`POST ${ROUTE}/comments`) && html`<${Comment} path=${path("/comments")} done=${incident.reload} />`}
         </${Panel}>
         <${Panel} title="Facts" pad><${Facts} incident=${data} /></${Panel}>
