@@ -10,6 +10,7 @@ from everwatch.rules.registration_rules import (
     newcomer,
 )
 from everwatch.timetable import NEVER, TimetableEntry
+from streams.agents.alike_signups import AlikeSignups
 from streams.agents.input_admission import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
@@ -66,15 +67,21 @@ class Newcomers:
                 now = max(self._clock.now_ms(), partition.sweeping_to)
                 stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
                 plans: list[TimetableEntry] = []
+                alike = AlikeSignups(self._planner, now, now + BEGIN_AFTER_MS)
                 async for few in cooperative_chunks(some):
                     for source, signup, keys in few:
+                        shared = alike.of(signup)
+                        if shared is not None:
+                            self._ask(asked, number, signup)
+                            shared.write(work, number, signup, keys)
+                            plans += shared.planned(keys)
+                            continue
                         try:
                             user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
                         except InvalidInput as error:
                             self._outputs.rejected.refuse(source, error)
                             continue
-                        if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
-                            asked.append((number, signup))
+                        self._ask(asked, number, signup)
                         work.add(number, keys[0], user)
                         for key, monitor in zip(keys[1:], monitors, strict=True):
                             work.add(number, key, monitor)
@@ -100,6 +107,11 @@ class Newcomers:
                         for plan in recurring:
                             if not _is_dated(plan):
                                 partition.timetable.put(plan)
+
+    @staticmethod
+    def _ask(asked: list[tuple[int, Signup]], number: int, signup: Signup) -> None:
+        if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
+            asked.append((number, signup))
 
 
 def _is_dated(plan: TimetableEntry) -> bool:

@@ -1,11 +1,14 @@
 """Timetable entries of monitors: when each is due, what is sent for it, and its first check."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 from everwatch.core.clock import Clock
 from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.encoding.table_records import TimetableFields
+from everwatch.encoding.varint import encode
 from everwatch.kinds.registry import is_check, is_inline
 from everwatch.model import At, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
@@ -31,6 +34,34 @@ from streams.state.owned_partition import OwnedPartition, Sweep
 BATCH_HEADER = 1_024
 # a shorter interval has its first check soon enough
 FIRST_CHECK_FROM_MS = 5 * SECOND_MS
+
+
+class EntryTemplate(NamedTuple):
+    """What timetable entries of monitors share that differ in nothing but their user.
+
+    ``tail``: the framed record of a tick behind its key. ``first``: the same of a first check, and where its instant
+    comes from; None if there is none.
+    """
+
+    plan: TimetableFields
+    batch_key: BatchKey
+    tail: bytes
+    first: tuple[bytes, Callable[[bytes, TimetableFields], int]] | None
+
+    def planned(self, key: bytes, head: bytes) -> TimetableEntry:
+        """The entry of the monitor with this table key; ``head``: ``key_of_record`` of its user."""
+        plan = self.plan
+        if self.first is None:
+            return TimetableEntry(key, plan.schedule, plan.since, self.batch_key, head + self.tail)
+        tail, instant_of = self.first
+        due = instant_of(key, plan)
+        first = FirstCheck(due, head + tail) if due else None
+        return TimetableEntry(key, plan.schedule, plan.since, self.batch_key, head + self.tail, first=first)
+
+
+def key_of_record(key: bytes) -> bytes:
+    """A record's key as it stands in its framed part."""
+    return encode(len(key)) + key
 
 
 class TimetablePlanner:
@@ -93,6 +124,19 @@ class TimetablePlanner:
             first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
         return _planned(key, user_key, plan, first)
 
+    def template(self, monitor: Monitor) -> EntryTemplate | None:
+        """The template of all monitors that are as this one, a new one, but for their user.
+
+        None if it is not due now, or if something of its entry depends on its key in another way.
+        """
+        plan = table_records.plan_of(monitor)
+        if plan.asleep or plan.retry is not None or plan.ends_at or plan.starts_at:
+            return None
+        first = None
+        if self._begins_now(plan):
+            first = _tail(table_records.tick_value(monitor, manual=True)), self._first_check
+        return EntryTemplate(plan, _batch_key_of(plan.kind, plan.policy), _tail(plan.tick), first)
+
     def planned_entry(self, key: bytes, value: bytes) -> TimetableEntry | None:
         """The timetable entry of an encoded monitor; None if it is never due, and for a user."""
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
@@ -127,6 +171,11 @@ class TimetablePlanner:
         following = next_due(schedule, key, plan.since, plan.since)
         # by then its schedule has it checked, or it is over
         return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
+
+
+def _tail(value: bytes) -> bytes:
+    """A framed record without its key and that key's length."""
+    return framed(b"", value)[len(encode(0)) :]
 
 
 def _planned(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from heapq import merge
 from itertools import groupby
@@ -171,6 +171,10 @@ class UnitOfWork:
     def add_value(self, partition: int, key: bytes, value: bytes) -> None:
         """Write an entry that is encoded already."""
         self._entries[partition][key] = value
+
+    def add_values(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write entries that are encoded already, within the limit, and stand in no index."""
+        self._entries[partition].update(entries)
 
     def value(self, partition: int, key: bytes) -> bytes | None:
         """The value of an entry as it stands now, or None."""

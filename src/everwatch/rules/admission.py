@@ -29,8 +29,9 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
-# many users sign up with the very same monitors
-_REMEMBERED_BYTES = 2_048
+# many users sign up with the very same monitors: many short texts are remembered, and few long ones
+_SHORT_BYTES, _SHORT_REMEMBERED = 2_048, 4_096
+_LONG_BYTES, _LONG_REMEMBERED = 32_768, 128
 
 
 class SignupPlans(Protocol):
@@ -57,15 +58,14 @@ def admit_signup(data: bytes | None, asked_at: int = 0, plans: SignupPlans | Non
 
 
 def _admit_remembered(data: bytes | None) -> Signup | None:
-    """The signup in ``data``, if its monitors are few; None for any other, and for whatever is wrong."""
+    """The signup in ``data``, if its monitors are no long text; None for any other, and for whatever is wrong."""
     if data and data[:1] == b"{" and len(data) <= codec.LARGEST_INPUT_BYTES:
         try:
             outline = _outline_of(data)
-            if (
-                outline.user_id not in RESERVED_USERS
-                and len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES
-            ):
-                alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
+            size = len(outline.monitors) + len(outline.maintenance)
+            if outline.user_id not in RESERVED_USERS and size <= _LONG_BYTES:
+                admit = _admit_short if size <= _SHORT_BYTES else _admit_long
+                alike = admit(bytes(outline.monitors), bytes(outline.maintenance))
                 return Signup(
                     outline.user_id,
                     outline.plan,
@@ -80,9 +80,12 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
     return None
 
 
-@lru_cache(maxsize=4_096)
 def _admit_monitors(monitors: bytes, maintenance: bytes) -> Signup:
     return _admit_signup(b'{"user_id":"any","monitors":%b,"maintenance":%b}' % (monitors, maintenance))
+
+
+_admit_short = lru_cache(maxsize=_SHORT_REMEMBERED)(_admit_monitors)
+_admit_long = lru_cache(maxsize=_LONG_REMEMBERED)(_admit_monitors)
 
 
 def _admit_signup(data: bytes | None) -> Signup:
