@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from everwatch.core.bounds import LATEST_MS, RESERVED_USERS
+from everwatch.core.bounds import LATEST_MS, MOST_REGIONS, RESERVED_USERS, RegionName
 from everwatch.core.errors import InvalidInput
 from everwatch.core.printable import HIDDEN
 from everwatch.core.validation_errors import fault_of
@@ -21,6 +21,7 @@ from everwatch.model import (
     Misfire,
     Overlap,
     Priority,
+    Quorum,
     ReplyOn,
     SignalType,
 )
@@ -99,6 +100,9 @@ class MaintenanceInput(_Strict, frozen=True):
 Windows = Annotated[list[MaintenanceInput], msgspec.Meta(max_length=MOST_WINDOWS)]
 
 
+Regions = Annotated[list[RegionName], msgspec.Meta(max_length=MOST_REGIONS)]
+
+
 class PolicyInput(_Strict, frozen=True):
     timeout: Duration = "10s"
     failures_to_down: Threshold = 1
@@ -110,6 +114,8 @@ class PolicyInput(_Strict, frozen=True):
     overlap: Overlap = Overlap.SKIP
     remind_every: Duration | None = None
     maintenance: Windows = []
+    regions: Regions = []
+    quorum: Quorum = Quorum.MAJORITY
 
 
 class MonitorInput(_Strict, frozen=True):

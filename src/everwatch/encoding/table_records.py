@@ -35,6 +35,7 @@ from everwatch.model import (
     Overlap,
     Policy,
     Priority,
+    Quorum,
     Retries,
     Schedule,
     SignalState,
@@ -117,6 +118,8 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     weight: int = 1
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
 
 
 _USUAL = More()
@@ -147,6 +150,8 @@ def _more_bytes(spec: MonitorSpec) -> bytes:
             spec.name,
             spec.labels,
             policy.weight,
+            policy.regions,
+            policy.quorum,
         )
     )
 
@@ -203,6 +208,8 @@ def _policy_with(usual: Policy, more_text: str) -> Policy:
         remind_every_ms=more.remind_every_ms,
         maintenance=more.maintenance,
         weight=more.weight,
+        regions=more.regions,
+        quorum=more.quorum,
     )
 
 
@@ -535,6 +542,7 @@ def dates_of_monitor(monitor: Monitor) -> Dates:
         due.append(monitor.since)
     due += [instant for instant in (agenda.ends_at, agenda.retry_at) if instant]
     wake = [instant for instant in (agenda.remind_at, agenda.resume_at, agenda.forget_at) if instant]
+    wake += [run.decide_at for run in agenda.runs_in_regions]
     return Dates(tuple(due), tuple(wake))
 
 
