@@ -64,6 +64,11 @@ def executors_group(settings: Settings, region: str = "") -> str:
     return f"{settings.application}-executors{f'.{region}' if region else ''}"
 
 
+def executors_groups(settings: Settings) -> list[str]:
+    """All consumer groups of executors: that of those without a region first."""
+    return [executors_group(settings, region) for region in ("", *settings.all_regions)]
+
+
 def trials_group(settings: Settings) -> str:
     """The consumer group in which executors share trials."""
     return f"{executors_group(settings)}-trials"

@@ -130,6 +130,11 @@ class Topics:
         return (*self.ticks_without_region.names, *(name for each in self.regions for name in each.names))
 
 
+def of_any_region(name: str) -> str:
+    """Return the name of a topic, as ``Topics.by_name`` has it, without the region."""
+    return name.partition("@")[0]
+
+
 def _ticks_of(prefix: str, region: str) -> TickTopics:
     base = f"{prefix}ticks.{region}"
     return TickTopics(region, f"{base}.high", base, f"{base}.low")
