@@ -38,7 +38,7 @@ def executors(pipeline: Pipeline) -> dict[str, Process]:
 
 
 def site(name: str, port: int, *, regions: tuple[str, ...] = REGIONS, **policy: object) -> dict[str, Any]:
-    rules = {"regions": list(regions), "timeout": "1s", **policy}
+    rules = {"regions": list(regions), "timeout": "1s", "misfire_grace": "10s", **policy}
     return every(name, "http", url=f"http://127.0.0.1:{port}/") | {"policy": rules}
 
 

@@ -2,8 +2,8 @@
 
 Each tick of such a monitor goes to the executors of each of its regions, so one run has as many results as regions have
 answered. They are one verdict: a failure if the quorum of the regions that answered found one, else a success. It is
-reached as soon as the regions that are still silent cannot change it, at the latest after the timeout and the lateness
-that the monitor allows; a region that is silent by then does not count, whatever it would have said.
+reached as soon as the regions that are still silent cannot change it, at the latest after the timeout and the misfire
+grace of the monitor; a region that is silent by then does not count, whatever it would have said.
 
 A run whose outcomes would leave the monitor as it is waits in memory alone (``RegionalAnswers``). One that may change
 it stands on the agenda in the monitor's entry, so it is decided whatever happens to the worker.
@@ -25,9 +25,8 @@ from everwatch.model import (
     State,
     Status,
 )
-from everwatch.rules.lifecycle import latest_ms
 
-MOST_RUNS = 8
+MOST_RUNS = 16
 """Runs of one monitor that wait for answers; a region that is further behind counts as silent."""
 ON_THE_WAY_MS = 2_000
 """Time that a result may take from its executor to the worker."""
@@ -144,7 +143,9 @@ def _is_old(monitor: Monitor, result: Result) -> bool:
 
 def _new_run(monitor: Monitor, result: Result, opened_at: int) -> RegionalRun:
     due = max(result.scheduled_at, result.started_at if result.attempt > 1 or result.manual else 0)
-    decide_at = due + latest_ms(monitor.spec) + monitor.spec.policy.timeout_ms + ON_THE_WAY_MS
+    # a region may begin as late as its grace allows
+    policy = monitor.spec.policy
+    decide_at = due + policy.misfire_grace_ms + policy.timeout_ms + ON_THE_WAY_MS
     return RegionalRun(
         result.scheduled_at, result.attempt, decide_at, result.scheduled_at > opened_at, (), manual=result.manual
     )
@@ -250,6 +251,8 @@ def _said(run: RegionalRun, status: Status, regions: tuple[str, ...]) -> str:
         more.append(f"no answer from {', '.join(silent)}")
     if len(by_reason) == 1:
         [reason] = by_reason
+        if not reason:
+            return "; ".join([f"{_WORDS[status]} {notes[0].removeprefix('in ')}", *more])
         return f"{reason} ({'; '.join([*notes, *more])})".strip()
     said = "; ".join(f"{reason} ({note})".strip() for reason, note in zip(by_reason, notes, strict=True))
     return f"{said}; {'; '.join(more)}" if more else said
