@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import get_type_hints
 
+from msgspec.structs import replace
+
 from everwatch.core.config import Secret, Settings
 from everwatch.kafka.acl import Resource, Right
 from everwatch.kafka.process_rights import ProcessRole, rights_of
@@ -22,7 +24,7 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 CHART = DEPLOY / "helm" / "everwatch"
 BASE = DEPLOY / "kustomize" / "base"
 KUBERNETES = "1.37"
-PREFIX, APP, RETENTION = "@PREFIX@", "@APP@", "@RESULTS_RETENTION_MS@"
+PREFIX, APP, RETENTION, REGION = "@PREFIX@", "@APP@", "@RESULTS_RETENTION_MS@", "@REGION@"
 # what the chart sets itself, from values of other names
 OF_THE_CHART = frozenset(
     {
@@ -32,6 +34,7 @@ OF_THE_CHART = frozenset(
         *("plans_file", "notify_file", "metrics_port", "metrics_host", "secrets_key", "proxy", "kafka_port"),
         *("kafka_heap_mb", "maven_repository", "api_url", "api_token", "api_host", "api_port", "api_admin_token"),
         *("blocked_addresses", "schema_registry_password", "metrics_socket", "timezone", "oidc_client_secret"),
+        *("regions", "region"),
     }
 )
 _TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRANSACTIONAL_ID: "transactionalId"}
@@ -49,7 +52,30 @@ def kafka_file() -> str:
         config |= {key: RETENTION for key, value in config.items() if other.config[key] != value}
         topics.append({"topic": names[plan.name], "name": plan.name, "config": config})
     rights = {role.value: rights_in_the_words_of_strimzi(rights_of(role, settings)) for role in ProcessRole}
-    return json.dumps({"topics": topics, "rights": rights}, indent=2) + "\n"
+    region = {"topics": topics_of_a_region(settings), "rights": rights_of_a_region(settings)}
+    return json.dumps({"topics": topics, "rights": rights, "region": region}, indent=2) + "\n"
+
+
+def topics_of_a_region(settings: Settings) -> list[dict[str, object]]:
+    """The topics that a region adds."""
+    known = {plan.name for plan in plan_topics(settings)}
+    return [
+        {"topic": plan.name.removeprefix(PREFIX), "name": plan.name}
+        | {"config": {key: value for key, value in plan.config.items() if key != "min.insync.replicas"}}
+        for plan in plan_topics(replace(settings, regions=(REGION,)))
+        if plan.name not in known
+    ]
+
+
+def rights_of_a_region(settings: Settings) -> dict[str, list[dict[str, object]]]:
+    """The rights that a region adds to those of each process; executors get those of an executor of the region."""
+    found = {}
+    for role in ProcessRole:
+        more = {"region": REGION} if role is ProcessRole.EXECUTOR else {}
+        known = rights_of(role, settings)
+        others = rights_of(role, replace(settings, regions=(REGION,), **more))
+        found[role.value] = rights_in_the_words_of_strimzi([right for right in others if right not in known])
+    return found
 
 
 def topic_names(settings: Settings) -> list[tuple[str, str]]:

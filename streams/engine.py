@@ -55,6 +55,7 @@ from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
 from streams.ticking.emitter import Emitter, TickSending
 from streams.ticking.inline_evaluator import InlineEvaluator
+from streams.ticking.judging import Judging
 from streams.transport.batch_consumer import BatchConsumer, InputTopic
 from streams.transport.worker_clients import WorkerClients
 
@@ -146,9 +147,12 @@ class Engine(Service):
         secrets = config_secrets(settings)
         results = ResultBuilder(INLINE_EXECUTOR, settings.output_format, clock)
         inline = InlineEvaluator(self._store, self.outbox, self._packing, topics, results, secrets)
-        self.events.handlers = self._new_handlers(outputs, secrets, inline)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
-        agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, outputs.transitions, clock)
+        judging = Judging(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
+        self.events.handlers = self._new_handlers(outputs, secrets, inline, judging)
+        agendas = AgendaRunner(
+            self.partitions, self.planner, self.units, self._store, outputs.transitions, judging, clock
+        )
         sending = TickSending(self._sender, self._packing, self.outbox, self.logs, topics)
         await self.add_runtime_dependency(
             Emitter(self.partitions, due_loader, inline, sending, clock, settings.sweep_ms)
@@ -183,17 +187,19 @@ class Engine(Service):
         rejected = RejectedInputs(dead_letters, replies, self.outbox)
         return Outputs(self.outbox, Transitions(self.outbox, topics, output_format), replies, rejected)
 
-    def _new_handlers(self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator) -> InputHandlers:
+    def _new_handlers(
+        self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, judging: Judging
+    ) -> InputHandlers:
         """Make the handlers of signups and commands, signals and results."""
-        outbox, transitions, replies, rejected = outputs
+        outbox, _, replies, rejected = outputs
         clock = self._clock
-        admission = InputAdmission(rejected, clock, secrets, self.plans)
+        admission = InputAdmission(rejected, clock, secrets, self.plans, self._settings.regions)
         manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.judge_now)
         changes = MonitorChanges(admission, outputs, manual_runs, clock)
         return InputHandlers(
             Registration(self.units, self.planner, outputs, admission, changes, clock),
             SignalTaker(self.units, rejected, replies, outbox, clock, secrets),
-            Feedback(self.units, self.planner, transitions, rejected, self._settings.tasks_kept_s * 1_000),
+            Feedback(self.units, self.planner, judging, rejected),
             rejected,
         )
 

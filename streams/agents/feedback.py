@@ -8,12 +8,12 @@ from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import INLINE_EXECUTOR, Monitor, Status
-from everwatch.rules import lifecycle
+from everwatch.rules.regional_runs import after_region
 from streams.outputs.dead_letters import RejectedInputs
-from streams.outputs.transitions import Transitions
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.ticking.judging import Judging
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 Judged = tuple[Record, bytes, Status]
@@ -34,15 +34,13 @@ class Feedback:
         self,
         units: UnitsOfWork,
         planner: TimetablePlanner,
-        transitions: Transitions,
+        judging: Judging,
         rejected: RejectedInputs,
-        tasks_kept_ms: int,
     ) -> None:
         self._units = units
         self._planner = planner
-        self._transitions = transitions
+        self._judging = judging
         self._rejected = rejected
-        self._tasks_kept_ms = tasks_kept_ms
 
     async def judge(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
@@ -93,18 +91,17 @@ class Feedback:
         monitor = work.decoded(record.partition, key, value)
         if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
             return None
-        after = lifecycle.after_result(monitor, result, earliest)
-        if after is monitor:
+        if not monitor.spec.policy.regions:
+            after, changes = self._judging.after(work, record.partition, monitor, (result,), earliest)
+        else:
+            partition = work.owned(record.partition)
+            answers = partition.answers_of(key)
+            waiting, verdicts = after_region(monitor, result, answers, partition.opened_at)
+            after, changes = self._judging.after(work, record.partition, waiting, verdicts, earliest)
+        if after is monitor or after == monitor:
             return None
-        if after.state is monitor.state:
-            work.add(record.partition, key, after)
-            return monitor, after
-        user = work.user(record.partition, monitor.user_id)
-        forget_at = self._planner.now_ms() + self._tasks_kept_ms
-        after, transition = lifecycle.with_transition(monitor, after, result, user, forget_at)
-        # first: an entry that is too large is refused, and nothing is sent of it then
         work.add(record.partition, key, after)
-        self._transitions.send(record.partition, transition, after, user)
+        self._judging.send(record.partition, changes)
         return monitor, after
 
 

@@ -1,6 +1,6 @@
 """Admission of signups and commands in a worker: decoded, validated, their secrets encrypted."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from operator import is_
 from typing import TypeVar
@@ -29,8 +29,15 @@ class InputAdmission:
     """Admission of signups and commands. What is not admitted becomes a dead letter."""
 
     def __init__(
-        self, rejected: RejectedInputs, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
+        self,
+        rejected: RejectedInputs,
+        clock: Clock,
+        secrets: ConfigSecrets,
+        plans_file: PlansFile | None = None,
+        regions: Collection[str] = (),
     ) -> None:
+        """``regions``: those that monitors may name."""
+        self._regions = frozenset(regions)
         self._rejected = rejected
         self._clock = clock
         self.secrets = secrets
@@ -56,6 +63,7 @@ class InputAdmission:
             for source in some:
                 try:
                     wanted = self.encrypted(admit(source.value, self.produced_at(source)))
+                    self._check_regions(wanted)
                     user_key = codec.user_key(wanted.user_id)
                     if source.key is not None and source.key != user_key:
                         raise InvalidInput(
@@ -69,6 +77,23 @@ class InputAdmission:
                 else:
                     admitted.append((source, wanted, keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
+
+    def _check_regions(self, wanted: Signup | Command) -> None:
+        """Raises InvalidInput for a region that has no topics."""
+        if isinstance(wanted, Signup):
+            for number, spec in enumerate(wanted.monitors):
+                if spec.policy.regions:
+                    self._check_region_of(spec, f"$.monitors[{number}]")
+        elif wanted.monitor is not None and wanted.monitor.policy.regions:
+            self._check_region_of(wanted.monitor, "$.monitor")
+
+    def _check_region_of(self, spec: MonitorSpec, path: str) -> None:
+        unknown = [region for region in spec.policy.regions if region not in self._regions]
+        if unknown:
+            known = ", ".join(sorted(self._regions)) or "none"
+            raise InvalidInput(
+                f"the region {unknown[0]!r} is not known; known: {known} (EVERWATCH_REGIONS)", f"{path}.policy.regions"
+            )
 
     def encrypted(self, wanted: W) -> W:
         """An input with the secrets of its monitors as they are stored."""

@@ -45,10 +45,15 @@ class ManualRuns:
         if registry.is_inline(monitor.spec.kind):
             self._judge_now(partition, monitor, scheduled_at, now)
             return
-        self._outbox.send(
-            self._topics.ticks_for(monitor.spec.policy.priority),
-            partition=partition.number,
-            key=codec.user_key(monitor.user_id),
-            value=table_records.tick_value(monitor, manual=True),
-            timestamp_ms=scheduled_at,
-        )
+        value = table_records.tick_value(monitor, manual=True)
+        for region in monitor.spec.policy.regions or ("",):
+            ticks = self._topics.ticks_in(region)
+            if ticks is None:  # the setting has lost it: a region without executors
+                continue
+            self._outbox.send(
+                ticks.of(monitor.spec.policy.priority),
+                partition=partition.number,
+                key=codec.user_key(monitor.user_id),
+                value=value,
+                timestamp_ms=scheduled_at,
+            )

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from everwatch.rules.regional_runs import RegionalAnswers
 from everwatch.timetable import Chunk, Destination, Firing, Timetable
+
+ANSWERS_TO_SPARE = 1_000
 
 
 @dataclass
@@ -19,14 +22,15 @@ class Sweep:
     upto: int
     now: int
     is_collected: bool = False
-    ticks: list[tuple[Destination, Chunk, int]] = field(default_factory=list)
+    # the route: destination and region
+    ticks: list[tuple[tuple[Destination, str], Chunk, int]] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
     # chunks of a single record that its topic refuses, and why
-    unsendable: list[tuple[Destination, Chunk, int, str]] = field(default_factory=list)
+    unsendable: list[tuple[tuple[Destination, str], Chunk, int, str]] = field(default_factory=list)
     fired: bool = False
     # ticks that the broker has, for the metrics
-    sent: Counter[Destination] = field(default_factory=Counter)
+    sent: Counter[tuple[Destination, str]] = field(default_factory=Counter)
 
 
 class OwnedPartition:
@@ -47,6 +51,8 @@ class OwnedPartition:
         self.unanswered_since = 0
         self.sweep_lock = asyncio.Lock()
         self._holds: list[int] = []
+        # of monitors in regions, the one that was answered last at the end
+        self._answers: dict[bytes, RegionalAnswers] = {}
 
     @property
     def emitted_to(self) -> int:
@@ -62,6 +68,15 @@ class OwnedPartition:
     def ceiling(self) -> int | None:
         """The instant that sweeps may not pass yet, None if there is none."""
         return min(self._holds, default=None)
+
+    def answers_of(self, key: bytes) -> RegionalAnswers:
+        """Return the regions' answers about the monitor under a table key, to be changed in place."""
+        answers = self._answers.pop(key, None) or RegionalAnswers()
+        self._answers[key] = answers
+        # those of deleted monitors stand first
+        while len(self._answers) > len(self.timetable) + ANSWERS_TO_SPARE:
+            del self._answers[next(iter(self._answers))]
+        return answers
 
     @contextmanager
     def sweeps_held_at(self, since: int) -> Iterator[None]:

@@ -213,4 +213,5 @@ def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int)
 def _batch_key_of(kind: str, policy: Policy) -> BatchKey:
     destination = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
     # to the second: each batch key has chunks of its own
-    return BatchKey(destination, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
+    regions = () if destination is Destination.INLINE else policy.regions
+    return BatchKey(destination, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS, regions)

@@ -1,4 +1,4 @@
-"""Agenda runner: ends pauses, sends reminders and removes finished tasks when their time comes."""
+"""Agenda runner: ends pauses, decides runs in regions, sends reminders and removes finished tasks in their time."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from everwatch.model import Monitor
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled, labelled_key
 from everwatch.rules import lifecycle
+from everwatch.rules.regional_runs import after_waiting
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
 from streams.state.entry_store import Store
@@ -18,6 +19,7 @@ from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.ticking.judging import Change, Judging
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class AgendaRunner:
         units: UnitsOfWork,
         store: Callable[[], Store],
         transitions: Transitions,
+        judging: Judging,
         clock: Clock,
     ) -> None:
         self._partitions = partitions
@@ -41,6 +44,7 @@ class AgendaRunner:
         self._units = units
         self._store = store
         self._transitions = transitions
+        self._judging = judging
         self._clock = clock
         self._log_throttle = LogThrottle(clock)
 
@@ -121,16 +125,23 @@ class AgendaRunner:
         if lifecycle.is_to_be_forgotten(monitor, now):
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None
+        before = monitor
+        changes: list[Change] = []
+        if any(run.decide_at <= now for run in monitor.agenda.runs_in_regions):
+            waiting, verdicts = after_waiting(monitor, partition.answers_of(key), now)
+            earliest = max(now, partition.emitted_to + 1)
+            monitor, changes = self._judging.after(work, partition.number, waiting, verdicts, earliest)
         after, reminder = lifecycle.after_agenda(monitor, now, partition.emitted_to)
-        if after is monitor:
+        if after is before:
             return None
         if reminder is not None:
             muted_until = lifecycle.maintained_until(monitor, work.user(partition.number, monitor.user_id), now)
             if muted_until:
                 after, reminder = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
+        self._judging.send(partition.number, changes)
         for transition in (lifecycle.transition_between(monitor, after), reminder):
             if transition is not None:
                 user = work.user(partition.number, monitor.user_id)
                 self._transitions.send(partition.number, transition, after, user)
-        return monitor, after
+        return before, after

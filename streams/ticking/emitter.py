@@ -7,7 +7,7 @@ broker did not acknowledge, which by identity is the same ticks.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -43,9 +43,12 @@ STEP_PATIENCE_S = 4.0
 MOST_REPLACEMENTS = 10
 # pause before ticks of a refused size are sent again: each refusal costs a producer
 REFUSED_FOR_MS = 60_000
+_NO_REGION = ("",)
 # longer than any one check takes, as a rule
 UNANSWERED_MS = 120_000
-Outgoing = tuple[Destination, Chunk, int]
+Route = tuple[Destination, str]
+"""The topic that a tick goes to: by priority and, for a monitor in regions, the region."""
+Outgoing = tuple[Route, Chunk, int]
 
 
 class TickSending(NamedTuple):
@@ -73,17 +76,21 @@ class Emitter(Service):
         super().__init__()
         self._partitions = partitions
         self._sender, self._packing, self._outbox, self._logs, topics = sending
-        self._topics = {Destination(priority.value): topics.ticks_for(priority) for priority in Priority}
+        self._topics: dict[Route, str] = {
+            (Destination(priority.value), ticks.region): ticks.of(priority)
+            for ticks in (topics.ticks_without_region, *topics.regions)
+            for priority in Priority
+        }
         self._clock = clock
         self._inline = inline
         self._due_loader = due_loader
         self._sweep_ms = sweep_ms
         self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
-        self._refused: dict[Destination, tuple[int, int]] = {}
+        self._refused: dict[Route, tuple[int, int]] = {}
         self._steps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
-        self._counted = {destination: TICKS.labels(destination.value) for destination in self._topics}
+        self._counted = {route: TICKS.labels(route[0].value) for route in self._topics}
         self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
 
     @Service.task
@@ -124,7 +131,7 @@ class Emitter(Service):
                 return
             if not sweep.is_collected:
                 await self._due_loader.load(partition, sweep.upto)
-                _collect(partition, sweep)
+                _collect(partition, sweep, self._topics)
             try:
                 await self._emit(partition, sweep)
             except (KafkaError, Transient) as error:
@@ -143,8 +150,8 @@ class Emitter(Service):
                 self._logs.note(partition.number, sweep.upto)
 
     def _count(self, partition: OwnedPartition, sweep: Sweep) -> None:
-        for destination, sent in sweep.sent.items():
-            self._counted[destination].inc(sent)
+        for route, sent in sweep.sent.items():
+            self._counted[route].inc(sent)
         if sweep.sent:
             LATENESS.observe(max(0, self._clock.now_ms() - sweep.upto) / 1000)
         if sweep.skipped:
@@ -195,13 +202,11 @@ class Emitter(Service):
         if self._refused:
             sweep.ticks = [tick for tick in sweep.ticks if not self._set_aside(sweep, tick)]
         producer = self._sender.producer
-        by_destination = [
-            list(ticks) for _, ticks in groupby(sorted(sweep.ticks, key=_destination_of), key=_destination_of)
-        ]
-        if len(by_destination) == 1:
-            failed = await self._send_to(partition.number, by_destination[0])
+        by_route = [list(ticks) for _, ticks in groupby(sorted(sweep.ticks, key=_route_of), key=_route_of)]
+        if len(by_route) == 1:
+            failed = await self._send_to(partition.number, by_route[0])
         else:
-            sent = await asyncio.gather(*(self._send_to(partition.number, ticks) for ticks in by_destination))
+            sent = await asyncio.gather(*(self._send_to(partition.number, ticks) for ticks in by_route))
             failed = [failure for some in sent for failure in some]
         for tick, _ in failed:
             PRODUCER_ERRORS.labels(self._topics[tick[0]]).inc(tick[1].count)
@@ -255,15 +260,15 @@ class Emitter(Service):
 
     def _parts(self, sweep: Sweep, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
         """Yield the halves of a refused chunk; a single tick becomes unsendable."""
-        destination, chunk, instant = tick
+        route, chunk, instant = tick
         if chunk.count == 1:
             if not is_too_large(error):
                 sweep.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
                 return
             sweep.unsendable.append((*tick, self._too_large(tick)))
-            size, until = self._refused.get(destination, (0, 0))
+            size, until = self._refused.get(route, (0, 0))
             refused = len(chunk.packed(self._packing))
-            self._refused[destination] = (
+            self._refused[route] = (
                 min(size, refused) if sweep.now < until else refused,
                 sweep.now + REFUSED_FOR_MS,
             )
@@ -271,21 +276,21 @@ class Emitter(Service):
         entries = list(chunk.entries(self._packing))
         middle = len(entries) // 2
         for some in (entries[:middle], entries[middle:]):
-            yield destination, chunk_of(some, self._packing), instant
+            yield route, chunk_of(some, self._packing), instant
 
     def _set_aside(self, sweep: Sweep, tick: Outgoing) -> bool:
         """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
-        destination, chunk, _ = tick
-        size, until = self._refused.get(destination, (0, 0))
+        route, chunk, _ = tick
+        size, until = self._refused.get(route, (0, 0))
         if chunk.count > 1 or sweep.now >= until or len(chunk.packed(self._packing)) < size:
             return False
         sweep.unsendable.append((*tick, self._too_large(tick)))
         return True
 
     def _too_large(self, tick: Outgoing) -> str:
-        destination, chunk, _ = tick
+        route, chunk, _ = tick
         return (
-            f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {destination} ticks"
+            f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic {self._topics[route]}"
             " takes (its max.message.bytes)"
         )
 
@@ -298,20 +303,28 @@ class Emitter(Service):
             partition.timetable.fit(size)
 
 
-def _collect(partition: OwnedPartition, sweep: Sweep) -> None:
-    """Collect all due firings without a pause, so that no monitor is put or removed meanwhile."""
+def _collect(partition: OwnedPartition, sweep: Sweep, topics: Mapping[Route, str]) -> None:
+    """Collect all due firings without a pause, so that no monitor is put or removed meanwhile.
+
+    A batch goes to each of its monitors' regions, the very same bytes. A region that the setting no longer has gets
+    nothing: it is one that does not answer.
+    """
     timetable = partition.timetable
     outage = sweep.upto - timetable.emitted_to > OUTAGE_MS
     for firing in timetable.backlog(sweep.upto, sweep.now) if outage else timetable.due(sweep.upto):
-        if firing.batch_key.destination is Destination.INLINE:
+        destination = firing.batch_key.destination
+        if destination is Destination.INLINE:
             sweep.inline.append(firing)
         else:
-            sweep.ticks.extend((firing.batch_key.destination, firing.chunk, instant) for instant in firing.fire)
+            for region in firing.batch_key.regions or _NO_REGION:
+                route = destination, region
+                if route in topics:
+                    sweep.ticks.extend((route, firing.chunk, instant) for instant in firing.fire)
         if firing.skipped:
             sweep.skipped.append(firing)
         sweep.fired = True
     sweep.is_collected = True
 
 
-def _destination_of(tick: Outgoing) -> Destination:
+def _route_of(tick: Outgoing) -> Route:
     return tick[0]

@@ -72,14 +72,14 @@ class InlineEvaluator:
             await self._report(partition, chunk, skipped, reason, now)
 
     async def report_unsendable(
-        self, partition: OwnedPartition, ticks: Iterable[tuple[Destination, Chunk, int, str]], now: int
+        self, partition: OwnedPartition, ticks: Iterable[tuple[tuple[Destination, str], Chunk, int, str]], now: int
     ) -> None:
         """Report ticks that their topic refuses as skipped, with the reason."""
-        for _, chunk, instant, reason in ticks:
-            await self._report(partition, chunk, [instant], reason, now)
+        for (_, region), chunk, instant, reason in ticks:
+            await self._report(partition, chunk, [instant], reason, now, region)
 
     async def _report(
-        self, partition: OwnedPartition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int
+        self, partition: OwnedPartition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int, region: str = ""
     ) -> None:
         outcome = Outcome(Status.SKIPPED, reason)
         for entries in _some(chunk, self._packing):
@@ -93,6 +93,7 @@ class InlineEvaluator:
                         outcome,
                         now,
                         skipped=(skipped[-1] + delta, len(skipped)),
+                        region=region,
                     ),
                     group=partition.number,
                 )

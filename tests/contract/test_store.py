@@ -294,6 +294,20 @@ def test_a_run_asked_for_by_a_command_is_told_apart(feed: Feed) -> None:
     ]
 
 
+def test_results_of_one_tick_from_several_regions_are_different_results(feed: Feed) -> None:
+    regions = ("", "eu", "us")
+    feed.results(*(result(MINUTE, region=region) for region in (*regions, "eu")))
+    which = ResultSelection("anna", "shop")
+    stored = feed.reader.results(which)
+    assert [(each.result.region, each.deliveries) for each in stored] == [("us", 1), ("eu", 2), ("", 1)]
+    [first] = page = feed.reader.results(which, limit=1)
+    following = feed.reader.results(which, limit=1, after=page.next)
+    assert (first.result.region, following[0].result.region) == ("us", "eu")
+    [only] = feed.reader.results(ResultSelection(region="eu"))
+    assert only.result.region == "eu"
+    assert [each.region for each in feed.reader.identities(0, 2 * MINUTE)] == list(regions)
+
+
 def test_attempts_of_one_tick_are_different_results(feed: Feed) -> None:
     feed.results(result(attempt=1), result(attempt=2))
     assert [(s.result.attempt, s.deliveries) for s in feed.reader.results()] == [(2, 1), (1, 1)]

@@ -132,7 +132,7 @@ specs = st.builds(
     end_at=st.just(0) | st.integers(1_800_000_000_000, 253_402_300_799_999),
     max_runs=st.integers(0, 1_000),
 )
-agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | instants] * len(Agenda.__struct_fields__))
+agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | instants] * (len(Agenda.__struct_fields__) - 1))
 users = st.builds(
     User,
     user_id=user_ids,

@@ -29,6 +29,8 @@ from everwatch.model import (
     Overlap,
     Policy,
     Priority,
+    RegionalRun,
+    RegionOutcome,
     Result,
     Retries,
     Schedule,
@@ -100,7 +102,18 @@ signal_states = st.just(NO_SIGNALS) | st.builds(
     st.just(0) | longs,
     st.booleans(),
 )
-agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | longs] * len(Agenda.__struct_fields__))
+region_runs = st.builds(
+    RegionalRun,
+    longs,
+    ints,
+    longs,
+    st.booleans(),
+    st.lists(st.builds(RegionOutcome, ids, st.sampled_from(Status), texts, texts, ints), max_size=2).map(tuple),
+)
+INSTANTS = [name for name in Agenda.__struct_fields__ if name != "runs_in_regions"]
+agendas = st.just(NOTHING) | st.builds(
+    Agenda, *[st.just(0) | longs] * len(INSTANTS), st.lists(region_runs, max_size=2).map(tuple)
+)
 living = st.builds(
     Monitor,
     user_id=ids,
@@ -162,6 +175,8 @@ def more_of(spec: MonitorSpec) -> table_records.More:
         spec.end_at,
         spec.max_runs,
         weight=policy.weight,
+        regions=policy.regions,
+        quorum=policy.quorum,
     )
 
 
@@ -319,7 +334,8 @@ def test_the_dates_of_a_monitor_are_read_from_its_entry_and_are_what_is_on_its_a
     elif spec.start_at:
         begins = {monitor.since}
     assert set(dates.due) == begins | ({agenda.ends_at, agenda.retry_at} - {0})
-    assert set(dates.wake) == {agenda.remind_at, agenda.resume_at, agenda.forget_at} - {0}
+    waits = {run.decide_at for run in agenda.runs_in_regions}
+    assert set(dates.wake) == ({agenda.remind_at, agenda.resume_at, agenda.forget_at} - {0}) | waits
 
 
 def test_most_monitors_have_no_dates() -> None:
@@ -493,7 +509,7 @@ def test_a_monitor_that_is_up_and_stays_up_needs_no_closer_look(state: State, st
 
 
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("name", Agenda.__struct_fields__)
+@pytest.mark.parametrize("name", INSTANTS)
 def test_with_anything_on_its_agenda_a_monitor_takes_a_closer_look(name: str, status: Status) -> None:
     agenda = msgspec.structs.replace(NOTHING, **{name: 1_800_000_000_000})
     monitor = Monitor("u", MonitorSpec("m", "http", "{}", Every(60_000)), Origin.SIGNUP, 1, 5, State.UP, agenda=agenda)

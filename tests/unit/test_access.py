@@ -168,3 +168,12 @@ def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(monke
         with pytest.raises(TransportRefused, match="hangs up on what is not TLS"):
             new_admin(settings, address).list_topics(timeout=30)
         server.shutdown()
+
+
+def test_an_executor_reads_the_ticks_of_its_own_region_alone() -> None:
+    settings = load_settings(regions="eu,us", region="eu")
+    read = {right.name for right in rights_of(ProcessRole.EXECUTOR, settings) if right.operation is Operation.READ}
+    assert {"ticks.eu.high", "ticks.eu", "ticks.eu.low", "everwatch-executors.eu"} <= read
+    assert not {"ticks", "ticks.us", "everwatch-executors"} & read
+    written = {right.name for right in rights_of(ProcessRole.WORKER, settings) if right.operation is Operation.WRITE}
+    assert {"ticks.eu", "ticks.us.low", "ticks"} <= written

@@ -414,3 +414,33 @@ def test_a_result_of_a_version_that_the_history_does_not_know_is_not_too_many() 
     assert report.counts[Label.DUPLICATE] == 0
     first = stretch(since=NOON + MINUTE, version=1)
     assert audited([first], [ran(NOON), ran(NOON + 2 * MINUTE)]).counts[Label.DUPLICATE] == 1
+
+
+# --- regions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_of_a_monitor_in_regions_is_due_once_in_each_of_them() -> None:
+    policy = Policy(regions=("eu", "us"))
+    found = [ran(at, region=region) for at in minutes(0, 1, 2) for region in ("eu", "us")]
+    assert counts(audited([stretch(policy=policy)], found)) == {"on_time": 6}
+    report = audited([stretch(policy=policy)], found[:-1])
+    assert counts(report) == {"on_time": 5, "missed": 1}
+    assert report.missed[0].reason.endswith("(region us)")
+    assert report.monitors == 1
+
+
+def test_a_region_that_a_monitor_does_not_name_ran_what_was_not_due() -> None:
+    found = [*map(ran, minutes(0, 1, 2)), ran(NOON, region="eu")]
+    assert counts(audited([stretch()], found)) == {"on_time": 3, "duplicate": 1}
+    assert counts(audited([], [ran(NOON, region="eu")])) == {"duplicate": 1}
+
+
+def test_a_tick_that_a_worker_skipped_is_skipped_in_all_regions() -> None:
+    policy = Policy(regions=("eu", "us"))
+    assert counts(audited([stretch(policy=policy)], [skipped(NOON, NOON + 2 * MINUTE, 3)])) == {"skipped": 6}
+
+
+def test_a_run_in_regions_is_tried_again_where_it_went_well_too() -> None:
+    policy = Policy(regions=("eu",), retries=Retries(1))
+    found = [ran(NOON, region="eu"), ran(NOON, 2, region="eu")]
+    assert counts(audited([stretch(policy=policy)], found, end=NOON + MINUTE)) == {"retried": 1}

@@ -38,6 +38,9 @@ from everwatch.model import (
     Overlap,
     Policy,
     Priority,
+    Quorum,
+    RegionalRun,
+    RegionOutcome,
     Reply,
     ReplyOn,
     Result,
@@ -131,6 +134,11 @@ SPREAD_INPUT = MONITOR_INPUT | {"schedule": {"cron": "30 9 * * 1-5", "timezone":
 # a delay stands in the place of the instant until it is known when it was asked for
 DELAY = msgspec.structs.replace(SPEC, schedule=At(-5_400_000))
 DELAY_INPUT = MONITOR_INPUT | {"schedule": {"in": "1h30m"}}
+REGIONS = msgspec.structs.replace(SPEC, policy=Policy(regions=("eu-1", "us"), quorum=Quorum.ALL))
+REGIONS_INPUT = MONITOR_INPUT | {"policy": {"regions": ["us", "eu-1", "us"], "quorum": "all"}}
+REGIONAL_RUN = RegionalRun(
+    AT, 1, AT + 72_000, True, (RegionOutcome("us", Status.FAILURE, "refused", "host-1", 42),), AT + 5, 1.5
+)
 LABELLED = msgspec.structs.replace(SPEC, name="Der Größte", labels=(("env", "prod"), ("team/owner", "größe")))
 LABELLED_INPUT = MONITOR_INPUT | {"name": "Der Größte", "labels": {"team/owner": "größe", "env": "prod"}}
 AGENDA = Agenda(2, AT + 9, AT + 8, AT, 2, AT + 7, AT + 6, AT + 5)
@@ -173,6 +181,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signup-rare": {"user_id": "u-1", "monitors": [RARE_INPUT], "maintenance": WINDOWS_INPUT},
     "signup-epoch": {"user_id": "u-1", "monitors": [EPOCH_INPUT]},
     "signup-spread": {"user_id": "u-1", "monitors": [SPREAD_INPUT]},
+    "signup-regions": {"user_id": "u-1", "monitors": [REGIONS_INPUT]},
+    "command-regions": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": REGIONS_INPUT},
     "signup-in": {"user_id": "u-1", "monitors": [DELAY_INPUT]},
     "command-rare": {
         "command": "put",
@@ -247,6 +257,9 @@ EXPECTED: dict[str, object] = {
     "signup-rare": Signup("u-1", monitors=(RARE,), maintenance=WINDOWS),
     "signup-epoch": Signup("u-1", monitors=(EPOCH,)),
     "signup-spread": Signup("u-1", monitors=(SPREAD,)),
+    "signup-regions": Signup("u-1", monitors=(REGIONS,)),
+    "command-regions": Command(CommandType.PUT, "u-1", "größe", REGIONS),
+    "monitor-regions": msgspec.structs.replace(MONITOR, spec=REGIONS, agenda=Agenda(runs_in_regions=(REGIONAL_RUN,))),
     "signup-in": Signup("u-1", monitors=(DELAY,)),
     "command-rare": Command(CommandType.PUT, "u-1", "größe", RARE, "c-1", 6),
     "command-pause": Command(CommandType.PAUSE, "u-1", "größe", until=AT),
@@ -289,12 +302,14 @@ EXPECTED: dict[str, object] = {
         RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0
     ),
     "result-unreached": msgspec.structs.replace(RESULT, status=Status.FAILURE, unreached=42),
+    "result-region": msgspec.structs.replace(RESULT, status=Status.FAILURE, region="eu-1"),
     "result-detail": msgspec.structs.replace(RESULT, detail="HTTP/1.1 503 Service Unavailable\n\nzu größe"),
     "transition-reminder": msgspec.structs.replace(
         TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
     ),
     "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
     "transition-unreached": msgspec.structs.replace(TRANSITION, executor="host-1", unreached=42),
+    "transition-region": msgspec.structs.replace(TRANSITION, executor="host-1", region="eu-1"),
     "transition-told": msgspec.structs.replace(
         TRANSITION, kind="http", target="shop.example", plan="pro", labels={"env": "größe"}, lasted_ms=61_000
     ),

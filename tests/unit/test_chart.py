@@ -388,3 +388,20 @@ def test_the_settings_of_the_pods_are_taken_by_the_code() -> None:
         load_settings(partitions="0")
     assert settings_of_the_pods("strimzi").keep_tasks_days == 36_500
     assert settings_of_the_pods("strimzi").log_level == "WARNING"
+
+
+@needs_helm
+def test_each_region_has_executors_topics_and_rights_of_its_own() -> None:
+    manifests = rendered("regions")
+    found = of_kind(manifests, "Deployment")
+    env = found["everwatch-executor-eu"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "EVERWATCH_REGION", "value": "eu"} in env
+    assert found["everwatch-executor-eu"]["spec"]["replicas"] == 3
+    assert "everwatch-executor-ap" not in found
+    selectors = [tuple(sorted(each["spec"]["selector"]["matchLabels"].items())) for each in found.values()]
+    assert len(set(selectors)) == len(selectors)
+    topics = {each["spec"]["topicName"] for each in of_kind(manifests, "KafkaTopic").values()}
+    assert {"ticks.ap", "ticks.eu.high", "ticks.us.low"} <= topics
+    executor = of_kind(manifests, "KafkaUser")["everwatch-executor"]
+    read = {acl["resource"]["name"] for acl in executor["spec"]["authorization"]["acls"] if "Read" in acl["operations"]}
+    assert {"ticks.ap", "ticks.eu.high", "everwatch-executors.us", "ticks", "everwatch-executors"} <= read

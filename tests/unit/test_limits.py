@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from everwatch.core import bounds
+from everwatch.core.bounds import MOST_REGIONS
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, contacts, input_models
 from everwatch.schedule import instant
@@ -132,6 +133,7 @@ SAID: dict[str, Callable[[], str]] = {
     "`policy.retries.cap`": lambda: durations("policy.retries.cap") + "; at least the base",
     "`policy.retries.jitter`": lambda: numbers(input_models.RetriesInput, "jitter"),
     "`policy.remind_every`": lambda: durations("policy.remind_every"),
+    "`policy.regions`": lambda: f"{MOST_REGIONS}, of `EVERWATCH_REGIONS`",
     "`maintenance` of a monitor or user": lambda: f"{input_models.MOST_WINDOWS} windows",
     "a repeated window's `duration`": window,
     "`if_version` of a put": lambda: numbers(input_models.CommandInput, "if_version"),

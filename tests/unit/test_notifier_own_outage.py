@@ -8,6 +8,8 @@ from support.notifying import HOUR, MINUTE, RULES, SECOND, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.notifier.addresses import EmailAddress, WebhookAddress
+from everwatch.notifier.alerts import AlertKind
+from everwatch.notifier.executor_outages import ExecutorOutage, after_suspect_failure, alert_of, by_region
 from everwatch.notifier.judging import release_held
 from everwatch.notifier.wording import subject_of
 
@@ -171,3 +173,12 @@ async def test_the_guard_is_off_with_no_hold(tmp_path: Path) -> None:
     await notifying.later(30 * SECOND)
     assert told(notifying, EmailAddress) == ["DOWN: shop"] * USERS
     notifying.close()
+
+
+def test_the_executors_of_a_region_are_doubted_as_one() -> None:
+    failures = [transition("up", "down", 1, "u-1", executor=name, unreached=80, region="eu") for name in ("e-1", "e-2")]
+    assert {by_region(each).executor for each in failures} == {"region eu"}
+    known = after_suspect_failure(ExecutorOutage("region eu"), HOUR, 80, HOUR)
+    assert alert_of(known, AlertKind.OPENED, HOUR).subject == "region eu"
+    alone = transition("up", "down", 1, "u-1", executor="e-1")
+    assert by_region(alone) is alone

@@ -42,7 +42,9 @@ class FakeTopics:
     """Topics in memory, as ``SourceTopics`` reads them."""
 
     def __init__(self, prefix: str, partitions: int) -> None:
-        self.names = Topics.of(Settings(topic_prefix=prefix)).by_name
+        topics = Topics.of(Settings(topic_prefix=prefix))
+        self.names = topics.by_name
+        self.ticks = topics.ticks_without_region.fields
         self.partitions = partitions
         self.records: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
 
@@ -252,7 +254,7 @@ def test_what_is_not_consumed_is_copied_in_the_order_of_each_user(old: FakeTopic
     old.add("commands", 3, None, b"without a key")
     # a tick has its instant as timestamp
     old.add("ticks", 1, USERS[1], b"tick", at=1_000)
-    wanted: dict[str, Any] = {name: old.bounds(name) for name in (*INPUTS, *OUTPUTS)}
+    wanted: dict[str, Any] = {name: old.bounds(name) for name in (*INPUTS, *old.ticks, *OUTPUTS)}
     wanted["signups"][0] = range(1, 4)
     copy = TailCopy(
         cast(SourceTopics, old),

@@ -98,7 +98,9 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
         parts, told = FakePartitions([broken, intact]), SimpleNamespace(send=lambda *_: None)
-        wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
+        wakes = AgendaRunner(
+            parts, life.engine.planner, life.engine.units, lambda: Broken(life.store), told, told, clock
+        )  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.look()
         await wakes.look()

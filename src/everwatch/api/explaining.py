@@ -14,14 +14,14 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import redacted_spec
-from everwatch.model import Monitor, Priority
+from everwatch.model import Monitor, Policy
 from everwatch.operations.explanation import explain
 from everwatch.operations.monitor_facts import known_of
 from everwatch.operations.schedule_words import schedule_words
 from everwatch.schedule.instant import instant_text
 from everwatch.store import Reader
 
-Owners = Callable[[int, Priority], GroupMembers]
+Owners = Callable[[int, Policy], GroupMembers]
 
 
 class Explaining:
@@ -42,7 +42,7 @@ class Explaining:
         if monitor is None:
             raise not_found(f"monitor {monitor_id!r} of user {user_id!r}")
         found = monitor
-        owners, problem = await self._owners_of(partition, found.spec.policy.priority)
+        owners, problem = await self._owners_of(partition, found.spec.policy)
         known = await self._database.ask(lambda reader: known_of(reader, found, partition, owners))
         told = explain(known, self._clock.now_ms())
         view = ExplanationView(
@@ -53,10 +53,10 @@ class Explaining:
         )
         return Answer(view)
 
-    async def _owners_of(self, partition: int | None, priority: Priority) -> tuple[GroupMembers | None, str]:
+    async def _owners_of(self, partition: int | None, policy: Policy) -> tuple[GroupMembers | None, str]:
         if partition is None:
             return None, "its user is not stored yet"
         try:
-            return await asyncio.to_thread(self._owners, partition, priority), ""
+            return await asyncio.to_thread(self._owners, partition, policy), ""
         except (BrokerUnavailable, AccessError) as error:
             return None, "Kafka does not answer at the moment" if isinstance(error, AccessError) else str(error)

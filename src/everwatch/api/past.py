@@ -80,7 +80,7 @@ class Past:
 
     async def _results(self, call: Call, query: ResultsQuery, user_id: str, monitor_id: str, kind: str) -> Answer:
         when, status = when_of(query), "" if query.status is None else query.status.value
-        which = ResultSelection(user_id, monitor_id, status, kind)
+        which = ResultSelection(user_id, monitor_id, status, kind, query.region)
         return await paging.page(
             self._database,
             call,

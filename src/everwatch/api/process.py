@@ -50,7 +50,7 @@ from everwatch.kafka.replaying import replay
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.trials import KafkaTrials
 from everwatch.kinds.execution.config_secrets import config_secrets
-from everwatch.model import Priority
+from everwatch.model import Policy
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
@@ -280,8 +280,11 @@ class Api(Process):
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()
 
-    def _owners(self, partition: int, priority: Priority) -> GroupMembers:
-        return self._admin.ask(lambda admin: owners_of(admin, self.settings, partition, priority))
+    def _owners(self, partition: int, policy: Policy) -> GroupMembers:
+        regions = policy.regions
+        return self._admin.ask(
+            lambda admin: owners_of(admin, self.settings, partition, policy.priority, regions=regions)
+        )
 
     def _diagnose(self) -> list[Finding]:
         system = System(self.settings, self._bootstrap_servers, self.clock)

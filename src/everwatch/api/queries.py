@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
-from everwatch.core.bounds import LATEST_MS
+from everwatch.core.bounds import LATEST_MS, LONGEST_REGION
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.model import State, Status
 from everwatch.store.availability import MOST_BARS
@@ -22,6 +22,9 @@ Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=NO_HIDDEN)]
 LabelList = Annotated[list[Label], Meta(max_length=16, description="KEY=VALUE, or KEY for any value; repeatable.")]
 # "" is for all; characters that cannot be seen are in no id, and PostgreSQL takes no NUL
 OfUser = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN, description="The user's id.")]
+OfRegion = Annotated[
+    str, Meta(max_length=LONGEST_REGION, pattern=NO_HIDDEN, description="The region of the executor, e.g. eu.")
+]
 OfKind = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The kind, e.g. http.")]
 OfPlan = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The plan of the user.")]
 OfTarget = Annotated[str, Meta(max_length=255, pattern=NO_HIDDEN, description="The host that is checked.")]
@@ -169,9 +172,10 @@ def narrowed(principal: Principal, user_id: str) -> str:
 
 
 class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which results of a monitor."""
+    """Which results of a monitor. ``region``: only of executors of that one."""
 
     status: Status | None = None
+    region: OfRegion = ""
 
 
 class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -83,6 +83,7 @@ def result_view(stored: StoredResult) -> ResultView:
         result.detail,
         stored.stored_at,
         stored.deliveries,
+        result.region,
     )
 
 

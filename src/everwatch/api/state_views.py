@@ -12,7 +12,7 @@ from everwatch.api.views import Instant
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kafka.process_figures import GroupMembers, PartitionLag, TopicLag
 from everwatch.model import Agenda, Origin, Result, State, Status, Transition
-from everwatch.operations.explanation import ExplainedRun, LastRun, Silence
+from everwatch.operations.explanation import ExplainedRun, LastRun, RegionState, Silence
 
 
 class BarView(msgspec.Struct, frozen=True):
@@ -192,7 +192,7 @@ class ExplanationView(msgspec.Struct, frozen=True):
     ``since``: ticks are due strictly after it. ``policy``: where it differs from the default. ``silence``: ticks were
     due and no result came; the state is that of the last result then. ``last_run``: what the state rests on.
     ``owners``: the processes that look after it, null if that is not known, for the reason ``broker``. ``inline``: a
-    worker judges it, so no executor does. ``config``: with secrets redacted.
+    worker judges it, so no executor does. ``config``: with secrets redacted. ``regions``: what each region found last.
     """
 
     user_id: str
@@ -219,6 +219,7 @@ class ExplanationView(msgspec.Struct, frozen=True):
     broker: str
     config: dict[str, Any]
     outcome: Status | None = None
+    regions: tuple[RegionState, ...] = ()
 
 
 class RedrivenView(msgspec.Struct, frozen=True):

@@ -82,6 +82,7 @@ class ResultView(msgspec.Struct, frozen=True):
     detail: str
     stored_at: Instant
     deliveries: int
+    region: str = ""
 
 
 class TaskView(msgspec.Struct, frozen=True):

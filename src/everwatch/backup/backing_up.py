@@ -35,7 +35,7 @@ from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import check_topics, problems_of, topic_id
 from everwatch.kafka.topic_configs import rights_on, topic_configs
-from everwatch.kafka.topics import Topics
+from everwatch.kafka.topics import TickTopics, Topics, of_any_region
 from everwatch.store.database import shown_url
 
 CHANGELOG = "monitors_changelog"
@@ -236,7 +236,11 @@ def unread(name: str, held: Mapping[int, range], offsets: list[ReaderOffsets]) -
     """Return the offsets of a topic to be copied: from where the first of its readers stands."""
     if name in WHOLE:
         return dict(held)
-    readers = [each.offsets.get(name, {}) for each in offsets if name in each.offsets or name in READ_BY[each.reader]]
+    readers = [
+        each.offsets.get(name, {})
+        for each in offsets
+        if name in each.offsets or of_any_region(name) in READ_BY[each.reader]
+    ]
     wanted = {}
     for number, offsets_held in held.items():
         # a reader that has committed nothing begins at the first record
@@ -247,7 +251,7 @@ def unread(name: str, held: Mapping[int, range], offsets: list[ReaderOffsets]) -
 
 READ_BY = {
     "worker": frozenset({"signups", "commands", "signals", "results"}),
-    "executor": frozenset({"ticks_high", "ticks", "ticks_low"}),
+    "executor": frozenset(TickTopics("", "", "", "").fields),
     "sink": frozenset({"results", "transitions", "dead_letters", "replies", "audit"}),
     "notifier": frozenset({"transitions", "incidents"}),
 }

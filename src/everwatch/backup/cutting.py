@@ -16,6 +16,7 @@ from everwatch.encoding.cancellation_records import decode_cancellation
 from everwatch.encoding.codec import decode_result, decode_tick
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import Noted
+from everwatch.kafka.topics import of_any_region
 
 Keep = Callable[[Record], bool]
 
@@ -39,7 +40,7 @@ def exact_cut(number: int, noted: Noted | None, reached: Reached, topic_id: str)
 
 def filter_of(name: str, cuts: Mapping[int, Cut]) -> Keep:
     """Return what tells of a record of a topic whether it lies before its partition's cut."""
-    kept = _FILTERS.get(name)
+    kept = _FILTERS.get(of_any_region(name))
     if kept is None:
         return lambda _: True
 

@@ -12,7 +12,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, TopicMismatch
 from everwatch.kafka.access_errors import read_by, refused
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.consumer_groups import executors_group, members_of
+from everwatch.kafka.consumer_groups import executors_groups, members_of
 from everwatch.kafka.topic_administration import check_topics
 from everwatch.kafka.topics import Topics
 
@@ -63,7 +63,13 @@ class RestoreTarget:
         application = self._settings.application
         read = (*(self._names.by_name[name] for name in WORKER_INPUTS), self._names.monitors_changelog)
         worker = [f"{application}-worker-{topic}" for topic in read]
-        return [application, *worker, executors_group(self._settings), f"{application}-sink", f"{application}-notifier"]
+        return [
+            application,
+            *worker,
+            *executors_groups(self._settings),
+            f"{application}-sink",
+            f"{application}-notifier",
+        ]
 
     def _forget_groups(self) -> None:
         for group, future in self._admin.delete_consumer_groups(self._groups(), request_timeout=30).items():

@@ -192,7 +192,8 @@ class Restoring:
             case "worker":
                 return f"{application}-worker-{topic}"
             case "executor":
-                return executors_group(self._settings)
+                region = next((each.region for each in self._topics.regions if topic in each.names), "")
+                return executors_group(self._settings, region)
             case _:
                 return f"{application}-{reader}"
 

@@ -22,7 +22,6 @@ from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 
 WORKER_INPUTS = ("signups", "commands", "signals", "results")
-TICKS = ("ticks_high", "ticks", "ticks_low")
 WHOLE = ("monitors_changelog", "access", "jobs", "cancellations")
 """Topics that are backed up from their first record on."""
 COMPACTED = frozenset({"monitors_changelog", "access", "jobs"})
@@ -59,13 +58,20 @@ class SourceTopics:
         self._clients = clients
         self._admin = admin
         self._clock = clock
-        self.names = Topics.of(settings).by_name
+        topics = Topics.of(settings)
+        self.names = topics.by_name
+        self._ticks = topics.ticks_without_region, *topics.regions
+        self.ticks = tuple(name for each in self._ticks for name in each.fields)
 
     def group_offsets(self) -> list[ReaderOffsets]:
         """Return the committed offsets of workers and executors. Raises BrokerUnavailable, AccessError."""
         application = self._settings.application
         worker = {name: self._committed(f"{application}-worker-{self.names[name]}", name) for name in WORKER_INPUTS}
-        executor = {name: self._committed(executors_group(self._settings), name) for name in TICKS}
+        executor = {
+            name: self._committed(executors_group(self._settings, ticks.region), name)
+            for ticks in self._ticks
+            for name in ticks.fields
+        }
         return [ReaderOffsets("worker", worker), ReaderOffsets("executor", executor)]
 
     def bounds(self, name: str) -> dict[int, range]:

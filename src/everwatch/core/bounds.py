@@ -35,6 +35,13 @@ Weight = Annotated[int, Meta(ge=1, le=1_000)]
 Sentence = Annotated[str, Meta(max_length=4_000)]
 Detail = Annotated[str, Meta(max_length=160_000)]
 ExecutorName = Annotated[str, Meta(max_length=1_000)]
+LONGEST_REGION = 32
+REGION_PATTERN = rf"^(?!(?:high|low)\Z)[a-z0-9]([a-z0-9-]{{0,{LONGEST_REGION - 1}}})\Z"
+"""The pattern of a region's name, which is a part of topics' names: no dot, and no priority."""
+REGION_OR_NONE = rf"^$|{REGION_PATTERN}"
+RegionName = Annotated[str, Meta(min_length=1, max_length=LONGEST_REGION, pattern=REGION_PATTERN)]
+MOST_REGIONS = 16
+OfRegion = Annotated[str, Meta(max_length=LONGEST_REGION, pattern=PLAIN)]
 
 Host = Annotated[str, Meta(max_length=300)]
 PlanName = Annotated[str, Meta(max_length=256)]

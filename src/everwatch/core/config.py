@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, RegionName
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
@@ -274,6 +275,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
+    # regions
+    regions: Annotated[
+        tuple[RegionName, ...],
+        Meta(
+            description="Names of the regions that monitors may name, comma-separated: each has topics of ticks and"
+            " executors of its own; empty: none. Every process needs the same ones."
+        ),
+    ] = ()
+    region: Annotated[
+        str,
+        Meta(
+            pattern=REGION_OR_NONE,
+            description="Region of this executor, one of EVERWATCH_REGIONS: it runs the ticks of that region alone;"
+            " empty: those of monitors without regions.",
+        ),
+    ] = ""
+
     # secrets
     secrets_key: Annotated[
         Secret,
@@ -526,6 +544,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.topic_prefix}{self.app_id}"
 
     @property
+    def all_regions(self) -> tuple[str, ...]:
+        """Regions whose ticks have topics: those of the setting, and the process's own, each once."""
+        return tuple(dict.fromkeys((*self.regions, *((self.region,) if self.region else ()))))
+
+    @property
     def kafka_folder(self) -> Path:
         """Folder of the embedded Kafka."""
         return self.data_dir / "kafka"
@@ -650,6 +673,10 @@ def _contradictions(settings: Settings) -> list[str]:
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
+    if settings.region and settings.regions and settings.region not in settings.regions:
+        wrong.append(f"region {settings.region} is not one of regions ({', '.join(settings.regions)})")
+    if len(settings.all_regions) > MOST_REGIONS:
+        wrong.append(f"setting {_PREFIX}REGIONS: Expected at most {MOST_REGIONS} names")
     return wrong
 
 

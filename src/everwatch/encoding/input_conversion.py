@@ -273,6 +273,9 @@ def _policy_of(given: PolicyInput, path: str) -> Policy:
         if given.remind_every is None
         else duration_of(given.remind_every, f"{path}.remind_every", MINUTE_MS, 30 * DAY_MS),
         maintenance=windows_of(given.maintenance, f"{path}.maintenance"),
+        # in one order: monitors of the same regions share batches
+        regions=tuple(sorted(set(given.regions))) if given.regions else (),
+        quorum=given.quorum,
     )
 
 

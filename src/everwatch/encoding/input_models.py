@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from everwatch.core.bounds import LATEST_MS, RESERVED_USERS
+from everwatch.core.bounds import LATEST_MS, MOST_REGIONS, RESERVED_USERS, RegionName
 from everwatch.core.errors import InvalidInput
 from everwatch.core.printable import HIDDEN
 from everwatch.core.validation_errors import fault_of
@@ -22,6 +22,7 @@ from everwatch.model import (
     Misfire,
     Overlap,
     Priority,
+    Quorum,
     ReplyOn,
     SignalType,
 )
@@ -111,6 +112,9 @@ class MaintenanceInput(_Strict, frozen=True):
 Windows = Annotated[list[MaintenanceInput], msgspec.Meta(max_length=MOST_WINDOWS)]
 
 
+Regions = Annotated[list[RegionName], msgspec.Meta(max_length=MOST_REGIONS)]
+
+
 class PolicyInput(_Strict, frozen=True):
     timeout: Duration = "10s"
     failures_to_down: Threshold = 1
@@ -123,6 +127,8 @@ class PolicyInput(_Strict, frozen=True):
     remind_every: Duration | None = None
     maintenance: Windows = []
     severity: SeverityName | None = None
+    regions: Regions = []
+    quorum: Quorum = Quorum.MAJORITY
 
 
 class MonitorInput(_Strict, frozen=True):

@@ -71,7 +71,7 @@ def policy_form(policy: Policy) -> dict[str, Any]:
     said = _duration("timeout", policy.timeout_ms, _POLICY.timeout_ms)
     said |= _duration("misfire_grace", policy.misfire_grace_ms, _POLICY.misfire_grace_ms)
     said |= _duration("remind_every", policy.remind_every_ms, _POLICY.remind_every_ms)
-    for name in ("failures_to_down", "successes_to_up", "misfire", "priority", "overlap"):
+    for name in ("failures_to_down", "successes_to_up", "misfire", "priority", "overlap", "quorum"):
         if (value := getattr(policy, name)) != getattr(_POLICY, name):
             said[name] = value
     if policy.retries != _RETRIES:
@@ -83,6 +83,8 @@ def policy_form(policy: Policy) -> dict[str, Any]:
             "cap": format_duration(retries.cap_ms),
             "jitter": retries.jitter,
         }
+    if policy.regions:
+        said["regions"] = list(policy.regions)
     if policy.maintenance:
         said["maintenance"] = [window_form(window) for window in policy.maintenance]
     return said

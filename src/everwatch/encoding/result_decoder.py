@@ -12,7 +12,7 @@ from typing import Any
 
 from everwatch.encoding.varint import read
 
-HEADER = bytes.fromhex("c3017c9ec963367125f2")
+HEADER = bytes.fromhex("c30194eb1123d76360be")
 """Header of the schema whose fields are read here, in their order; a test compares it with schemas/result.avsc."""
 
 MOST_REMEMBERED = 20_000
@@ -100,7 +100,7 @@ def _decode(data: bytes) -> dict[str, Any]:
         "timings": timings,
         "executor": executor,
     }
-    if data[end:] == b"\0\0\0\0\0":
+    if data[end:] == b"\0\0\0\0\0\0":
         # nothing was skipped, and there is no more to say
         return record
     record["skipped_until"], at = read(data, end)
@@ -110,6 +110,7 @@ def _decode(data: bytes) -> dict[str, Any]:
     record["manual"] = data[at] == 1
     record["detail"], at = _text(data, at + 1)
     record["unreached"], at = read(data, at)
+    record["region"], at = _text(data, at)
     if at != len(data):
         raise Unsure
     return record

@@ -36,6 +36,7 @@ from everwatch.model import (
     Overlap,
     Policy,
     Priority,
+    Quorum,
     Retries,
     Schedule,
     SignalState,
@@ -118,6 +119,8 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     weight: int = 1
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
 
 
 _USUAL = More()
@@ -148,6 +151,8 @@ def _more_bytes(spec: MonitorSpec) -> bytes:
             spec.name,
             spec.labels,
             policy.weight,
+            policy.regions,
+            policy.quorum,
         )
     )
 
@@ -226,6 +231,8 @@ def _policy_with(usual: Policy, more_text: str) -> Policy:
         remind_every_ms=more.remind_every_ms,
         maintenance=more.maintenance,
         weight=more.weight,
+        regions=more.regions,
+        quorum=more.quorum,
     )
 
 
@@ -561,6 +568,7 @@ def dates_of_monitor(monitor: Monitor) -> Dates:
         due.append(monitor.since)
     due += [instant for instant in (agenda.ends_at, agenda.retry_at) if instant]
     wake = [instant for instant in (agenda.remind_at, agenda.resume_at, agenda.forget_at) if instant]
+    wake += [run.decide_at for run in agenda.runs_in_regions]
     return Dates(tuple(due), tuple(wake))
 
 

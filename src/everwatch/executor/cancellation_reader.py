@@ -107,7 +107,7 @@ class CancellationReader:
             self.ended.set_result(None)
 
     def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
-        group = executors_group(self._settings)
+        group = executors_group(self._settings, self._settings.region)
         consumer = self._clients.consumer(group, **_PREFETCH, **{"enable.partition.eof": True})
         sieve = Sieve(consumer, lambda: self._clients.consumer(group, **PROBING), self._clock)
         try:

@@ -89,7 +89,7 @@ class Checks:
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
         self._reachability = Reachability()
         self._reporting = reporting
-        self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
+        self._priorities = {topics.ticks_for(priority, settings.region): priority for priority in Priority}
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
         self._waiting = 0

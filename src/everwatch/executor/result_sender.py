@@ -23,7 +23,7 @@ class ResultSender:
         self._outbox = outbox
         self._clock = clock
         self._tracer = tracer
-        self._results = ResultBuilder(executor_id, settings.output_format, clock)
+        self._results = ResultBuilder(executor_id, settings.output_format, clock, settings.region)
 
     def report(
         self,

@@ -20,7 +20,7 @@ from everwatch.kafka.topics import Topics
 
 
 class TickConsumers:
-    """Fetches the ticks of all priorities.
+    """Fetches the ticks of all priorities, in the region of the executor.
 
     Each topic has a consumer, and all of them are members of one group. One consumer of three topics would get its
     partitions of all topics together: with the cooperative-sticky assignor, a second executor could get every
@@ -29,7 +29,8 @@ class TickConsumers:
     """
 
     def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
-        topics = Topics.of(settings).all_ticks
+        own = Topics.of(settings).ticks_in(settings.region)
+        topics = own.names if own else ()
         self._consumers = {topic: TickConsumer(topic, settings, clients, clock) for topic in topics}
 
     @property

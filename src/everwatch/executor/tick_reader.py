@@ -108,7 +108,7 @@ class TickReader:
         consumer.subscribe([self._topic], on_assign=self.on_assign, on_revoke=self.on_revoke, on_lost=self.on_lost)
 
     def _new_consumer(self, **more: object) -> Consumer:
-        group = executors_group(self._settings)
+        group = executors_group(self._settings, self._settings.region)
         return self._clients.consumer(group, error_cb=self.on_error, **more)
 
     # --- taking -----------------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class TickReader:
 
     def unavailable(self, error: KafkaError) -> Transient:
         """Return the error to end with."""
-        return unavailable(error, self._topic, executors_group(self._settings))
+        return unavailable(error, self._topic, executors_group(self._settings, self._settings.region))
 
     # --- committing -------------------------------------------------------------------------------------------------
 

@@ -49,16 +49,24 @@ def readings_of(settings: Settings) -> list[TopicReading]:
         for topic in (topics.commands, topics.signups, topics.signals, topics.results)
     ]
     executor = [
-        TopicReading(topic, executors_group(settings), "executor", executors_group(settings), topic)
-        for topic in topics.all_ticks
+        TopicReading(topic, group, "executor", group, topic)
+        for ticks in (topics.ticks_without_region, *topics.regions)
+        for group in (executors_group(settings, ticks.region),)
+        for topic in ticks.names
     ]
     sink = [TopicReading(topic, f"{application}-sink", "sink", f"{application}-sink", topic) for topic in topics.stored]
     return [*worker, *executor, *sink]
 
 
-def executors_group(settings: Settings) -> str:
-    """The consumer group of the executors."""
-    return f"{settings.application}-executors"
+def executors_group(settings: Settings, region: str = "") -> str:
+    """The consumer group of the executors of a region ("": of those without one)."""
+    # a dot, which no region has: "-trials" is the group of trials
+    return f"{settings.application}-executors{f'.{region}' if region else ''}"
+
+
+def executors_groups(settings: Settings) -> list[str]:
+    """All consumer groups of executors: that of those without a region first."""
+    return [executors_group(settings, region) for region in ("", *settings.all_regions)]
 
 
 def trials_group(settings: Settings) -> str:

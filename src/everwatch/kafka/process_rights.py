@@ -38,9 +38,10 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             others = [transactions_of(topics)]
             groups = [_group(application), _group(f"{application}-worker-", is_prefix=True)]
         case ProcessRole.EXECUTOR:
-            read = [*topics.all_ticks, topics.cancellations, topics.trials]
+            own = topics.ticks_in(settings.region) or topics.ticks_without_region
+            read = [*own.names, topics.cancellations, topics.trials]
             write = [topics.results, topics.dead_letters, topics.trial_results, *settings.publish_topics]
-            groups = [_group(executors_group(settings)), _group(trials_group(settings))]
+            groups = [_group(executors_group(settings, settings.region)), _group(trials_group(settings))]
         case ProcessRole.SINK:
             read = [*topics.stored]
             write = [topics.dead_letters]

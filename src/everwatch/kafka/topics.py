@@ -1,7 +1,7 @@
 """The topics Everwatch lives on: their names and settings (``topic_administration`` makes and checks them)."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import NamedTuple, Self
 
 from everwatch.core.config import Settings
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
@@ -13,9 +13,33 @@ DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 SUPERSEDED_KEPT_MS = 7 * 24 * HOUR_MS
 
 
+class TickTopics(NamedTuple):
+    """The topics of the ticks of one region, or (``region`` empty) of monitors without regions; most urgent first."""
+
+    region: str
+    high: str
+    normal: str
+    low: str
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Their names, most urgent first."""
+        return self.high, self.normal, self.low
+
+    @property
+    def fields(self) -> tuple[str, str, str]:
+        """Return their names without prefix, as ``Topics.by_name`` has them, most urgent first."""
+        behind = f"@{self.region}" if self.region else ""
+        return f"ticks_high{behind}", f"ticks{behind}", f"ticks_low{behind}"
+
+    def of(self, priority: Priority) -> str:
+        """The topic that ticks of this priority travel on."""
+        return {Priority.HIGH: self.high, Priority.NORMAL: self.normal, Priority.LOW: self.low}[priority]
+
+
 @dataclass(frozen=True)
 class Topics:
-    """The names of all topics under one prefix and app id."""
+    """The names of all topics under one prefix and app id. ``regions``: of ticks, by region."""
 
     signups: str
     commands: str
@@ -36,6 +60,7 @@ class Topics:
     trials: str
     trial_results: str
     monitors_changelog: str
+    regions: tuple[TickTopics, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -61,21 +86,35 @@ class Topics:
             trials=f"{prefix}trials",
             trial_results=f"{prefix}trial-results",
             monitors_changelog=f"{settings.application}-monitors-changelog",
+            regions=tuple(_ticks_of(prefix, region) for region in settings.all_regions),
         )
 
-    def ticks_for(self, priority: Priority) -> str:
-        """The topic that ticks of this priority travel on."""
-        return {Priority.HIGH: self.ticks_high, Priority.NORMAL: self.ticks, Priority.LOW: self.ticks_low}[priority]
+    @property
+    def ticks_without_region(self) -> TickTopics:
+        """The topics of ticks of monitors without regions."""
+        return TickTopics("", self.ticks_high, self.ticks, self.ticks_low)
+
+    def ticks_in(self, region: str) -> TickTopics | None:
+        """The topics of ticks of a region ("": of monitors without regions); None of one that the settings lack."""
+        return next((each for each in (self.ticks_without_region, *self.regions) if each.region == region), None)
+
+    def ticks_for(self, priority: Priority, region: str = "") -> str:
+        """The topic that ticks of this priority travel on, to the executors of ``region``. Raises KeyError."""
+        found = self.ticks_in(region)
+        if found is None:
+            raise KeyError(region)
+        return found.of(priority)
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic, in the order in which they are listed."""
-        return tuple(getattr(self, each.name) for each in fields(self))
+        return tuple(self.by_name.values())
 
     @property
     def by_name(self) -> dict[str, str]:
-        """Every topic by its name without prefix, as these fields are called."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        """Every topic by its name without prefix, as these fields are called; ``ticks@eu`` is the region's."""
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "regions"}
+        return named | dict(pair for each in self.regions for pair in zip(each.fields, each.names, strict=True))
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -86,9 +125,19 @@ class Topics:
         )
 
     @property
-    def all_ticks(self) -> tuple[str, str, str]:
-        """The three tick topics, most urgent first."""
-        return self.ticks_high, self.ticks, self.ticks_low
+    def all_ticks(self) -> tuple[str, ...]:
+        """All tick topics: those without a region, then each region's; most urgent first."""
+        return (*self.ticks_without_region.names, *(name for each in self.regions for name in each.names))
+
+
+def of_any_region(name: str) -> str:
+    """Return the name of a topic, as ``Topics.by_name`` has it, without the region."""
+    return name.partition("@")[0]
+
+
+def _ticks_of(prefix: str, region: str) -> TickTopics:
+    base = f"{prefix}ticks.{region}"
+    return TickTopics(region, f"{base}.high", base, f"{base}.low")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from everwatch.core.bounds import (
     Large,
     LongestDuration,
     MonitorKey,
+    OfRegion,
     Percent,
     PlanName,
     Sentence,
@@ -69,11 +70,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The outcome of one attempt at one tick. Identity: user_id, monitor_id, scheduled_at, attempt.
+    """The outcome of one attempt at one tick. Identity: user_id, monitor_id, scheduled_at, attempt, region.
 
     With status ``skipped`` it stands for ``skipped_count`` ticks, due from ``scheduled_at`` to ``skipped_until``.
     ``unreached``: if the target was not reached, the percentage of the targets of the last minute that its executor did
     not reach; 0 if there were fewer than 50, and for a target that was reached.
+    ``region``: that of its executor; empty for an executor without one.
     """
 
     user_id: UserKey
@@ -93,6 +95,7 @@ class Result(msgspec.Struct, frozen=True):
     manual: bool = False
     detail: Detail = ""
     unreached: Percent = 0
+    region: OfRegion = ""
 
 
 INLINE_EXECUTOR = "everwatch-timer"
@@ -105,9 +108,9 @@ class Transition(msgspec.Struct, frozen=True):
     ``alert``: an alert should be sent (``lifecycle.is_alarm``, outside maintenance windows). ``reminder``: nothing has
     changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
     checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
-    ``from_state`` had lasted. ``executor`` and ``unreached`` are those of the result that caused it, if one did.
-    ``outcome``: of one to ``done``, how the last run ended; None if no run ended it. What versions before did not say
-    is empty or 0.
+    ``from_state`` had lasted. ``executor``, its ``region`` and ``unreached`` are those of the result that caused it,
+    if one did. ``outcome``: of one to ``done``, how the last run ended; None if no run ended it. What versions before
+    did not say is empty or 0.
     """
 
     user_id: UserKey
@@ -127,3 +130,4 @@ class Transition(msgspec.Struct, frozen=True):
     executor: ExecutorName = ""
     unreached: Percent = 0
     outcome: Status | None = None
+    region: OfRegion = ""

@@ -129,6 +129,14 @@ class Overlap(StrEnum):
     ALLOW = "allow"
 
 
+class Quorum(StrEnum):
+    """Share of the regions that answered that must fail for a run to count as failed."""
+
+    ANY = "any"
+    MAJORITY = "majority"
+    ALL = "all"
+
+
 class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """A window in which runs go on and no alert is sent: from ``start`` to ``end``, or ``duration_ms`` from each
     time that ``cron`` matches in ``timezone``."""
@@ -144,6 +152,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """Policy of a monitor: how its ticks are run and judged. ``remind_every_ms`` 0: no reminders while it is down.
 
     ``weight``: the user's share of a busy executor; the plan sets it, users cannot.
+    ``regions``: those whose executors run each tick; none: the executors without a region.
     """
 
     timeout_ms: int = 10_000
@@ -157,6 +166,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     remind_every_ms: int = 0
     maintenance: tuple[Maintenance, ...] = ()
     weight: int = 1
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
 
 
 class MonitorSpec(msgspec.Struct, frozen=True):
@@ -193,6 +204,33 @@ class User(msgspec.Struct, frozen=True):
     maintenance: tuple[Maintenance, ...] = ()
 
 
+class RegionOutcome(msgspec.Struct, frozen=True, array_like=True):
+    """Outcome of one attempt in one region: who ran it, and what ``Result`` says of it."""
+
+    region: str
+    status: Status
+    reason: str = ""
+    executor: str = ""
+    unreached: int = 0
+
+
+class RegionalRun(msgspec.Struct, frozen=True, array_like=True):
+    """One attempt at a tick of a monitor in several regions that is not decided yet.
+
+    ``decide_at``: when it is decided by the regions that have answered until then. ``is_complete``: that all answers
+    are known; False if the partition moved to another worker meanwhile.
+    """
+
+    scheduled_at: int
+    attempt: int
+    decide_at: int
+    is_complete: bool
+    outcomes: tuple[RegionOutcome, ...]
+    started_at: int = 0
+    duration_ms: float = 0.0
+    manual: bool = False
+
+
 class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
     """Planned instants of a monitor apart from its schedule; 0 for none.
 
@@ -201,6 +239,7 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
     ``retry_at``: when the tick due at ``retry_of`` is tried again, as attempt ``retry_attempt``.
     ``remind_at``: when to say again that it is down or late. ``resume_at``: when its pause is over.
     ``forget_at``: when a task that is over is dropped from the table.
+    ``runs_in_regions``: runs in regions that wait for more answers (``rules.regional_runs``), the oldest first.
     """
 
     runs: int = 0
@@ -211,6 +250,7 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
     remind_at: int = 0
     resume_at: int = 0
     forget_at: int = 0
+    runs_in_regions: tuple[RegionalRun, ...] = ()
 
 
 NOTHING = Agenda()

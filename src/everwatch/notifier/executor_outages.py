@@ -2,12 +2,13 @@
 
 A result that did not reach its target says how many others its executor did not reach (``Result.unreached``). Above a
 limit the executor is doubted: alerts of what it found lately are held from users meanwhile, and what recovers
-meanwhile raises none. Operators get an alert that names the executor.
+meanwhile raises none. Operators get an alert that names the executor. Executors of one region count as one.
 """
 
 import msgspec
 from msgspec.structs import replace
 
+from everwatch.model import Transition
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Severity, derived_id
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS
 
@@ -18,6 +19,7 @@ CUT_OFF_PERCENT = 95
 FORGOTTEN_AFTER_MS = 10 * MINUTE_MS
 """An executor whose time is up is trusted again after this time without another failure that speaks against it."""
 _FEWEST_RECOVERED = 3
+_OF_REGION = "region "
 
 
 class OwnOutage(msgspec.Struct, frozen=True):
@@ -88,6 +90,11 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.began_at + longest_ms
 
 
+def by_region(transition: Transition) -> Transition:
+    """Return a transition whose ``executor`` is its region, if it has one: its executors share an uplink."""
+    return replace(transition, executor=_OF_REGION + transition.region) if transition.region else transition
+
+
 def is_suspect(unreached: int, rules: OwnOutage) -> bool:
     """Tell whether a failure makes its executor doubted."""
     return rules.hold_ms > 0 and unreached >= rules.percent
@@ -148,6 +155,6 @@ def alert_of(known: ExecutorOutage, kind: AlertKind, at: int) -> Alert:
         opened_at=known.since + LOOKED_BACK_MS,
         severity=Severity.CRITICAL,
         reason=said,
-        subject=f"executor {known.executor}",
+        subject=known.executor if known.executor.startswith(_OF_REGION) else f"executor {known.executor}",
         executor=known.executor,
     )

@@ -19,6 +19,7 @@ from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
+from everwatch.notifier.executor_outages import by_region
 from everwatch.notifier.incident_requests import (
     AckWithdrawal,
     CommentRequest,
@@ -99,7 +100,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
         batch.offsets[source] = record.offset + 1
         try:
             if record.topic == topics.transitions:
-                transition = decode_transition(record.value)
+                transition = by_region(decode_transition(record.value))
                 check_not_ahead(transition.at, taken_at + BROKER_AHEAD_MS, "$.at")
                 if concerns_people(transition):
                     batch.transitions.append(ReadTransition(source, record.offset, transition))

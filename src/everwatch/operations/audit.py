@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from everwatch.model import Align, At, Cron, Every, Schedule, Status
+from everwatch.operations.audited_regions import by_region, in_region
 from everwatch.schedule.due import due_in
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
@@ -106,6 +107,8 @@ def audit(
     (ms), from which on the database knows results; else it was missed. A result of before the first version that the
     history knows is no result too many.
 
+    A tick of a monitor in regions is due once in each of them, so it counts as many times.
+
     One result too many is: one where nothing was due under any stretch of its monitor, an attempt beyond what the
     policy allows, an attempt after one that had ended well and was delivered once, and a second one of one identity.
     """
@@ -135,12 +138,13 @@ def _by_user(
 
 
 class _Monitor(NamedTuple):
-    """A monitor, its table key, and the stretches in which it was active."""
+    """A monitor, its table key, and the stretches in which it was active; of one in regions, each region by itself."""
 
     user_id: str
     monitor_id: str
     key: bytes
     stretches: list[Stretch]
+    region: str = ""
 
     def is_before_history(self, instant: int) -> bool:
         """Tell whether earlier versions, which the history does not hold, may have been due at ``instant``."""
@@ -197,7 +201,11 @@ class _Books:
         before = self._monitors
         for monitor_id, (active, results) in of_monitors.items():
             key = f"{user_id}\0{monitor_id}".encode()
-            self._monitors += self._enter_monitor(_Monitor(user_id, monitor_id, key, active), results)
+            entered = [
+                self._enter_monitor(_Monitor(user_id, monitor_id, key, some, region), found)
+                for region, some, found in by_region(active, results)
+            ]
+            self._monitors += any(entered)
         self._users += self._monitors > before
 
     def _enter_monitor(self, monitor: _Monitor, found: list[Identity]) -> bool:
@@ -270,7 +278,8 @@ class _Books:
                 self._repeat(monitor, instant, f"attempt {one.attempt} is held twice")
             elif one.attempt > most:
                 self._repeat(monitor, instant, f"it is attempt {one.attempt}, and the policy allows {most}")
-            elif before is not None and before.status in _RAN_WELL and before.deliveries == 1:
+            elif before and not monitor.region and before.status in _RAN_WELL and before.deliveries == 1:
+                # a run in regions is tried again in all of them, as their quorum says
                 reason = f"it is attempt {one.attempt}, although attempt {before.attempt} did not fail"
                 self._repeat(monitor, instant, reason)
             before = one
@@ -286,12 +295,16 @@ class _Books:
         self._counts[Label.MISSED] += 1
         if len(self._missed) < self._most_examples:
             reason = f"it was due under version {stretch.version}, and no result stands for it, not even a skipped one"
-            self._missed.append(AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason))
+            self._missed.append(
+                AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason + in_region(monitor.region))
+            )
 
     def _repeat(self, monitor: _Monitor, instant: int, reason: str) -> None:
         self._counts[Label.DUPLICATE] += 1
         if len(self._duplicates) < self._most_examples:
-            self._duplicates.append(AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason))
+            self._duplicates.append(
+                AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason + in_region(monitor.region))
+            )
 
 
 class _Calendar:

@@ -91,6 +91,16 @@ class LastRun(msgspec.Struct, frozen=True):
     is_stale: bool
 
 
+class RegionState(msgspec.Struct, frozen=True):
+    """What one region of a monitor found last: the instant of the tick, ms; 0 and empty if it has not answered."""
+
+    region: str
+    status: str = ""
+    scheduled_at: int = 0
+    reason: str = ""
+    executor: str = ""
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """A monitor explained. Instants in ms, 0 for none.
 
@@ -98,6 +108,7 @@ class Explanation(msgspec.Struct, frozen=True):
     ``inline``: a worker judges it, so ``owners`` names no executor.
     ``maintenance_until``: the end of the maintenance that is on now. ``agenda``: a retry that is pending, a reminder,
     the end of a pause, the last instant at which it is due. ``outcome``: of one that is done, how its last run ended.
+    ``regions``: what each of its regions found last.
     """
 
     user_id: str
@@ -122,6 +133,7 @@ class Explanation(msgspec.Struct, frozen=True):
     inline: bool
     owners: GroupMembers | None
     outcome: Status | None = None
+    regions: tuple[RegionState, ...] = ()
 
 
 def explain(known: MonitorFacts, now: int) -> Explanation:
@@ -151,6 +163,7 @@ def explain(known: MonitorFacts, now: int) -> Explanation:
         inline=known.inline,
         owners=_without_executors(known.owners) if known.inline else known.owners,
         outcome=monitor.outcome,
+        regions=tuple(_region_state(known, region) for region in spec.policy.regions),
     )
 
 
@@ -158,6 +171,13 @@ def _policy_differences(policy: Policy) -> dict[str, Any]:
     """The fields of a policy that differ from the default, by value: a stored default is equal, not identical."""
     said: dict[str, Any] = msgspec.to_builtins(policy)
     return {name: value for name, value in said.items() if value not in ({}, [])}
+
+
+def _region_state(known: MonitorFacts, region: str) -> RegionState:
+    for result in (stored.result for stored in known.results):
+        if result.region == region and result.status is not Status.SKIPPED:
+            return RegionState(region, result.status.value, result.scheduled_at, result.reason, result.executor)
+    return RegionState(region)
 
 
 def _without_executors(owners: GroupMembers | None) -> GroupMembers | None:

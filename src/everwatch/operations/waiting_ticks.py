@@ -37,20 +37,26 @@ class WaitingTicks:
         if registry.is_inline(stretch.kind):
             return False
         partition = self._partition_of(stretch.user_id)
-        first = None if partition is None else self._first.get((stretch.policy.priority.value, partition))
+        # an audit asks for each region by itself
+        region = stretch.policy.regions[0] if stretch.policy.regions else ""
+        first = None if partition is None else self._first.get((stretch.policy.priority.value, region, partition))
         return first is not None and instant >= first
 
     @cached_property
-    def _first(self) -> dict[tuple[str, int], int]:
-        """The instant of the first tick that waits, by priority and partition."""
+    def _first(self) -> dict[tuple[str, str, int], int]:
+        """The instant of the first tick that waits, by priority, region and partition."""
         try:
             lag = self._measure_lag()
         except BrokerUnavailable as error:
             self.problem = str(error)
             return {}
-        priorities = {self._topics.ticks_for(priority): priority.value for priority in Priority}
+        ways = {
+            ticks.of(priority): (priority.value, ticks.region)
+            for ticks in (self._topics.ticks_without_region, *self._topics.regions)
+            for priority in Priority
+        }
         return {
-            (priorities[row.topic], row.partition): int(lag.at - row.lag_s * 1_000)
+            (*ways[row.topic], row.partition): int(lag.at - row.lag_s * 1_000)
             for row in lag.of("executor")
             if row.lag and row.lag_s is not None
         }

@@ -31,7 +31,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError, TopicMismatch
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
-from everwatch.kafka.consumer_groups import executors_group, members_of
+from everwatch.kafka.consumer_groups import executors_groups, members_of
 from everwatch.kafka.topic_administration import check_topics, ensure_topics
 from everwatch.kafka.topic_configs import topic_configs
 from everwatch.kafka.topics import Topics
@@ -163,7 +163,7 @@ class Repartitioning:
     def running(self) -> list[str]:
         """Return the processes that are in a consumer group of the old generation. Raises BrokerUnavailable."""
         application = self._settings.application
-        groups = [application, executors_group(self._settings), f"{application}-sink", f"{application}-notifier"]
+        groups = [application, *executors_groups(self._settings), f"{application}-sink", f"{application}-notifier"]
         return sorted(
             f"{group.removeprefix(self._settings.topic_prefix)} ({member.client_id})"
             for group, members in patiently(lambda: members_of(self._admin, groups), self._clock).items()

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 from everwatch.backup.backing_up import unread
 from everwatch.backup.manifest import ReaderOffsets
 from everwatch.backup.record_hash import RecordsHash
-from everwatch.backup.source_topics import TICKS, SourceTopics
+from everwatch.backup.source_topics import SourceTopics
 from everwatch.backup.stages import Stages
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.errors import EverwatchError
@@ -23,7 +23,7 @@ from everwatch.kafka.admin_results import result_of
 
 INPUTS = ("signups", "commands", "signals")
 """Topics that others write to, perhaps to the new ones already: those are never emptied."""
-OUTPUTS = (*TICKS, "results", "transitions", "dead_letters", "replies", "cancellations", "audit")
+OUTPUTS = ("results", "transitions", "dead_letters", "replies", "cancellations", "audit")
 _TIMEOUT_S = 30.0
 
 
@@ -64,8 +64,9 @@ class TailCopy:
 
         Raises BrokerUnavailable, AccessError, EverwatchError.
         """
-        self._empty(OUTPUTS)
-        first = {name: self._target.bounds(name) for name in OUTPUTS}
+        outputs = (*self._target.ticks, *OUTPUTS)
+        self._empty(outputs)
+        first = {name: self._target.bounds(name) for name in outputs}
         hashes: dict[str, RecordsHash] = {}
         counts = {}
         for name, wanted in tail.wanted.items():
@@ -75,7 +76,7 @@ class TailCopy:
             hashes[name] = RecordsHash()
             counts[name] = self._copy(name, wanted, hashes[name])
         self._writer.flush()
-        for name in OUTPUTS:
+        for name in outputs:
             self._compare(name, first[name], hashes[name])
         return counts
 
@@ -122,4 +123,6 @@ class TailCopy:
 
 def find_tail(source: SourceTopics, offsets: list[ReaderOffsets]) -> UnreadRecords:
     """Return what the readers at these offsets have not consumed. Raises BrokerUnavailable, AccessError."""
-    return UnreadRecords({name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *OUTPUTS)})
+    return UnreadRecords(
+        {name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *source.ticks, *OUTPUTS)}
+    )

@@ -108,6 +108,10 @@ def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
     """``spec`` with its config in canonical form and the kind's schedule where it names none. Raises InvalidInput."""
     try:
         kind = registry.kind_named(spec.kind)
+        if spec.policy.regions and kind.inline:
+            raise InvalidInput(
+                f"the kind {spec.kind!r} is judged in the worker, so it runs in no region", "$.policy.regions"
+            )
         given = orjson.loads(spec.config)
         refuse_stand_ins(given, kind.config_type)
         parsed = registry.parse_config(kind, given)

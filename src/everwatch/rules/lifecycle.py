@@ -429,6 +429,7 @@ def with_transition(
         transition,
         executor=result.executor,
         unreached=result.unreached,
+        region=result.region,
         alert=transition.alert and not muted_until,
     )
     return forgotten_at(with_reminder(before, after, muted_until), forget_at), transition

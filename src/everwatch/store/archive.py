@@ -132,6 +132,7 @@ class _Parquet:
             "duration_ms": pa.float64(), "timings": pa.map_(pa.string(), pa.float64()),
             "attempt": pa.int32(), "version": pa.int32(), "deliveries": pa.int32(), "skipped_count": pa.int64(),
             "manual": pa.bool_(), "reason": pa.string(), "executor": pa.string(), "detail": pa.string(),
+            "region": pa.string(),
         }  # fmt: skip
         self._schema = pa.schema([(name, types[name]) for name in _COLUMNS])
 

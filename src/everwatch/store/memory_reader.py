@@ -60,7 +60,7 @@ class MemoryReader:
         self._results_from = 0
         self._offsets: dict[Partition, int] = {}
         self._begun_at = 0
-        self._results: dict[tuple[str, int, str, int], StoredResult] = {}
+        self._results: dict[tuple[str, int, str, int, str], StoredResult] = {}
         self._transitions: dict[tuple[str, str, int, State], Transition] = {}
         # by partition, offset and instant
         self._letters: dict[tuple[int, int, int], StoredLetter] = {}
@@ -84,7 +84,7 @@ class MemoryReader:
         self, which: ResultSelection = EVERY_RESULT, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[StoredResult]:
         def is_wanted(result: Result) -> bool:
-            held = (result.user_id, result.monitor_id, result.status.value, result.kind)
+            held = (result.user_id, result.monitor_id, result.status.value, result.kind, result.region)
             return all(one in ("", other) for one, other in zip(which, held, strict=True)) and _is_within(
                 result.scheduled_at, when
             )
@@ -254,7 +254,7 @@ class MemoryReader:
                 yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
 
     def known_since(self) -> int:
-        begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
+        begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _, _ in self._results)])
         return max(begun_at, self._results_from)
 
     def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
@@ -279,7 +279,7 @@ class MemoryReader:
                 continue
             reaches_in = result.scheduled_at < from_ms and result.skipped_until >= max(from_ms, 1)
             if from_ms <= result.scheduled_at < until_ms or reaches_in:
-                owner, scheduled_at, monitor_id, attempt = key
+                owner, scheduled_at, monitor_id, attempt, region = key
                 yield Identity(
                     owner,
                     monitor_id,
@@ -291,6 +291,7 @@ class MemoryReader:
                     result.manual,
                     result.status.value,
                     result.started_at,
+                    region,
                 )
 
     def close(self) -> None:

@@ -318,5 +318,5 @@ def _drop(held: dict[Any, Any], keys: list[Any]) -> int:
     return len(keys)
 
 
-def _key_of(result: Result) -> tuple[str, int, str, int]:
-    return result.user_id, result.scheduled_at, result.monitor_id, result.attempt
+def _key_of(result: Result) -> tuple[str, int, str, int, str]:
+    return result.user_id, result.scheduled_at, result.monitor_id, result.attempt, result.region

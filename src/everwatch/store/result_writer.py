@@ -60,6 +60,8 @@ _SKIPPED = Status.SKIPPED.value
 _TEXTS = {status: status.value for status in Status}
 _COMPARED = "results_compared"
 _KEY = [column.name for column in results.primary_key.columns]
+KEY_PARTS = len(_KEY)
+"""Of a row: how many of its first values are its identity."""
 
 
 class UpsertedResults:
@@ -109,8 +111,8 @@ class UpsertedResults:
         """Return which rows of the batch, by their place, are stored: with what status and how many skipped."""
         connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_COMPARED} (place, {', '.join(_KEY)})")
         connection.exec_driver_sql(
-            f"INSERT INTO {_COMPARED} VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - own words
-            [(place, *row[:4]) for place, row in enumerate(batch)],
+            f"INSERT INTO {_COMPARED} VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - own words
+            [(place, *row[:KEY_PARTS]) for place, row in enumerate(batch)],
         )
         # CROSS JOIN: SQLite goes through the batch and looks each of it up
         same = " AND ".join(f"r.{name} = c.{name}" for name in _KEY)
@@ -156,7 +158,7 @@ _STATUS, _UNTIL, _COUNT, _DELIVERIES = (
 )
 
 
-_key_of = itemgetter(0, 1, 2, 3)
+_key_of = itemgetter(*range(KEY_PARTS))
 
 
 def folded(all_rows: Iterable[Row], skipped: object) -> list[Row]:
@@ -171,7 +173,7 @@ def folded(all_rows: Iterable[Row], skipped: object) -> list[Row]:
         return rows
     held: dict[Row, Row] = {}
     for row in rows:
-        key = row[:4]
+        key = row[:KEY_PARTS]
         before = held.setdefault(key, row)
         if before is not row:
             held[key] = _merged(before, row, skipped)

@@ -52,6 +52,7 @@ def result_row(result: Result, stored_at: int, status: object) -> Row:
         result.scheduled_at,
         result.monitor_id,
         result.attempt,
+        result.region,
         result.kind,
         result.version,
         status,
@@ -71,8 +72,10 @@ def result_row(result: Result, stored_at: int, status: object) -> Row:
 
 def stored_result(row: Sequence[Any]) -> StoredResult:
     """The result of a row of ``results``."""
-    user_id, scheduled_at, monitor_id, attempt, kind, version, status, reason, started_at, duration_ms = row[:10]
-    timings, executor, skipped_until, skipped_count, stored_at, deliveries, manual, detail = row[10:]
+    user_id, scheduled_at, monitor_id, attempt, region, kind, version, status, reason, started_at, duration_ms = row[
+        :11
+    ]
+    timings, executor, skipped_until, skipped_count, stored_at, deliveries, manual, detail = row[11:]
     result = Result(
         user_id=user_id,
         monitor_id=monitor_id,
@@ -90,6 +93,7 @@ def stored_result(row: Sequence[Any]) -> StoredResult:
         skipped_count=skipped_count,
         manual=manual,
         detail=detail,
+        region=region,
     )
     return StoredResult(result, stored_at, deliveries)
 

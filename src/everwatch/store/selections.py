@@ -20,6 +20,7 @@ class ResultSelection(NamedTuple):
     monitor_id: str = ""
     status: str = ""
     kind: str = ""
+    region: str = ""
 
 
 class TransitionSelection(NamedTuple):

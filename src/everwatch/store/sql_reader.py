@@ -241,11 +241,13 @@ class SqlReader:
             # the key nor the instants, which would lead it through all that there was before
             hers = and_(c.user_id + literal_column("''") == user_id, c.scheduled_at + zero < from_ms)
             found = union_all(wanted.where(c.user_id == user_id, within), wanted.where(skipped_into, hers)).subquery()
-            statement = select(found).order_by(found.c.scheduled_at, found.c.monitor_id, found.c.attempt)
+            statement = select(found).order_by(
+                found.c.scheduled_at, found.c.monitor_id, found.c.attempt, found.c.region
+            )
         else:
             # an expression, so that SQLite sorts what it found instead of walking all results in the key's order
             statement = wanted.where(or_(within, and_(skipped_into, c.scheduled_at < from_ms))).order_by(
-                c.user_id + literal_column("''"), c.scheduled_at, c.monitor_id, c.attempt
+                c.user_id + literal_column("''"), c.scheduled_at, c.monitor_id, c.attempt, c.region
             )
         return self._stream(statement, row_mapping.identity)
 

@@ -89,6 +89,7 @@ class Identity(NamedTuple):
     manual: bool
     status: str
     started_at: int
+    region: str = ""
 
 
 class ListedUser(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ USER_ROWS = 20
 _NAMES: list[str] = results.c.keys()
 _COLUMNS = ", ".join(_NAMES)
 _KEY = [column.name for column in results.primary_key.columns]
-_ORDER = "PARTITION BY user_id, monitor_id ORDER BY scheduled_at, attempt"
+_ORDER = "PARTITION BY user_id, monitor_id, region ORDER BY scheduled_at, attempt"
 _WITHIN = "within_day"
 _SUCCESS = STATUS_CODES[Status.SUCCESS]
 # which rows stay in PostgreSQL, and which go from SQLite

@@ -16,8 +16,12 @@ class Destination(StrEnum):
 
 
 class BatchKey(NamedTuple):
-    """Key by which records share a batch: their topic, and the misfire rule that is applied after an outage."""
+    """Key by which records share a batch: their topics, and the misfire rule that is applied after an outage.
+
+    ``regions``: a batch goes to the topic of each of them; none: to that of the executors without a region.
+    """
 
     destination: Destination
     misfire: Misfire
     misfire_grace_ms: int
+    regions: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from everwatch.timetable.chunk import Chunk, Packing, Shelf
 from everwatch.timetable.destination import BatchKey, Destination
 
 # of what stands in a snapshot; a timetable is rebuilt from the table where this has changed
-FORMAT = 2
+FORMAT = 3
 
 
 class _Chunk(msgspec.Struct, array_like=True, gc=False):
@@ -25,6 +25,7 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     destination: Destination
     misfire: Misfire
     misfire_grace_ms: int
+    regions: tuple[str, ...]
     interval_ms: int
     slot: int
     schedule: Cron | Every | None
@@ -34,7 +35,7 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     @property
     def batch_key(self) -> BatchKey:
         """The batch key of its records."""
-        return BatchKey(self.destination, self.misfire, self.misfire_grace_ms)
+        return BatchKey(self.destination, self.misfire, self.misfire_grace_ms, self.regions)
 
 
 _decode = msgspec.msgpack.Decoder(SavedShelf).decode

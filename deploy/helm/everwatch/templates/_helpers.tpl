@@ -10,7 +10,7 @@
 {{- define "everwatch.selector" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .process }}
+app.kubernetes.io/component: {{ default .process .component }}
 {{- end -}}
 
 {{- define "everwatch.labels" -}}
@@ -94,6 +94,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- $own := get .root.Values.kafka.users .process | default dict -}}
 {{- mergeOverwrite (deepCopy $user) $own | toJson -}}
+{{- end -}}
+
+{{/* Components of executors, as JSON: without a region, then of each region of this release. */}}
+{{- define "everwatch.executorComponents" -}}
+{{- $all := list "executor" -}}
+{{- range $region, $own := .Values.regions.executors -}}{{- $all = append $all (printf "executor-%s" $region) -}}{{- end -}}
+{{- $all | toJson -}}
 {{- end -}}
 
 {{- define "everwatch.configChecksum" -}}

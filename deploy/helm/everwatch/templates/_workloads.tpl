@@ -36,7 +36,7 @@ spec:
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {{ include "everwatch.fullname" .root }}-{{ .process }}
+  name: {{ include "everwatch.fullname" .root }}-{{ default .process .component }}
   labels:
     {{- include "everwatch.labels" . | nindent 4 }}
 spec:

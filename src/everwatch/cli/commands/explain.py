@@ -28,7 +28,7 @@ from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.operations import state_colours
-from everwatch.operations.explanation import ExplainedRun, Explanation, LastRun
+from everwatch.operations.explanation import ExplainedRun, Explanation, LastRun, RegionState
 from everwatch.operations.explanation import explain as explained
 from everwatch.operations.monitor_facts import known_of
 from everwatch.rules.lifecycle import is_muted
@@ -105,7 +105,8 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
         return None, "its user is not stored yet"
     try:
         admin = new_admin(settings, broker_of(settings))
-        return owners_of(admin, settings, partition, monitor.spec.policy.priority), ""
+        policy = monitor.spec.policy
+        return owners_of(admin, settings, partition, policy.priority, regions=policy.regions), ""
     except Transient as error:
         return None, str(error)
 
@@ -149,6 +150,7 @@ def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str,
     _lines("maintenance", _maintenance(explanation))
     _lines("agenda", list(_agenda(explanation)) or ["nothing pending"])
     _lines("last run", [_last_run_text(run) if run is not None else "none in its newest results"])
+    _lines("regions", list(map(_region_text, explanation.regions)))
     _lines("next runs", list(map(_run_text, explanation.next_runs)) or ["none"])
     _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
     _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
@@ -166,6 +168,13 @@ def _last_run_text(run: LastRun) -> str:
     late = f", {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
     skipped = f"; {run.skipped_since} due times since were skipped" if run.skipped_since else ""
     return f"{_whole_seconds(run.age_ms)} ago, due at {time_text(run.due_at)}{late}{skipped}"
+
+
+def _region_text(found: RegionState) -> str:
+    if not found.status:
+        return f"{found.region}: no answer"
+    why = f": {found.reason}" if found.reason else ""
+    return f"{found.region}: {found.status} at {time_text(found.scheduled_at)}{why}"
 
 
 def _whole_seconds(duration_ms: int) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @with_output
 def results(
     status: Annotated[Status | None, typer.Option(help="Only with this status.", show_default=False)] = None,
+    region: Annotated[str, typer.Option(help="Only of executors of this region.", show_default=False)] = "",
     detail: Annotated[bool, typer.Option("--detail", help="Show the captured answers of failures, too.")] = False,
     *,
     given: OutputOptions,
@@ -37,7 +38,7 @@ def results(
     wanted_status = "" if status is None else status.value
 
     def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Result], str]:
-        which = ResultSelection(given.user, given.monitor, wanted_status, given.kind)
+        which = ResultSelection(given.user, given.monitor, wanted_status, given.kind, region)
         found = reader.results(which, when=when, after=given.after, limit=given.limit)
         return [stored.result for stored in found], found.next
 
@@ -45,7 +46,11 @@ def results(
         "result", lambda topics: topics.results, codec.decode_result, lambda result: result.scheduled_at, page
     )
     show = partial(_print, as_json=given.as_json, with_detail=detail)
-    show_output(given, output, lambda result: wanted_status in ("", result.status), show)
+
+    def is_wanted(result: Result) -> bool:
+        return wanted_status in ("", result.status) and region in ("", result.region)
+
+    show_output(given, output, is_wanted, show)
 
 
 def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
@@ -57,6 +62,7 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
         time_text(result.scheduled_at),
         f"{status} {result.user_id}/{result.monitor_id}",
         result.kind,
+        result.region,
         _run_text(result),
         result.reason,
     ]

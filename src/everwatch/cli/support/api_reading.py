@@ -113,6 +113,7 @@ class ApiReader:
             status=Status(which.status) if which.status else None,
             kind="" if which.monitor_id else which.kind,
             user="" if which.monitor_id else which.user_id,
+            region=which.region,
         )
         path = _path("results", which)
         return self._pages(path, query, ResultView, _result, after, limit)

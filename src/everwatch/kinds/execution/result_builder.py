@@ -48,10 +48,11 @@ class InlineRun(NamedTuple):
 
 
 class ResultBuilder:
-    """Builds and encodes results. ``executor``: the name of the process that they carry."""
+    """Builds and encodes results. ``executor``: the name of the process that they carry; ``region``: that of it."""
 
-    def __init__(self, executor: str, output_format: OutputFormat, clock: Clock) -> None:
+    def __init__(self, executor: str, output_format: OutputFormat, clock: Clock, region: str = "") -> None:
         self._executor = executor
+        self._region = region
         self._format = output_format
         self._throttle = LogThrottle(clock)
 
@@ -63,10 +64,12 @@ class ResultBuilder:
         duration_ms: float = 0.0,
         skipped: tuple[int, int] | None = None,
         unreached: int = 0,
+        region: str = "",
     ) -> Result:
         """Return the result of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``.
 
-        ``skipped``: the last instant and the number of ticks that a skipped result is for; by default the run alone.
+        ``region``: that of a tick which was never run, if it was sent to one. ``skipped``: the last instant and the
+        number of ticks that a skipped result is for; by default the run alone.
         """
         if outcome.status is not Status.SKIPPED:
             until, count = 0, 0
@@ -90,6 +93,7 @@ class ResultBuilder:
             manual=run.manual,
             detail=str(outcome.detail)[:LONGEST_DETAIL],
             unreached=unreached,
+            region=region or self._region,
         )
 
     def encode(self, result: Result) -> bytes:

@@ -9,8 +9,8 @@ from everwatch.model import Result, Status, Transition
 from everwatch.store.selections import ResultSelection, TransitionSelection, When
 from everwatch.store.sql_schema import FAILED, results, transitions
 
-ResultPlace = tuple[int, str, str, int]
-"""Instant, user, monitor and attempt."""
+ResultPlace = tuple[int, str, str, int, str]
+"""Instant, user, monitor, attempt and region."""
 TransitionPlace = tuple[int, str, str, str]
 """Instant, user, monitor and the state that was entered."""
 _FAILURES = (Status.FAILURE, Status.LATE)
@@ -30,11 +30,12 @@ def results_page(
         (c.monitor_id, which.monitor_id),
         (c.status, which.status),
         (c.kind, which.kind),
+        (c.region, which.region),
     )
     wanted: list[Any] = [*equal(values), *within(c.scheduled_at, when)]
     if which.status in _FAILURES:
         wanted.append(text(FAILED[dialect]))
-    columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt]
+    columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt, c.region]
     return latest_first(select(results), *_of_user(which.user_id, columns, wanted, after), limit)
 
 
@@ -65,7 +66,7 @@ def transitions_page(
 
 def place_of_result(result: Result) -> ResultPlace:
     """Return where a result stands in a list."""
-    return result.scheduled_at, result.user_id, result.monitor_id, result.attempt
+    return result.scheduled_at, result.user_id, result.monitor_id, result.attempt, result.region
 
 
 def place_of_transition(transition: Transition) -> TransitionPlace:
