@@ -6,8 +6,8 @@ their order), ``events.py`` (which part handles what another one reports). Then 
 - a signup, command, signal or result comes in: ``transport/batch_consumer.py``, ``agents/isolation.py`` (poison records
   go to the dead letters there), ``agents/``, ``state/unit_of_work.py``, ``state/partition_logs.py``;
 - a monitor becomes a tick: ``ticking/emitter.py``, and back to ``state/partition_logs.py`` with the progress;
-- what a kind does is not here: ``src/everwatch/kinds/`` has a file for each (CONTRIBUTING.md, *Add a kind*). Executors run
-  those that open sockets; ``ticking/inline_evaluator.py`` asks those that judge signals;
+- what a kind does is not here: ``src/everwatch/kinds/`` has a file for each (CONTRIBUTING.md, *Add a kind*). Executors
+  run those that open sockets; ``ticking/inline_evaluator.py`` asks those that judge signals;
 - a rebalance: ``ownership.py``, ``state/table_examination.py``, ``state/owned_partitions.py``.
 
 ``docs/architecture.md`` has the five paths step by step.
