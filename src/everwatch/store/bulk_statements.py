@@ -22,17 +22,16 @@ class Bulk:
         self._positional = compiled.positional
         self._as_given = self._order == list(range(len(self._names)))
 
-    def run(self, connection: Connection, rows: list[Row]) -> None:
-        """Execute for every row, in order."""
+    def run(self, connection: Connection, rows: list[Row]) -> int:
+        """Execute for every row, in order; return how many rows of the table that wrote, as the driver counts."""
         if not rows:
-            return
+            return 0
+        given: list[Any] = rows
         if not self._positional:
             given = [dict(zip(self._names, map(storable, row), strict=True)) for row in rows]
-            connection.exec_driver_sql(self._sql, given)
-        elif self._as_given:
-            connection.exec_driver_sql(self._sql, rows)
-        else:
-            connection.exec_driver_sql(self._sql, [tuple(row[i] for i in self._order) for row in rows])
+        elif not self._as_given:
+            given = [tuple(row[i] for i in self._order) for row in rows]
+        return connection.exec_driver_sql(self._sql, given).rowcount
 
 
 def storable(value: Any) -> Any:

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from sqlite3 import SQLITE_CONSTRAINT_PRIMARYKEY
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Engine, case, literal_column
-from sqlalchemy.exc import IntegrityError
 
 from everwatch.model import Result, Status
 from everwatch.store import row_mapping
@@ -59,6 +57,7 @@ _SKIPPED = Status.SKIPPED.value
 # an attribute of an enumeration takes longer
 _TEXTS = {status: status.value for status in Status}
 _COMPARED = "results_compared"
+MOST_ROWID = 2**63 - 1
 _KEY = [column.name for column in results.primary_key.columns]
 KEY_PARTS = len(_KEY)
 """Of a row: how many of its first values are its identity."""
@@ -67,13 +66,13 @@ KEY_PARTS = len(_KEY)
 class UpsertedResults:
     """Row by row, by statements that were compiled once: SQLite's way.
 
-    New results only are inserted as they are; if that fails, the batch is compared with what is stored and upserted.
+    What is new is inserted; if that was not all, the batch is compared with what was stored, and that is upserted.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         columns = results.c.keys()
         statement = insert_into(results, dialect)
-        self._insert = Bulk(statement, columns, dialect)
+        self._insert = Bulk(statement.on_conflict_do_nothing(), columns, dialect)
         self._upsert = Bulk(
             statement.on_conflict_do_update(
                 index_elements=list(results.primary_key.columns), set_=changes(statement.excluded, dialect)
@@ -90,25 +89,26 @@ class UpsertedResults:
         if not fresh:
             return ResultChanges()
         batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
-        if self._attempts.is_likely_new():
-            # not by begin_nested: a full disk ends the whole transaction, and leaves no savepoint to go back to
-            connection.exec_driver_sql("SAVEPOINT inserting")
-            try:
-                self._insert.run(connection, batch)
-            except IntegrityError as error:
-                if getattr(error.orig, "sqlite_errorcode", 0) != SQLITE_CONSTRAINT_PRIMARYKEY:
-                    raise
-                connection.exec_driver_sql("ROLLBACK TO inserting")
-                self._attempts.failed()
-            else:
-                self._attempts.succeeded()
-                return ResultChanges(batch)
-        stored = self._stored(connection, batch)
-        self._upsert.run(connection, batch)
+        if not self._attempts.is_likely_new():
+            stored = self._stored(connection, batch)
+            self._upsert.run(connection, batch)
+            return compared(batch, stored)
+        # no savepoint to go back to: SQLite would copy each page that the batch changes, which is nearly one for a row
+        [newest] = connection.exec_driver_sql("SELECT coalesce(max(rowid), 0) FROM results").one()
+        if self._insert.run(connection, batch) == len(batch):
+            self._attempts.succeeded()
+            return ResultChanges(batch)
+        self._attempts.failed()
+        # what was not there has been inserted, with larger numbers
+        stored = self._stored(connection, batch, newest)
+        self._upsert.run(connection, [batch[place] for place, *_ in stored])
         return compared(batch, stored)
 
-    def _stored(self, connection: Connection, batch: list[Row]) -> list[tuple[int, str, int]]:
-        """Return which rows of the batch, by their place, are stored: with what status and how many skipped."""
+    def _stored(self, connection: Connection, batch: list[Row], newest: int = MOST_ROWID) -> list[tuple[int, str, int]]:
+        """Return which rows of the batch, by their place, are stored: with what status and how many skipped.
+
+        ``newest``: the last row that counts as stored.
+        """
         connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_COMPARED} (place, {', '.join(_KEY)})")
         connection.exec_driver_sql(
             f"INSERT INTO {_COMPARED} VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - own words
@@ -118,6 +118,8 @@ class UpsertedResults:
         same = " AND ".join(f"r.{name} = c.{name}" for name in _KEY)
         found = connection.exec_driver_sql(
             f"SELECT c.place, r.status, r.skipped_count FROM {_COMPARED} c CROSS JOIN results r ON {same}"  # noqa: S608
+            " WHERE r.rowid <= ?",
+            (newest,),
         ).all()
         connection.exec_driver_sql(f"DELETE FROM {_COMPARED}")  # noqa: S608
         return [(place, status, skipped_count) for place, status, skipped_count in found]
