@@ -59,8 +59,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.name == PLOTS and not (given.reports and given.plot):
         parser.error("plots needs saved reports and --plot FOLDER")
-    if given.runs < 1 or given.processes < 1 or given.users < 0 or given.rate < 0:
-        parser.error("--runs and --processes must be at least 1, --users and --rate no less than 0")
+    if given.runs < 1 or given.processes < 1 or given.monitors < 1 or given.users < 0 or given.rate < 0:
+        parser.error("--runs, --processes and --monitors must be at least 1, --users and --rate no less than 0")
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -68,7 +68,9 @@ def main() -> None:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
-        plan = Plan(given.quick, given.peers, given.processes, given.users, given.rate, given.only, given.folder)
+        plan = Plan(
+            given.quick, given.peers, given.processes, given.users, given.rate, given.only, given.folder, given.monitors
+        )
         outcome = _run(given.name, plan, given.runs)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -130,7 +132,10 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="users of a generated database (bench queries, api, console), of a bulk job (bench api --only jobs),"
-        " monitors (bench day)",
+        " of bench registration, monitors (bench day)",
+    )
+    parser.add_argument(
+        "--monitors", type=int, default=1, metavar="N", help="monitors of each user (bench registration)"
     )
     parser.add_argument(
         "--rate",

@@ -10,7 +10,7 @@ class Plan:
 
     ``users``: how many a generated database has; ``rate``: of a simulated load, in results/s; 0: as many as the bench
     takes by itself. ``only``: the one kind of database, or part, that is measured; empty: each. ``folder``: where a
-    generated database is kept; None: nowhere.
+    generated database is kept; None: nowhere. ``monitors``: of each user (bench registration).
     """
 
     quick: bool = False
@@ -20,6 +20,7 @@ class Plan:
     rate: int = 0
     only: str = ""
     folder: Path | None = None
+    monitors: int = 1
 
     def takes(self, part: str) -> bool:
         """Tell whether to measure this kind of database ("PostgreSQL" or "SQLite") or this part."""

@@ -1,7 +1,8 @@
 """Rate of durable registrations: the signups wait on the topic, and the changelog acknowledges them.
 
-One monitor each. The clock runs from the last look at which the changelog had grown by nothing to the one at which it
-held all users, so no start is measured. Kafka Streams and plain Faust do the same in the same run.
+One monitor each (``--monitors``: more, then without peers). Two rates: from the start of the process to the look at
+which the changelog held all users, and from the last look at which it had grown by nothing, without the start. Kafka
+Streams and plain Faust do the same in the same run.
 """
 
 from bench.errors import Unmeasured
@@ -12,33 +13,38 @@ from bench.producing import Signups
 from bench.report import Figure, Outcome, Peer
 from bench.rig import Rig, rig
 from bench.rivals import FAUST, STREAMS, beside, figure_of, running_peer
-from bench.watching import per_million
+from bench.watching import Watched, per_million
 
 RATE = "registrations"
+FROM_START = "registrations, from the start of the process"
 
 
 def measure(plan: Plan) -> Outcome:
     """The worker first, then the peers, each alone."""
     users, faust_users = (40_000, 2_000) if plan.quick else (600_000, 10_000)
+    users = plan.users or users
     with rig() as bench:
         bench.say(f"{users:,} signups wait on the topic")
-        bench.publish(bench.topics.signups, Signups(_population(users)))
-        figures = _worker(bench, users)
+        bench.publish(bench.topics.signups, Signups(_population(users, plan.monitors)))
+        figures = _worker(bench, users, plan.monitors)
         peers = []
-        if plan.peers:
+        if plan.peers and plan.monitors == 1:
             peers = [
                 beside(STREAMS, lambda: _peer(bench, STREAMS, plan, bench.topics.signups, users)),
                 beside(FAUST, lambda: _peer(bench, FAUST, plan, _backlog(bench, faust_users), faust_users)),
             ]
         for peer in peers:
-            if theirs := figure_of(peer, RATE):
-                target = ">= 1" if peer.name == STREAMS else ""
-                figures.append(Figure(f"against {peer.name}", figures[0].value / theirs, "times theirs", target))
+            for place, name in enumerate((RATE, FROM_START)):
+                if theirs := figure_of(peer, name):
+                    target = ">= 1" if peer.name == STREAMS else ""
+                    what = f"against {peer.name}" + name.removeprefix(RATE)
+                    figures.append(Figure(what, figures[place].value / theirs, "times theirs", target))
         return Outcome(figures, peers)
 
 
-def _population(users: int) -> Population:
-    return Population((Recurring("tcp", 86_400_000),), users)
+def _population(users: int, monitors: int = 1) -> Population:
+    names = ["tcp", *(f"tcp-{number}" for number in range(2, monitors + 1))]
+    return Population(tuple(Recurring(name, 86_400_000) for name in names), users)
 
 
 def _backlog(bench: Rig, users: int) -> str:
@@ -47,7 +53,7 @@ def _backlog(bench: Rig, users: int) -> str:
     return topic
 
 
-def _worker(bench: Rig, users: int) -> list[Figure]:
+def _worker(bench: Rig, users: int, monitors: int) -> list[Figure]:
     changelog, signups = bench.topics.monitors_changelog, bench.topics.signups
     worker = bench.start_worker()
     pace = pace_of(
@@ -55,14 +61,15 @@ def _worker(bench: Rig, users: int) -> list[Figure]:
         lambda: bench.written(changelog),
         lambda _: bench.taken_in(signups) >= users,
         "changelog",
-        2 * users,
+        (1 + monitors) * users,
     )
+    began_s = _began_s(bench, worker)
     cpu_s, resident_mib = worker.cpu_s(), worker.resident_mib()
     bench.stop_worker(worker)
     found = _monitors(bench, changelog)
-    if found != users:
-        raise Unmeasured(f"The changelog holds the monitors of {found} users, and {users} signed up.")
-    return _figures(pace, users, cpu_s, resident_mib, ">= 60000")
+    if found != users * monitors:
+        raise Unmeasured(f"The changelog holds {found} monitors, and {users * monitors} signed up.")
+    return _figures(pace, began_s, users, cpu_s, resident_mib, ">= 60000")
 
 
 def _monitors(bench: Rig, changelog: str) -> int:
@@ -76,12 +83,28 @@ def _peer(bench: Rig, name: str, plan: Plan, signups: str, users: int) -> Peer:
         pace = pace_of(
             bench, lambda: bench.written(subject.changelog), lambda found: found >= users, f"{name}'s changelog", users
         )
-        return Peer(name, _figures(pace, users, subject.watched.cpu_s(), subject.watched.resident_mib(), ""))
+        return Peer(
+            name,
+            _figures(
+                pace,
+                _began_s(bench, subject.watched),
+                users,
+                subject.watched.cpu_s(),
+                subject.watched.resident_mib(),
+                "",
+            ),
+        )
 
 
-def _figures(pace: Pace, users: int, cpu_s: float, resident_mib: float, target: str) -> list[Figure]:
+def _began_s(bench: Rig, watched: Watched) -> float:
+    """When its process began, by the bench's monotonic clock."""
+    return bench.clock.monotonic_s() - bench.clock.now_ms() / 1000 + float(watched.process.create_time())
+
+
+def _figures(pace: Pace, began_s: float, users: int, cpu_s: float, resident_mib: float, target: str) -> list[Figure]:
     return [
         Figure(RATE, pace.rate(users), "users/s", target),
+        Figure(FROM_START, users / (pace.seen[-1][0] - began_s), "users/s"),
         Figure("users", users, "users"),
         Figure("CPU, with the start", per_million(cpu_s, users), "CPU s per million"),
         Figure("resident", resident_mib, "MiB"),
