@@ -35,11 +35,17 @@ def clients(request: pytest.FixtureRequest) -> Clients:
 
 @pytest.fixture
 def topic(clients: Clients) -> str:
-    """A new topic of two partitions."""
+    """A new topic of two partitions, which the broker knows of: it answers before that on a busy machine."""
     name = f"contract-{uuid.uuid4().hex[:8]}-{next(_NUMBERS)}"
     admin = clients.admin()  # its answers end with it
     [made] = admin.create_topics([NewTopic(name, 2, 1)]).values()
-    made.result(30)
+    made.result(60)
+
+    def is_known() -> bool:
+        partitions = admin.list_topics(name, timeout=60).topics[name].partitions.values()
+        return len(partitions) == 2 and all(each.error is None for each in partitions)
+
+    wait_until("the broker knows the topic", is_known)
     return name
 
 
