@@ -21,9 +21,10 @@ _START_WITHIN_S = 20.0
 
 @dataclass(frozen=True)
 class Target:
-    """Address of the target, and the number of its connections."""
+    """Address of the target, its process, and the number of its connections."""
 
     port: int
+    process_id: int
     _connections: "Synchronized[int]"
 
     @property
@@ -67,7 +68,7 @@ def target() -> Iterator[Target]:
     try:
         if not ours.poll(_START_WITHIN_S):
             raise Unmeasured(f"The bench's own web server did not start within {_START_WITHIN_S:g} s.")
-        yield Target(ours.recv(), connections)
+        yield Target(ours.recv(), process.pid or 0, connections)
     finally:
         process.terminate()
         process.join()
