@@ -34,7 +34,7 @@ def read(value: bytes | None) -> object:
 
 
 def read_as_any_schema(value: bytes | None) -> object:
-    with mock.patch.object(result_decoder, "HEADER", b"of no result"):
+    with mock.patch.object(result_decoder, "HEADERS", (b"of no result",)):
         return read(value)
 
 
@@ -117,7 +117,8 @@ def _body(schema: dict[str, object], record: dict[str, object]) -> bytes:
 
 
 def test_the_reader_of_results_reads_the_schema_as_it_is() -> None:
-    assert avro_schemas.header("result") == result_decoder.HEADER
+    before = avro_schemas.MAGIC + bytes.fromhex(avro_schemas.BEFORE["result"])
+    assert (before, avro_schemas.header("result")) == result_decoder.HEADERS
     symbols = next(f["type"]["symbols"] for f in avro_schemas.load("result")["fields"] if f["name"] == "status")
     assert list(result_decoder.STATUSES) == symbols
 

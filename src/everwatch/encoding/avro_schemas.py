@@ -20,6 +20,12 @@ MAGIC = b"\xc3\x01"
 HEADER_LENGTH = 10
 NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply", "audit")
 
+BEFORE = {"result": "7c9ec963367125f2", "transition": "2227d09862047b3a", "audit": "d19faaaa6a44d837"}
+"""Fingerprints of schemas of ``history`` in which a record is still written if it says nothing of what came after them.
+
+Processes of the version before read such records, so an upgrade may take its steps in any order, and be taken back.
+"""
+
 AvroSchema = dict[str, Any]
 # of a registry, by fingerprint: records of other writers' schemas, resolved to ours by their fields' names
 _foreign: dict[bytes, AvroSchema] = {}
@@ -44,11 +50,24 @@ def header(name: str) -> bytes:
 
 
 def encode(name: str, record: dict[str, Any]) -> bytes:
-    """``record`` in single-object encoding."""
+    """``record`` in single-object encoding: of the schema before the current one (``BEFORE``) if that can say it."""
+    start, schema = header(name), load(name)
+    if name in BEFORE:
+        older, added = _before(name)
+        if all(record.get(field, default) == default for field, default in added):
+            start, schema = MAGIC + bytes.fromhex(BEFORE[name]), older
     buffer = io.BytesIO()
-    buffer.write(header(name))
-    fastavro.schemaless_writer(buffer, load(name), record)
+    buffer.write(start)
+    fastavro.schemaless_writer(buffer, schema, record)
     return buffer.getvalue()
+
+
+@cache
+def _before(name: str) -> tuple[AvroSchema, list[tuple[str, Any]]]:
+    """The schema of ``BEFORE``, and the fields that were added since with their defaults."""
+    older = _writers(name)[bytes.fromhex(BEFORE[name])]
+    known = {field["name"] for field in older["fields"]}
+    return older, [(field["name"], field["default"]) for field in load(name)["fields"] if field["name"] not in known]
 
 
 def decode(name: str, data: bytes) -> dict[str, Any]:
@@ -92,7 +111,7 @@ def add_writer(schema: bytes) -> bytes:
 
 def forget() -> None:
     """Forget the schemas that were read; they are read again when they are needed."""
-    for cached in (load, header, _writers):
+    for cached in (load, header, _before, _writers):
         cached.cache_clear()
 
 

@@ -201,8 +201,8 @@ def decode_result(data: bytes | None) -> Result:
 
 
 def _newest_result(data: bytes | None) -> Result | None:
-    """A result of the newest schema; None if the record is of another one, or wrong in any way."""
-    if not data or not data.startswith(result_decoder.HEADER):
+    """A result of one of the two newest schemas; None if the record is of another one, or wrong in any way."""
+    if not data or not data.startswith(result_decoder.HEADERS):
         return None
     try:
         return msgspec.convert(result_decoder.decode(data), type=Result)

@@ -1,4 +1,4 @@
-"""Results of the newest schema, read by hand, field by field.
+"""Results of the two newest schemas, read by hand, field by field.
 
 The sink and others decode every result of every monitor, and reading one this way takes about half the time (``bench
 sink`` compares). Whatever is wrong or unusual about a record is left to ``avro_schemas.decode``: a record that is read
@@ -12,8 +12,11 @@ from typing import Any
 
 from everwatch.encoding.varint import read
 
-HEADER = bytes.fromhex("c30194eb1123d76360be")
-"""Header of the schema whose fields are read here, in their order; a test compares it with schemas/result.avsc."""
+HEADERS = bytes.fromhex("c3017c9ec963367125f2"), bytes.fromhex("c30194eb1123d76360be")
+"""Headers of the schemas whose fields are read here, in their order; a test compares them with schemas/result.avsc.
+
+The second one has a field more, the region; results without one are written in the first (``avro_schemas.BEFORE``).
+"""
 
 MOST_REMEMBERED = 20_000
 """Texts (of 63 bytes at most), and instants, that are not decoded anew when they come again."""
@@ -32,7 +35,7 @@ class Unsure(Exception):
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """The record in ``data``, which begins with ``HEADER``. Raises Unsure."""
+    """The record in ``data``, which begins with one of ``HEADERS``. Raises Unsure."""
     try:
         return _decode(data)
     except (IndexError, ValueError, TooShort) as error:
@@ -42,7 +45,7 @@ def decode(data: bytes) -> dict[str, Any]:
 def _decode(data: bytes) -> dict[str, Any]:
     texts, instants = cached_texts, cached_instants
     # what is nearly always remembered is looked up in place, which saves a call for each field
-    user_id, at = _text(data, len(HEADER))
+    user_id, at = _text(data, len(HEADERS[0]))
     length = data[at]
     end = at + 1 + (length >> 1)
     monitor_id = texts.get(data[at + 1 : end])
@@ -100,7 +103,8 @@ def _decode(data: bytes) -> dict[str, Any]:
         "timings": timings,
         "executor": executor,
     }
-    if data[end:] == b"\0\0\0\0\0\0":
+    has_region = data.startswith(HEADERS[1])
+    if data[end:] == (b"\0\0\0\0\0\0" if has_region else b"\0\0\0\0\0"):
         # nothing was skipped, and there is no more to say
         return record
     record["skipped_until"], at = read(data, end)
@@ -110,7 +114,8 @@ def _decode(data: bytes) -> dict[str, Any]:
     record["manual"] = data[at] == 1
     record["detail"], at = _text(data, at + 1)
     record["unreached"], at = read(data, at)
-    record["region"], at = _text(data, at)
+    if has_region:
+        record["region"], at = _text(data, at)
     if at != len(data):
         raise Unsure
     return record
