@@ -250,6 +250,7 @@ TEXTS = {
     "labels": "[]",
     "timings": "{}",
     "answer": "done",
+    "outcome": "success",
     "user_id": "anna",
     "monitor_id": "shop",
     # of both tables of search texts
