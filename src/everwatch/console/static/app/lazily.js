@@ -13,7 +13,9 @@ export function lazily(load, name) {
       setError(null);
       get().then(() => setLoaded(true), () => setError(new Error("This page could not be loaded: the API does not answer.")));
     };
-    useEffect(() => found || ask(), []);
+    useEffect(() => {
+      if (!found) ask();
+    }, []);
     if (found) return html`<${found} ...${props} />`;
     return error ? html`<section class="panel"><${Failure} error=${error} retry=${ask} /></section>` : html`<section class="panel"><${Loading} lines="8" /></section>`;
   }
