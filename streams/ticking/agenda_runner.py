@@ -19,7 +19,7 @@ from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
-from streams.ticking.judging import Change, Judging
+from streams.ticking.judging import ChangedState, Judging
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class AgendaRunner:
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None
         before = monitor
-        changes: list[Change] = []
+        changes: list[ChangedState] = []
         if any(run.decide_at <= now for run in monitor.agenda.runs_in_regions):
             waiting, verdicts = after_waiting(monitor, partition.answers_of(key), now)
             earliest = max(now, partition.emitted_to + 1)

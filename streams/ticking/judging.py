@@ -9,7 +9,7 @@ from streams.outputs.transitions import Transitions
 from streams.state.unit_of_work import UnitOfWork
 
 
-class Change(NamedTuple):
+class ChangedState(NamedTuple):
     """A transition, the monitor after it, and its user."""
 
     transition: Transition
@@ -27,7 +27,7 @@ class Judging:
 
     def after(
         self, work: UnitOfWork, partition: int, monitor: Monitor, results: Iterable[Result], earliest: int
-    ) -> tuple[Monitor, list[Change]]:
+    ) -> tuple[Monitor, list[ChangedState]]:
         """Return the monitor after results, the same value if nothing changes, and what ``send`` is to send of it.
 
         ``earliest``: no retry before that instant.
@@ -39,11 +39,11 @@ class Judging:
                 user = work.user(partition, monitor.user_id)
                 forget_at = self._now_ms() + self._tasks_kept_ms
                 after, transition = lifecycle.with_transition(monitor, after, result, user, forget_at)
-                changes.append(Change(transition, after, user))
+                changes.append(ChangedState(transition, after, user))
             monitor = after
         return monitor, changes
 
-    def send(self, partition: int, changes: Iterable[Change]) -> None:
+    def send(self, partition: int, changes: Iterable[ChangedState]) -> None:
         """Send the transitions; only when the entry is in the unit of work, which refuses one that is too large."""
         for transition, monitor, user in changes:
             self._transitions.send(partition, transition, monitor, user)

@@ -67,7 +67,7 @@ def test_failures_of_a_user_are_read_without_the_successes_between_them(reader: 
     with reader.engine.connect() as connection:
         plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {statement}", given))
     # PostgreSQL names the index of each day after the day and the columns
-    assert "results_failed_of_user" in plan or "user_id_scheduled_at_monitor_id_attempt_idx" in plan, plan
+    assert "results_failed_of_user" in plan or "user_id_scheduled_at_monitor_id_attempt_re_idx" in plan, plan
 
 
 def test_a_purge_goes_through_no_table_of_all_users(tmp_path: Path) -> None:

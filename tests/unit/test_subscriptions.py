@@ -116,7 +116,7 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
     for user in ("ann", "bob"):
         notifying.sign_up(user, name=f"{user.title()} Ltd")
-    async with api() as running:
+    async with api(proxies=TrustedProxies()) as running:
         running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
         running.storage, running.take_incidents = notifying.storage, notifying.ask
         yield Site(running, notifying, pages)

@@ -50,12 +50,19 @@ def header(name: str) -> bytes:
 
 
 def encode(name: str, record: dict[str, Any]) -> bytes:
+    """``record`` in single-object encoding, of the current schema."""
+    return _written(header(name), load(name), record)
+
+
+def encode_for_older(name: str, record: dict[str, Any]) -> bytes:
     """``record`` in single-object encoding: of the schema before the current one (``BEFORE``) if that can say it."""
-    start, schema = header(name), load(name)
-    if name in BEFORE:
-        older, added = _before(name)
-        if all(record.get(field, default) == default for field, default in added):
-            start, schema = MAGIC + bytes.fromhex(BEFORE[name]), older
+    older, added = _before(name)
+    if any(record[field] != default for field, default in added):
+        return encode(name, record)
+    return _written(MAGIC + bytes.fromhex(BEFORE[name]), older, record)
+
+
+def _written(start: bytes, schema: AvroSchema, record: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     buffer.write(start)
     fastavro.schemaless_writer(buffer, schema, record)

@@ -249,8 +249,12 @@ def decode_audit_entry(data: bytes | None) -> AuditEntry:
 def _encode_output(name: str, record: Result | Transition | Reply | AuditEntry, output_format: OutputFormat) -> bytes:
     if output_format is OutputFormat.JSON:
         return msgspec.json.encode(record)
-    data = avro_schemas.encode(name, msgspec.structs.asdict(record))
-    return registered_schemas.wrapped(name, data) if output_format is OutputFormat.CONFLUENT else data
+    fields = msgspec.structs.asdict(record)
+    if output_format is OutputFormat.CONFLUENT:  # the id in its header is that of the current schema
+        return registered_schemas.wrapped(name, avro_schemas.encode(name, fields))
+    if name in avro_schemas.BEFORE:
+        return avro_schemas.encode_for_older(name, fields)
+    return avro_schemas.encode(name, fields)
 
 
 def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output:
