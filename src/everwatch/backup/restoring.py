@@ -88,7 +88,7 @@ class Restoring:
         producer = TopicWriter(self._clients)
         self._note_unfinished(producer, manifest.cuts, changelog_id)
         # after the note: what a killed restore has held off is refused by the next one, and not taken for real
-        retention = HeldRetention(self._admin, self._topics.all)
+        retention = HeldRetention(self._admin, self._topics.all, self._clock)
         retention.hold()
         topics = [each for each in manifest.topics if each.name not in LEFT_OUT]
         first = {each.name: self._target.bounds(each.name) for each in topics}

@@ -6,6 +6,9 @@ Of a backup that is older than a topic keeps, records would go while the restore
 
 from collections.abc import Sequence
 
+from everwatch.backup.source_topics import patiently
+from everwatch.core.clock import Clock
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.topic_configs import set_topic_configs, topic_configs
 
@@ -16,8 +19,9 @@ _MEANWHILE = {"message.timestamp.type": "CreateTime", "retention.bytes": "-1", "
 class HeldRetention:
     """The retention of some topics, off from ``hold`` to ``release``."""
 
-    def __init__(self, admin: Admin, topics: Sequence[str]) -> None:
+    def __init__(self, admin: Admin, topics: Sequence[str], clock: Clock) -> None:
         self._admin = admin
+        self._clock = clock
         self._topics = topics
         self._real: dict[str, dict[str, str]] = {}
 
@@ -25,6 +29,14 @@ class HeldRetention:
         """Let nothing be deleted by its age. Raises BrokerUnavailable; AccessError without AlterConfigs."""
         self._real = topic_configs(self._admin, self._topics)
         set_topic_configs(self._admin, dict.fromkeys(self._topics, _MEANWHILE))
+        # the controller has answered; brokers follow it, and stamp records with their own time until then
+        patiently(self._check_held, self._clock)
+
+    def _check_held(self) -> None:
+        there = topic_configs(self._admin, self._topics)
+        behind = [topic for topic in self._topics if not _MEANWHILE.items() <= there[topic].items()]
+        if behind:
+            raise BrokerUnavailable(f"The broker does not have the new configuration of topic {behind[0]} yet.")
 
     def release(self) -> None:
         """Give each topic what it had before ``hold``. Raises BrokerUnavailable, AccessError."""
