@@ -389,7 +389,7 @@ async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Consol
         await page.locator(".verdict", has_text="status 503, expected 200-299").wait_for()
         # who paused one?
         await page.goto(f"{console.running.url}/console/users/paper-crane/monitors/mail")
-        await page.locator(".verdict").get_by_text("Paused by Ines Moreau (operator)").wait_for()
+        await page.locator(".verdict").get_by_text("Paused by Jonas Keller (operator)").wait_for()
 
 
 async def test_a_dead_letter_is_sent_again_after_it_was_said_what_that_does(console: Console) -> None:

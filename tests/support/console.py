@@ -303,7 +303,7 @@ class ConsoleApi(Api):
         self.data = data = Data()
         self.notifying = _notifying(folder, data)
         self.storage = self.notifying.storage
-        self.take_incidents = self.notifying.ask
+        self.take_incidents = self._seen_to
         file = folder / "status.toml"
         file.write_text(STATUS_PAGES)
         self.status_pages = StatusPagesFile(file)
@@ -380,6 +380,11 @@ class ConsoleApi(Api):
                         user_id, kind.monitor_id, at, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
                     )
                 )
+
+    def _seen_to(self, records: list[Record]) -> None:
+        """The notifier takes requests about incidents, and judges what follows: one that is resolved is over."""
+        self.notifying.ask(records)
+        self.notifying.judge()
 
     async def start(self) -> None:
         """Serve, at the address from before if there was one."""

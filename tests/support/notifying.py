@@ -152,10 +152,14 @@ class Notifying:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def plan(self) -> None:
-        """Judge and compose all that is due."""
+    def judge(self) -> None:
+        """Judge all that is due."""
         while judge(self.storage, self.rules, [0], self._topics.transitions, self.clock.now_ms()).events:
             pass
+
+    def plan(self) -> None:
+        """Judge and compose all that is due."""
+        self.judge()
         while compose(self.storage, self.rules, self.clock.now_ms()):
             with self.storage.begin() as work:
                 if not work.groups_to_flush(self.clock.now_ms(), 1):

@@ -91,6 +91,7 @@ export function Keys() {
   const keys = [
     ["Search everything", ["Ctrl", "K"]], ["Search this page", ["/"]], ["These keys", ["?"]],
     ["Next and previous row", ["j", "k"]], ["Open the row", ["Enter"]], ["Select the row", ["x"]],
+    ["To what is done with the selection", ["Tab"]], ["Leave a field or drop-down", ["Esc"]],
     ["Pause or resume", ["p"]], ["Run now", ["r"]], ["Edit", ["e"]], ["Freeze the stream", ["f"]],
     ...pages.value.map((each) => [each.name, ["g", each.key]]),
   ];

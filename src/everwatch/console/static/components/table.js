@@ -11,6 +11,7 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
   const [at, setAt] = useState(-1);
   const frame = useRef(null);
   const last = useRef(-1);
+  const picked = useRef(false);
   const shown = columns.filter(Boolean);
   // on a phone other columns are at the edges
   const onPhone = shown.filter((column) => column.narrow !== false);
@@ -33,11 +34,21 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
         go(href(rows[at]));
         return true;
       },
-      x: () => at >= 0 && selection?.toggle(keyOf(rows[at])),
+      x: () => {
+        if (at < 0 || !selection) return false;
+        picked.current = true;
+        selection.toggle(keyOf(rows[at]));
+        return true;
+      },
     };
     for (const [key, act] of Object.entries(own)) pageKeys.set(key, act);
     return () => Object.keys(own).forEach((key) => pageKeys.delete(key));
   });
+
+  useLayoutEffect(() => {
+    if (picked.current) tabTo(frame.current.closest("section")?.querySelector(".bulk"));
+    picked.current = false;
+  }, [selection?.keys]);
 
   const choose = (index) => (event) => {
     const key = keyOf(rows[index]);
@@ -67,6 +78,14 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
       </tbody>
     </table>
   </div>`;
+}
+
+/** Let Tab go on from an element: of a selection made by keys, what can be done with it is not behind all the rows. */
+function tabTo(element) {
+  if (!element) return;
+  element.tabIndex = -1;
+  element.focus({ preventScroll: true });
+  element.blur();
 }
 
 /** First and next page of a list with cursors. The page before is the browser's way back. */
