@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from everwatch.core.bounds import LONGEST_KEY_BYTES, RESERVED_USERS
-from everwatch.encoding import avro_schemas
+from everwatch.encoding import avro_schemas, result_decoder
 from everwatch.encoding.ended_monitors import split_outcome
 from everwatch.encoding.varint import SMALL, encode, read, start_before
 from everwatch.model import (
@@ -627,7 +627,7 @@ def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
 
     So it is for another schema, mangled bytes, and ids that no user or monitor may have.
     """
-    if not value.startswith(_header("result")):
+    if not value.startswith(result_decoder.HEADERS):
         return None
     try:
         length, at = read(value, avro_schemas.HEADER_LENGTH)
