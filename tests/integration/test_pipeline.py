@@ -306,17 +306,26 @@ def test_deregistered_user_is_gone_and_silent(pipeline: Pipeline) -> None:
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
+def published(name: str) -> dict[bytes, Any]:
+    """The schemas of ``schemas/`` by the fingerprint that a record begins with, the newest first."""
+    files = [SCHEMAS / f"{name}.avsc", *(SCHEMAS / "history").glob(f"{name}.*.avsc")]
+    schemas = [orjson.loads(file.read_bytes()) for file in files]
+    return {bytes.fromhex(fingerprint(to_parsing_canonical_form(each), "CRC-64-AVRO")): each for each in schemas}
+
+
 def test_result_is_readable_with_its_published_schema_alone(pipeline: Pipeline, target: Target) -> None:
     pipeline.sign_up("reader", every("site", "http", url=target.url("/broken/reader")))
     stored = pipeline.wait_for_results("reader", "site")[0]
 
-    schema = parse_schema(orjson.loads((SCHEMAS / "result.avsc").read_bytes()))
+    schemas = published("result")
     message = of_user(pipeline.read(pipeline.topics.results), "reader")[0]
-    assert message.value()[:10] == avro_header("result")
-    result = fastavro.schemaless_reader(io.BytesIO(message.value()[10:]), schema, None)
+    assert message.value()[:2] == b"\xc3\x01"
+    body, newest = io.BytesIO(message.value()[10:]), next(iter(schemas.values()))
+    result = fastavro.schemaless_reader(body, parse_schema(schemas[message.value()[2:10]]), parse_schema(newest))
     assert result["user_id"] == "reader"
     assert result["status"] == "failure"
     assert result["reason"] == stored.reason
+    assert result["region"] == ""
     assert result["scheduled_at"].timestamp() * 1000 == stored.scheduled_at
 
 

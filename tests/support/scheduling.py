@@ -23,6 +23,7 @@ LONG = (
     "tests/chaos/test_fencing.py",
     "tests/integration/test_signals.py",
     "tests/chaos/test_takeover.py",
+    "tests/integration/test_mutants.py",
     "tests/integration/test_delayed_tasks.py",
     "tests/chaos/test_audit_of_a_demo.py",
     "tests/integration/test_api.py",
@@ -44,7 +45,6 @@ LONG = (
     "tests/integration/test_worker_put_away.py",
     "tests/integration/test_stamped_ticks.py",
     "tests/integration/test_bulk_recovery.py",
-    "tests/integration/test_mutants.py",
 )
 _HEAVY = "pytest.mark.heavy"
 
