@@ -76,7 +76,7 @@ class AlikeSignups:
         self._seen: dict[int, tuple[tuple[MonitorSpec, ...], AlikeSignup | None]] = {}
 
     def of(self, signup: Signup) -> AlikeSignup | None:
-        """What the signup shares with the ones before it; None for the first one, and where too little is shared."""
+        """Return the entries that the signup shares with earlier ones; None for the first, and where few are shared."""
         monitors = signup.monitors
         if not monitors:
             return None

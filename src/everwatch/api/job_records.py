@@ -94,7 +94,7 @@ class AuditRun(msgspec.Struct, frozen=True, tag="audit"):
 
 JobRecord = BulkJob | JobErrors | AuditRun
 AUDIT_RUNS = "audit:"
-"""What the keys of runs of the audit begin with."""
+"""Prefix of the keys of the audit's runs."""
 _decoder: msgspec.json.Decoder[JobRecord] = msgspec.json.Decoder(JobRecord)
 
 

@@ -27,7 +27,7 @@ from everwatch.notifier.storage import Work
 from everwatch.notifier.trial_messages import trial_message_id
 
 TESTS_PER_MIN = 10
-"""Tests that one API process sends to a user: whoever has a token must not fill a mailbox."""
+"""Tests that one API process sends to a user: a holder of a token must not fill a mailbox."""
 
 
 class NotifierRequests:

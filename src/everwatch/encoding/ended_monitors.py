@@ -1,4 +1,4 @@
-"""How a monitor that is done ended, as versions wrote it that had no field for it: before the reason."""
+"""The outcome of a monitor that is done, in records of versions that wrote it before the reason."""
 
 import msgspec
 

@@ -119,7 +119,7 @@ def decided(run: RegionalRun, regions: tuple[str, ...], quorum: Quorum, *, is_ov
 
 
 def fails(failed: int, succeeded: int, quorum: Quorum) -> bool:
-    """Tell whether a run fails that failed and succeeded in so many regions."""
+    """Tell whether a run fails, given the numbers of regions in which it failed and succeeded."""
     match quorum:
         case Quorum.ANY:
             return failed > 0

@@ -1,4 +1,4 @@
-"""What a change over HTTP changed, as a column of the audit log."""
+"""A column of the audit log: the fields that a change over HTTP changed."""
 
 import sqlalchemy as sa
 from alembic import op
