@@ -50,7 +50,7 @@ class ForkServer:
             )
 
     def suits(self, environment: Mapping[str, str]) -> bool:
-        """Whether a process with this environment, in the network of this thread, begins as the server has begun."""
+        """Tell whether a process with this environment, in the network of this thread, begins as the server did."""
         return _decisive(environment) == _decisive(self._environment) and _network() == self._network
 
     def fork(self, program: "Program", streams: Sequence[int], pipe: int) -> None:

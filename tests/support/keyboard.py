@@ -47,7 +47,7 @@ class Keyboard:
         await self._page.keyboard.type(text)
 
     async def focused(self) -> Any:
-        """What has the focus; None: nothing."""
+        """Return the element that has the focus; None if none has it."""
         return await self._page.evaluate(_FOCUSED)
 
     async def reach(self, name: str, tag: str = "", *, row: str = "") -> None:

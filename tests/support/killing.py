@@ -200,7 +200,7 @@ class KillTrial:
             ) and not work.groups_to_flush(2**62, 1)
 
     def _hooked(self) -> int:
-        """How many incidents the hook's messages list or count."""
+        """Return the number of incidents that the hook's messages list or count."""
         return sum(map(len, self.receivers.hooked.values())) + sum(self.receivers.unlisted.values())
 
     def log(self) -> str:

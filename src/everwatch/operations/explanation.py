@@ -92,7 +92,7 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class RegionState(msgspec.Struct, frozen=True):
-    """What one region of a monitor found last: the instant of the tick, ms; 0 and empty if it has not answered."""
+    """The last outcome in one region of a monitor: the instant of the tick, ms; 0 and empty if it has not answered."""
 
     region: str
     status: str = ""
