@@ -15,6 +15,7 @@ from itertools import product
 
 import pytest
 from support.nameserver import NameServer, open_name_server
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -71,7 +72,7 @@ class Listener(asyncio.DatagramProtocol):
                 mark.bind((address, 0))
                 self.marks.add(mark.getsockname()[1])
                 mark.connect((address, self.port))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30 * PATIENCE):
                     while mark.getsockname()[1] in self.marks:
                         await asyncio.sleep(0)
         return self.reached
@@ -181,7 +182,7 @@ async def reason_of(
         open_run_context(
             SystemClock(), guard, resolver=Resolver(SystemClock(), [f"127.0.0.1:{names.port}"], try_s=try_s)
         ) as context,
-        asyncio.timeout(5),
+        asyncio.timeout(30 * PATIENCE),
     ):
         outcome = await kind.run(parsed, tick, context)
     return outcome.reason if outcome.status is Status.FAILURE else ""

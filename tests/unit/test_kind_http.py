@@ -20,6 +20,7 @@ import rich.pretty
 from aiohttp import web
 from support.event_loops import event_loop_policy  # noqa: F401
 from support.resolving import failing
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -148,7 +149,7 @@ async def test_a_body_without_end_is_read_only_so_far(context: RunContext, serve
             await answer.write(b"x" * 65_536)
             sent += 65_536
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30 * PATIENCE):
         outcome = await check(context, url=await serve(endless), body_contains="y")
     assert outcome.reason == "first 1024 KiB of the body does not contain 'y'"
     # what the socket's buffers hold was sent too, but no more than that

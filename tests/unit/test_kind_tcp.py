@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.event_loops import event_loop_policy  # noqa: F401
 from support.resolving import at, failing
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -64,8 +65,8 @@ async def check(context: RunContext, timeout_ms: int = 10_000, **config: object)
     kind = registry.kind_named("tcp")
     assert not kind.inline
     tick = Tick("user", "monitor", 0, "tcp", "{}", timeout_ms, 1, 0)
-    # as executors do
-    async with asyncio.timeout(timeout_ms / 1000):
+    # the kind gives its answer within the tick's time; a busy machine may give the answer later
+    async with asyncio.timeout(timeout_ms / 1000 + 30 * PATIENCE):
         return await kind.run(registry.parse_config(kind, config), tick, context)
 
 
@@ -181,10 +182,10 @@ async def test_without_an_expectation_it_is_enough_that_the_text_was_sent(contex
         ),
         (
             saying(b"-ERR un", b"known\r\n"), {"expect": "+PONG"},
-            "{target} did not send '+PONG' within 0.5 s; it sent '-ERR unknown'",
+            "{target} did not send '+PONG' within 2 s; it sent '-ERR unknown'",
         ),
-        (saying(), {"expect": "+PONG"}, "{target} sent nothing within 0.5 s"),
-        (saying(b"+PO"), {"expect_start": "+PONG"}, "{target} did not send '+PONG' within 0.5 s; it sent '+PO'"),
+        (saying(), {"expect": "+PONG"}, "{target} sent nothing within 2 s"),
+        (saying(b"+PO"), {"expect_start": "+PONG"}, "{target} did not send '+PONG' within 2 s; it sent '+PO'"),
         (saying(then_hang_up=True), {"expect": "+PONG"}, "{target} sent nothing before it closed the connection"),
         (
             saying(b"busy\x07\n", then_hang_up=True), {"expect": "ready"},
@@ -196,7 +197,7 @@ async def test_another_answer_is_a_failure_that_says_what_came(
     context: RunContext, serve: Serve, handler: Handler, config: dict[str, object], reason: str
 ) -> None:
     port = await serve(handler)
-    outcome = await check(context, timeout_ms=500, host="127.0.0.1", port=port, **config)
+    outcome = await check(context, timeout_ms=2_000, host="127.0.0.1", port=port, **config)
     assert (outcome.status, outcome.reason) == (Status.FAILURE, reason.format(target=f"127.0.0.1:{port}"))
 
 
@@ -211,7 +212,7 @@ async def test_an_answer_without_end_is_read_only_so_far(context: RunContext, se
             await writer.drain()
 
     port = await serve(endless)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30 * PATIENCE):
         outcome = await check(context, host="127.0.0.1", port=port, expect="y")
     assert outcome.reason.startswith(f"127.0.0.1:{port} did not send 'y' in its first 64 KiB; it sent 'xxx")
     assert len(outcome.reason) < 300
@@ -229,7 +230,7 @@ async def test_a_check_that_is_cancelled_hangs_up(context: RunContext, serve: Se
         writer.close()
 
     running = asyncio.create_task(check(context, host="127.0.0.1", port=await serve(handler), expect="never"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30 * PATIENCE):
         await connected.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
