@@ -1,14 +1,31 @@
 """The worker: the Faust application and what it is made of. Only this package imports Faust.
 
-Where to begin: ``worker.py`` (the process), ``app.py`` (Faust's topics, table and agents), ``engine.py`` (the parts and
-their order), ``events.py`` (which part handles what another one reports). Then one folder a path:
+Faust does four things: membership of the group and assignment of partitions, handing batches to agents through
+channels, opening the RocksDB databases, and reading the changelog for standbys. All else is here.
 
-- a signup, command, signal or result comes in: ``transport/batch_consumer.py``, ``agents/isolation.py`` (poison records
-  go to the dead letters there), ``agents/``, ``state/unit_of_work.py``, ``state/partition_logs.py``;
-- a monitor becomes a tick: ``ticking/emitter.py``, and back to ``state/partition_logs.py`` with the progress;
-- what a kind does is not here: ``src/everwatch/kinds/`` has a file for each (CONTRIBUTING.md, *Add a kind*). Executors
-  run those that open sockets; ``ticking/inline_evaluator.py`` asks those that judge signals;
-- a rebalance: ``ownership.py``, ``state/table_examination.py``, ``state/owned_partitions.py``.
+Begin with ``events.py``: one table, who reports what to whom. Then a path a line, the modules in the order in which a
+record passes them:
 
-``docs/architecture.md`` has the five paths step by step.
+- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (poison records go to the dead letters there)
+  → ``agents/input_admission`` → ``agents/registration`` → ``state/unit_of_work`` → ``state/partition_logs`` →
+  ``state/entry_store`` → ``state/timetable_planner``;
+- **signal**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/signals`` → ``state/unit_of_work``;
+- **tick**: ``everwatch.timetable`` (what is due when, in memory), held by ``state/owned_partition``, filled ahead by
+  ``ticking/due_index_loader`` → ``ticking/emitter`` → ``state/partition_logs`` (progress). Executors run the ticks;
+  kinds that judge signals are run by ``ticking/inline_evaluator``. What a kind does is in ``src/everwatch/kinds/``, a
+  file each (CONTRIBUTING.md, *Add a kind*);
+- **result**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/feedback`` → ``state/result_application``
+  (``everwatch.rules.lifecycle`` decides the state) → ``outputs/transitions`` → ``state/unit_of_work``;
+- **rebalance**: ``app`` (partitions are revoked), ``state/monitors_table`` (others are assigned) → ``ownership`` →
+  ``state/partition_logs`` (fences the owner before) → ``state/table_examination`` → ``state/recovery`` (reads what the
+  table lacks) → ``state/owned_partitions``.
+
+The wiring comes last: ``engine``, ``app``, ``worker``.
+
+What is durable, and in which order: of an input, its transitions → its changelog records → the RocksDB table → the
+timetable → its reply → the offset of the input. Of ticks, the ticks → their progress, once a second. After a crash
+about a second of ticks is emitted again; a check may run twice then, and the database counts it once, as a result is
+known by user, monitor, scheduled instant, attempt and region.
+
+``docs/architecture.md`` has the five paths step by step, and a glossary.
 """

@@ -17,13 +17,13 @@ from everwatch.core.private_files import make_private_folder
 from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
-from streams.agents.isolation import Isolated
+from streams.agents.isolation import PoisonIsolation
 from streams.engine import Engine
 from streams.options import DEFAULT_OPTIONS, WorkerOptions
-from streams.state.recovery import BulkRecovery
+from streams.state.recovery import BulkRecovery, PromptTables
 from streams.transport.batch_consumer import RecordBatch
 from streams.transport.faust_transport import Transport
-from streams.transport.group_membership import PromptTables, heartbeat_s, leave_group, member_name
+from streams.transport.group_membership import heartbeat_s, leave_group, member_name
 
 logger = logging.getLogger(__name__)
 FAUST_S = 3.0
@@ -113,7 +113,7 @@ def create_app(
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        await engine.events.rebalance_begins()
+        await engine.events.revoked()
 
     # a weak reference would be gone as soon as this function returns
     app.on_partitions_revoked.connect(on_revoked, weak=False)
@@ -138,7 +138,7 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
             pass
 
 
-def _declare_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -> None:
+def _declare_agent(app: faust.App, channel: Any, name: str, handler: PoisonIsolation) -> None:
     @app.agent(channel, name=name)
     async def take(batches: Any) -> None:
         batch: RecordBatch

@@ -1,12 +1,12 @@
 """The parts of a worker, and the order in which they start and stop.
 
-Faust decides which worker owns which partition (``ownership`` has what follows from that), and keeps the table, its
-changelog and its standbys. ``events`` says which part handles what another one reports.
+Faust decides which worker owns which partition (``ownership`` has what follows from that), opens the databases of the
+table, and reads the changelog for standbys. ``events`` says which part handles what another one reports.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ from everwatch.processes.periodic import Periodic
 from everwatch.rules.changelog_marks import Mark
 from streams.agents.feedback import Feedback
 from streams.agents.input_admission import InputAdmission
-from streams.agents.isolation import Isolated
+from streams.agents.isolation import PoisonIsolation
 from streams.agents.manual_runs import ManualRuns
 from streams.agents.monitor_changes import MonitorChanges
 from streams.agents.registration import Registration
@@ -40,22 +40,24 @@ from streams.agents.signals import SignalTaker
 from streams.events import InputHandlers, WorkerEvents
 from streams.options import WorkerOptions
 from streams.outputs.all_outputs import Outputs
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
 from streams.outputs.replies import Replies
+from streams.outputs.results import Results
 from streams.outputs.transitions import Transitions
-from streams.ownership import Ownership, Parts, within
-from streams.state.entry_store import Store
+from streams.ownership import Ownership, PartitionParts, within
+from streams.result_application import ResultApplication
+from streams.state.monitors_table import new_monitors_table
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
 from streams.state.table_measures import measure_databases, measure_standbys
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitsOfWork, new_monitors_table
+from streams.state.unit_of_work import UnitsOfWork
 from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
-from streams.ticking.emitter import Emitter, TickSending
+from streams.ticking.emitter import Emitter, Reports, TickSending
 from streams.ticking.inline_evaluator import InlineEvaluator
-from streams.ticking.judging import Judging
+from streams.ticking.skipped_ticks import SkippedTicks
 from streams.transport.batch_consumer import BatchConsumer, InputTopic
 from streams.transport.worker_clients import WorkerClients
 
@@ -70,7 +72,11 @@ FLUSH_S = 1.0
 
 
 class Engine(Service):
-    """The parts of a worker: what they are made of, in what order they start and stop."""
+    """The parts of a worker: what they are made of, in what order they start and stop.
+
+    They are made in two steps. Faust's table and the batch consumers must exist before the app starts; whatever sends
+    needs connected clients, and is made by ``on_start``. ``WorkerEvents`` stands between the two.
+    """
 
     def __init__(
         self,
@@ -100,22 +106,24 @@ class Engine(Service):
             made.partition_log,
             topics,
             settings.partitions,
-            events.partition_lost,
+            events.fenced,
             self._mark_of,
             self._count_undecodable,
         )
         self.table = new_monitors_table(
             app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
         )
-        self.table.store.new_consumer = made.changelog
-        self.table.store.new_prober = made.changelog_prober if options.rebuild_changelog else None
+        store = self._store = self.table.store
+        store.clock = clock
+        store.new_consumer = made.changelog
+        store.new_prober = made.changelog_prober if options.rebuild_changelog else None
         self.examiner = TableExaminer(topics.monitors_changelog, member, self._store, made, options)
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self.planner = TimetablePlanner(
             self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000
         )
-        self.partitions = OwnedPartitions(self.planner, self._progress, self._store)
+        self.partitions = OwnedPartitions(self.planner, store)
         # the order within a topic is kept, so each has a handler of its own
         handlers = {
             topics.signups: events.signups,
@@ -123,39 +131,45 @@ class Engine(Service):
             topics.signals: events.signals,
             topics.results: events.results,
         }
-        self.isolated = {topic: Isolated(topic, handle, events.rejected, clock) for topic, handle in handlers.items()}
+        self.isolated = {
+            topic: PoisonIsolation(topic, handle, events.rejected, clock) for topic, handle in handlers.items()
+        }
         # an agent takes a topic's batches from its channel
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolated}
         self.batch_consumers = [self._new_batch_consumer(topic, channel) for topic, channel in self.channels.items()]
         self.ownership = events.ownership = Ownership(
             self,
-            Parts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store),
+            PartitionParts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store),
             settings,
             clock,
             options,
         )
 
     async def on_start(self) -> None:
-        """Connect the producers and put the parts together."""
+        """Connect the producers and make the parts that send."""
         settings, topics, clock = self._settings, self._topics, self._clock
         self.outbox = Outbox(self._clients.producer(), self.events.failed)
         self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
-        self.units = UnitsOfWork(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
+        self.units = UnitsOfWork(
+            self._store, self.outbox, self.logs, self.partitions, self.partitions.wait_until_caught_up
+        )
         outputs = self._new_outputs()
         secrets = config_secrets(settings)
-        results = ResultBuilder(INLINE_EXECUTOR, settings.output_format, clock)
-        inline = InlineEvaluator(self._store, self.outbox, self._packing, topics, results, secrets)
+        builder = ResultBuilder(INLINE_EXECUTOR, settings.output_format, clock)
+        results = Results(self.outbox, topics, builder)
+        inline = InlineEvaluator(self._store, results, self._packing, secrets)
+        skipped = SkippedTicks(results, self._packing)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
-        judging = Judging(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
-        self.events.handlers = self._new_handlers(outputs, secrets, inline, judging)
+        result_application = ResultApplication(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
+        self.events.handlers = self._new_handlers(outputs, secrets, inline, result_application)
         agendas = AgendaRunner(
-            self.partitions, self.planner, self.units, self._store, outputs.transitions, judging, clock
+            self.partitions, self.planner, self.units, self._store, outputs.transitions, result_application, clock
         )
         sending = TickSending(self._sender, self._packing, self.outbox, self.logs, topics)
         await self.add_runtime_dependency(
-            Emitter(self.partitions, due_loader, inline, sending, clock, settings.sweep_ms)
+            Emitter(self.partitions, due_loader, Reports(inline, skipped), sending, clock, settings.sweep_ms)
         )
         self._repeat(due_loader.load_ahead, PAUSE_S)
         self._repeat(partial(self._run_agendas, agendas), AGENDAS_EVERY_S)
@@ -188,18 +202,18 @@ class Engine(Service):
         return Outputs(self.outbox, Transitions(self.outbox, topics, output_format), replies, rejected)
 
     def _new_handlers(
-        self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, judging: Judging
+        self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, result_application: ResultApplication
     ) -> InputHandlers:
         """Make the handlers of signups and commands, signals and results."""
         outbox, _, replies, rejected = outputs
         clock = self._clock
         admission = InputAdmission(rejected, clock, secrets, self.plans, self._settings.regions)
-        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.judge_now)
+        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.evaluate_now)
         changes = MonitorChanges(admission, outputs, manual_runs, clock)
         return InputHandlers(
             Registration(self.units, self.planner, outputs, admission, changes, clock),
             SignalTaker(self.units, rejected, replies, outbox, clock, secrets),
-            Feedback(self.units, self.planner, judging, rejected),
+            Feedback(self.units, self.planner, result_application, rejected),
             rejected,
         )
 
@@ -222,7 +236,7 @@ class Engine(Service):
             ASSIGNED.labels(self._topics.monitors_changelog).set(len(self.partitions.owned))
             PRODUCER_QUEUE.set(self.outbox.queued)
             measure_standbys(self._app.tables, self._app.consumer)
-            measure_databases(self._store())
+            measure_databases(self._store)
 
     def end(self, error: BaseException) -> None:
         """End the worker, as a part cannot go on. The next owner of its partitions starts from what is durable."""
@@ -245,7 +259,7 @@ class Engine(Service):
 
     def _mark_of(self, number: int, emitted_to: int) -> Mark | None:
         """Return the mark of a partition's table, and store the instant beside the table."""
-        store = self._store()
+        store = self._store
         store.note_emitted(number, emitted_to)
         mark = store.mark_of(number) or Mark(store.changelog_id, -1)
         return mark._replace(member=self._member) if mark.topic_id else None
@@ -264,14 +278,8 @@ class Engine(Service):
             self._options.retry_s,
         )
 
-    def _store(self) -> Store:
-        return self.table.store
-
     def _count_undecodable(self, number: int) -> int:
-        return self._store().undecodable.count(number)
-
-    async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
-        return await self.ownership.progress(numbers)
+        return self._store.undecodable.count(number)
 
     def _repeat(self, work: Callable[[], Awaitable[object]], every_s: float, *, at_once: bool = True) -> None:
         """Repeat ``work`` while the engine lives; what it raises ends the worker."""
@@ -279,12 +287,12 @@ class Engine(Service):
 
     async def _run_agendas(self, agendas: AgendaRunner) -> None:
         if self.ownership.may_change:
-            await agendas.look()
+            await agendas.run_due()
 
     async def _compare_changelog_id(self) -> None:
         """End the worker when its changelog was created anew: a successor would find later records only."""
         try:
-            found, known = await asyncio.to_thread(self._clients.changelog_id), self._store().changelog_id
+            found, known = await asyncio.to_thread(self._clients.changelog_id), self._store.changelog_id
         except BrokerUnavailable:
             return
         if found and known and found != known:

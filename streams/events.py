@@ -2,14 +2,14 @@
 
 | event | reported by | handled by |
 | --- | --- | --- |
-| a rebalance begins | Faust (``app.py``) | ``Ownership.pause`` |
+| a rebalance begins | Faust (``app.py``) | ``Ownership.revoked`` |
 | partitions are assigned | Faust's table (``MonitorsTable``) | ``Ownership.assigned`` |
-| Faust has recovered | Faust's table (``MonitorsTable``) | ``Ownership.opened`` |
-| another owner has fenced a partition | ``PartitionLogs`` | ``Ownership.lost`` |
-| a batch of signups is read | ``Isolated`` of the topic | ``Registration.sign_up`` |
-| a batch of commands is read | ``Isolated`` of the topic | ``Registration.command`` |
-| a batch of signals is read | ``Isolated`` of the topic | ``SignalTaker.take`` |
-| a batch of results is read | ``Isolated`` of the topic | ``Feedback.judge`` |
+| Faust has recovered | Faust's table (``MonitorsTable``) | ``Ownership.wait_until_open`` |
+| another owner has fenced a partition | ``PartitionLogs`` | ``Ownership.fenced`` |
+| a batch of signups is read | ``PoisonIsolation`` of the topic | ``Registration.sign_up`` |
+| a batch of commands is read | ``PoisonIsolation`` of the topic | ``Registration.command`` |
+| a batch of signals is read | ``PoisonIsolation`` of the topic | ``SignalTaker.take`` |
+| a batch of results is read | ``PoisonIsolation`` of the topic | ``Feedback.apply_results`` |
 | a batch cannot be read | ``BatchConsumer`` | ``RejectedInputs.keep_unreadable`` |
 | a part cannot go on | any | ``Engine.end`` |
 
@@ -25,7 +25,7 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from streams.agents.feedback import Feedback
 from streams.agents.registration import Registration
 from streams.agents.signals import SignalTaker
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
 from streams.ownership import Host, Ownership
 
 
@@ -47,9 +47,9 @@ class WorkerEvents:
     handlers: InputHandlers
     """Set when the engine starts; no input is read before."""
 
-    async def rebalance_begins(self) -> None:
+    async def revoked(self) -> None:
         """Stop changes; ticks go on."""
-        await self.ownership.pause()
+        await self.ownership.revoked()
 
     async def assigned(self, numbers: set[int], generation: int) -> None:
         """Open these partitions and give up all others."""
@@ -57,11 +57,11 @@ class WorkerEvents:
 
     async def recovered(self) -> None:
         """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
-        await self.ownership.opened()
+        await self.ownership.wait_until_open()
 
-    def partition_lost(self, number: int) -> None:
+    def fenced(self, number: int) -> None:
         """Give up all partitions and join the group again."""
-        self.ownership.lost(number)
+        self.ownership.fenced(number)
 
     async def signups(self, records: Sequence[Record]) -> None:
         """Register users."""
@@ -77,7 +77,7 @@ class WorkerEvents:
 
     async def results(self, records: Sequence[Record]) -> None:
         """Change the states of monitors."""
-        await self.handlers.feedback.judge(records)
+        await self.handlers.feedback.apply_results(records)
 
     async def unreadable(self, batches: Iterable[Unreadable]) -> None:
         """Write a dead letter for each batch that was passed over. Raises BrokerUnavailable."""

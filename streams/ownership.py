@@ -8,7 +8,7 @@ meanwhile (``rebalance_number``).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ from everwatch.observability.logs import labelled
 from everwatch.observability.rebalances import Rebalances
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
 from streams.options import WorkerOptions
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
 from streams.state.table_examination import TableExaminer
@@ -34,14 +34,14 @@ PATIENCE_S = 3.0
 REJOIN_AFTER_S = 1.0
 
 
-class Parts(NamedTuple):
-    """Parts that open and close with partitions. ``store`` gives the table's."""
+class PartitionParts(NamedTuple):
+    """Parts that open and close with partitions. ``store``: that of the table."""
 
     partitions: OwnedPartitions
     logs: PartitionLogs
     examiner: TableExaminer
     batch_consumers: Sequence[BatchConsumer]
-    store: Callable[[], Store]
+    store: EntryStore
 
 
 class Host(Protocol):
@@ -84,7 +84,9 @@ class Host(Protocol):
 class Ownership:
     """The partitions of one worker, from one assignment to the next."""
 
-    def __init__(self, host: Host, parts: Parts, settings: Settings, clock: Clock, options: WorkerOptions) -> None:
+    def __init__(
+        self, host: Host, parts: PartitionParts, settings: Settings, clock: Clock, options: WorkerOptions
+    ) -> None:
         self._options = options
         self._host = host
         self._partitions, self._logs, self._examiner, self._batch_consumers, self._store = parts
@@ -111,7 +113,7 @@ class Ownership:
         """Tell whether no rebalance has begun since this one."""
         return rebalance_number == self._rebalance_number
 
-    async def pause(self, patience_s: float = PATIENCE_S) -> None:
+    async def revoked(self, patience_s: float = PATIENCE_S) -> None:
         """Stop changes, as a rebalance has begun; ticks go on.
 
         The group assigns no partition of this worker to another before it has sent this worker its new assignment, so
@@ -174,7 +176,7 @@ class Ownership:
             return "no partitions have been assigned yet"
         return "the partitions that were assigned are being recovered"
 
-    async def opened(self) -> None:
+    async def wait_until_open(self) -> None:
         """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
         if self._opening is not None:
             await asyncio.shield(self._opening)
@@ -193,7 +195,7 @@ class Ownership:
                     if not self._is_current(rebalance_number) or not caught_up:
                         return
                     readable = numbers - self._unreadable
-                    self.may_change = opened = opened or await self._partitions.open(readable)
+                    self.may_change = opened = opened or await self._partitions.open(readable, self._progress_found)
                 # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
                 # waiting, and no other topic
                 if opened:
@@ -216,7 +218,7 @@ class Ownership:
         """Open every batch consumer that can be opened. Raises what keeps another one closed."""
 
         async def open_batch_consumer(batch_consumer: BatchConsumer) -> None:
-            if self._is_current(rebalance_number) and not batch_consumer.is_open:
+            if self._is_current(rebalance_number) and not batch_consumer.is_reading:
                 await batch_consumer.open(numbers)
 
         outcomes = await asyncio.gather(*map(open_batch_consumer, self._batch_consumers), return_exceptions=True)
@@ -243,7 +245,7 @@ class Ownership:
 
     async def _catch_up(self, numbers: set[int], rebalance_number: int) -> bool:
         """Fence earlier owners, then bring the local tables up to date; False if a rebalance interrupts it."""
-        await self._logs.fenced(numbers)
+        await self._logs.wait_until_fenced(numbers)
         if not self._is_current(rebalance_number):
             return False  # a rebalance that began meanwhile cancelled only what was under way
         missing = numbers - self._partitions.owned
@@ -262,7 +264,7 @@ class Ownership:
         await self._examiner.mend(findings, self._logs.write, self._logs.note_owner)
         self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
         try:
-            await self._store().catch_up(self._changelog, missing)
+            await self._store.catch_up(self._changelog, missing)
         except RecordsUnreadable as error:
             # all others are up to date, and do not wait for these
             self._unreadable = frozenset(error.offsets)
@@ -298,7 +300,7 @@ class Ownership:
                 self._partitions.abandon()
             yield are_stopped
 
-    def lost(self, number: int) -> None:
+    def fenced(self, number: int) -> None:
         """Give up all partitions and join the group again: another owner has fenced the producer of this one.
 
         All are read anew from the changelog when they are assigned again: a unit of work that concerned the lost
@@ -325,10 +327,6 @@ class Ownership:
         await self._host.sleep(REJOIN_AFTER_S)
         if self._is_current(rebalance_number) and not self._host.should_stop:
             await self._host.join_group()
-
-    async def progress(self, numbers: Iterable[int]) -> dict[int, int]:
-        """Return ``emitted_to`` of each partition at the time its table was brought up to date, ms."""
-        return {number: self._progress_found[number] for number in numbers}
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 
 from everwatch.core.bounds import MOST_AHEAD_MS
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import INLINE_EXECUTOR, Monitor, Status
 from everwatch.rules.regional_runs import after_region
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
+from streams.result_application import ResultApplication
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
-from streams.ticking.judging import Judging
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 Judged = tuple[Record, bytes, Status]
 # long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
@@ -34,15 +34,15 @@ class Feedback:
         self,
         units: UnitsOfWork,
         planner: TimetablePlanner,
-        judging: Judging,
+        result_application: ResultApplication,
         rejected: RejectedInputs,
     ) -> None:
         self._units = units
         self._planner = planner
-        self._judging = judging
+        self._result_application = result_application
         self._rejected = rejected
 
-    async def judge(self, records: Iterable[Record]) -> None:
+    async def apply_results(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
         judged: dict[int, list[Judged]] = {}
         async for few in cooperative_chunks(records):
@@ -92,16 +92,16 @@ class Feedback:
         if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
             return None
         if not monitor.spec.policy.regions:
-            after, changes = self._judging.after(work, record.partition, monitor, (result,), earliest)
+            after, changes = self._result_application.after(work, record.partition, monitor, (result,), earliest)
         else:
             partition = work.owned(record.partition)
             answers = partition.answers_of(key)
             waiting, verdicts = after_region(monitor, result, answers, partition.opened_at)
-            after, changes = self._judging.after(work, record.partition, waiting, verdicts, earliest)
+            after, changes = self._result_application.after(work, record.partition, waiting, verdicts, earliest)
         if after is monitor or after == monitor:
             return None
         work.add(record.partition, key, after)
-        self._judging.send(record.partition, changes)
+        self._result_application.send(record.partition, changes)
         return monitor, after
 
 

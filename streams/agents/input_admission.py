@@ -9,6 +9,7 @@ import msgspec
 
 from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.clock import Clock
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
@@ -17,8 +18,7 @@ from everwatch.model import Command, MonitorSpec, Signup
 from everwatch.plans.plan import Plans
 from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.admission import admit_command, admit_signup
-from streams.outputs.dead_letters import RejectedInputs
-from streams.transport.cooperative_chunks import cooperative_chunks
+from streams.outputs.rejected_inputs import RejectedInputs
 
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]

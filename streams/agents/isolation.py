@@ -11,7 +11,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import POISON
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
 
 logger = logging.getLogger(__name__)
 PAUSE_S = 0.1
@@ -19,7 +19,7 @@ PAUSE_S = 0.1
 LONGEST_PAUSES_S = 1.0
 
 
-class Isolated:
+class PoisonIsolation:
     """Handler of one topic's records that refuses poison records: one whose handling fails each time harms no other."""
 
     def __init__(

@@ -13,7 +13,7 @@ from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
 from streams.state.owned_partition import OwnedPartition
 
-JudgeNow = Callable[[OwnedPartition, Monitor, int, int], None]
+EvaluateNow = Callable[[OwnedPartition, Monitor, int, int], None]
 """Judges an inline monitor: its partition, it, the instant it is judged for, and now."""
 
 
@@ -21,12 +21,12 @@ class ManualRuns:
     """Lets a monitor run once, now: an executed kind by a tick, an inline one at once."""
 
     def __init__(
-        self, outbox: Outbox, topics: Topics, produced_at: Callable[[Record], int], judge_now: JudgeNow
+        self, outbox: Outbox, topics: Topics, produced_at: Callable[[Record], int], evaluate_now: EvaluateNow
     ) -> None:
         self._outbox = outbox
         self._topics = topics
         self._produced_at = produced_at
-        self._judge_now = judge_now
+        self._evaluate_now = evaluate_now
 
     def run(
         self, partition: OwnedPartition, source: Record, wanted: Signup | Command, monitor: Monitor, now: int
@@ -43,7 +43,7 @@ class ManualRuns:
         instant = min(max(self._produced_at(source), begun + PHASE_STEP_MS), now + BROKER_AHEAD_MS // 2)
         scheduled_at = instant - instant % PHASE_STEP_MS + 1 + number % (PHASE_STEP_MS - 1)
         if registry.is_inline(monitor.spec.kind):
-            self._judge_now(partition, monitor, scheduled_at, now)
+            self._evaluate_now(partition, monitor, scheduled_at, now)
             return
         value = table_records.tick_value(monitor, manual=True)
         for region in monitor.spec.policy.regions or ("",):

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import ExitStack
 
 from everwatch.core.clock import Clock
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
 from everwatch.model import Asker, At, CommandOutcome, ReplyOn, Signup
 from everwatch.rules.registration_rules import (
@@ -16,7 +17,6 @@ from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, all_or_rebuilt
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500

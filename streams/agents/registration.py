@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from itertools import islice
 
 from everwatch.core.clock import Clock
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Command, CommandType, Monitor, Signup
@@ -22,7 +23,6 @@ from streams.outputs.all_outputs import Outputs
 from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitsOfWork, all_or_rebuilt
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
 ENTRIES_AT_ONCE = 20_000

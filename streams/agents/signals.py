@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from everwatch.core.bounds import MOST_AHEAD_MS
 from everwatch.core.clock import Clock
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
@@ -15,10 +16,9 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import SignalledKind
 from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState, SignalType
 from everwatch.rules import lifecycle
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 # the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
 Heard = tuple[Record, bytes, int, Signal | None]
@@ -47,7 +47,7 @@ class SignalTaker:
         self._secrets = secrets
 
     async def take(self, records: Iterable[Record]) -> None:
-        """Store the signals; they are durable when this returns."""
+        """EntryStore the signals; they are durable when this returns."""
         heard: dict[int, list[Heard]] = {}
         async for few in cooperative_chunks(records):
             # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence

@@ -1,1 +1,1 @@
-"""Records that the worker sends beside ticks: transitions, replies, cancellations, dead letters."""
+"""Records that the worker sends beside ticks: transitions, replies, results, cancellations, dead letters."""

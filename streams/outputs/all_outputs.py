@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from everwatch.kafka.outbox import Outbox
-from streams.outputs.dead_letters import RejectedInputs
+from streams.outputs.rejected_inputs import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
 

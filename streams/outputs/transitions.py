@@ -11,7 +11,7 @@ from everwatch.model import Monitor, Transition, User
 
 
 class Transitions:
-    """Puts changes of state on the topic ``transitions``, as part of the unit of work that makes them."""
+    """Puts changes of state on the topic ``transitions``; ``UnitOfWork.finish`` waits until the broker has them."""
 
     def __init__(self, outbox: Outbox, topics: Topics, output_format: OutputFormat) -> None:
         self._outbox = outbox

@@ -27,9 +27,9 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
-from streams.state.recovery import CatchUp, Change
+from streams.state.recovery import CatchUp, EntryWrite
 from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
-from streams.state.time_indexes import CHANGE, DUE, change_key, dates_of_entry, due_key, index_keys
+from streams.state.time_indexes import AGENDA, DUE, agenda_key, dates_of_entry, due_key, index_keys
 from streams.state.undecodable_entries import Undecodable
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _number(data: bytes | None, otherwise: int) -> int:
         return otherwise
 
 
-class TimetableMark(msgspec.Struct, frozen=True):
+class SnapshotMark(msgspec.Struct, frozen=True):
     """Identity of a timetable that was put away.
 
     ``form``: version and packing; no monitor began after ``newest_since`` or ended after ``newest_gone``.
@@ -72,7 +72,7 @@ class TimetableMark(msgspec.Struct, frozen=True):
     offset: str = ""
 
 
-class Store(rocksdb.Store):
+class EntryStore(rocksdb.Store):
     """One RocksDB database for each partition.
 
     A database that was not written for days is left aside and read anew from the changelog: what was deleted in the
@@ -178,15 +178,15 @@ class Store(rocksdb.Store):
         """Return the next ``most`` due items up to the instant ``upto``: instant and key."""
         return self._dated(partition, due_key(*after), due_key(upto + 1, b""), most)
 
-    def changes_due(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
+    def agenda_due(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
         """Return the next ``most`` monitors that change up to the instant ``upto``: instant and key."""
-        return self._dated(partition, CHANGE, change_key(upto + 1, b""), most)
+        return self._dated(partition, AGENDA, agenda_key(upto + 1, b""), most)
 
-    def forget_changes(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
+    def forget_agenda(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
         """Drop from the index of changes what has been seen to."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
-            batch.delete(change_key(due, key))
+            batch.delete(agenda_key(due, key))
         self.database(partition).write(batch)
 
     def _dated(self, partition: int, begin: bytes, end: bytes, most: int) -> list[tuple[int, bytes]]:
@@ -202,7 +202,7 @@ class Store(rocksdb.Store):
         """Drop from the index what was due up to ``upto``."""
         self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
 
-    def save_timetable(self, partition: int, shelves: Iterable[bytes], mark: TimetableMark) -> None:
+    def save_snapshot(self, partition: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
         """Put a timetable away, as of what is written now."""
         database = self.database(partition)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
@@ -216,11 +216,11 @@ class Store(rocksdb.Store):
         batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode(errors="replace"))))
         database.write(batch)
 
-    def has_timetable(self, partition: int) -> bool:
+    def has_snapshot(self, partition: int) -> bool:
         """Tell whether a timetable was put away."""
         return self.database(partition).get(_MARK) is not None
 
-    def take_timetable(self, partition: int) -> tuple[TimetableMark, Iterator[bytes]] | None:
+    def restore_snapshot(self, partition: int) -> tuple[SnapshotMark, Iterator[bytes]] | None:
         """The timetable that was put away, if nothing was written since; it can be taken once."""
         database = self.database(partition)
         data = database.get(_MARK)
@@ -228,7 +228,7 @@ class Store(rocksdb.Store):
             return None
         del database[_MARK]
         try:
-            mark = msgspec.json.decode(data, type=TimetableMark)
+            mark = msgspec.json.decode(data, type=SnapshotMark)
         except msgspec.DecodeError:
             return None
         if mark.offset.encode() != (database.get(self.offset_key) or b""):
@@ -249,7 +249,7 @@ class Store(rocksdb.Store):
         to_value: Callable[[Any], Any],  # noqa: ARG002
     ) -> None:
         """Faust calls this with what standbys read, and with what came while this worker caught up."""
-        changes: dict[int, list[Change]] = {}
+        changes: dict[int, list[EntryWrite]] = {}
         offsets: dict[int, int] = {}
         here: dict[int, int] = {}
         for event in batch:
@@ -306,7 +306,7 @@ class Store(rocksdb.Store):
         offset = self.offset_of(tp.partition)
         return None if offset < 0 else offset
 
-    def apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
+    def apply(self, partition: int, changes: Iterable[EntryWrite], changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         key, value = b"", None

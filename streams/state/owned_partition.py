@@ -10,6 +10,12 @@ from everwatch.rules.regional_runs import RegionalAnswers
 from everwatch.timetable import Chunk, Destination, Firing, Timetable
 
 ANSWERS_TO_SPARE = 1_000
+Route = tuple[Destination, str]
+"""The topic that a tick goes to: by priority and, for a monitor in regions, the region."""
+Outgoing = tuple[Route, Chunk, int]
+"""Ticks of one topic that are due at one instant."""
+Unsendable = tuple[Route, Chunk, int, str]
+"""A tick that its topic refuses, and why."""
 
 
 @dataclass
@@ -22,15 +28,12 @@ class Sweep:
     upto: int
     now: int
     is_collected: bool = False
-    # the route: destination and region
-    ticks: list[tuple[tuple[Destination, str], Chunk, int]] = field(default_factory=list)
+    ticks: list[Outgoing] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
-    # chunks of a single record that its topic refuses, and why
-    unsendable: list[tuple[tuple[Destination, str], Chunk, int, str]] = field(default_factory=list)
-    fired: bool = False
+    unsendable: list[Unsendable] = field(default_factory=list)
     # ticks that the broker has, for the metrics
-    sent: Counter[tuple[Destination, str]] = field(default_factory=Counter)
+    sent: Counter[Route] = field(default_factory=Counter)
 
 
 class OwnedPartition:

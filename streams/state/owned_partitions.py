@@ -5,12 +5,12 @@ A timetable is taken up as this worker put it away, or rebuilt from the table.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from everwatch.encoding import codec
 from everwatch.observability.logs import labelled
 from streams.metrics import remove_gauges_of
-from streams.state.entry_store import Store, TimetableMark
+from streams.state.entry_store import EntryStore, SnapshotMark
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
 
@@ -31,11 +31,9 @@ class OwnedPartitions:
     def __init__(
         self,
         planner: TimetablePlanner,
-        read_progress: Callable[[Iterable[int]], Awaitable[dict[int, int]]],
-        store: Callable[[], Store],
+        store: EntryStore,
     ) -> None:
         self._planner = planner
-        self._read_progress = read_progress
         self._store = store
         self._open: dict[int, OwnedPartition] = {}
         # counts what made an opening out of date: one that is under way compares it
@@ -57,16 +55,18 @@ class OwnedPartitions:
         """The partition, if it is open."""
         return self._open.get(number)
 
-    async def open(self, numbers: set[int]) -> bool:
-        """Own exactly these partitions, with a timetable each; False if they were revoked meanwhile."""
+    async def open(self, numbers: set[int], progress: Mapping[int, int]) -> bool:
+        """Own exactly these partitions, with a timetable each; False if they were revoked meanwhile.
+
+        ``progress``: ``emitted_to`` of those that are not open yet, ms; 0 or missing where it is lost.
+        """
         openings = self._openings
         async with self._opening_lock:
             opened = {number: partition for number, partition in self._open.items() if number in numbers}
             missing = sorted(numbers - opened.keys())
-            progress = await self._read_progress(missing) if missing else {}
             for number in missing:
                 # the topic may have been lost
-                emitted_to = self._sane(number, progress.get(number, 0) or self._store().emitted_to(number))
+                emitted_to = self._sane(number, progress.get(number, 0) or self._store.emitted_to(number))
                 timetable = self._planner.new_timetable(emitted_to)
                 partition = OwnedPartition(number, timetable, self._planner.now_ms())
                 if not self.take_up(partition):
@@ -108,7 +108,7 @@ class OwnedPartitions:
         named = ", ".join(f"{number} ({ms // 1000} s)" for number, ms in sorted(late.items())[:NAMED_AT_MOST])
         return f"{len(late)} partitions are behind: {named}"
 
-    async def caught_up(self) -> None:
+    async def wait_until_caught_up(self) -> None:
         """Wait until sweeps have caught up, or for PATIENCE_S at most."""
         for _ in range(int(PATIENCE_S / LOOK_S)):
             if self.lag_ms() < BEHIND_MS:
@@ -148,7 +148,7 @@ class OwnedPartitions:
 
     def take_up(self, partition: OwnedPartition) -> bool:
         """Take up the timetable as this worker put it away, if it did."""
-        taken = self._store().take_timetable(partition.number)
+        taken = self._store.restore_snapshot(partition.number)
         if taken is None:
             return False
         mark, shelves = taken
@@ -175,18 +175,18 @@ class OwnedPartitions:
         timetable = partition.timetable
         # a monitor that is durable and not yet in the timetable would stay out of it, and the next owner would not
         # count the entries that were passed over
-        is_whole = not self._store().undecodable.count(partition.number)
+        is_whole = not self._store.undecodable.count(partition.number)
         if timetable.can_be_saved and partition.ceiling is None and is_whole:
-            mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
-            self._store().save_timetable(partition.number, timetable.save(), mark)
+            mark = SnapshotMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
+            self._store.save_snapshot(partition.number, timetable.save(), mark)
 
     async def rebuild(self, partition: OwnedPartition, openings: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
         planned_entry, put = self._planner.planned_entry, partition.timetable.put
-        undecodable = self._store().undecodable
+        undecodable = self._store.undecodable
         undecodable.begin(partition.number)
         user_key = codec.SEPARATOR
-        for seen, (key, value) in enumerate(self._store().scan(partition.number)):
+        for seen, (key, value) in enumerate(self._store.scan(partition.number)):
             if seen % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
                 if openings != self._openings:

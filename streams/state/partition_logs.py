@@ -1,7 +1,7 @@
 """Write access to owned partitions, a fenced producer each: changelog, ``cancellations`` and ``progress``.
 
 Only a partition's owner may write to these topics. Ticks, results, transitions, replies and dead letters need no fence:
-each has an identity, so a record that is written twice counts once.
+each has an identity, so the database counts one that is written twice once. A check may run twice all the same.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ RETRY_S = 0.5
 SPREAD = 8
 
 T = TypeVar("T")
-Change = tuple[bytes, bytes | None, int]
+ChangelogRecord = tuple[bytes, bytes | None, int]
 
 
 class PartitionLost(Transient):
@@ -118,11 +118,7 @@ class PartitionLogs:
         """Fence every partition anew when they are assigned next: what was committed may not be in the local table."""
         self._renewing = True
 
-    def are_fenced(self, numbers: Iterable[int]) -> bool:
-        """Tell whether only this worker can write to these partitions."""
-        return all(number in self._logs and self._logs[number].is_ready for number in numbers)
-
-    async def fenced(self, numbers: Iterable[int]) -> None:
+    async def wait_until_fenced(self, numbers: Iterable[int]) -> None:
         """Wait until only this worker can write to these partitions. Raises PartitionLost."""
         for number in numbers:
             log = self._held(number)
@@ -130,7 +126,9 @@ class PartitionLogs:
             await asyncio.shield(log.fencing)
             self._check(log)
 
-    async def write(self, number: int, changes: Sequence[Change], cancelled: Sequence[Change] = ()) -> int:
+    async def write(
+        self, number: int, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord] = ()
+    ) -> int:
         """Append to the changelog; gives the offset of the last record when all of it is committed.
 
         ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away.
@@ -196,7 +194,7 @@ class PartitionLogs:
             except Fenced:
                 return  # it was given up meanwhile
 
-    async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
+    async def _write(self, log: _Log, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord]) -> int:
         async with log.transaction_lock:
             while True:
                 runs = [RecordRun(self._topics.monitors_changelog, changes)]

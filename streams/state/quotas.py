@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.model import At, Command, Monitor, State, User
 from everwatch.plans.plan import USUAL_PLAN, PlanQuotas, Plans
 from everwatch.rules.registration_rules import Change, is_pending_task
 from streams.state.unit_of_work import UnitOfWork
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 # tasks that are over stay in the table for a while, and are passed over one by one
 MOST_PASSED_OVER = 10_000

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from confluent_kafka import Consumer, Message
+from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
@@ -22,15 +23,15 @@ from streams.metrics import RECOVERED, RECOVERY_LEFT
 logger = logging.getLogger(__name__)
 TOLD_EVERY_S = 5.0
 
-Change = tuple[bytes, bytes | None]
-Apply = Callable[[int, Iterable[Change], int], None]
+EntryWrite = tuple[bytes, bytes | None]
+Apply = Callable[[int, Iterable[EntryWrite], int], None]
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery, which leaves the active partitions to the engine and reads for standbys itself.
+    """Faust's recovery, which leaves the active partitions to ``Ownership`` and reads for standbys only.
 
-    The engine reads what active partitions lack when earlier owners are fenced (``CatchUp``): only then does the
-    changelog stand still.
+    ``Ownership`` reads what active partitions lack when earlier owners are fenced (``EntryStore.catch_up``): only then
+    does the changelog stand still.
     """
 
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
@@ -68,6 +69,19 @@ class BulkRecovery(Recovery):
                 # what this worker committed itself just now may not be readable yet
                 known = min(destination[tp], self.standby_offsets[tp])
                 destination[tp] = max(last.get(tp.partition, -1), known)
+
+
+class PromptTables(TableManager):
+    """Faust's table manager without its pause of a second at the start.
+
+    The pause lets agents register their streams first. Faust's conductor waits for that by itself before it subscribes.
+    """
+
+    async def on_start(self) -> None:
+        """Faust calls this once, when everything else has been started."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class CatchUp:
@@ -130,7 +144,7 @@ class CatchUp:
         return done
 
     def _write(self, messages: Iterable[Message]) -> None:
-        changes: defaultdict[int, list[Change]] = defaultdict(list)
+        changes: defaultdict[int, list[EntryWrite]] = defaultdict(list)
         last: dict[int, int] = {}
         for message in messages:
             number, offset = message.partition(), message.offset()

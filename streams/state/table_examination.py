@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import ChangelogLost
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
@@ -22,9 +23,8 @@ from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of, is_another, judge
 from everwatch.rules.generations import reason_closed
 from streams.options import WorkerOptions
-from streams.state.entry_store import Store
-from streams.state.partition_logs import Change
-from streams.transport.cooperative_chunks import cooperative_chunks
+from streams.state.entry_store import EntryStore
+from streams.state.partition_logs import ChangelogRecord
 from streams.transport.worker_clients import WorkerClients
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class TableExaminer:
         self,
         topic: str,
         member: str,
-        store: Callable[[], Store],
+        store: EntryStore,
         clients: WorkerClients,
         options: WorkerOptions,
     ) -> None:
@@ -64,7 +64,7 @@ class TableExaminer:
 
     async def examine(self, numbers: Iterable[int]) -> list[TableFinding]:
         """Compare these partitions' tables with the changelog. Raises BrokerUnavailable."""
-        marks = {number: self._store().mark_of(number) for number in sorted(numbers)}
+        marks = {number: self._store.mark_of(number) for number in sorted(numbers)}
         if not marks:
             return []
         # notes first: the owner of a standby's partition goes on writing, and a note that is newer than the changelog's
@@ -76,7 +76,7 @@ class TableExaminer:
             owned = noted.get(number, Noted(0, None))
             verdict = judge(table, held[number], owned.owner, self._member)
             findings.append(TableFinding(number, verdict, table, held[number], owned))
-        self._store().changelog_id = held[min(held)].topic_id
+        self._store.changelog_id = held[min(held)].topic_id
         return findings
 
     def refuse(self, findings: Iterable[TableFinding]) -> None:
@@ -88,7 +88,7 @@ class TableExaminer:
     async def mend(
         self,
         findings: Iterable[TableFinding],
-        write: Callable[[int, Sequence[Change]], Awaitable[int]],
+        write: Callable[[int, Sequence[ChangelogRecord]], Awaitable[int]],
         note: Callable[[int, int, Mark], Awaitable[None]],
     ) -> None:
         """Make tables and changelog agree, when no other worker can write it.
@@ -105,12 +105,12 @@ class TableExaminer:
                     finding.number,
                     extra=labelled(partition=finding.number),
                 )
-                self._store().drop(finding.number)
+                self._store.drop(finding.number)
             elif finding.verdict is not TableVerdict.FITS:
                 await self._write_back(finding, write, note)
             elif finding.table is not None and not finding.table.topic_id:
                 # an earlier version did not note the topic's id
-                self._store().set_mark(finding.number, finding.table._replace(topic_id=finding.held.topic_id))
+                self._store.set_mark(finding.number, finding.table._replace(topic_id=finding.held.topic_id))
 
     async def usable_as_standby(self, numbers: Iterable[int]) -> set[int]:
         """The partitions whose copies can follow the changelog, once outdated ones are dropped.
@@ -126,7 +126,7 @@ class TableExaminer:
                     finding.number,
                     extra=labelled(partition=finding.number),
                 )
-                self._store().drop(finding.number)
+                self._store.drop(finding.number)
             if finding.verdict in (TableVerdict.FITS, TableVerdict.OUTDATED):
                 usable.add(finding.number)
             else:
@@ -136,10 +136,10 @@ class TableExaminer:
     async def _write_back(
         self,
         finding: TableFinding,
-        write: Callable[[int, Sequence[Change]], Awaitable[int]],
+        write: Callable[[int, Sequence[ChangelogRecord]], Awaitable[int]],
         note: Callable[[int, int, Mark], Awaitable[None]],
     ) -> None:
-        number, store, held = finding.number, self._store(), finding.held
+        number, store, held = finding.number, self._store, finding.held
         left = await asyncio.to_thread(self._digests, number, held)
         entries = 0
         async for few in cooperative_chunks(store.scan(number)):
@@ -155,7 +155,7 @@ class TableExaminer:
             extra=labelled(partition=number),
         )
         mark = Mark(held.topic_id, held.end - 1)
-        chunk: list[Change] = []
+        chunk: list[ChangelogRecord] = []
         written = 0
 
         async def send(least: int) -> None:
@@ -201,7 +201,7 @@ class TableExaminer:
         """Every entry that the changelog has, by its digest."""
         found: dict[bytes, int] = {}
         with closing(self._clients.changelog("read_committed")) as consumer:
-            sieve = Sieve(consumer, self._clients.changelog_prober, self._store().clock) if self._rebuild else None
+            sieve = Sieve(consumer, self._clients.changelog_prober, self._store.clock) if self._rebuild else None
             for messages in read_to_end(consumer, self._topic, {number: range(held.start, held.end)}, sieve):
                 for record in map(Record.of, messages):
                     if record.value is None:

@@ -6,14 +6,14 @@ from typing import Any
 from faust.types import TP
 
 from streams.metrics import ROCKSDB, STANDBY_LAG
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 
 _SUMMED = {"tables": "rocksdb.live-sst-files-size", "memtables": "rocksdb.cur-size-all-mem-tables"}
 # all databases of a worker share it
 _SHARED = {"cache": "rocksdb.block-cache-usage"}
 
 
-def measure_databases(store: Store) -> None:
+def measure_databases(store: EntryStore) -> None:
     """Set the gauges of bytes in the databases that are open."""
     opened = list(store._dbs.values())  # Faust's store keeps them so
     for what, name in _SUMMED.items():

@@ -7,7 +7,7 @@ from everwatch.encoding import codec, table_records
 from everwatch.encoding.table_records import NO_DATES, Dates
 from everwatch.model import Monitor
 
-DUE, CHANGE = b"\0D", b"\0W"
+DUE, AGENDA = b"\0D", b"\0W"
 # instants have eight bytes in the keys
 _END_OF_TIME = 2**63
 
@@ -17,14 +17,14 @@ def due_key(due: int, key: bytes) -> bytes:
     return DUE + due.to_bytes(8, "big") + key
 
 
-def change_key(due: int, key: bytes) -> bytes:
+def agenda_key(due: int, key: bytes) -> bytes:
     """Return the key in the index of changes, of the monitor ``key`` at the instant ``due``."""
-    return CHANGE + due.to_bytes(8, "big") + key
+    return AGENDA + due.to_bytes(8, "big") + key
 
 
 def index_keys(key: bytes, dates: Dates) -> list[bytes]:
     """Return the keys in both indexes of a monitor with these dates."""
-    return [due_key(due, key) for due in dates.due] + [change_key(due, key) for due in dates.wake]
+    return [due_key(due, key) for due in dates.due] + [agenda_key(due, key) for due in dates.wake]
 
 
 def dates_of_entry(key: bytes, value: bytes) -> Dates:

@@ -1,10 +1,11 @@
 """Agenda runner: ends pauses, decides runs in regions, sends reminders and removes finished tasks in their time."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import is_retryable
 from everwatch.model import Monitor
 from everwatch.observability.log_throttle import LogThrottle
@@ -13,14 +14,13 @@ from everwatch.rules import lifecycle
 from everwatch.rules.regional_runs import after_waiting
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
-from streams.state.entry_store import Store
+from streams.result_application import ChangedState, ResultApplication
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
-from streams.ticking.judging import ChangedState, Judging
-from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
@@ -34,9 +34,9 @@ class AgendaRunner:
         partitions: OwnedPartitions,
         planner: TimetablePlanner,
         units: UnitsOfWork,
-        store: Callable[[], Store],
+        store: EntryStore,
         transitions: Transitions,
-        judging: Judging,
+        result_application: ResultApplication,
         clock: Clock,
     ) -> None:
         self._partitions = partitions
@@ -44,18 +44,18 @@ class AgendaRunner:
         self._units = units
         self._store = store
         self._transitions = transitions
-        self._judging = judging
+        self._result_application = result_application
         self._clock = clock
         self._log_throttle = LogThrottle(clock)
 
-    async def look(self) -> None:
+    async def run_due(self) -> None:
         """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
 
         Raises NotPlanned.
         """
         for partition in self._partitions:
             try:
-                await self._look(partition)
+                await self._run_partition(partition)
             except NotPlanned:
                 raise
             except PartitionLost:
@@ -68,9 +68,9 @@ class AgendaRunner:
                         extra=labelled(partition=partition.number),
                     )
 
-    async def _look(self, partition: OwnedPartition) -> None:
+    async def _run_partition(self, partition: OwnedPartition) -> None:
         while True:
-            dated = self._store().changes_due(partition.number, self._clock.now_ms(), AT_ONCE)
+            dated = self._store.agenda_due(partition.number, self._clock.now_ms(), AT_ONCE)
             if not dated or self._partitions.get(partition.number) is not partition:
                 return
             left = Bisection(dated)
@@ -91,7 +91,7 @@ class AgendaRunner:
                         extra=labelled_key(partition.number, key),
                     )
                     # the entry stays as it is; its agenda is read again when the table is rebuilt
-                    self._store().forget_changes(partition.number, part)
+                    self._store.forget_agenda(partition.number, part)
                 left.done()
 
     async def _carry_out(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
@@ -110,7 +110,7 @@ class AgendaRunner:
                 with all_or_rebuilt():
                     for before, after in changed:
                         self._planner.plan(partition, before, after)
-            self._store().forget_changes(number, dated)
+            self._store.forget_agenda(number, dated)
 
     def change(
         self, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int
@@ -130,7 +130,7 @@ class AgendaRunner:
         if any(run.decide_at <= now for run in monitor.agenda.runs_in_regions):
             waiting, verdicts = after_waiting(monitor, partition.answers_of(key), now)
             earliest = max(now, partition.emitted_to + 1)
-            monitor, changes = self._judging.after(work, partition.number, waiting, verdicts, earliest)
+            monitor, changes = self._result_application.after(work, partition.number, waiting, verdicts, earliest)
         after, reminder = lifecycle.after_agenda(monitor, now, partition.emitted_to)
         if after is before:
             return None
@@ -139,7 +139,7 @@ class AgendaRunner:
             if muted_until:
                 after, reminder = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
-        self._judging.send(partition.number, changes)
+        self._result_application.send(partition.number, changes)
         for transition in (lifecycle.transition_between(monitor, after), reminder):
             if transition is not None:
                 user = work.user(partition.number, monitor.user_id)

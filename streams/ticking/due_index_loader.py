@@ -4,12 +4,11 @@ An item further ahead is in RocksDB's index only.
 """
 
 import asyncio
-from collections.abc import Callable
 
 from everwatch.model import At
 from everwatch.schedule.at import due_instant
 from everwatch.timetable import LAST_KEY, TimetableEntry
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.timetable_planner import TimetablePlanner
@@ -26,7 +25,7 @@ class DueIndexLoader:
         self,
         partitions: OwnedPartitions,
         planner: TimetablePlanner,
-        store: Callable[[], Store],
+        store: EntryStore,
         most: int = 100_000,
         at_once: int = 500,
     ) -> None:
@@ -59,7 +58,7 @@ class DueIndexLoader:
 
     def _load_some(self, partition: OwnedPartition, upto: int) -> None:
         """Load the next items of the index, without a pause: a monitor put meanwhile would count as loaded."""
-        store, timetable = self._store(), partition.timetable
+        store, timetable = self._store, partition.timetable
         found = store.due(partition.number, timetable.loaded_to, upto, self._at_once)
         values = store.read_many(partition.number, [key for _, key in found])
         dated = []
@@ -81,7 +80,7 @@ class DueIndexLoader:
         upto = partition.emitted_to - FORGOTTEN_EVERY_MS
         if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
             self._forgotten[partition.number] = upto
-            self._store().forget_due(partition.number, upto)
+            self._store.forget_due(partition.number, upto)
 
 
 def _dates(planned: TimetableEntry) -> tuple[int, ...]:

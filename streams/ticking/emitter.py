@@ -2,7 +2,7 @@
 
 A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
 when all of it is acknowledged does the timetable mark it emitted; after a failure the next sweep sends again what the
-broker did not acknowledge, which by identity is the same ticks.
+broker did not acknowledge, which by identity (user, monitor, scheduled instant, attempt) is the same ticks.
 """
 
 import asyncio
@@ -24,21 +24,22 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import PRODUCER_ERRORS
-from everwatch.timetable import Chunk, Destination, Packing, chunk_of
+from everwatch.timetable import Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
-from streams.state.owned_partition import OwnedPartition, Sweep
+from streams.state.owned_partition import Outgoing, OwnedPartition, Route, Sweep
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import DueIndexLoader
 from streams.ticking.inline_evaluator import InlineEvaluator
+from streams.ticking.skipped_ticks import SkippedTicks
 
 logger = logging.getLogger(__name__)
 
 # a gap longer than this is an outage: misfire rules apply (their grace is never shorter)
 OUTAGE_MS = 5_000
 # shorter than the shortest grace, so waiting skips nothing; a clock that was set wrong is usually corrected sooner
-STEP_PATIENCE_S = 4.0
+JUMP_PATIENCE_S = 4.0
 # consecutive replacements of the producer without a complete sweep, after which the worker ends
 MOST_REPLACEMENTS = 10
 # pause before ticks of a refused size are sent again: each refusal costs a producer
@@ -46,9 +47,6 @@ REFUSED_FOR_MS = 60_000
 _NO_REGION = ("",)
 # longer than any one check takes, as a rule
 UNANSWERED_MS = 120_000
-Route = tuple[Destination, str]
-"""The topic that a tick goes to: by priority and, for a monitor in regions, the region."""
-Outgoing = tuple[Route, Chunk, int]
 
 
 class TickSending(NamedTuple):
@@ -61,6 +59,13 @@ class TickSending(NamedTuple):
     topics: Topics
 
 
+class Reports(NamedTuple):
+    """What a sweep sends beside ticks: results of inline kinds, and of ticks that are not run."""
+
+    inline: InlineEvaluator
+    skipped: SkippedTicks
+
+
 class Emitter(Service):
     """Sweeps all open partitions at every multiple of the sweep period."""
 
@@ -68,7 +73,7 @@ class Emitter(Service):
         self,
         partitions: OwnedPartitions,
         due_loader: DueIndexLoader,
-        inline: InlineEvaluator,
+        reports: Reports,
         sending: TickSending,
         clock: Clock,
         sweep_ms: int,
@@ -82,13 +87,13 @@ class Emitter(Service):
             for priority in Priority
         }
         self._clock = clock
-        self._inline = inline
+        self._inline, self._skipped_ticks = reports
         self._due_loader = due_loader
         self._sweep_ms = sweep_ms
         self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
         self._refused: dict[Route, tuple[int, int]] = {}
-        self._steps = ClockJumps()
+        self._jumps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
         self._counted = {route: TICKS.labels(route[0].value) for route in self._topics}
         self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
@@ -97,9 +102,9 @@ class Emitter(Service):
     async def _sweep_on_time(self) -> None:
         while not self.should_stop:
             now = self._clock.now_ms()
-            if self._steps.stepped(now, self._clock.monotonic_s()):
-                logger.warning("the clock jumped ahead; ticks wait for %d s to see whether it stays", STEP_PATIENCE_S)
-                await self.sleep(STEP_PATIENCE_S)
+            if self._jumps.has_jumped(now, self._clock.monotonic_s()):
+                logger.warning("the clock jumped ahead; ticks wait for %d s to see whether it stays", JUMP_PATIENCE_S)
+                await self.sleep(JUMP_PATIENCE_S)
                 continue
             # a millisecond past the step: a sweep that wakes too early finds the step not due and loses a whole period
             await asyncio.sleep((self._sweep_ms - now % self._sweep_ms + 1) / 1000)
@@ -192,9 +197,9 @@ class Emitter(Service):
             await self._send(partition, sweep)
         # results go after the ticks: they would be sent once more each time the ticks fail
         if sweep.inline or sweep.skipped or sweep.unsendable:
-            await self._inline.judge(partition, sweep.inline, sweep.now)
-            await self._inline.report_skipped(partition, sweep.skipped, sweep.now)
-            await self._inline.report_unsendable(partition, sweep.unsendable, sweep.now)
+            await self._inline.evaluate(partition, sweep.inline, sweep.now)
+            await self._skipped_ticks.report_skipped(partition, sweep.skipped, sweep.now)
+            await self._skipped_ticks.report_unsendable(partition, sweep.unsendable, sweep.now)
             await self._outbox.delivered(partition.number)
 
     async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
@@ -322,7 +327,6 @@ def _collect(partition: OwnedPartition, sweep: Sweep, topics: Mapping[Route, str
                     sweep.ticks.extend((route, firing.chunk, instant) for instant in firing.fire)
         if firing.skipped:
             sweep.skipped.append(firing)
-        sweep.fired = True
     sweep.is_collected = True
 
 

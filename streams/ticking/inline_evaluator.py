@@ -1,106 +1,64 @@
-"""Inline evaluator: judges inline kinds in the worker, and reports skipped ticks."""
+"""Inline evaluator: runs the kinds that judge signals, in the worker."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable
 
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
-from everwatch.kafka.outbox import Outbox
-from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import check_outcome
-from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder
+from everwatch.kinds.execution.result_builder import InlineRun
 from everwatch.kinds.protocol import InlineView
-from everwatch.model import Monitor, Outcome, Result, Status, Tick
-from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
-from streams.state.entry_store import Store
+from everwatch.model import Monitor, Outcome, Status
+from everwatch.timetable import Firing, Packing
+from streams.outputs.results import Results
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
-
-AT_ONCE = 200
+from streams.ticking.chunk_ticks import AT_ONCE, records_of, ticks_of
 
 
 class InlineEvaluator:
-    """Sends the results of inline kinds and of skipped ticks."""
+    """Sends the results of inline kinds."""
 
     def __init__(
         self,
-        store: Callable[[], Store],
-        outbox: Outbox,
+        store: EntryStore,
+        results: Results,
         packing: Packing,
-        topics: Topics,
-        results: ResultBuilder,
         secrets: ConfigSecrets,
     ) -> None:
         self._store = store
-        self._outbox = outbox
-        self._packing = packing
-        self._topics = topics
-        self._secrets = secrets
         self._results = results
+        self._packing = packing
+        self._secrets = secrets
 
-    async def judge(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
-        """Judge all due monitors of inline kinds by their stored entries."""
+    async def evaluate(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
+        """Evaluate all due monitors of inline kinds by their stored entries."""
         told = 0
         for firing in firings:
-            for entries in _some(firing.chunk, self._packing):
-                ticks = list(_ticks(entries, partition))
+            for entries in records_of(firing.chunk, self._packing):
+                ticks = list(ticks_of(entries, partition.number))
                 keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
-                values = self._store().read_many(partition.number, keys)
+                values = self._store.read_many(partition.number, keys)
                 for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
-                    monitor = self._store().undecodable.decode(partition.number, key, value) if value else None
+                    monitor = self._store.undecodable.decode(partition.number, key, value) if value else None
                     if isinstance(monitor, Monitor):
                         for instant in firing.fire:
-                            self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)
+                            self._evaluate(partition, monitor, instant + delta, now, attempt=tick.attempt)
                             told += 1
                             # after an outage one monitor alone may have thousands of instants
                             if told % AT_ONCE == 0:
-                                await self._outbox.room()
+                                await self._results.room()
                                 await asyncio.sleep(0)
-                await self._outbox.room()
+                await self._results.room()
                 await asyncio.sleep(0)
 
-    def judge_now(self, partition: OwnedPartition, monitor: Monitor, scheduled_at: int, now: int) -> None:
-        """Judge one monitor beside its schedule; part of the unit of work that asks for it."""
-        self._judge(partition, monitor, scheduled_at, now, manual=True)
+    def evaluate_now(self, partition: OwnedPartition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+        """Evaluate one monitor beside its schedule; part of the unit of work that asks for it."""
+        self._evaluate(partition, monitor, scheduled_at, now, manual=True)
 
-    async def report_skipped(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
-        """Report the skipped instants of all monitors."""
-        for batch_key, chunk, _, skipped in firings:
-            reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {batch_key.misfire}"
-            await self._report(partition, chunk, skipped, reason, now)
-
-    async def report_unsendable(
-        self, partition: OwnedPartition, ticks: Iterable[tuple[tuple[Destination, str], Chunk, int, str]], now: int
-    ) -> None:
-        """Report ticks that their topic refuses as skipped, with the reason."""
-        for (_, region), chunk, instant, reason in ticks:
-            await self._report(partition, chunk, [instant], reason, now, region)
-
-    async def _report(
-        self, partition: OwnedPartition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int, region: str = ""
-    ) -> None:
-        outcome = Outcome(Status.SKIPPED, reason)
-        for entries in _some(chunk, self._packing):
-            for delta, tick in _ticks(entries, partition):
-                self._send(
-                    partition,
-                    self._results.build(
-                        InlineRun(
-                            tick.user_id, tick.monitor_id, skipped[0] + delta, tick.kind, tick.version, tick.attempt
-                        ),
-                        outcome,
-                        now,
-                        skipped=(skipped[-1] + delta, len(skipped)),
-                        region=region,
-                    ),
-                    group=partition.number,
-                )
-            await self._outbox.room()
-            await asyncio.sleep(0)
-
-    def _judge(
+    def _evaluate(
         self,
         partition: OwnedPartition,
         monitor: Monitor,
@@ -112,11 +70,7 @@ class InlineEvaluator:
     ) -> None:
         run = InlineRun.of(monitor, scheduled_at, attempt, manual=manual)
         outcome = self._outcome(partition, monitor, run, max(scheduled_at, now))
-        self._send(
-            partition,
-            self._results.build(run, outcome, now),
-            group=None if manual else partition.number,
-        )
+        self._results.send(partition.number, run, outcome, now)
 
     def _outcome(self, partition: OwnedPartition, monitor: Monitor, run: InlineRun, at: int) -> Outcome:
         try:
@@ -132,24 +86,3 @@ class InlineEvaluator:
             self._results.report_fault(run, error)
             return Outcome(Status.FAILURE, f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}")
         return outcome
-
-    def _send(self, partition: OwnedPartition, result: Result, group: int | None) -> None:
-        self._outbox.send(
-            self._topics.results,
-            partition=partition.number,
-            key=codec.user_key(result.user_id),
-            value=self._results.encode(result),
-            group=group,
-        )
-
-
-def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:
-    """The records of a chunk, a few at a time."""
-    entries = chunk.entries(packing)
-    while some := [(entry.delta, entry.framed) for entry in islice(entries, AT_ONCE)]:
-        yield some
-
-
-def _ticks(entries: Iterable[tuple[int, bytes]], partition: OwnedPartition) -> Iterator[tuple[int, Tick]]:
-    for delta, record in entries:
-        yield delta, codec.decode_tick(*unframed(record), 0, partition.number)

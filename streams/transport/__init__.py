@@ -1,1 +1,1 @@
-"""Records into the worker: batch consumers, Faust's consumer, group membership."""
+"""Kafka as the worker uses it: batch consumers, Faust's own consumer, membership of the group, the other clients."""

@@ -111,7 +111,7 @@ class BatchConsumer:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def is_open(self) -> bool:
+    def is_reading(self) -> bool:
         """Tell whether it reads its topic."""
         return self._task is not None
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from faust.exceptions import ConsumerNotStarted
-from faust.tables.manager import TableManager
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_S = 0.5
@@ -48,19 +47,6 @@ def member_name(folder: Path, worker: str) -> str:
         os.fsync(file.fileno())
     new.replace(path)
     return name
-
-
-class PromptTables(TableManager):
-    """Faust's table manager without its pause of a second at the start.
-
-    The pause lets agents register their streams first. Faust's conductor waits for that by itself before it subscribes.
-    """
-
-    async def on_start(self) -> None:
-        """Faust calls this once, when everything else has been started."""
-        if not self.should_stop:
-            await self._update_channels()
-            await self.recovery.start()
 
 
 async def leave_group(consumer: Any) -> None:

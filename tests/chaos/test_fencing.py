@@ -128,13 +128,13 @@ DEATHS = {
     "sent": "dies(Transactions, 'call_patiently', before=True)",
     "before the commit": "dies(Transactions, 'call_patiently', before=True, flushes=True)",
     "after the commit": "dies(Transactions, 'call_patiently', before=False)",
-    "before the local table is written": "dies(Store, 'write', before=True)",
-    "after the local table is written": "dies(Store, 'write', before=False)",
+    "before the local table is written": "dies(EntryStore, 'write', before=True)",
+    "after the local table is written": "dies(EntryStore, 'write', before=False)",
 }
 SABOTAGE = """
 import os, signal
 from everwatch.kafka.transactional_producer import TransactionalProducer as Transactions
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 
 doomed = []
 produce = Transactions.enqueue

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from everwatch.kafka.compression import codec_named
 from everwatch.model import At, Monitor, MonitorSpec, Origin, State
 from everwatch.timetable import unframed
 from streams.app import create_app
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.time_indexes import dates_of_entry, index_keys
@@ -45,24 +45,19 @@ class Hours:
         self.limits: dict[str, int] = {}
         self._store = self._opened()
 
-    def _opened(self) -> Store:
+    def _opened(self) -> EntryStore:
         settings = Settings()
         self._app, engine = create_app(settings, "127.0.0.1:9", self.clock, self._folder)
         self._app.finalize()
-        store = engine.table.store
-        store.clock = self.clock
-        return store
+        return engine.table.store
 
     async def open(self, emitted_to: int) -> None:
         """Own the partition."""
         planner = TimetablePlanner(PACKING, self.clock)
 
-        async def progress(_: Iterable[int]) -> dict[int, int]:
-            return {0: emitted_to}
-
-        self._partitions = OwnedPartitions(planner, progress, lambda: self._store)
-        assert await self._partitions.open({0})
-        self._delayed = DueIndexLoader(self._partitions, planner, lambda: self._store, **self.limits)
+        self._partitions = OwnedPartitions(planner, self._store)
+        assert await self._partitions.open({0}, {0: emitted_to})
+        self._delayed = DueIndexLoader(self._partitions, planner, self._store, **self.limits)
 
     async def start_again(self, after_ms: int = 0, *, crash: bool = False) -> None:
         """The worker is gone for a while, and another one goes on where it was."""

@@ -27,7 +27,7 @@ from everwatch.rules.changelog_marks import Mark, decode_mark
 from everwatch.timetable import Timetable
 from streams.app import create_app
 from streams.options import DEFAULT_OPTIONS, WorkerOptions
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from support.pipeline import every
 
@@ -325,7 +325,7 @@ class Life:
         self.engine.partitions.rebuild = noted  # type: ignore[method-assign]
 
     @property
-    def store(self) -> Store:
+    def store(self) -> EntryStore:
         return self.engine.table.store
 
     @property
@@ -351,17 +351,17 @@ class Life:
     async def recovered(self) -> None:
         """A rebalance ends: the table is brought to where the changelog is, then the partition is this worker's."""
         await self.assigned()
-        await self.engine.ownership.opened()
+        await self.engine.ownership.wait_until_open()
 
     async def revoked(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins, and another worker is given the partition."""
-        await self.engine.ownership.pause(patience_s)
+        await self.engine.ownership.revoked(patience_s)
         self.generation += 1
         await self.engine.ownership.assigned(set(), self.generation)
 
     async def paused(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins."""
-        await self.engine.ownership.pause(patience_s)
+        await self.engine.ownership.revoked(patience_s)
 
     async def command(self, user_id: str, command: str, monitor_id: str = "m") -> bool:
         """Send a command and wait until it is carried out; False if the worker ends before."""
@@ -399,7 +399,7 @@ class Life:
 
     def put_away(self) -> bool:
         """Tell whether there is a timetable to take up, as of what is written. Leaves it there."""
-        return self.store.has_timetable(0)
+        return self.store.has_snapshot(0)
 
 
 @asynccontextmanager

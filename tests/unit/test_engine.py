@@ -180,7 +180,7 @@ async def test_partitions_that_are_open_are_not_opened_anew_while_a_lane_waits_f
         await opening.ends()
         assert broker.asked == 1
         assert life.partition is partition
-        assert all(each.is_open for each in life.engine.batch_consumers)
+        assert all(each.is_reading for each in life.engine.batch_consumers)
         await known(life, "ann")
 
 
@@ -229,7 +229,7 @@ async def test_a_worker_whose_partitions_went_meanwhile_does_not_go_on_trying_to
         await opening.ends()
         assert broker.asked == asked
         assert life.engine.partitions.owned == set()
-        assert not any(each.is_open for each in life.engine.batch_consumers)
+        assert not any(each.is_reading for each in life.engine.batch_consumers)
 
 
 async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
@@ -252,7 +252,7 @@ async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
         assert broker.asked == 1
         assert broker.assigned_to == {}
         assert life.engine.partitions.owned == set()
-        assert not any(each.is_open for each in life.engine.batch_consumers)
+        assert not any(each.is_reading for each in life.engine.batch_consumers)
 
 
 async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_the_next_opening(
@@ -265,7 +265,7 @@ async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_t
             fencing.set()
             await fenced.wait()
 
-        monkeypatch.setattr(life.engine.logs, "fenced", slow)
+        monkeypatch.setattr(life.engine.logs, "wait_until_fenced", slow)
         opening = asyncio.create_task(life.recovered())
         await fencing.wait()
         await life.revoked()
@@ -357,7 +357,7 @@ async def test_partitions_whose_changelog_can_be_read_do_not_wait_for_one_that_c
 
         monkeypatch.setattr(life.store, "catch_up", catch_up)
         await life.assigned(0, 7)
-        await life.engine.ownership.opened()
+        await life.engine.ownership.wait_until_open()
         assert life.engine.partitions.owned == {0}
         assert broker.assigned_to == {topic: {0} for topic in INPUTS}
 
@@ -623,7 +623,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
         await ticking(life)
         await life.paused()
         await life.assigned(0, 1, 2)
-        await life.engine.ownership.opened()
+        await life.engine.ownership.wait_until_open()
         await life.paused()
         partitions = life.engine.partitions
         flushed: list[set[int]] = []

@@ -19,7 +19,7 @@ from everwatch.model import Every, Misfire
 from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Firing, Retry, Timetable, TimetableEntry, framed
 from streams.state.owned_partition import OwnedPartition
 from streams.ticking.clock_jumps import ClockJumps
-from streams.ticking.emitter import Emitter, TickSending
+from streams.ticking.emitter import Emitter, Reports, TickSending
 
 START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
@@ -29,22 +29,22 @@ NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 def test_a_clock_that_jumps_ahead_is_noticed_and_believed_once_it_stays() -> None:
     steps = ClockJumps()
-    assert not steps.stepped(1_000_000, 10.0)
-    assert not steps.stepped(1_000_100, 10.1)
-    assert steps.stepped(4_600_100, 10.2)
-    assert not steps.stepped(4_604_100, 14.2)
+    assert not steps.has_jumped(1_000_000, 10.0)
+    assert not steps.has_jumped(1_000_100, 10.1)
+    assert steps.has_jumped(4_600_100, 10.2)
+    assert not steps.has_jumped(4_604_100, 14.2)
 
 
 def test_a_long_pause_of_the_process_is_no_jump() -> None:
     steps = ClockJumps()
-    steps.stepped(1_000_000, 10.0)
-    assert not steps.stepped(1_060_000, 70.0)
+    steps.has_jumped(1_000_000, 10.0)
+    assert not steps.has_jumped(1_060_000, 70.0)
 
 
 def test_a_clock_that_steps_back_is_no_jump_ahead() -> None:
     steps = ClockJumps()
-    steps.stepped(1_000_000, 10.0)
-    assert not steps.stepped(900_000, 10.1)
+    steps.has_jumped(1_000_000, 10.0)
+    assert not steps.has_jumped(900_000, 10.1)
 
 
 class Broker:
@@ -107,7 +107,10 @@ class Worker:
         self.ticking = Emitter(
             Owned(self.partition),
             SimpleNamespace(load=self._loaded),
-            SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),
+            Reports(
+                SimpleNamespace(evaluate=self._done),  # type: ignore[arg-type]
+                SimpleNamespace(report_skipped=self._skip, report_unsendable=self._unsendable),  # type: ignore[arg-type]
+            ),
             TickSending(
                 self.broker,
                 LZ4,

@@ -11,7 +11,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Monitor, State
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.unit_of_work import UnitOfWork
 from streams.ticking.agenda_runner import AgendaRunner
@@ -85,7 +85,7 @@ async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are
         monkeypatch.setattr(AgendaRunner, "change", fails_for_one)
         clock.set(START + 60_000)
         await until("the others are resumed", lambda: state(life, "good") is state(life, "well") is State.NEW)
-        await until("nothing is left on the index", lambda: not life.store.changes_due(0, START + 60_000, 10))
+        await until("nothing is left on the index", lambda: not life.store.agenda_due(0, START + 60_000, 10))
         assert state(life, "bad") is State.PAUSED
     assert "is dropped" in caplog.text
 
@@ -98,12 +98,10 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
         parts, told = FakePartitions([broken, intact]), SimpleNamespace(send=lambda *_: None)
-        wakes = AgendaRunner(
-            parts, life.engine.planner, life.engine.units, lambda: Broken(life.store), told, told, clock
-        )  # type: ignore[arg-type]
+        wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, Broken(life.store), told, told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
-        await wakes.look()
-        await wakes.look()
+        await wakes.run_due()
+        await wakes.run_due()
         assert state(life, "m") is State.NEW
     assert caplog.text.count("agenda processing of partition 7 failed") == 1
 
@@ -118,13 +116,13 @@ class FakePartitions(list[object]):
 class Broken:
     """A store whose partition 7 cannot be read."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EntryStore) -> None:
         self._store = store
 
-    def changes_due(self, number: int, *rest: int) -> object:
+    def agenda_due(self, number: int, *rest: int) -> object:
         if number == 7:
             raise OSError("the disk is gone")
-        return self._store.changes_due(number, *rest)
+        return self._store.agenda_due(number, *rest)
 
-    def forget_changes(self, *given: object) -> None:
-        self._store.forget_changes(*given)  # type: ignore[arg-type]
+    def forget_agenda(self, *given: object) -> None:
+        self._store.forget_agenda(*given)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from everwatch.encoding.codec import table_key
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
 from everwatch.timetable import BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
-from streams.state.entry_store import Store, TimetableMark
+from streams.state.entry_store import EntryStore, SnapshotMark
 from streams.state.partition_logs import PartitionLost
 from streams.state.unit_of_work import UnitsOfWork
 
@@ -38,7 +38,7 @@ def fails(*_: object, **__: object) -> None:
 
 def the_disk(patched: pytest.MonkeyPatch) -> None:
     """The table cannot be written."""
-    patched.setattr(Store, "write", fails)
+    patched.setattr(EntryStore, "write", fails)
 
 
 def the_timetable(patched: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ async def test_what_is_not_taken_in_while_a_rebalance_begins_is_not_put_away_as_
             sabotage(patched)
             revoked = asyncio.create_task(life.revoked(patience_s))
             lane = life.engine.batch_consumers[0]
-            await until("the lanes are closed", lambda: not lane.is_open)
+            await until("the lanes are closed", lambda: not lane.is_reading)
             if patience_s < 1:
                 await asyncio.wait([revoked], timeout=patience_s * 1.5)
                 assert not revoked.done()
@@ -260,7 +260,7 @@ async def test_monitors_whose_user_is_missing_are_watched_once_when_the_signup_i
 async def reopened(life: Life) -> None:
     """A rebalance that gives the partition back, while a unit of work waits for the broker."""
     life.engine.partitions.abandon()
-    assert await life.engine.partitions.open({0})
+    assert await life.engine.partitions.open({0}, {0: START})
 
 
 def units_of(life: Life) -> UnitsOfWork:
@@ -309,7 +309,7 @@ async def test_a_partition_that_is_lost_while_the_broker_is_waited_for_is_not_wr
         await until("it is sent", lambda: broker.queued(CHANGELOG) == 1)
         life.engine.partitions.abandon()
         if comes_back:
-            assert await life.engine.partitions.open({0})
+            assert await life.engine.partitions.open({0}, {0: START})
         broker.held.clear()
         with pytest.raises(PartitionLost):
             await finished
@@ -453,7 +453,7 @@ def put_away(life: Life, form: str = "", newest_since: int = 0, packing: str = "
     """Put a timetable away that has somebody in it whom the table does not know."""
     timetable = Timetable(codec_named(packing), life.broker.noted())
     timetable.put(planned("ghost"))
-    life.store.save_timetable(0, timetable.save(), TimetableMark(form or life.engine.planner.form, newest_since))
+    life.store.save_snapshot(0, timetable.save(), SnapshotMark(form or life.engine.planner.form, newest_since))
 
 
 def deleted(life: Life) -> None:
@@ -475,7 +475,7 @@ async def test_what_was_put_away_is_taken_up_and_only_once(
         assert life.rebuilt == []
         assert users(await life.tick_to(START + 2_000)) == {"ghost"}
         life.engine.partitions.abandon()  # a crash: what is in memory now is not put away
-        assert await life.engine.partitions.open({0})
+        assert await life.engine.partitions.open({0}, {0: START})
         assert life.rebuilt == [0]
 
 
@@ -522,6 +522,7 @@ async def test_a_timetable_with_somebody_who_begins_later_than_what_is_emitted_i
         await life.tick_to(START + 5_000)
     # what is noted says less than what was emitted
     broker.note(START + 2_000)
+    clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
         ticks = await life.tick_to(START + 6_000)
@@ -540,6 +541,7 @@ async def test_since_when_nobody_began_is_not_forgotten_by_a_worker_that_only_ta
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == []
     broker.note(START + 2_000)
+    clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
         assert users(await life.tick_to(START + 3_400)) == {"ann"}
@@ -552,6 +554,7 @@ async def test_a_timetable_whose_everybody_began_before_what_is_noted_is_taken_u
         await known(life, "ann")
         await life.tick_to(START + 5_000)
     broker.note(START + 2_000)
+    clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == []
         assert len(await life.tick_to(START + 6_000)) == 4

@@ -22,6 +22,7 @@ from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
+from streams.outputs.results import Results
 from streams.ticking.inline_evaluator import InlineEvaluator
 
 
@@ -184,14 +185,14 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     packing, room = codec_named("none"), Room()
-    results = ResultBuilder(INLINE_EXECUTOR, OutputFormat.AVRO, SettableClock(START))
-    inline = InlineEvaluator(lambda: life.store, room, packing, TOPICS, results, ConfigSecrets())
+    builder = ResultBuilder(INLINE_EXECUTOR, OutputFormat.AVRO, SettableClock(START))
+    inline = InlineEvaluator(life.store, Results(room, TOPICS, builder), packing, ConfigSecrets())  # type: ignore[arg-type]
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
     ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
     chunk = chunk_of([FramedRecord(0, framed(b"bob", tick)) for tick in ticks], packing)
     outage = Firing(
         BatchKey(Destination.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000)
     )
-    await inline.judge(life.partition, [outage], START + 1_000_000)
+    await inline.evaluate(life.partition, [outage], START + 1_000_000)
     assert sum(room.runs) == 3_000
     assert max(room.runs) <= 200

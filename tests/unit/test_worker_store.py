@@ -11,12 +11,12 @@ from everwatch.core.config import load_settings
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.rules.changelog_marks import Mark, digest_of
 from streams.app import create_app
-from streams.state.entry_store import Store
+from streams.state.entry_store import EntryStore
 
 DAY_MS = 24 * 3_600_000
 
 
-def _store(folder: Path, now_ms: int) -> Store:
+def _store(folder: Path, now_ms: int) -> EntryStore:
     app, engine = create_app(load_settings(), "127.0.0.1:9", SettableClock(now_ms), folder)
     app.finalize()
     store = engine.table.store

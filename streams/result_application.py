@@ -17,7 +17,7 @@ class ChangedState(NamedTuple):
     user: User | None
 
 
-class Judging:
+class ResultApplication:
     """Applies results to monitors within a unit of work. ``tasks_kept_ms``: for how long tasks that are over stay."""
 
     def __init__(self, transitions: Transitions, now_ms: Callable[[], int], tasks_kept_ms: int) -> None:
