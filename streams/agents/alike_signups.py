@@ -32,7 +32,7 @@ class Entries(Protocol):
 
 
 class AlikeSignup(NamedTuple):
-    """Values of the monitors' entries, how they are planned, and the users' values by plan."""
+    """Values of the monitors' entries, templates of their timetable entries, and the users' values by plan."""
 
     values: Sequence[bytes]
     templates: Sequence[EntryTemplate]
@@ -60,10 +60,10 @@ class AlikeSignup(NamedTuple):
             work.add_values(number, [(keys[0], value)])
         work.add_values(number, zip(keys[1:], self.values, strict=True))
 
-    def planned(self, keys: Sequence[bytes]) -> list[TimetableEntry]:
+    def timetable_entries(self, keys: Sequence[bytes]) -> list[TimetableEntry]:
         """The timetable entries of the monitors."""
         head = key_of_record(keys[0][:-1])
-        return [template.planned(key, head) for template, key in zip(self.templates, keys[1:], strict=True)]
+        return [template.entry_of(key, head) for template, key in zip(self.templates, keys[1:], strict=True)]
 
 
 class AlikeSignups:

@@ -74,7 +74,7 @@ class Feedback:
                 await work.finish()
                 with all_or_rebuilt():
                     for number, before, after in replanned:
-                        self._planner.plan(work.owned(number), before, after)
+                        self._planner.replace(work.owned(number), before, after)
 
     def _change(
         self, work: UnitOfWork, record: Record, key: bytes, value: bytes, earliest: int

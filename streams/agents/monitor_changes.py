@@ -7,12 +7,7 @@ from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Asker, Command, CommandOutcome, CommandType, Monitor, Signup, User
-from everwatch.rules.registration_rules import (
-    Changes,
-    carry_out,
-    changed_signup,
-    sign_up,
-)
+from everwatch.rules.registration_rules import Changes, carry_out, changed_signup, sign_up
 from streams.agents.input_admission import InputAdmission
 from streams.agents.manual_runs import ManualRuns
 from streams.outputs.all_outputs import Outputs
@@ -38,7 +33,7 @@ class MonitorChanges:
         self._clock = clock
         self.begun: set[tuple[int, int]] = set()
 
-    async def of(
+    async def apply_input(
         self,
         work: UnitOfWork,
         source: Record,
@@ -48,65 +43,91 @@ class MonitorChanges:
     ) -> Changes | None:
         """Write the changes of an input into ``work`` and return them; None if there are none. Adds to ``answers``."""
         partition = work.owned(source.partition)
-        emitted_to = partition.emitted_to
-        now = max(self._clock.now_ms(), emitted_to)
+        now = max(self._clock.now_ms(), partition.emitted_to)
         user = work.user(source.partition, wanted.user_id)
-        if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
-            if self._known(work, source, wanted).is_other(wanted.command_id, wanted.request_digest):
-                error = InvalidInput(
-                    "this Idempotency-Key was that of another request", "$.command_id", RefusalCode.REUSED_KEY
-                )
-                self._outputs.rejected.refuse(source, error, answered=True)
-                answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
-                return None
-            version = self._version(work, source.partition, wanted)
-            answers.append((source.partition, Asker.of(wanted), CommandOutcome.REPEATED, version, None))
-            return None
         try:
-            if isinstance(wanted, Command) and wanted.command is CommandType.SET_USER:
-                changes = self._set_user(work, source.partition, wanted, user, now, emitted_to)
-            elif isinstance(wanted, Signup):
-                named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
-                monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                changes = sign_up(wanted, user, monitors, now, emitted_to, self._admission.secrets.recognised)
-            else:
-                if is_for_many(wanted):
-                    of_user = work.monitors_of(source.partition, wanted.user_id)
-                    monitors = {monitor.monitor_id: monitor for _, monitor in of_user}
-                else:
-                    named = [wanted.monitor_id] if wanted.monitor_id else []
-                    monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                if quotas is not None:
-                    await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
-                    wanted = quotas.weighted(wanted, user)
-                changes = carry_out(wanted, user, monitors, now, emitted_to, self._admission.secrets.recognised)
+            if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
+                answers.append(self._repeated(work, source, wanted))
+                return None
+            wanted, changes = await self._changes_of(work, source, wanted, user, quotas, now)
         except InvalidInput as error:
             self._outputs.rejected.refuse(source, error, answered=True)
             answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
             return None
-        self.write(work, source.partition, wanted.user_id, changes, emitted_to)
+        self.write(work, source.partition, wanted.user_id, changes, partition.emitted_to)
         if quotas is not None:
             quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._manual_runs.run(partition, source, wanted, changes.run_now, now)
-        if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
+        if isinstance(wanted, Command):
+            self._remember(work, source, wanted, now)
+        answers += self._outcome(work, source, wanted, changes, is_new=user is None)
+        return changes
+
+    def _repeated(self, work: UnitOfWork, source: Record, wanted: Command) -> Answered:
+        """Return the answer to a command whose id was that of another one. Raises InvalidInput if the others differ."""
+        if self._known(work, source, wanted).is_other(wanted.command_id, wanted.request_digest):
+            raise InvalidInput(
+                "this Idempotency-Key was that of another request", "$.command_id", RefusalCode.REUSED_KEY
+            )
+        version = self._version(work, source.partition, wanted)
+        return source.partition, Asker.of(wanted), CommandOutcome.REPEATED, version, None
+
+    async def _changes_of(
+        self,
+        work: UnitOfWork,
+        source: Record,
+        wanted: Signup | Command,
+        user: User | None,
+        quotas: Quotas | None,
+        now: int,
+    ) -> tuple[Signup | Command, Changes]:
+        """Return the input, with the weight of its plan, and what it changes. Raises InvalidInput."""
+        number, emitted_to = source.partition, work.owned(source.partition).emitted_to
+        recognised = self._admission.secrets.recognised
+        if isinstance(wanted, Signup):
+            named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
+            monitors = self._monitors(work, number, wanted.user_id, named)
+            return wanted, sign_up(wanted, user, monitors, now, emitted_to, recognised)
+        if wanted.command is CommandType.SET_USER:
+            return wanted, self._set_user(work, number, wanted, user, now, emitted_to)
+        if is_for_many(wanted):
+            monitors = {monitor.monitor_id: monitor for _, monitor in work.monitors_of(number, wanted.user_id)}
+        else:
+            monitors = self._monitors(work, number, wanted.user_id, [wanted.monitor_id] if wanted.monitor_id else [])
+        if quotas is not None:
+            await quotas.check(number, wanted, user, monitors.get(wanted.monitor_id))
+            wanted = quotas.weighted(wanted, user)
+        return wanted, carry_out(wanted, user, monitors, now, emitted_to, recognised)
+
+    def _remember(self, work: UnitOfWork, source: Record, wanted: Command, now: int) -> None:
+        """Remember the command's id. Last: when this is durable, all of the command is."""
+        key = codec.commands_key(wanted.user_id)
+        if wanted.command is CommandType.PURGE:
             # needs not be remembered: carried out once more it changes nothing
-            work.delete_value(source.partition, codec.commands_key(wanted.user_id), at=emitted_to)
-        elif isinstance(wanted, Command) and wanted.command_id:
-            # last: when this is durable, all of it is
-            key = codec.commands_key(wanted.user_id)
+            work.delete_value(source.partition, key, at=work.owned(source.partition).emitted_to)
+        elif wanted.command_id:
             known = self._known(work, source, wanted).with_id(wanted.command_id, now, wanted.request_digest)
             work.add_value(source.partition, key, known.encoded())
-        if isinstance(wanted, Command) and wanted.command_id:
+
+    def _outcome(
+        self, work: UnitOfWork, source: Record, wanted: Signup | Command, changes: Changes, *, is_new: bool
+    ) -> list[Answered]:
+        """Return the answer to an input that was carried out, if it asks for one."""
+        version = 0
+        if isinstance(wanted, Command):
+            if not wanted.command_id:
+                return []
             begun = (source.partition, source.offset) in self.begun
-            answer = CommandOutcome.DONE if begun or not changes.is_nothing else CommandOutcome.UNCHANGED
+            outcome = CommandOutcome.DONE if begun or not changes.is_nothing else CommandOutcome.UNCHANGED
             version = self._version(work, source.partition, wanted)
-            answers.append((source.partition, Asker.of(wanted), answer, version, None))
-        elif isinstance(wanted, Signup) and wanted.signup_id:
-            answer = CommandOutcome.REGISTERED if user is None else CommandOutcome.UPDATED
-            answer = CommandOutcome.UNCHANGED if changes.is_nothing else answer
-            answers.append((source.partition, Asker.of(wanted), answer, 0, None))
-        return changes
+        elif not wanted.signup_id:
+            return []
+        elif changes.is_nothing:
+            outcome = CommandOutcome.UNCHANGED
+        else:
+            outcome = CommandOutcome.REGISTERED if is_new else CommandOutcome.UPDATED
+        return [(source.partition, Asker.of(wanted), outcome, version, None)]
 
     def is_repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> bool:
         """Tell whether a command with this id was carried out before."""

@@ -59,14 +59,14 @@ class Newcomers:
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
-        planned: list[tuple[OwnedPartition, list[TimetableEntry]]] = []
+        registered: list[tuple[OwnedPartition, list[TimetableEntry]]] = []
         asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
                 partition = work.owned(number)
                 now = max(self._clock.now_ms(), partition.sweeping_to)
                 stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
-                plans: list[TimetableEntry] = []
+                entries: list[TimetableEntry] = []
                 alike = AlikeSignups(self._planner, now, now + BEGIN_AFTER_MS)
                 async for few in cooperative_chunks(some):
                     for source, signup, keys in few:
@@ -74,7 +74,7 @@ class Newcomers:
                         if shared is not None:
                             self._ask(asked, number, signup)
                             shared.write(work, number, signup, keys)
-                            plans += shared.planned(keys)
+                            entries += shared.timetable_entries(keys)
                             continue
                         try:
                             user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
@@ -85,10 +85,10 @@ class Newcomers:
                         work.add(number, keys[0], user)
                         for key, monitor in zip(keys[1:], monitors, strict=True):
                             work.add(number, key, monitor)
-                            awake = self._planner.planned(monitor, key)
-                            if awake is not None:
-                                plans.append(awake)
-                planned.append((partition, plans))
+                            entry = self._planner.entry_of(monitor, key)
+                            if entry is not None:
+                                entries.append(entry)
+                registered.append((partition, entries))
                 # the broker commits while the next partition's users are encoded
                 work.send(number)
             await work.finish()
@@ -98,15 +98,15 @@ class Newcomers:
                 )
             with all_or_rebuilt():
                 # without a pause: an item that the loader read meanwhile would be put twice
-                for partition, plans in planned:
-                    for plan in plans:
-                        if _is_dated(plan):
-                            partition.timetable.put(plan)
-                for partition, plans in planned:
-                    async for recurring in cooperative_chunks(plans):
-                        for plan in recurring:
-                            if not _is_dated(plan):
-                                partition.timetable.put(plan)
+                for partition, entries in registered:
+                    for entry in entries:
+                        if _is_dated(entry):
+                            partition.timetable.put(entry)
+                for partition, entries in registered:
+                    async for recurring in cooperative_chunks(entries):
+                        for entry in recurring:
+                            if not _is_dated(entry):
+                                partition.timetable.put(entry)
 
     @staticmethod
     def _ask(asked: list[tuple[int, Signup]], number: int, signup: Signup) -> None:
@@ -114,9 +114,9 @@ class Newcomers:
             asked.append((number, signup))
 
 
-def _is_dated(plan: TimetableEntry) -> bool:
+def _is_dated(entry: TimetableEntry) -> bool:
     """Tell whether the due index has it as well."""
-    return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
+    return isinstance(entry.schedule, At) or entry.held_back or entry.until < NEVER
 
 
 def _is_due_soon(wanted: Signup, now: int) -> bool:

@@ -104,7 +104,7 @@ class Registration:
             answers: list[Answered] = []
             async for few in cooperative_chunks(admitted):
                 for source, wanted, _ in few:
-                    changes = await self._changes.of(work, source, wanted, quotas, answers)
+                    changes = await self._changes.apply_input(work, source, wanted, quotas, answers)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
@@ -114,7 +114,7 @@ class Registration:
             with all_or_rebuilt():
                 for number, changes in done:
                     for change in changes.monitors:
-                        self._planner.plan(work.owned(number), change.before, change.after)
+                        self._planner.replace(work.owned(number), change.before, change.after)
 
     async def _change_many(self, each: Admitted[Signup | Command]) -> None:
         """Carry out most of what a command for a whole user concerns in slices; the command itself ends it.
@@ -152,7 +152,7 @@ class Registration:
                     await work.finish()
                     with all_or_rebuilt():
                         for change in changes:
-                            self._planner.plan(partition, change.before, change.after)
+                            self._planner.replace(partition, change.before, change.after)
             if changes:
                 self._changes.begun.add((number, source.offset))
 

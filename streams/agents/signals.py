@@ -21,7 +21,7 @@ from streams.outputs.replies import Replies
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork
 
 # the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
-Heard = tuple[Record, bytes, int, Signal | None]
+PendingSignal = tuple[Record, bytes, int, Signal | None]
 
 
 class SignalTaker:
@@ -47,8 +47,8 @@ class SignalTaker:
         self._secrets = secrets
 
     async def take(self, records: Iterable[Record]) -> None:
-        """EntryStore the signals; they are durable when this returns."""
-        heard: dict[int, list[Heard]] = {}
+        """Store the signals; they are durable when this returns."""
+        pending: dict[int, list[PendingSignal]] = {}
         async for few in cooperative_chunks(records):
             # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
             latest = self._clock.now_ms() + MOST_AHEAD_MS
@@ -64,10 +64,10 @@ class SignalTaker:
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
                     more = None if signal.is_plain and not signal.signal_id else signal
-                    heard.setdefault(record.partition, []).append((record, key, at, more))
+                    pending.setdefault(record.partition, []).append((record, key, at, more))
         async with self._units.begin() as work:
             answers: list[tuple[int, Asker, CommandOutcome]] = []
-            for number, some in heard.items():
+            for number, some in pending.items():
                 await self._take(work, number, some, answers)
             await work.finish()
             # an answer says what is durable
@@ -77,44 +77,48 @@ class SignalTaker:
             await self._outbox.delivered()
 
     async def _take(
-        self, work: UnitOfWork, number: int, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
+        self,
+        work: UnitOfWork,
+        number: int,
+        pending: list[PendingSignal],
+        answers: list[tuple[int, Asker, CommandOutcome]],
     ) -> None:
         newest: dict[bytes, int] = {}
         # keys of entries that must be decoded, and the entries
-        closer: dict[bytes, bytes | None] = {}
-        for _, key, at, more in heard:
+        to_decode: dict[bytes, bytes | None] = {}
+        for _, key, at, more in pending:
             if more is not None:
-                closer[key] = None
+                to_decode[key] = None
             elif at > newest.get(key, -1):
                 newest[key] = at
-        for key in closer:
+        for key in to_decode:
             newest.pop(key, None)
-        values = work.read(number, [*newest, *closer])
-        closer = dict(zip(closer, values[len(newest) :], strict=True))
+        values = work.read(number, [*newest, *to_decode])
+        to_decode = dict(zip(to_decode, values[len(newest) :], strict=True))
         async for few in cooperative_chunks(zip(newest.items(), values[: len(newest)], strict=True)):
             for (key, at), value in few:
                 after = None if value is None else table_records.with_signal(value, at)
                 if after is None:
-                    closer[key] = value
+                    to_decode[key] = value
                 elif after is not value:
                     work.add_value(number, key, after)
-        if closer:
-            await self._look_closer(work, number, closer, heard, answers)
+        if to_decode:
+            await self._fold_decoded(work, number, to_decode, pending, answers)
         work.send(number)
 
-    async def _look_closer(
+    async def _fold_decoded(
         self,
         work: UnitOfWork,
         number: int,
         values: Mapping[bytes, bytes | None],
-        heard: list[Heard],
+        pending: list[PendingSignal],
         answers: list[tuple[int, Asker, CommandOutcome]],
     ) -> None:
-        said: dict[bytes, list[Heard]] = {key: [] for key in values}
-        for each in heard:
-            if each[1] in said:
-                said[each[1]].append(each)
-        async for few in cooperative_chunks(said.items()):
+        by_key: dict[bytes, list[PendingSignal]] = {key: [] for key in values}
+        for each in pending:
+            if each[1] in by_key:
+                by_key[each[1]].append(each)
+        async for few in cooperative_chunks(by_key.items()):
             for key, some in few:
                 value = values[key]
                 if value is None:
@@ -127,31 +131,31 @@ class SignalTaker:
                     work.add_value(number, key, after)
 
     def _after(
-        self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
+        self, key: bytes, value: bytes, pending: list[PendingSignal], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> bytes | None:
         """Return the monitor's entry after its signals, None if they change nothing.
 
         Refuses what is wrong, and adds the answers to the others that ask for one.
         """
         try:
-            monitor, kind, config = _listener(key, value, self._secrets)
+            monitor, kind, config = _signalled_monitor(key, value, self._secrets)
         except InvalidInput as error:
-            for record, *_ in heard:
+            for record, *_ in pending:
                 self._rejected.refuse(record, error)
             return None
         last_signal, known = monitor.last_signal, monitor.signals
         # all count in the order in which they happened; those of one instant in the order in which they came
-        for record, _, at, more in sorted(heard, key=lambda each: each[2]):
+        for record, _, at, more in sorted(pending, key=lambda each: each[2]):
             signal = Signal(monitor.user_id, monitor.monitor_id, at) if more is None else replace(more, at=at)
             try:
-                heard_at, made = last_signal, known
+                signalled_at, folded = last_signal, known
                 if signal.type is not SignalType.LOG:
-                    heard_at, made = kind.take(config, last_signal, known, signal)
-                    if type(heard_at) is not int or not isinstance(made, SignalState):
+                    signalled_at, folded = kind.take(config, last_signal, known, signal)
+                    if type(signalled_at) is not int or not isinstance(folded, SignalState):
                         raise TypeError("it gave no instant and SignalState")
-                made = _with_body(made, known, signal)
-                is_news = (heard_at, made) != (last_signal, known)
-                last_signal, known = heard_at, made
+                folded = _with_body(folded, known, signal)
+                is_news = (signalled_at, folded) != (last_signal, known)
+                last_signal, known = signalled_at, folded
                 if signal.signal_id:
                     answer = CommandOutcome.DONE if is_news else CommandOutcome.UNCHANGED
                     answers.append((record.partition, Asker.of(signal), answer))
@@ -183,7 +187,7 @@ def _no_monitor(work: UnitOfWork, number: int, key: bytes) -> InvalidInput:
     return InvalidInput(reason, "$.monitor_id", RefusalCode.NOT_FOUND)
 
 
-def _listener(key: bytes, value: bytes, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
+def _signalled_monitor(key: bytes, value: bytes, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
     """The monitor of a table entry, its kind and its config. Raises InvalidInput if none of it takes signals."""
     monitor = codec.decode_entry(key, value)
     assert isinstance(monitor, Monitor)  # a signal names a monitor

@@ -182,7 +182,7 @@ class OwnedPartitions:
 
     async def rebuild(self, partition: OwnedPartition, openings: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
-        planned_entry, put = self._planner.planned_entry, partition.timetable.put
+        entry_of, put = self._planner.entry_of_encoded, partition.timetable.put
         undecodable = self._store.undecodable
         undecodable.begin(partition.number)
         user_key = codec.SEPARATOR
@@ -196,8 +196,8 @@ class OwnedPartitions:
                 continue
             # a monitor without its user: its unit of work is not complete, and its input is read again
             try:
-                planned = planned_entry(key, value) if key.startswith(user_key) else None
-                if planned is not None:
-                    put(planned)
+                entry = entry_of(key, value) if key.startswith(user_key) else None
+                if entry is not None:
+                    put(entry)
             except Exception as error:
                 undecodable.note(partition.number, key, error)

@@ -43,20 +43,20 @@ class EntryTemplate(NamedTuple):
     comes from; None if there is none.
     """
 
-    plan: TimetableFields
+    fields: TimetableFields
     batch_key: BatchKey
     tail: bytes
     first: tuple[bytes, Callable[[bytes, TimetableFields], int]] | None
 
-    def planned(self, key: bytes, head: bytes) -> TimetableEntry:
+    def entry_of(self, key: bytes, head: bytes) -> TimetableEntry:
         """The entry of the monitor with this table key; ``head``: ``key_of_record`` of its user."""
-        plan = self.plan
+        fields = self.fields
         if self.first is None:
-            return TimetableEntry(key, plan.schedule, plan.since, self.batch_key, head + self.tail)
+            return TimetableEntry(key, fields.schedule, fields.since, self.batch_key, head + self.tail)
         tail, instant_of = self.first
-        due = instant_of(key, plan)
+        due = instant_of(key, fields)
         first = FirstCheck(due, head + tail) if due else None
-        return TimetableEntry(key, plan.schedule, plan.since, self.batch_key, head + self.tail, first=first)
+        return TimetableEntry(key, fields.schedule, fields.since, self.batch_key, head + self.tail, first=first)
 
 
 def key_of_record(key: bytes) -> bytes:
@@ -98,10 +98,10 @@ class TimetablePlanner:
         if self.largest_batch is not None and self.largest_batch < ChunkLimits().size:
             timetable.fit(timetable.limits.size)
 
-    def plan(self, partition: OwnedPartition, before: Monitor | None, after: Monitor | None) -> None:
+    def replace(self, partition: OwnedPartition, before: Monitor | None, after: Monitor | None) -> None:
         """Replace a monitor's old value in the timetable by its new one (None: there is none)."""
-        old = self.planned(before) if before else None
-        new = self.planned(after) if after else None
+        old = self.entry_of(before) if before else None
+        new = self.entry_of(after) if after else None
         if old == new:
             return
         timetable, sweep = partition.timetable, partition.sweep
@@ -115,62 +115,62 @@ class TimetablePlanner:
             # a sweep that failed collects anew what is due
             partition.sweep = Sweep(sweep.upto, sweep.now)
 
-    def planned(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
+    def entry_of(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
         """The timetable entry of a monitor (``key``: its table key, if that is known); None if it is never due."""
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
-        user_key, plan = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
+        user_key, fields = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
         first = None
-        if self._begins_now(plan) and (due := self._first_check(key, plan)):
+        if self._begins_now(fields) and (due := self._first_check(key, fields)):
             first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
-        return _planned(key, user_key, plan, first)
+        return _timetable_entry(key, user_key, fields, first)
 
     def template(self, monitor: Monitor) -> EntryTemplate | None:
         """The template of all monitors that are as this one, a new one, but for their user.
 
         None if it is not due now, or if something of its entry depends on its key in another way.
         """
-        plan = table_records.plan_of(monitor)
-        if plan.asleep or plan.retry is not None or plan.ends_at or plan.starts_at:
+        fields = table_records.plan_of(monitor)
+        if fields.asleep or fields.retry is not None or fields.ends_at or fields.starts_at:
             return None
         first = None
-        if self._begins_now(plan):
+        if self._begins_now(fields):
             first = _tail(table_records.tick_value(monitor, manual=True)), self._first_check
-        return EntryTemplate(plan, _batch_key_of(plan.kind, plan.policy), _tail(plan.tick), first)
+        return EntryTemplate(fields, _batch_key_of(fields.kind, fields.policy), _tail(fields.tick), first)
 
-    def planned_entry(self, key: bytes, value: bytes) -> TimetableEntry | None:
+    def entry_of_encoded(self, key: bytes, value: bytes) -> TimetableEntry | None:
         """The timetable entry of an encoded monitor; None if it is never due, and for a user."""
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
         if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
-        plan = table_records.read_plan(monitor_id, value)
-        if plan is None or self._begins_now(plan):
+        fields = table_records.read_plan(monitor_id, value)
+        if fields is None or self._begins_now(fields):
             entry = codec.decode_entry(key, value)
             assert isinstance(entry, Monitor)  # its key says so
-            return self.planned(entry, key)
-        return _planned(key, user_key, plan)
+            return self.entry_of(entry, key)
+        return _timetable_entry(key, user_key, fields)
 
-    def _begins_now(self, plan: TimetableFields) -> bool:
+    def _begins_now(self, fields: TimetableFields) -> bool:
         """Tell whether a first check of it may still be to come."""
         within_ms = self._first_check_within_ms
-        return within_ms is not None and plan.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
+        return within_ms is not None and fields.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
 
-    def _first_check(self, key: bytes, plan: TimetableFields) -> int:
+    def _first_check(self, key: bytes, fields: TimetableFields) -> int:
         """Return the instant of a new monitor's first check beside its schedule; 0 for none.
 
         It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
         """
-        schedule = plan.schedule
-        if isinstance(schedule, At) or not is_check(plan.kind):
+        schedule = fields.schedule
+        if isinstance(schedule, At) or not is_check(fields.kind):
             return 0
         within_ms = self._first_check_within_ms or 0
         if isinstance(schedule, Every):
             if schedule.interval_ms < FIRST_CHECK_FROM_MS:
                 return 0
             within_ms = min(within_ms, schedule.interval_ms // 2)
-        due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
-        following = next_due(schedule, key, plan.since, plan.since)
+        due = fields.since - fields.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
+        following = next_due(schedule, key, fields.since, fields.since)
         # by then its schedule has it checked, or it is over
-        return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
+        return 0 if following is None or following <= due or 0 < fields.ends_at < due else due
 
 
 def _tail(value: bytes) -> bytes:
@@ -178,23 +178,23 @@ def _tail(value: bytes) -> bytes:
     return framed(b"", value)[len(encode(0)) :]
 
 
-def _planned(
-    key: bytes, user_key: bytes, plan: TimetableFields, first: FirstCheck | None = None
+def _timetable_entry(
+    key: bytes, user_key: bytes, fields: TimetableFields, first: FirstCheck | None = None
 ) -> TimetableEntry | None:
-    if plan.asleep:
+    if fields.asleep:
         return None
     retry = None
-    if plan.retry is not None:
-        due, scheduled_at, tick = plan.retry
+    if fields.retry is not None:
+        due, scheduled_at, tick = fields.retry
         retry = Retry(due, scheduled_at, framed(user_key, tick))
     return TimetableEntry(
         key,
-        plan.schedule,
-        plan.since,
-        _batch_key_of(plan.kind, plan.policy),
-        framed(user_key, plan.tick),
-        plan.ends_at or NEVER,
-        plan.starts_at > 0,
+        fields.schedule,
+        fields.since,
+        _batch_key_of(fields.kind, fields.policy),
+        framed(user_key, fields.tick),
+        fields.ends_at or NEVER,
+        fields.starts_at > 0,
         retry,
         first,
     )

@@ -109,7 +109,7 @@ class AgendaRunner:
                 await work.finish()
                 with all_or_rebuilt():
                     for before, after in changed:
-                        self._planner.plan(partition, before, after)
+                        self._planner.replace(partition, before, after)
             self._store.forget_agenda(number, dated)
 
     def change(

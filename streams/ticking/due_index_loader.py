@@ -64,7 +64,7 @@ class DueIndexLoader:
         dated = []
         for (due, key), value in zip(found, values, strict=True):
             try:
-                planned = self._planner.planned_entry(key, value) if value is not None else None
+                planned = self._planner.entry_of_encoded(key, value) if value is not None else None
             except Exception as error:
                 store.undecodable.note(partition.number, key, error)
                 continue

@@ -99,7 +99,7 @@ class Hours:
         written = codec.encode_entry(after) if after else None
         indexed = index_keys(key, dates_of_entry(key, written)) if written else []
         self._store.write(0, {key: written}, 1, indexed)
-        TimetablePlanner(PACKING, self.clock).plan(self.partition, before, after)
+        TimetablePlanner(PACKING, self.clock).replace(self.partition, before, after)
 
     async def pass_by(self, ms: int, step_ms: int = MINUTE_MS) -> None:
         """Let time pass, with a sweep at every step."""

@@ -78,7 +78,7 @@ def alone(planner: TimetablePlanner, signup: Signup) -> tuple[Written, list[Time
     mine: list[User | Monitor] = [user, *monitors]
     for key, entry in zip(keys(signup), mine, strict=True):
         table.add(3, key, entry)
-    return table.entries, [planner.planned(each, key) for each, key in zip(monitors, keys(signup)[1:], strict=True)]
+    return table.entries, [planner.entry_of(each, key) for each, key in zip(monitors, keys(signup)[1:], strict=True)]
 
 
 def planner(first_check_within_ms: int | None = None) -> TimetablePlanner:
@@ -110,7 +110,7 @@ def test_entries_and_plans_are_those_of_each_user_alone(
         assert shared is not None
         table = Table()
         shared.write(table, 3, signup, keys(signup))
-        assert (table.entries, shared.planned(keys(signup))) == alone(made, signup)
+        assert (table.entries, shared.timetable_entries(keys(signup))) == alone(made, signup)
 
 
 def test_users_of_several_plans_get_their_own_plan() -> None:

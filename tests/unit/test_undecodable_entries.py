@@ -78,7 +78,7 @@ def test_mangled_entries_are_decoded_or_refused_and_nothing_else_happens(
     assert (found is None) == bool(undecodable.count(0))
     planner = TimetablePlanner(codec_named("lz4"), SettableClock(START))
     timetable = planner.new_timetable(START)
-    if isinstance(found, Monitor) and (planned := planner.planned(found)) is not None:
+    if isinstance(found, Monitor) and (planned := planner.entry_of(found)) is not None:
         # what is decoded can be put and taken out
         timetable.put(planned)
         timetable.remove(planned)

@@ -65,7 +65,7 @@ def assert_stored_nowhere(broker: Broker, life: Life, folder: Path) -> None:
     assert written <= set(INPUTS)
     files = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
     assert files == []
-    planned = life.engine.planner.planned(stored(broker, "site"))
+    planned = life.engine.planner.entry_of(stored(broker, "site"))
     assert planned is not None
     assert SECRET not in planned.record
 
@@ -112,7 +112,7 @@ async def test_a_new_key_encrypts_anew_and_nothing_else_changes(
         assert (after.version, after.since, after.state) == (before.version, before.since, State.NEW)
         # the ticks from now on are encrypted with it, too, and none is missed
         assert len(await life.tick_to(START + 5_000)) >= 8
-        planned = life.engine.planner.planned(after)
+        planned = life.engine.planner.entry_of(after)
         assert planned is not None
         assert after.spec.config.encode() in planned.record
         # once more: there is nothing left to do
