@@ -45,12 +45,13 @@ from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
 from streams.ownership import Ownership, Parts, within
 from streams.state.entry_store import Store
+from streams.state.monitors_table import new_monitors_table
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
 from streams.state.table_measures import measure_databases, measure_standbys
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitsOfWork, new_monitors_table
+from streams.state.unit_of_work import UnitsOfWork
 from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
 from streams.ticking.emitter import Emitter, TickSending
