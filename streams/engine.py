@@ -199,7 +199,7 @@ class Engine(Service):
         replies = Replies(self.outbox, topics, clock, output_format)
         dead_letters = DeadLetters(self.outbox, topics, clock, "worker")
         rejected = RejectedInputs(dead_letters, replies, self.outbox)
-        return Outputs(self.outbox, Transitions(self.outbox, topics, output_format), replies, rejected)
+        return Outputs(self.outbox, Transitions(topics, output_format), replies, rejected)
 
     def _new_handlers(
         self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, result_application: ResultApplication

@@ -1,6 +1,6 @@
 """Feedback: results change states, changes of state become transitions, and failed ticks get a retry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from everwatch.core.bounds import MOST_AHEAD_MS
@@ -8,15 +8,16 @@ from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
-from everwatch.model import INLINE_EXECUTOR, Monitor, Status
-from everwatch.rules.regional_runs import after_region
+from everwatch.model import INLINE_EXECUTOR, Monitor, Result, Status
 from streams.outputs.rejected_inputs import RejectedInputs
 from streams.result_application import ResultApplication
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.state.unit_of_work import MonitorWithUser, UnitOfWork, UnitsOfWork, all_or_rebuilt
 
 Judged = tuple[Record, bytes, Status]
+# the table key of the monitor, and the result
+Counting = tuple[bytes, Result]
 # long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
 RETRY_AFTER_MS = 500
 # how many results of a batch are asked whether an executor is alive
@@ -53,56 +54,75 @@ class Feedback:
                     self._rejected.refuse(record, error)
         async with self._units.begin() as work:
             with ExitStack() as holds:
-                replanned: list[tuple[int, Monitor, Monitor]] = []
+                changed: list[tuple[int, Monitor, Monitor]] = []
                 for number, some in judged.items():
                     partition = work.owned(number)
-                    _note_answers(partition, some)
-                    earliest = 0
-                    work.look_up(number, list({key for _, key, _ in some}))
-                    async for part in cooperative_chunks(some):
-                        for record, key, status in part:
-                            value = work.value(number, key)
-                            # None: deleted while the tick was under way
-                            if value is None or table_records.stays_as_it_is(value, status):
-                                continue
-                            if not earliest and status is Status.FAILURE:
-                                earliest = max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS
-                                holds.enter_context(partition.sweeps_held_at(earliest - 1))
-                            change = self._change(work, record, key, value, earliest)
-                            if change and change[0].agenda.retry_at != change[1].agenda.retry_at:
-                                replanned.append((number, *change))
+                    entries = work.look_up(number, list({key for _, key, _ in some}))
+                    counting, earliest = await self._counting(partition, some, entries)
+                    if earliest:
+                        holds.enter_context(partition.sweeps_held_at(earliest - 1))
+                    changed += [(number, *each) for each in await self._change(work, partition, counting, earliest)]
                 await work.finish()
                 with all_or_rebuilt():
-                    for number, before, after in replanned:
-                        self._planner.replace(work.owned(number), before, after)
+                    for number, before, after in changed:
+                        if before.agenda.retry_at != after.agenda.retry_at:
+                            self._planner.replace(work.owned(number), before, after)
 
-    def _change(
-        self, work: UnitOfWork, record: Record, key: bytes, value: bytes, earliest: int
-    ) -> tuple[Monitor, Monitor] | None:
-        """The monitor before and after a result, if that changes it."""
-        try:
-            result = codec.decode_result(record.value)
-            # its instant becomes a retry's timestamp, which no broker takes from far ahead
-            latest = self._planner.now_ms() + MOST_AHEAD_MS
-            codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
-        except InvalidInput as error:
-            self._rejected.refuse(record, error)
-            return None
-        monitor = work.decoded(record.partition, key, value)
-        if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
-            return None
-        if not monitor.spec.policy.regions:
-            after, changes = self._result_application.after(work, record.partition, monitor, (result,), earliest)
-        else:
-            partition = work.owned(record.partition)
-            answers = partition.answers_of(key)
-            waiting, verdicts = after_region(monitor, result, answers, partition.opened_at)
-            after, changes = self._result_application.after(work, record.partition, waiting, verdicts, earliest)
-        if after is monitor or after == monitor:
-            return None
-        work.add(record.partition, key, after)
-        self._result_application.send(record.partition, changes)
-        return monitor, after
+    async def _counting(
+        self, partition: OwnedPartition, judged: list[Judged], entries: Mapping[bytes, bytes | None]
+    ) -> tuple[list[Counting], int]:
+        """Return the results that may change their monitors, and the earliest instant of a retry; 0 if none failed."""
+        _note_answers(partition, judged)
+        counting: list[Counting] = []
+        met: set[bytes] = set()
+        has_failures = False
+        async for few in cooperative_chunks(judged):
+            for record, key, status in few:
+                value = entries.get(key)
+                # None: deleted while the tick was under way. Behind a result that counts, each is looked at
+                if value is None or (key not in met and table_records.stays_as_it_is(value, status)):
+                    continue
+                try:
+                    result = codec.decode_result(record.value)
+                    # its instant becomes a retry's timestamp, which no broker takes from far ahead
+                    latest = self._planner.now_ms() + MOST_AHEAD_MS
+                    codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
+                except InvalidInput as error:
+                    self._rejected.refuse(record, error)
+                    continue
+                counting.append((key, result))
+                met.add(key)
+                has_failures = has_failures or status is Status.FAILURE
+        return counting, max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS if has_failures else 0
+
+    async def _change(
+        self, work: UnitOfWork, partition: OwnedPartition, counting: list[Counting], earliest: int
+    ) -> list[tuple[Monitor, Monitor]]:
+        """Write what the results change into the unit of work; gives the monitors before and after."""
+        number = partition.number
+        before: dict[bytes, MonitorWithUser] = {}
+        after: dict[bytes, MonitorWithUser] = {}
+        async for few in cooperative_chunks(counting):
+            met = work.with_users(number, {key for key, _ in few} - before.keys())
+            before |= met
+            after |= met
+            for key, result in few:
+                # one whose entry cannot be decoded counts as absent
+                if key in after:
+                    monitor, announced = self._result_application.after_result(
+                        partition, key, after[key], result, earliest
+                    )
+                    after[key] = MonitorWithUser(monitor, after[key].user)
+                    for record in announced:
+                        work.announce(number, record)
+        changed: list[tuple[Monitor, Monitor]] = []
+        async for some in cooperative_chunks(before.items()):
+            for key, (old, _) in some:
+                new = after[key].monitor
+                if new is not old and new != old:
+                    work.add(number, key, new)
+                    changed.append((old, new))
+        return changed
 
 
 def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:

@@ -190,7 +190,7 @@ class MonitorChanges:
                 work.put(partition, change.after)
             if change.after is not None and change.transition is not None:
                 user = work.user(partition, user_id)
-                self._outputs.transitions.send(partition, change.transition, change.after, user)
+                work.announce(partition, self._outputs.transitions.record(change.transition, change.after, user))
 
 
 _FOR_MANY = frozenset(

@@ -6,13 +6,15 @@ each has an identity, so the database counts one that is written twice once. A c
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import Producer
 
 from everwatch.core.errors import BrokerUnavailable, Transient
+from everwatch.core.retrying import retry
 from everwatch.kafka.process_rights import transactions_of
 from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
 from everwatch.kafka.topics import Topics
@@ -184,29 +186,24 @@ class PartitionLogs:
         self._start(self._close(log))
 
     async def _initialise(self, log: _Log) -> None:
-        while not log.is_lost:
-            try:
+        async def initialise() -> None:
+            if not log.is_lost:
                 await self._in_thread(log.producer.initialise)
-                return
-            except BrokerUnavailable as error:
-                logger.warning("partitions cannot be opened yet: %s", error)
-                await asyncio.sleep(RETRY_S)
-            except Fenced:
-                return  # it was given up meanwhile
+
+        with suppress(Fenced):  # it was given up meanwhile
+            await _retry_while_away(initialise, "partitions cannot be opened yet: %s")
 
     async def _write(self, log: _Log, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord]) -> int:
+        async def commit() -> int:
+            runs = [RecordRun(self._topics.monitors_changelog, changes)]
+            if cancelled:
+                runs.append(RecordRun(self._topics.cancellations, cancelled))
+            if log.is_due:
+                runs.append(self._progress_of(log))
+            return (await self._commit(log, runs))[0]
+
         async with log.transaction_lock:
-            while True:
-                runs = [RecordRun(self._topics.monitors_changelog, changes)]
-                if cancelled:
-                    runs.append(RecordRun(self._topics.cancellations, cancelled))
-                if log.is_due:
-                    runs.append(self._progress_of(log))
-                try:
-                    return (await self._commit(log, runs))[0]
-                except BrokerUnavailable as error:
-                    logger.warning("%s It is tried again.", error)
-                    await asyncio.sleep(RETRY_S)
+            return await _retry_while_away(commit, "%s It is tried again.")
 
     async def _write_progress(self, log: _Log) -> None:
         async with log.transaction_lock:
@@ -262,3 +259,14 @@ class PartitionLogs:
 
     def _in_thread(self, call: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+
+async def _retry_while_away(call: Callable[[], Awaitable[T]], said: str) -> T:
+    """Return the result of ``call``, which is repeated while no broker answers; ``said`` is logged each time."""
+    return await retry(
+        BrokerUnavailable,
+        call,
+        lambda error: logger.warning(said, error),
+        first_pause_s=RETRY_S,
+        longest_pause_s=RETRY_S,
+    )

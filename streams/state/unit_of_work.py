@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from heapq import merge
 from itertools import groupby
+from typing import NamedTuple
 
+from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.outbox import Outbox
@@ -17,6 +19,7 @@ from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
 from streams.state.time_indexes import index_keys
+from streams.transport.output_record import OutputRecord
 
 # with its key and the batch around it within the largest batch that topics take by default (1,048,588 bytes)
 LARGEST_ENTRY_BYTES = 900_000
@@ -33,13 +36,20 @@ def all_or_rebuilt() -> Iterator[None]:
         raise NotPlanned(f"what is durable did not get into the timetable: {error!r}") from error
 
 
+class MonitorWithUser(NamedTuple):
+    """A monitor and its user; None if the user cannot be decoded."""
+
+    monitor: Monitor
+    user: User | None
+
+
 class UnitOfWork:
     """A unit of work: it reads its own changes; nothing is written before ``finish()``.
 
-    ``finish()`` goes in this order: 1. what was sent besides (transitions, say) is acknowledged by the broker;
-    2. the changelog records of each partition are committed, a transaction for each; 3. the local store is written,
-    together with the changelog offset. So local state is never ahead of the changelog, nor the changelog ahead of the
-    transitions: an input that is processed again after a crash does again all that was not durable.
+    ``finish()`` goes in this order: 1. the broker acknowledges what is announced (transitions, say) and what was sent
+    besides; 2. the changelog records of each partition are committed, a transaction for each; 3. the local store is
+    written, together with the changelog offset. So local state is never ahead of the changelog, nor the changelog ahead
+    of the transitions: an input that is processed again after a crash does again all that was not durable.
     """
 
     def __init__(self, store: EntryStore, outbox: Outbox, logs: PartitionLogs, partitions: OwnedPartitions) -> None:
@@ -51,6 +61,7 @@ class UnitOfWork:
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
+        self._announced: list[tuple[int, OutputRecord]] = []
         self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._met: dict[int, OwnedPartition] = {}
         self.commits: dict[int, asyncio.Task[int]] = {}
@@ -69,9 +80,25 @@ class UnitOfWork:
         self.owned(partition)
         return self._store.read_many(partition, keys)
 
-    def look_up(self, partition: int, keys: list[bytes]) -> None:
-        """Read many entries at once, ahead of their being asked for."""
-        self._known[partition].update(zip(keys, self.read(partition, keys), strict=True))
+    def look_up(self, partition: int, keys: list[bytes]) -> dict[bytes, bytes | None]:
+        """Read many entries at once, ahead of their being asked for; gives all that are read so far, by key."""
+        known = self._known[partition]
+        known.update(zip(keys, self.read(partition, keys), strict=True))
+        return known
+
+    def with_users(self, partition: int, keys: Iterable[bytes]) -> dict[bytes, MonitorWithUser]:
+        """The monitors of these table keys, with their users; without those that are gone or cannot be decoded."""
+        user_keys = {key: key.partition(codec.SEPARATOR)[0] + codec.SEPARATOR for key in keys}
+        self.look_up(partition, list(set(user_keys.values()) - self._known[partition].keys()))
+        users: dict[bytes, User | Monitor | None] = {}
+        found: dict[bytes, MonitorWithUser] = {}
+        for key, user_key in user_keys.items():
+            if user_key not in users:
+                users[user_key] = self._entry(partition, user_key)
+            monitor, user = self._entry(partition, key), users[user_key]
+            if isinstance(monitor, Monitor):
+                found[key] = MonitorWithUser(monitor, user if isinstance(user, User) else None)
+        return found
 
     def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
         """Write an entry under its table key. Raises InvalidInput if no record can hold it."""
@@ -164,6 +191,10 @@ class UnitOfWork:
         """Add records for executors on cancelled monitors to the transaction of this unit of work."""
         self._cancelled[partition][key] = value
 
+    def announce(self, partition: int, record: OutputRecord) -> None:
+        """Send a record when the unit of work finishes, ahead of the changes that it announces."""
+        self._announced.append((partition, record))
+
     def send(self, partition: int) -> None:
         """Begin to commit a partition's changes; no more may be added. Raises PartitionLost."""
         assert partition not in self.commits
@@ -184,6 +215,9 @@ class UnitOfWork:
         changed = [partition for partition, changes in self._entries.items() if changes]
         try:
             # an input that is read again after a crash finds a committed change done, and sends nothing of it again
+            async for few in cooperative_chunks(self._announced):
+                for partition, (topic, key, value) in few:
+                    self._outbox.send(topic, partition=partition, key=key, value=value)
             await self._outbox.delivered()
             for partition in changed:
                 if partition not in self.commits:

@@ -14,13 +14,14 @@ from everwatch.rules import lifecycle
 from everwatch.rules.regional_runs import after_waiting
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
-from streams.result_application import ChangedState, ResultApplication
+from streams.result_application import ResultApplication
 from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.transport.output_record import OutputRecord
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
@@ -126,11 +127,12 @@ class AgendaRunner:
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None
         before = monitor
-        changes: list[ChangedState] = []
+        announced: list[OutputRecord] = []
         if any(run.decide_at <= now for run in monitor.agenda.runs_in_regions):
             waiting, verdicts = after_waiting(monitor, partition.answers_of(key), now)
             earliest = max(now, partition.emitted_to + 1)
-            monitor, changes = self._result_application.after(work, partition.number, waiting, verdicts, earliest)
+            user = work.user(partition.number, monitor.user_id)
+            monitor, announced = self._result_application.after(waiting, user, verdicts, earliest)
         after, reminder = lifecycle.after_agenda(monitor, now, partition.emitted_to)
         if after is before:
             return None
@@ -139,9 +141,10 @@ class AgendaRunner:
             if muted_until:
                 after, reminder = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
-        self._result_application.send(partition.number, changes)
+        for record in announced:
+            work.announce(partition.number, record)
         for transition in (lifecycle.transition_between(monitor, after), reminder):
             if transition is not None:
                 user = work.user(partition.number, monitor.user_id)
-                self._transitions.send(partition.number, transition, after, user)
+                work.announce(partition.number, self._transitions.record(transition, after, user))
         return before, after

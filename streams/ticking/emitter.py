@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 from mode import Service
-from prometheus_client import Gauge
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import Transient
@@ -25,7 +24,6 @@ from everwatch.model import Priority
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import PRODUCER_ERRORS
 from everwatch.timetable import Destination, Packing, chunk_of
-from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
 from streams.state.owned_partition import Outgoing, OwnedPartition, Route, Sweep
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
@@ -33,6 +31,7 @@ from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import DueIndexLoader
 from streams.ticking.inline_evaluator import InlineEvaluator
 from streams.ticking.skipped_ticks import SkippedTicks
+from streams.ticking.sweep_measures import SweepMeasures
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +44,6 @@ MOST_REPLACEMENTS = 10
 # pause before ticks of a refused size are sent again: each refusal costs a producer
 REFUSED_FOR_MS = 60_000
 _NO_REGION = ("",)
-# longer than any one check takes, as a rule
-UNANSWERED_MS = 120_000
 
 
 class TickSending(NamedTuple):
@@ -90,13 +87,11 @@ class Emitter(Service):
         self._inline, self._skipped_ticks = reports
         self._due_loader = due_loader
         self._sweep_ms = sweep_ms
-        self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
         self._refused: dict[Route, tuple[int, int]] = {}
         self._jumps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
-        self._counted = {route: TICKS.labels(route[0].value) for route in self._topics}
-        self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
+        self._measures = SweepMeasures(clock)
 
     @Service.task
     async def _sweep_on_time(self) -> None:
@@ -148,41 +143,12 @@ class Emitter(Service):
                 )
                 return
             partition.timetable.mark_emitted(sweep.upto)
-            self._count(partition, sweep)
             partition.sweep = None
             self._replacements = 0
-            if self._partitions.get(partition.number) is partition:
+            is_owned = self._partitions.get(partition.number) is partition
+            self._measures.count(partition, sweep, is_owned=is_owned)
+            if is_owned:
                 self._logs.note(partition.number, sweep.upto)
-
-    def _count(self, partition: OwnedPartition, sweep: Sweep) -> None:
-        for route, sent in sweep.sent.items():
-            self._counted[route].inc(sent)
-        if sweep.sent:
-            LATENESS.observe(max(0, self._clock.now_ms() - sweep.upto) / 1000)
-        if sweep.skipped:
-            self._skipped.inc(sum(firing.chunk.count * len(firing.skipped) for firing in sweep.skipped))
-        if sweep.unsendable:
-            self._unsendable.inc(sum(chunk.count for _, chunk, _, _ in sweep.unsendable))
-        if self._partitions.get(partition.number) is not partition:
-            return  # it was given up meanwhile, and its gauges with it
-        emitted_to, monitors, unanswered = gauges_of(partition.number)
-        if sweep.sent:
-            self._count_unanswered(partition, sweep.upto, unanswered)
-        emitted_to.set(sweep.upto / 1000)
-        monitors.set(len(partition.timetable))
-
-    def _count_unanswered(self, partition: OwnedPartition, upto: int, gauge: Gauge) -> None:
-        """Set the time without results, and warn once: without executors no state changes, and no alert is sent."""
-        since = partition.unanswered_since = partition.unanswered_since or upto
-        gauge.set((upto - since) / 1000)
-        if upto - since >= UNANSWERED_MS and self._said_unanswered.get(partition.number) != since:
-            self._said_unanswered[partition.number] = since
-            logger.warning(
-                "ticks of partition %d have gone out for %d s and no result has come: is an executor running?",
-                partition.number,
-                (upto - since) // 1000,
-                extra=labelled(partition=partition.number),
-            )
 
     def _begin(self, partition: OwnedPartition) -> Sweep | None:
         """Return the sweep to make now; None if nothing can be due yet."""

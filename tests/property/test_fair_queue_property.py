@@ -9,7 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from everwatch.executor import fair_queue
 from everwatch.executor.fair_queue import FIRST_COST_S, FREE_DEBT_S, QUICK_S, FairQueue, Grant
 from everwatch.executor.priority_queues import Queues, Slot
 from everwatch.model import Priority
@@ -164,9 +163,8 @@ def test_a_slot_in_which_no_run_began_makes_no_slow_user_quick() -> None:
     assert queue.take().charged_s == 10.0
 
 
-def test_memory_is_bounded_by_who_waits_runs_or_is_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_queue, "MOST_IN_DEBT", 50)
-    queue: FairQueue[int] = FairQueue()
+def test_memory_is_bounded_by_who_waits_runs_or_is_in_debt() -> None:
+    queue: FairQueue[int] = FairQueue(most_in_debt=50)
     for number in range(1_000):
         queue.put(f"user {number}", number)
         queue.release(queue.take(), 60.0)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.executor.assignment import HeldPartition
-from everwatch.executor.check_runner import Checks
+from everwatch.executor.check_runner import DEFAULT_LIMITS, CheckLimits, Checks
 from everwatch.executor.result_sender import ResultSender
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
@@ -84,6 +84,7 @@ class Executor:
         max_in_flight: int,
         executor_id: str = "executor-1",
         tracer: Tracer | None = None,
+        check_limits: CheckLimits = DEFAULT_LIMITS,
         **limits: int,
     ) -> None:
         self.outbox = FakeOutbox()
@@ -101,6 +102,7 @@ class Executor:
             lambda held, offset: self.acknowledged.append(offset),
             ResultSender(settings, self.outbox, context.clock, executor_id, tracer),  # type: ignore[arg-type]
             self._read_cancellations,
+            check_limits,
         )
         self._offset = 0
 

@@ -185,8 +185,7 @@ async def test_the_diagnosis_tells_faults_with_their_remedy(server: Api) -> None
     }
 
 
-async def test_a_diagnosis_that_takes_long_keeps_nobody_waiting_and_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.api.diagnosing.WAIT_S", 0.01)
+async def test_a_diagnosis_that_takes_long_keeps_nobody_waiting_and_runs_once() -> None:
     clock, may_end, runs = SettableClock(START), threading.Event(), []
 
     def diagnose() -> list[Finding]:
@@ -194,7 +193,7 @@ async def test_a_diagnosis_that_takes_long_keeps_nobody_waiting_and_runs_once(mo
         assert may_end.wait(30 * PATIENCE)
         return [well("broker", "it answers")]
 
-    diagnosing = Diagnosing(diagnose, clock)
+    diagnosing = Diagnosing(diagnose, clock, wait_s=0.01)
     call = Call({}, None)  # type: ignore[arg-type]
     for _ in range(3):
         answer = await diagnosing.diagnosis(call)

@@ -18,14 +18,12 @@ def test_a_partition_that_has_no_leader_yet_is_waited_for(monkeypatch: pytest.Mo
         {("results", 0): range(3, 5), ("results", 1): range(0)},
     ]
     monkeypatch.setattr(source_topics, "bounds_of", lambda *_: answers.pop(0))
-    monkeypatch.setattr(source_topics, "PAUSE_S", 0)
     clients: Any = MemoryClients(MemoryKafka(2))
     source = SourceTopics(Settings(partitions=2), clients, clients.admin(), SystemClock())
     assert source.bounds("results") == {0: range(3, 5), 1: range(0)}
 
 
-def test_a_broker_that_stays_away_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_topics, "PAUSE_S", 0)
+def test_a_broker_that_stays_away_is_told_after_a_while() -> None:
     clock, calls = SettableClock(), []
 
     def ask() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput
-from everwatch.kafka import command_client
 from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, send_inputs, signal_asked, signup_asked
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
@@ -65,8 +64,10 @@ class World:
         self.taken += len(some)
         return some
 
-    def ask(self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30) -> Iterator[tuple[Asked, Reply]]:
-        return ask(TOPICS, asked, self, self, self.clock, timeout_s)
+    def ask(
+        self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30, **limits: int
+    ) -> Iterator[tuple[Asked, Reply]]:
+        return ask(TOPICS, asked, self, self, self.clock, timeout_s, **limits)
 
 
 def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
@@ -131,8 +132,7 @@ def test_what_others_are_told_does_not_prolong_the_wait() -> None:
     assert world.clock.now_ms() - START_MS == 5_000
 
 
-def test_a_million_commands_would_not_be_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_client, "AT_ONCE", 100)
+def test_a_million_commands_would_not_be_held_in_memory() -> None:
     world = World(answers_at_once=7)
     made = 0
 
@@ -143,15 +143,14 @@ def test_a_million_commands_would_not_be_held_in_memory(monkeypatch: pytest.Monk
             yield asked(str(number))
 
     answered = 0
-    for _ in world.ask(many()):
+    for _ in world.ask(many(), at_once=100):
         answered += 1
         assert made - answered <= 100
     assert answered == 5_000
     assert world.most_under_way <= 100
 
 
-def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_client, "AT_ONCE", 100)
+def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time() -> None:
     world = World()
     most = 0
 
@@ -161,7 +160,7 @@ def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time(monkeypatch: 
             most = max(most, number + 1 - len(world.sent))
             yield asked(str(number))
 
-    send_inputs(TOPICS, many(), world)
+    send_inputs(TOPICS, many(), world, at_once=100)
     assert [int(command_id) for _, command_id in world.sent] == list(range(1_050))
     assert most <= 100
 

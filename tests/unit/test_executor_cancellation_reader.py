@@ -13,8 +13,8 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError
 from everwatch.encoding.cancellation_records import Cancellation, encode_cancellation
-from everwatch.executor import cancellation_reader
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
+from everwatch.kafka.partition_bounds import PATIENCE
 
 PARTITIONS = 2
 ANN = ("ann", "m"), Cancellation(1_000)
@@ -115,7 +115,7 @@ def ends(*partitions: int) -> list[FakeMessage]:
 
 @pytest.fixture
 def follow() -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
-    def follow(consumer: FakeConsumer) -> tuple[CancellationReader, list[Cancellations]]:
+    def follow(consumer: FakeConsumer, **limits: Any) -> tuple[CancellationReader, list[Cancellations]]:
         def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
             if more.get("auto.offset.reset") == "error":
                 return consumer.prober()
@@ -124,7 +124,7 @@ def follow() -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
 
         delivered: list[Cancellations] = []
         followed = CancellationReader(
-            Settings(partitions=PARTITIONS), SimpleNamespace(consumer=new_consumer), SettableClock(0)
+            Settings(partitions=PARTITIONS), SimpleNamespace(consumer=new_consumer), SettableClock(0), **limits
         )
         followed.start(delivered.append)
         return followed, delivered
@@ -143,10 +143,9 @@ async def test_what_the_topic_holds_is_delivered_before_it_counts_as_caught_up(f
     assert consumer.is_closed
 
 
-async def test_no_more_is_read_at_the_start_than_is_kept(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancellation_reader, "MOST_KEPT", 100)
+async def test_no_more_is_read_at_the_start_than_is_kept(follow: Any) -> None:
     consumer = FakeConsumer(range(10, 1_000), ends(0, 1))
-    followed, _ = follow(consumer)
+    followed, _ = follow(consumer, most_kept=100)
     followed.caught_up.result(30)
     assert [part.offset for part in consumer.assigned] == [950, 950]
     await followed.finish(30)
@@ -173,12 +172,10 @@ async def test_a_broker_away_is_waited_for_and_a_missing_acl_is_told(follow: Any
 
 
 async def test_a_topic_that_cannot_be_read_now_is_said_once_and_tried_again(
-    follow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    follow: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cancellation_reader, "_RETRY_S", 0.001)
-    monkeypatch.setattr("everwatch.kafka.partition_bounds.PATIENCE", 2)
-    consumer = FakeConsumer(range(0, 5), said([ANN]), ends(0, 1), away=10)
-    followed, delivered = follow(consumer)
+    consumer = FakeConsumer(range(0, 5), said([ANN]), ends(0, 1), away=2 * PATIENCE)
+    followed, delivered = follow(consumer, retry_s=0.001)
     followed.caught_up.result(30)
     assert delivered == [[ANN]]
     assert not followed.ended.done()

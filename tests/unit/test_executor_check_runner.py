@@ -11,8 +11,8 @@ from support.executing import AT, PATIENCE_S, TOPICS, Executor
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.encoding.cancellation_records import Cancellation
-from everwatch.executor import check_runner
 from everwatch.executor.assignment import HeldPartition
+from everwatch.executor.check_runner import CheckLimits
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import job_of, target_of
@@ -775,29 +775,29 @@ async def test_a_tick_that_becomes_due_while_a_late_one_of_its_monitor_runs_is_r
     assert [result.status for result in results] == [Status.SUCCESS] * 2
 
 
-async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is_kept(
-    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check_runner, "CROWDED", 2)
-    executor.take("waits", "waits", at=ago(0))
-    for seconds in (50, 40, 30, 20):
-        executor.take("late", monitor_id="m", at=ago(seconds), **LAST)
-    skipped = await executor.sent(1)
-    assert {result.status for result in skipped} == {Status.SKIPPED}
-    assert "more than 2 ticks wait for an executor" in skipped[0].reason
-    assert executor.held[TOPICS.ticks].parked <= 3
+async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is_kept(kind: PlainKind) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=3, check_limits=CheckLimits(crowded=2))
+        executor.take("waits", "waits", at=ago(0))
+        for seconds in (50, 40, 30, 20):
+            executor.take("late", monitor_id="m", at=ago(seconds), **LAST)
+        skipped = await executor.sent(1)
+        assert {result.status for result in skipped} == {Status.SKIPPED}
+        assert "more than 2 ticks wait for an executor" in skipped[0].reason
+        assert executor.held[TOPICS.ticks].parked <= 3
+        await executor.checks.drain(0)
 
 
 # --- after a standstill -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def stopped(kind: PlainKind, monkeypatch: pytest.MonkeyPatch):
-    """An executor whose ticks wait in it, and its clock."""
-    monkeypatch.setattr("everwatch.executor.standstill.LOOK_EVERY_S", 0.01)
+async def stopped(kind: PlainKind, request: pytest.FixtureRequest):
+    """An executor whose ticks wait in it, and its clock. A parameter is how long it waits for cancellations, s."""
+    limits = CheckLimits(look_every_s=0.01, cancellations_within_s=getattr(request, "param", PATIENCE_S))
     clock = SettableClock(AT)
     async with open_run_context(clock, Guard()) as context:
-        executor = Executor(context, max_in_flight=3)
+        executor = Executor(context, max_in_flight=3, check_limits=limits)
         executor.knows_all = False
         for held in executor.held.values():
             held.looked_s = 0.0
@@ -891,10 +891,10 @@ async def test_what_came_within_its_grace_is_begun_at_once_when_it_is_known_what
     assert sorted(kind.order[2:]) == ["newest", "queued", "task"]
 
 
+@pytest.mark.parametrize("stopped", [0.05], indirect=True)
 async def test_cancellations_that_cannot_be_read_are_not_waited_for_for_ever(
-    stopped: tuple[Executor, SettableClock], kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+    stopped: tuple[Executor, SettableClock], kind: PlainKind
 ) -> None:
-    monkeypatch.setattr("everwatch.executor.standstill.CANCELLATIONS_WITHIN_S", 0.05)
     executor, clock = stopped
     await go_on(executor, clock, kind)
     look(executor, clock)

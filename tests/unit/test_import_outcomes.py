@@ -14,11 +14,10 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
-from everwatch.transfer import outcomes
 from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
-from everwatch.transfer.outcomes import AwaitedRow, Outcomes
+from everwatch.transfer.outcomes import MOST_WAITING, AwaitedRow, Outcomes
 
 NOOP = {"monitor_id": "m", "kind": "noop"}
 HOUR_MS = 3_600_000
@@ -54,6 +53,7 @@ class Importer:
         self.state = state
         self.clock = SettableClock()
         self.workers = Workers()
+        self.most_waiting = MOST_WAITING
         self.workers.judge = no_gold
         self.refused: Refusals = []
 
@@ -65,6 +65,7 @@ class Importer:
         with Ledger(self.state) as ledger:
             digest = rules.plans_digest if rules else b""
             learned = Outcomes(ledger, self._answers, self.clock, AwaitedRow(wait, 30), digest)
+            learned.most_waiting = self.most_waiting
             one = Pass(Rows(*given), ledger, lambda: self.workers, callbacks, self.clock, rules, learned)
             return one.run(Interruption())
 
@@ -186,7 +187,7 @@ def test_a_refusal_that_overtakes_the_brokers_acknowledgement_is_not_forgotten(
     importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importer.workers, "arrived", list)
-    monkeypatch.setattr(outcomes, "MOST_WAITING", 0)
+    importer.most_waiting = 0
     finish = importer.workers.finish
 
     def late(within_s: float = 0) -> Any:

@@ -21,7 +21,6 @@ from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.senders import over_http
 from everwatch.notifier.senders.over_http import HttpSender
 
 RULES = """
@@ -130,7 +129,7 @@ async def test_a_receiver_that_fails_has_its_rule_and_its_line_and_the_other_rou
     line: str,
     again_after_s: int,
 ) -> None:
-    monkeypatch.setattr(over_http, "TIMEOUT_S", 0.5 if given is hang else 60)
+    http.timeout_s = 0.5 if given is hang else 60
     server.answers["/bad"] = given
     notifying = await deliver(tmp_path, http, server.url("/bad"), server)
     [bad] = [each for each in notifying.deliveries() if each.route == "bad"]

@@ -32,7 +32,6 @@ from everwatch.notifier.alerts import Alert, Message
 from everwatch.notifier.grouping import message_of
 from everwatch.notifier.incidents import after_transition
 from everwatch.notifier.routes import Relay
-from everwatch.notifier.senders import over_http
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, said_of
 from everwatch.notifier.senders.over_http import HttpSender, post_of
@@ -102,7 +101,7 @@ async def test_what_a_receivers_answer_means(
     says: str,
 ) -> None:
     if given is hang:
-        monkeypatch.setattr(over_http, "TIMEOUT_S", 0.5)
+        sender.timeout_s = 0.5
     server.answers["/hook"] = given
     outcome = await sender.send(WebhookAddress(server.url("/hook")), message(), from_user=False)
     assert outcome.verdict is verdict

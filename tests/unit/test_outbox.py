@@ -254,14 +254,15 @@ async def test_a_failure_in_one_group_reaches_the_waiters_of_all(outbox: Outbox,
 
 
 async def test_there_is_room_again_when_the_queue_has_shrunk(
-    outbox: Outbox, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+    producer: FakeProducer,
 ) -> None:
-    monkeypatch.setattr("everwatch.kafka.outbox.QUEUE_ENOUGH", 2)
+    outbox = Outbox(producer, queue_enough=2)  # type: ignore[arg-type]
     send(outbox, b"1", b"2", b"3")
     waiting = asyncio.create_task(outbox.room())
     await still_waits(waiting, producer, reports=0)
     producer.deliver(b"2")
     await returns(waiting)
+    await outbox.close(0)
 
 
 async def test_the_senders_callback_has_run_before_the_barrier_is_down(outbox: Outbox, producer: FakeProducer) -> None:

@@ -347,9 +347,9 @@ def test_it_is_alive_while_its_loop_turns_and_not_when_it_hangs(clock: SettableC
         loop.close()
 
 
-async def test_a_loop_that_hangs_is_told_of_by_the_thread_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.processes.health._ANSWER_WITHIN_S", 0.05)
+async def test_a_loop_that_hangs_is_told_of_by_the_thread_that_answers() -> None:
     process = Steps()
+    process.health.answer_within_s = 0.05
     life = asyncio.create_task(live(process, forbidden))
     await reached(process, "run")
     seen: list[bool] = []

@@ -5,7 +5,7 @@ from confluent_kafka import TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import InvalidInput, RegistryUnavailable
-from everwatch.encoding import avro_schemas, registered_schemas
+from everwatch.encoding import avro_schemas
 from everwatch.encoding.registered_schemas import REFUSED_S, RegisteredSchema, RegisteredSchemas
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
@@ -84,10 +84,9 @@ def test_a_schema_that_does_not_exist_keeps_nobody_waiting() -> None:
     assert gate.admit(records) == records
 
 
-def test_a_record_that_has_passed_is_decoded_without_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registered_schemas, "MOST_UNKNOWN", 2)
+def test_a_record_that_has_passed_is_decoded_without_the_registry() -> None:
     kafka, clock, registry = MemoryKafka(1), SettableClock(), Registry()
-    schemas = RegisteredSchemas(registry.fetch, clock)
+    schemas = RegisteredSchemas(registry.fetch, clock, most_unknown=2)
     gate = SchemaGate(MemoryClients(kafka).consumer("group"), lambda: schemas, clock)
     records = [Record("signals", 0, offset, 0, b"k", wire(90 + offset)) for offset in range(3)]
     assert gate.admit(records) == records

@@ -7,7 +7,6 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from everwatch.core.errors import AccessError, BrokerUnavailable, RecordsUnreadable
-from everwatch.kafka import to_end
 from everwatch.kafka.to_end import read_to_end
 
 
@@ -47,14 +46,9 @@ class Consumer:
 def read(consumer: Any, wanted: dict[int, range], found: list[tuple[int, int]] | None = None) -> list[tuple[int, int]]:
     """The places of what was read; in ``found``, too, where it ends with an error."""
     found = [] if found is None else found
-    for messages in read_to_end(consumer, "t", wanted):
+    for messages in read_to_end(consumer, "t", wanted, silence_s=1.0):
         found += [(message.partition() or 0, message.offset() or 0) for message in messages]
     return found
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(to_end, "SILENCE_S", 1.0)
 
 
 def test_each_partition_is_read_to_its_end_and_an_empty_one_not_at_all() -> None:

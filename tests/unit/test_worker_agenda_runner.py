@@ -15,6 +15,7 @@ from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.state.unit_of_work import UnitOfWork
 from streams.ticking.agenda_runner import AgendaRunner
+from streams.transport.output_record import OutputRecord
 
 MANY = 400
 
@@ -97,7 +98,10 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
     async with worker(broker, tmp_path, clock) as life:
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
-        parts, told = FakePartitions([broken, intact]), SimpleNamespace(send=lambda *_: None)
+        parts, told = (
+            FakePartitions([broken, intact]),
+            SimpleNamespace(record=lambda *_: OutputRecord("transitions", b"ann", b"")),
+        )
         wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, Broken(life.store), told, told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.run_due()

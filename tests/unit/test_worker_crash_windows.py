@@ -268,7 +268,9 @@ def units_of(life: Life) -> UnitsOfWork:
 
 
 @pytest.mark.parametrize("meets", ["read", "send"])
-@pytest.mark.parametrize("touches", ["read", "look_up", "value", "monitor", "monitors_of", "send", "finish", "owned"])
+@pytest.mark.parametrize(
+    "touches", ["read", "look_up", "with_users", "value", "monitor", "monitors_of", "send", "finish", "owned"]
+)
 async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_came_back(
     broker: Broker, clock: SettableClock, tmp_path: Path, meets: str, touches: str
 ) -> None:
@@ -285,6 +287,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
         calls: dict[str, Callable[[], Any]] = {
             "read": lambda: work.read(0, [key]),
             "look_up": lambda: work.look_up(0, [key]),
+            "with_users": lambda: work.with_users(0, [table_key("bob", "m")]),
             "value": lambda: work.value(0, table_key("bob")),
             "monitor": lambda: work.monitor(0, "ann", "m"),
             "monitors_of": lambda: list(work.monitors_of(0, "ann")),

@@ -53,16 +53,23 @@ def state(life: Life, monitor_id: str) -> State:
     return entry.state
 
 
-def result(monitor_id: str, duration_ms: float = 1.0, executor: str = "x-1") -> bytes:
+def result(
+    monitor_id: str,
+    duration_ms: float = 1.0,
+    executor: str = "x-1",
+    *,
+    at: int = START + 10_000,
+    status: Status = Status.SUCCESS,
+) -> bytes:
     given = Result(
         user_id="ann",
         monitor_id=monitor_id,
-        scheduled_at=START + 10_000,
+        scheduled_at=at,
         kind="noop",
         version=1,
-        status=Status.SUCCESS,
+        status=status,
         reason="",
-        started_at=START + 10_000,
+        started_at=at,
         duration_ms=duration_ms,
         executor=executor,
     )
@@ -81,6 +88,24 @@ async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Li
     await until("it is kept", lambda: [value for _, value in life.broker.pairs[TOPICS.dead_letters]] == [wrong])
     # the one beside it is an executor's
     assert life.partition.unanswered_since == 0
+
+
+async def test_results_of_one_monitor_in_one_batch_count_in_their_order(life: Life) -> None:
+    ends = [Status.SUCCESS, Status.FAILURE, Status.SUCCESS, Status.SUCCESS, Status.FAILURE]
+    come = [result("site", at=START + 10_000 * (number + 1), status=end) for number, end in enumerate(ends)]
+    await life.handle(TOPICS.results, [record(come[0])])
+    # read while the entry says "up": the success behind a failure of the same batch changes the state all the same
+    behind = [*come[1:], result("shop")]
+    await life.handle(TOPICS.results, [record(value, offset) for offset, value in enumerate(behind, 1)])
+    told = [codec.decode_transition(value) for _, value in life.broker.pairs[TOPICS.transitions]]
+    assert [(each.monitor_id, each.to_state, (each.at - START) // 10_000) for each in told] == [
+        ("site", State.UP, 1),
+        ("site", State.DOWN, 2),
+        ("site", State.UP, 3),
+        ("site", State.DOWN, 5),
+        ("shop", State.UP, 1),
+    ]
+    assert (state(life, "site"), state(life, "shop")) == (State.DOWN, State.UP)
 
 
 async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:

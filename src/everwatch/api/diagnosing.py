@@ -20,7 +20,9 @@ class Diagnosing:
     One run serves all requests; a request after more than a quarter of a minute begins the next one.
     """
 
-    def __init__(self, diagnose: Callable[[], Sequence[Finding]], clock: Clock) -> None:
+    def __init__(self, diagnose: Callable[[], Sequence[Finding]], clock: Clock, wait_s: float = WAIT_S) -> None:
+        """``wait_s``: for how long an answer waits for the diagnosis that it begins."""
+        self._wait_s = wait_s
         self._diagnose = diagnose
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -32,7 +34,7 @@ class Diagnosing:
         if self._task is None and is_old:
             self._task = asyncio.create_task(self._run(), name="diagnosis")
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=WAIT_S)
+            await asyncio.wait([self._task], timeout=self._wait_s)
         view = self._view
         is_running = self._task is not None
         return Answer(DiagnosisView(view.at, is_running, view.findings), headers={"Cache-Control": "no-store"})

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from threading import Event
 from typing import TypeVar
 
 from confluent_kafka import Consumer
@@ -13,6 +12,7 @@ from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
+from everwatch.core.retrying import retry_for
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
@@ -31,7 +31,6 @@ _OWN = frozenset(WHOLE)
 Keep = Callable[[Record], bool]
 Value = TypeVar("Value")
 PATIENCE_S = 60.0
-PAUSE_S = 0.5
 
 
 def patiently(call: Callable[[], Value], clock: Clock) -> Value:
@@ -39,15 +38,7 @@ def patiently(call: Callable[[], Value], clock: Clock) -> Value:
 
     Raises BrokerUnavailable after ``PATIENCE_S``.
     """
-    deadline_s = clock.monotonic_s() + PATIENCE_S
-    pause = Event()
-    while True:
-        try:
-            return call()
-        except BrokerUnavailable:
-            if clock.monotonic_s() >= deadline_s:
-                raise
-        pause.wait(PAUSE_S)
+    return retry_for(PATIENCE_S, BrokerUnavailable, call, clock)
 
 
 class SourceTopics:

@@ -43,7 +43,8 @@ class RegisteredSchemas:
     ``asks_ahead``: every record passes a gate that looks its id up, so ``plain`` never asks the registry.
     """
 
-    def __init__(self, fetch: Fetch, clock: Clock) -> None:
+    def __init__(self, fetch: Fetch, clock: Clock, most_unknown: int = MOST_UNKNOWN) -> None:
+        self._most_unknown = most_unknown
         self._fetch = fetch
         self._clock = clock
         self.asks_ahead = False
@@ -74,7 +75,7 @@ class RegisteredSchemas:
         if isinstance(head, bytes):
             self._plain[number] = head
             return
-        if len(self._unknown) >= MOST_UNKNOWN:
+        if len(self._unknown) >= self._most_unknown:
             self._unknown.clear()
         # a registry that follows another one may learn of it a moment later
         self._unknown[number] = _Unknown(head, self._clock.monotonic_s() + REFUSED_S)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _CONSUME_S = 0.1
-_RETRY_S = 1.0
+RETRY_S = 1.0
 # an answer that comes later than it is waited for only delays the next: a busy broker gets its time
 _END_S = 4.0
 # the topic has a record a removal: nothing is to be fetched ahead
@@ -48,7 +48,17 @@ class CancellationReader:
     once a minute and tried again; known cancellations apply meanwhile. Only a missing right is an end.
     """
 
-    def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Clients,
+        clock: Clock,
+        most_kept: int = MOST_KEPT,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """``most_kept``: no more is read at the start. ``retry_s``: pause after a topic could not be read."""
+        self._most_kept = most_kept
+        self._retry_s = retry_s
         self._settings = settings
         self._clients = clients
         self._topic = Topics.of(settings).cancellations
@@ -100,7 +110,7 @@ class CancellationReader:
                         raise problem from None
                     if self._log_throttle.may_log("unavailable"):
                         log.warning("%s Still trying; ticks go on with the cancellations that are known.", problem)
-                    self._stopping.wait(_RETRY_S)
+                    self._stopping.wait(self._retry_s)
         except BaseException as error:
             self.ended.set_exception(error)
         else:
@@ -127,7 +137,7 @@ class CancellationReader:
     def _begin(self, consumer: Consumer, number: int) -> TopicPartition:
         """Return the offsets to begin at: no more is read than is kept, and nothing twice."""
         held = bounds(consumer, self._topic, number)
-        most = max(1, MOST_KEPT // self._settings.partitions)
+        most = max(1, self._most_kept // self._settings.partitions)
         begin = max(held.start, held.stop - most, self._next.get(number, 0))
         return TopicPartition(self._topic, number, min(begin, held.stop))
 

@@ -25,7 +25,7 @@ from everwatch.executor.overlap import Running, RunningTick, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
 from everwatch.executor.reachability import Reachability, reaches
 from everwatch.executor.result_sender import ResultSender
-from everwatch.executor.standstill import Standstill
+from everwatch.executor.standstill import CANCELLATIONS_WITHIN_S, LOOK_EVERY_S, Standstill
 from everwatch.executor.tick_records import tick_of
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
@@ -43,8 +43,18 @@ from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
 
-# Half of what a consumer lets wait: from there on only the newest late tick of a monitor is kept.
-CROWDED = 10_000
+
+class CheckLimits(NamedTuple):
+    """Limits that are no settings. ``crowded``: from so many waiting ticks on, half of what a consumer lets wait, only
+    the newest late tick of a monitor is kept. The others are those of ``Standstill``.
+    """
+
+    crowded: int = 10_000
+    look_every_s: float = LOOK_EVERY_S
+    cancellations_within_s: float = CANCELLATIONS_WITHIN_S
+
+
+DEFAULT_LIMITS = CheckLimits()
 
 Acknowledge = Callable[[HeldPartition, int], None]
 TickBacklog = Backlog[Taken]
@@ -81,7 +91,9 @@ class Checks:
         acknowledge: Acknowledge,
         reporting: ResultSender,
         read_cancellations: Callable[[], Future[None]],
+        limits: CheckLimits = DEFAULT_LIMITS,
     ) -> None:
+        self._crowded = limits.crowded
         self._context = context
         self._clock = context.clock
         self._acknowledge = acknowledge
@@ -112,7 +124,13 @@ class Checks:
         self._log_throttle = LogThrottle(context.clock)
         self._draining = False
         self._loop = asyncio.get_running_loop()
-        self._standstill = Standstill(self._clock, read_cancellations, lambda: self.accept([]))
+        self._standstill = Standstill(
+            self._clock,
+            read_cancellations,
+            lambda: self.accept([]),
+            limits.look_every_s,
+            limits.cancellations_within_s,
+        )
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     def accept(self, batch: list[Taken]) -> None:
@@ -195,10 +213,10 @@ class Checks:
         waiting = WaitingTick(tick, taken, now)
         backlog = self._backlogs.of(tick, self._priorities[held.topic])
         self._count(taken, 1)
-        is_crowded = self._waiting > CROWDED
+        is_crowded = self._waiting > self._crowded
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            reason = _reason_of_superseding(backlog, superseded, is_crowded=is_crowded)
+            reason = _reason_of_superseding(backlog, superseded, self._crowded if is_crowded else None)
             self._skip_waiting(backlog, superseded, reason, SkipCause.SUPERSEDED)
         if backlog.place is QueuePlace.CATCH_UP and not waiting.is_late(now):
             for others in self._catching_up.values():
@@ -495,9 +513,10 @@ def _weight_of(backlog: TickBacklog) -> int:
     return 1 if found is None else found.tick.weight
 
 
-def _reason_of_superseding(backlog: TickBacklog, superseded: list[WaitingTick[Taken]], *, is_crowded: bool) -> str:
-    if is_crowded and (superseded[-1].tick.may_overlap or superseded[-1].is_late(superseded[-1].arrived_at)):
-        return f"more than {CROWDED:,} ticks wait for an executor: of late ones only the newest of a monitor is kept"
+def _reason_of_superseding(backlog: TickBacklog, superseded: list[WaitingTick[Taken]], crowded: int | None) -> str:
+    """Return why ticks give way to a newer one; ``crowded``: the limit of waiting ticks, if that is exceeded."""
+    if crowded is not None and (superseded[-1].tick.may_overlap or superseded[-1].is_late(superseded[-1].arrived_at)):
+        return f"more than {crowded:,} ticks wait for an executor: of late ones only the newest of a monitor is kept"
     where = f"its turn at {backlog.host}" if backlog.host else "an executor that is free"
     return f"it was still waiting for {where} when the next one was due (overlap: skip)"
 

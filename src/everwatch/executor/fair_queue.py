@@ -58,7 +58,8 @@ _Entry = tuple[float, int, QueueUser[Item]]
 class FairQueue(Generic[Item]):
     """Items that wait, by user; within a user first in first out."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_in_debt: int = MOST_IN_DEBT) -> None:
+        self._most_in_debt = most_in_debt
         self._users: dict[Hashable, QueueUser[Item]] = {}
         self._in_debt: dict[Hashable, QueueUser[Item]] = {}
         # users who hold no slot and whose last run was quick, and others
@@ -171,6 +172,6 @@ class FairQueue(Generic[Item]):
             del self._users[user.name]
             return
         self._in_debt[user.name] = user
-        if len(self._in_debt) > MOST_IN_DEBT:
+        if len(self._in_debt) > self._most_in_debt:
             longest = next(iter(self._in_debt))
             del self._in_debt[longest], self._users[longest]

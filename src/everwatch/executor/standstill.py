@@ -24,9 +24,19 @@ class Standstill:
     """``go_on`` is called when something that waited for the end of a standstill may go on."""
 
     def __init__(
-        self, clock: Clock, read_cancellations: Callable[[], "Future[None]"], go_on: Callable[[], None]
+        self,
+        clock: Clock,
+        read_cancellations: Callable[[], "Future[None]"],
+        go_on: Callable[[], None],
+        look_every_s: float = LOOK_EVERY_S,
+        cancellations_within_s: float = CANCELLATIONS_WITHIN_S,
     ) -> None:
-        """``read_cancellations`` gives a future that is done when all is known that is cancelled by now."""
+        """``read_cancellations`` gives a future that is done when all is known that is cancelled by now.
+
+        Nothing is begun for ``cancellations_within_s`` at most.
+        """
+        self._look_every_s = look_every_s
+        self._within_s = cancellations_within_s
         self._clock = clock
         self._read_cancellations = read_cancellations
         self._go_on = go_on
@@ -34,7 +44,7 @@ class Standstill:
         self._looked_s = clock.monotonic_s()
         self._resumed_s: float | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look_again)
+        self._timer = self._loop.call_later(self._look_every_s, self._look_again)
 
     def close(self) -> None:
         """Stop looking."""
@@ -67,16 +77,16 @@ class Standstill:
 
     async def _read(self) -> None:
         known = asyncio.wrap_future(self._read_cancellations())
-        await asyncio.wait({known}, timeout=CANCELLATIONS_WITHIN_S)
+        await asyncio.wait({known}, timeout=self._within_s)
         if not known.done():
             log.warning(
                 "after a standstill cancellations could not be read within %g s; what was cancelled meanwhile may run",
-                CANCELLATIONS_WITHIN_S,
+                self._within_s,
             )
         self._reading = None
         self._go_on()
 
     def _look_again(self) -> None:
-        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look_again)
+        self._timer = self._loop.call_later(self._look_every_s, self._look_again)
         if not self.keeps_waiting() and self.is_recent:
             self._go_on()

@@ -98,15 +98,21 @@ def with_member(value: bytes, name: str, text: str) -> bytes:
     return b'%b,"%b":%b}' % (value[:-1], name.encode(), orjson.dumps(text))
 
 
-def send_inputs(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+def send_inputs(topics: Topics, inputs: Iterable[Asked], sender: Sender, at_once: int = AT_ONCE) -> None:
     """Send inputs and wait until the broker has all of them. Raises BrokerUnavailable."""
     source = iter(inputs)
-    while some := list(islice(source, AT_ONCE)):
+    while some := list(islice(source, at_once)):
         _send(topics, some, sender)
 
 
 def ask(
-    topics: Topics, inputs: Iterable[Asked], sender: Sender, replies: ReplyReader, clock: Clock, timeout_s: float
+    topics: Topics,
+    inputs: Iterable[Asked],
+    sender: Sender,
+    replies: ReplyReader,
+    clock: Clock,
+    timeout_s: float,
+    at_once: int = AT_ONCE,
 ) -> Iterator[tuple[Asked, Reply]]:
     """Send inputs and give each with its answer, in the order of the answers.
 
@@ -117,7 +123,7 @@ def ask(
     waiting: dict[AskedKey, list[Asked]] = {}
     count = 0
     while True:
-        some = list(islice(source, AT_ONCE - count))
+        some = list(islice(source, at_once - count))
         for each in some:
             waiting.setdefault(each.asker.key, []).append(each)
         count += len(some)
@@ -126,7 +132,7 @@ def ask(
         if some:
             _send(topics, some, sender)
         # sent by halves: the worker has the one to do while the other is made
-        enough = AT_ONCE // 2 if len(some) else 0
+        enough = at_once // 2 if len(some) else 0
         deadline_s = clock.monotonic_s() + timeout_s
         while count > enough:
             answered = False

@@ -27,7 +27,13 @@ class Outbox:
     starts from what is durable. ``on_failed`` is called with the error, in the event loop.
     """
 
-    def __init__(self, producer: Producer, on_failed: Callable[[EverwatchError], None] | None = None) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        on_failed: Callable[[EverwatchError], None] | None = None,
+        queue_enough: int = QUEUE_ENOUGH,
+    ) -> None:
+        self._queue_enough = queue_enough
         self._producer = producer
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
@@ -103,7 +109,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until the queue is far from full; for those who send very much between two barriers."""
-        while len(self._producer) > QUEUE_ENOUGH:  # noqa: ASYNC110 - librdkafka has no callback for a queue that shrinks
+        while len(self._producer) > self._queue_enough:  # noqa: ASYNC110 - librdkafka has no callback for a queue that shrinks
             await asyncio.sleep(0.02)
 
     async def close(self, timeout_s: float = 8) -> int:

@@ -27,7 +27,11 @@ _TAKE_S = 0.2
 
 
 def read_to_end(
-    consumer: Consumer, topic: str, wanted: Mapping[int, range], sieve: Sieve | None = None
+    consumer: Consumer,
+    topic: str,
+    wanted: Mapping[int, range],
+    sieve: Sieve | None = None,
+    silence_s: float = SILENCE_S,
 ) -> Iterator[list[Message]]:
     """The records of each partition from the first of its offsets in ``wanted`` to the last, as they come.
 
@@ -35,14 +39,14 @@ def read_to_end(
     partitions and has nothing else to do. With a ``sieve`` batches that cannot be read are passed over.
 
     Raises AccessError; RecordsUnreadable, when all other partitions are read; BrokerUnavailable when nothing has come
-    for ``SILENCE_S``.
+    for ``silence_s``.
     """
     left = {number: offsets.stop for number, offsets in wanted.items() if offsets}
     if not left:
         return
     consumer.assign([TopicPartition(topic, number, wanted[number].start) for number in left])
     unreadable: dict[int, tuple[int, str]] = {}
-    patience, reason = int(SILENCE_S / _TAKE_S), ""
+    patience, reason = int(silence_s / _TAKE_S), ""
     while left and patience:
         messages = consumer.consume(AT_ONCE, _TAKE_S)
         if sieve is not None:
@@ -71,11 +75,11 @@ def read_to_end(
                 consumer.pause([TopicPartition(topic, number)])
             else:
                 reason = error.str()
-        patience = int(SILENCE_S / _TAKE_S) if records else patience - 1
+        patience = int(silence_s / _TAKE_S) if records else patience - 1
         yield records
     if left:
         raise BrokerUnavailable(
-            f"Topic {topic}, partitions {sorted(left)}: nothing comes for {SILENCE_S:g} s"
+            f"Topic {topic}, partitions {sorted(left)}: nothing comes for {silence_s:g} s"
             + (f" ({reason})." if reason else ".")
         )
     if unreadable:

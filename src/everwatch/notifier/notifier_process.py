@@ -17,6 +17,7 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import is_retryable
+from everwatch.core.retrying import retry
 from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.stored_source import Source
@@ -52,7 +53,6 @@ WAIT_S = 0.2
 PLAN_EVERY_S = 0.25
 FINISH_S = 5.0
 HOUSEKEEPING_EVERY_S = 10.0
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 # whatever an operator names in the rules may be reached: they could send there by hand
 _ANYWHERE = Guard((ip_network("0.0.0.0/0"), ip_network("::/0")))
 
@@ -248,14 +248,7 @@ class Notifier(Process):
         return await self._while_busy(lambda: loop.run_in_executor(self._thread, call))
 
     async def _while_busy(self, call: Callable[[], Awaitable[Value]]) -> Value:
-        pause_s = _SHORTEST_PAUSE_S
-        while True:
-            try:
-                return await call()
-            except StoreBusy as error:
-                self._complain("busy", f"{error} The notifier waits for it.")
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await retry(StoreBusy, call, lambda error: self._complain("busy", f"{error} The notifier waits for it."))
 
     def _complain(self, about: str, sentence: str) -> None:
         if self._log_throttle.may_log(about):

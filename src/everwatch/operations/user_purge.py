@@ -15,6 +15,7 @@ from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError
+from everwatch.core.retrying import retry_for
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.peek import read_tails
@@ -120,12 +121,4 @@ def delete_rows(store: ResultStore, purge: Purge, clock: Clock) -> dict[str, int
 
 def _patiently(call: Callable[[], Value], clock: Clock) -> Value:
     """Call ``call`` again while the sink holds the database; gives its result. Raises StoreBusy after a while."""
-    deadline_s = clock.monotonic_s() + BUSY_PATIENCE_S
-    pause = Event()
-    while True:
-        try:
-            return call()
-        except StoreBusy:
-            if clock.monotonic_s() >= deadline_s:
-                raise
-        pause.wait(PAUSE_S)
+    return retry_for(BUSY_PATIENCE_S, StoreBusy, call, clock)

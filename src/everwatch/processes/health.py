@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 LOOP_STUCK_S = 10.0
 """A process whose event loop has not turned for this long is not alive."""
-_ANSWER_WITHIN_S = 2.0
 
 Check = Callable[[], str]
 """Return why a part is not ready, in a few words; empty if it is ready. Called on the event loop; must be cheap."""
@@ -42,6 +41,8 @@ class Health:
     """Liveness and readiness of a process. ``alive`` and ``ready`` are for any thread, the rest for the loop."""
 
     def __init__(self, process: str, instance: str, version: str, clock: Clock) -> None:
+        self.answer_within_s = 2.0
+        """How long a probe waits for the event loop."""
         self.phase = ProcessPhase.STARTING
         self._identity = {"process": process, "instance": instance, "version": version}
         self._clock = clock
@@ -75,7 +76,7 @@ class Health:
         answer: Future[dict[str, str]] = Future()
         self._loop.call_soon_threadsafe(self._ask_all, answer)
         try:
-            return self._report("ready", answer.result(_ANSWER_WITHIN_S))
+            return self._report("ready", answer.result(self.answer_within_s))
         except TimeoutError:
             return self._report("ready", {"event loop": _not_turned(self._stuck_s())})
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from operator import attrgetter
 from typing import TypeVar
@@ -17,6 +17,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, Unhandled, is_retryable
 from everwatch.core.process_memory import expect_batches
+from everwatch.core.retrying import retry
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.dead_letter_writer import DeadLetters
@@ -40,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 MOST_RECORDS = 10_000
 WAIT_S = 0.2
-SHORTEST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
 CLOSE_S = 2.0
 TRIM_EVERY_S = 60.0
 # what is deleted after a batch: always more than it holds, or a backlog would never go, and never for long
@@ -324,17 +323,19 @@ def _example(record: Record, error: Exception) -> str:
 
 async def _while_busy(call: Callable[[], Value], stop: asyncio.Event) -> Value:
     """Return the result of ``call``, which is retried while another process holds the database. Raises Stopped."""
-    pause_s = SHORTEST_PAUSE_S
-    while True:
-        try:
-            return await asyncio.to_thread(call)
-        except StoreBusy as error:
-            RETRIES.inc()
-            if pause_s == SHORTEST_PAUSE_S:
-                logger.warning("%s The sink waits for it.", error)
+    has_failed = False
+
+    def note(error: Exception) -> None:
+        nonlocal has_failed
+        RETRIES.inc()
+        if not has_failed:
+            logger.warning("%s The sink waits for it.", error)
+        has_failed = True
+
+    async def pause(seconds: float) -> None:
         if stop.is_set():
             raise Stopped
-        try:
-            await asyncio.wait_for(stop.wait(), pause_s)
-        except TimeoutError:
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+
+    return await retry(StoreBusy, partial(asyncio.to_thread, call), note, pause)

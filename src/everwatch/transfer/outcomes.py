@@ -80,6 +80,7 @@ class Outcomes:
     def __init__(
         self, ledger: Ledger, open_answers: OpenAnswers, clock: Clock, waiting: AwaitedRow, plans_digest: bytes = b""
     ) -> None:
+        self.most_waiting = MOST_WAITING
         self.accepted = 0
         self.on_refusal: Callable[[RefusedAnswer], None] = lambda _: None
         self.interrupted: Callable[[], bool] = lambda: False
@@ -137,7 +138,7 @@ class Outcomes:
             return
         for row, mark in zip(rows, marks, strict=True):
             self._waiting[mark.key] = mark.digest, row.line
-        self._take(MOST_WAITING, 0.0)
+        self._take(self.most_waiting, 0.0)
 
     def finish(self) -> None:
         """All rows are on the topics: with waiting, wait for the answers that are missing. Raises Unanswered."""

@@ -20,6 +20,7 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.retrying import retry_for
 from everwatch.model import State
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.archive import Archive
@@ -35,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Show what the database holds, and 
 
 Value = TypeVar("Value")
 
-MOST_TRIES = 30
+BUSY_PATIENCE_S = 60.0
 _SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
@@ -218,12 +219,7 @@ def _rebuild(settings: Settings, since: int) -> None:
 
 def _patiently(call: Callable[[], Value]) -> Value:
     """Call again while a sink holds what it needs, which is never for long."""
-    for _ in range(MOST_TRIES - 1):
-        try:
-            return call()
-        except StoreBusy:
-            continue
-    return call()
+    return retry_for(BUSY_PATIENCE_S, StoreBusy, call, SystemClock())
 
 
 def _as_object(each: Rollup) -> dict[str, object]:

@@ -40,7 +40,8 @@ _json = msgspec.json.encode
 class HttpSender:
     """Sends to all receivers that speak HTTP. ``guarded``: for addresses that users give; ``free``: for operators'."""
 
-    def __init__(self, clock: Clock, guarded: HttpClient, free: HttpClient) -> None:
+    def __init__(self, clock: Clock, guarded: HttpClient, free: HttpClient, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
         self._clock = clock
         self._guarded = guarded
         self._free = free
@@ -60,10 +61,10 @@ class HttpSender:
         # a connection is kept for operators' receivers alone: what one user made a server say is not another's to read
         owner = None if from_user else lane_of(address)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self.timeout_s):
                 answer = await client.send(request, client.new_probe(), owner)
         except TimeoutError:
-            return AttemptOutcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, f"no answer within {self.timeout_s:g} s", is_servers=True)
         except RequestForbidden as error:
             # it says nothing of the server, which operators may send to: a user must not keep them from it
             return AttemptOutcome(Verdict.FAILED, str(error))
