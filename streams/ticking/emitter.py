@@ -49,7 +49,7 @@ Outgoing = tuple[Route, Chunk, int]
 
 
 class TickSending(NamedTuple):
-    """Where sweeps go: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
+    """Outputs of sweeps: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
 
     batches: BatchSender
     packing: Packing

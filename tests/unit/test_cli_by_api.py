@@ -146,7 +146,7 @@ LETTER = StoredLetter(
 
 
 def fill(server: Api) -> None:
-    """What there is to read: results, transitions, a refused record."""
+    """Return what there is to read: results, transitions, a refused record."""
     some, others = Partition("results", 0), Partition("transitions", 0)
     found = [
         Result(
@@ -326,7 +326,7 @@ def run_main(*arguments: str, **environment: str) -> tuple[int, str]:
 
 @pytest.fixture
 def options_kept() -> Any:
-    """What the options before a command have set is over with the test."""
+    """Take back, after the test, what the options before a command have set."""
     before = [(each, each.get()) for each in (global_options.API, global_options.TOKEN, global_options.COMMAND)]
     yield
     for each, value in before:

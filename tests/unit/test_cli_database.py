@@ -1,4 +1,4 @@
-"""What the command line tells of users, monitors and tasks, from a database of each kind."""
+"""Tests of what the command line tells of users, monitors and tasks, from a database of each kind."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_monitors_are_listed_for_scripts() -> None:
 
 
 def listed(app: typer.Typer, *arguments: str) -> list[str]:
-    """Whose and which monitors a list shows; or which users."""
+    """Return whose and which monitors a list shows; or which users."""
     found = objects(app, "list", *arguments)
     return [each["user_id"] + (f"/{each['monitor_id']}" if "monitor_id" in each else "") for each in found]
 

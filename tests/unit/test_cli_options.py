@@ -1,4 +1,4 @@
-"""What options say, read once for all commands."""
+"""Options that all commands share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is kept for a time takes no more room after that time, and deleting it stops nothing."""
+"""Retention: expired rows take no more room, and their deletion stops nothing."""
 
 import asyncio
 import sqlite3

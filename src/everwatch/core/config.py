@@ -740,7 +740,7 @@ def environment_of_callables() -> dict[str, str]:
 
 
 class OpenTelemetry(NamedTuple):
-    """What the standard variables of OpenTelemetry ask for; its own SDK reads the rest of them."""
+    """Settings of OpenTelemetry's standard variables that Everwatch reads; the SDK reads the others."""
 
     metrics: bool
     traces: bool

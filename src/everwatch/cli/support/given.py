@@ -1,4 +1,4 @@
-"""What a run of the command line is given: clock and Kafka clients. Tests give others (``commands_given``)."""
+"""Clock and Kafka clients of a run of the command line. Tests give others (``commands_given``)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
