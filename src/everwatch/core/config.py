@@ -411,7 +411,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[OidcRole, ...],
         Meta(
             description="Role of each group, the highest counts: admins=admin,sre=operator,*=viewer, where * is"
-            " everybody. Who has none is not let in."
+            " any group. A person without a role is refused."
         ),
     ] = ()
     oidc_name: Annotated[
