@@ -1,4 +1,4 @@
-"""What the API promises of several processes: a write is read through any of them, and no edit of many is lost."""
+"""Promises of the API with several processes: a write is read through any of them, and no edit of many is lost."""
 
 import asyncio
 from collections.abc import Callable

@@ -38,7 +38,7 @@ TABS = 20
 
 
 class Rounds(NamedTuple):
-    """How often each thing is done: cold starts, interactions; and seconds of the live tail."""
+    """Counts of what is done: cold starts, interactions; and seconds of the live tail."""
 
     cold: int
     each: int

@@ -97,7 +97,7 @@ def _peer(bench: Rig, name: str, plan: Plan, signups: str, users: int) -> Peer:
 
 
 def _began_s(bench: Rig, watched: Watched) -> float:
-    """When its process began, by the bench's monotonic clock."""
+    """Return the start of its process, by the bench's monotonic clock."""
     return bench.clock.monotonic_s() - bench.clock.now_ms() / 1000 + float(watched.process.create_time())
 
 

@@ -66,7 +66,7 @@ class Share:
 
     @property
     def name(self) -> str:
-        """What its connections are called."""
+        """Name of its connections."""
         return f"share-{self.number}"
 
     def make(self) -> Iterator[SinkBatch]:

@@ -219,7 +219,7 @@ class Engine(Service):
 
     @property
     def is_broken(self) -> bool:
-        """Tell whether a part has failed: what is in memory may not be what is durable."""
+        """Tell whether a part has failed: memory and durable state may differ."""
         return self._has_failed or self.crashed or self._app.crashed
 
     async def idle(self) -> None:

@@ -57,7 +57,7 @@ class Host(Protocol):
 
     @property
     def is_broken(self) -> bool:
-        """Tell whether a part has failed: what is in memory may not be what is durable."""
+        """Tell whether a part has failed: memory and durable state may differ."""
         ...
 
     def end(self, error: BaseException) -> None:
@@ -273,7 +273,7 @@ class Ownership:
     async def close(self, patience_s: float = PATIENCE_S) -> None:
         """Give up all partitions for good.
 
-        Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
+        Takes a few seconds at most: the next owner reads again what the broker has not acknowledged by then.
         """
         async with self._changes_stopped(patience_s) as are_stopped:
             if not are_stopped or not await within(patience_s, self.give_away(self._partitions.owned)):
@@ -296,7 +296,7 @@ class Ownership:
             await asyncio.gather(*(batch_consumer.close(patience_s) for batch_consumer in self._batch_consumers))
             are_stopped = await within(patience_s, self._host.idle())
             if self._host.is_broken:
-                # what is in memory may not be what is durable: timetables are not to be put away
+                # memory and durable state may differ: timetables are not to be put away
                 self._partitions.abandon()
             yield are_stopped
 

@@ -1,4 +1,4 @@
-"""What tests against a real Kafka share: one broker for the whole run, and pipelines on it.
+"""Fixtures of tests against a real Kafka: one broker for the whole run, and pipelines on it.
 
 A pipeline has its own topic prefix and data folder, so tests on one broker do not see each other.
 """

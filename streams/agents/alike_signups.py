@@ -20,7 +20,7 @@ from streams.state.unit_of_work import LARGEST_ENTRY_BYTES
 
 
 class Entries(Protocol):
-    """Where entries are written: a unit of work."""
+    """Target of entries: a unit of work."""
 
     def add(self, partition: int, key: bytes, entry: User) -> None:
         """Write a user. Raises InvalidInput."""

@@ -26,7 +26,7 @@ Admitted = tuple[Record, W, list[bytes]]
 
 
 class InputAdmission:
-    """Admission of signups and commands. What is not admitted becomes a dead letter."""
+    """Admission of signups and commands. A refused input becomes a dead letter."""
 
     def __init__(
         self,

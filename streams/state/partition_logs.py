@@ -112,12 +112,12 @@ class PartitionLogs:
     def is_next(self, generation: int) -> bool:
         """Tell whether no other worker can have owned the partitions since: no generation lies between.
 
-        False, too, if what was committed may not be in the local table (``renew``).
+        False, too, if a commit may be missing in the local table (``renew``).
         """
         return not self._renewing and self._generation <= generation <= self._generation + 1
 
     def renew(self) -> None:
-        """Fence every partition anew when they are assigned next: what was committed may not be in the local table."""
+        """Fence every partition anew when they are assigned next: a commit may be missing in the local table."""
         self._renewing = True
 
     async def wait_until_fenced(self, numbers: Iterable[int]) -> None:

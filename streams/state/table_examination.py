@@ -185,7 +185,7 @@ class TableExaminer:
 
     def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:
         topic_id = self._clients.changelog_id()
-        # what a table or an owner is marked with is committed, although the broker may not have closed all of it yet
+        # the mark of a table or an owner is committed, although the broker may not have closed all of it yet
         with closing(self._clients.changelog("read_uncommitted")) as consumer:
             held = {number: bounds(consumer, self._topic, number) for number in marks}
             at = {

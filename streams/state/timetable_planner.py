@@ -37,7 +37,7 @@ FIRST_CHECK_FROM_MS = 5 * SECOND_MS
 
 
 class EntryTemplate(NamedTuple):
-    """What timetable entries of monitors share that differ in nothing but their user.
+    """Common part of the timetable entries of monitors that differ only in their user.
 
     ``tail``: the framed record of a tick behind its key. ``first``: the same of a first check, and where its instant
     comes from; None if there is none.

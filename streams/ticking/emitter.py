@@ -47,7 +47,7 @@ _NO_REGION = ("",)
 
 
 class TickSending(NamedTuple):
-    """Where sweeps go: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
+    """Outputs of sweeps: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
 
     batches: BatchSender
     packing: Packing

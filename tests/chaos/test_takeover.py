@@ -104,7 +104,7 @@ def test_killed_sink_stores_everything_once_after_its_start(pipeline: Pipeline) 
     assert_nothing_missed_since(pipeline, began, upto)
 
     def on_topic() -> int:
-        """How many results of that time are on the topic."""
+        """Return how many results of that time are on the topic."""
         count = 0
         for message in pipeline.read(pipeline.topics.results):
             try:

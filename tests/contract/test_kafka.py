@@ -1,4 +1,4 @@
-"""What Everwatch relies on of Kafka's clients, of a real broker and of the one in memory.
+"""Tests of what Everwatch relies on of Kafka's clients, of a real broker and of the one in memory.
 
 The tests know neither: they are given ``Clients``.
 """

@@ -1,4 +1,4 @@
-"""What the notifier's storage promises, asked of SQLite and PostgreSQL."""
+"""Tests of what the notifier's storage promises, asked of SQLite and PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path

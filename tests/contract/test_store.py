@@ -1,4 +1,4 @@
-"""What every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
+"""Tests of what every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -432,7 +432,7 @@ HOUR = 3_600_000
 
 
 def counted(results: Iterable[Result]) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
-    """What roll-ups of hours must say of the results that are stored, counted one by one."""
+    """Return what roll-ups of hours must say of the results that are stored, counted one by one."""
     hours: dict[tuple[str, str, int], list[int]] = {}
     for each in results:
         counts = hours.setdefault((each.user_id, each.monitor_id, each.scheduled_at // HOUR * HOUR), [0] * 5)
@@ -449,7 +449,7 @@ def counted(results: Iterable[Result]) -> dict[tuple[str, str, int], tuple[int, 
 def rolled_up(
     feed: Feed, step: RollupStep = RollupStep.HOUR
 ) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
-    """What the roll-ups of all monitors say."""
+    """Return what the roll-ups of all monitors say."""
     return {
         (each.user_id, each.monitor_id, each.at): (
             each.successes, each.failures, each.lates, each.skips, each.duration_us
@@ -822,7 +822,7 @@ WITH_PLANS = {"anna": "pro", "bert": "default", "cleo": "team", "emma": "free", 
 
 
 def left_of_first_day(feed: Feed, first: int, day: int, plans: PlanKeeping) -> tuple[dict[str, int], str]:
-    """How many results of the first day, and whose transitions, are there so many days later."""
+    """Return how many results of the first day, and whose transitions, are there so many days later."""
     now = (first + day) * DAY + HOUR
     while feed.store.trim(now, 3, plans):
         pass

@@ -135,7 +135,7 @@ def api_token(pipeline: Pipeline, *arguments: str) -> str:
 
 
 def command(pipeline: Pipeline, *arguments: str, typed: str = "") -> str:
-    """What a command prints that reads and writes the topic of tokens."""
+    """Return what a command prints that reads and writes the topic of tokens."""
     done = run(*arguments, environment=pipeline.environment, typed=typed)
     assert done.returncode == 0, done.stderr
     return done.stdout

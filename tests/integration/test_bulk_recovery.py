@@ -87,7 +87,7 @@ def send_all(pipeline: Pipeline, topic: str, records: list[dict[str, object]]) -
 
 
 def written(pipeline: Pipeline) -> int:
-    """How many records the changelog has got."""
+    """Return how many records the changelog has got."""
     return len(pipeline.read(pipeline.topics.monitors_changelog))
 
 

@@ -120,7 +120,7 @@ class Hours:
         timetable.mark_emitted(upto)
 
     async def load_ahead(self) -> int:
-        """How many tasks are in memory after a look ahead."""
+        """Return how many tasks are in memory after a look ahead."""
         await self._delayed.load_ahead()
         return len(self.partition.timetable)
 

@@ -71,7 +71,7 @@ def left_over(folder: Path) -> list[str]:
 
 
 def results_in(folder: Path) -> tuple[int, int]:
-    """How many results there are, and the due instant of the first."""
+    """Return how many results there are, and the due instant of the first."""
     reader = open_reader(Settings(data_dir=folder))
     try:
         return reader.counts().results, min(found.scheduled_at for found in reader.identities(0, 2**50))

@@ -33,7 +33,7 @@ def watched(new_pipeline: NewPipeline) -> Pipeline:
 
 
 def faults(pipeline: Pipeline) -> list[Finding]:
-    """What doctor finds wrong, apart from dead letters."""
+    """Return what doctor finds wrong, apart from dead letters."""
     system = System(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock())
     return [finding for finding in diagnose(system) if not finding.ok and finding.name != "dead letters"]
 

@@ -43,7 +43,7 @@ async def executors(pipeline: Pipeline) -> Iterator[list[TickConsumers]]:
 
 
 def held_by(executor: TickConsumers) -> Counter[str]:
-    """How many partitions an executor holds of each topic."""
+    """Return how many partitions an executor holds of each topic."""
     return Counter(executor.held())
 
 

@@ -22,7 +22,7 @@ NOOP = [{"monitor_id": "m", "kind": "noop", "config": {}, "schedule": {"every": 
 
 
 def told(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]:
-    """What an import says of its one pass."""
+    """Return what an import says of its one pass."""
     said = run("import", *arguments, "--json", environment=pipeline.environment)
     assert said.returncode == status, said
     counts: dict[str, Any] = orjson.loads(said.stdout)

@@ -1,4 +1,4 @@
-"""What a policy and commands do to monitors and delayed tasks, as a user of the topics and the database sees it."""
+"""Effect of policies and commands on monitors and delayed tasks, as topics and database show it."""
 
 from collections import Counter
 from itertools import count, pairwise

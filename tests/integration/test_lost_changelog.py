@@ -54,7 +54,7 @@ def make_anew(pipeline: Pipeline, *topics: str) -> None:
 
 
 def watched(pipeline: Pipeline) -> int:
-    """How many monitors the worker says it watches."""
+    """Return how many monitors the worker says it watches."""
     said = WATCHING.findall(pipeline.processes["worker"].logged())
     return int(said[-1][0]) if said else -1
 
@@ -78,7 +78,7 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int) -> None:
 
 
 def diagnosed(pipeline: Pipeline) -> Finding:
-    """What doctor says of the changelog."""
+    """Return what doctor says of the changelog."""
     settings = pipeline.settings
     [finding] = check_changelog(System(settings, settings.bootstrap_servers, SystemClock()))
     return finding

@@ -152,7 +152,7 @@ def send(bootstrap_servers: str, mutants: Iterable[Mutant]) -> dict[Place, Mutan
 
 
 def ends_of(bootstrap_servers: str, inputs: Iterable[Inputs]) -> dict[tuple[str, str, int], int]:
-    """Where each partition ends now, for each group that reads it."""
+    """Return where each partition ends now, for each group that reads it."""
     ends = {}
     with closing(Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "mutants"})) as consumer:
         for each in inputs:
@@ -163,7 +163,7 @@ def ends_of(bootstrap_servers: str, inputs: Iterable[Inputs]) -> dict[tuple[str,
 
 
 def behind(bootstrap_servers: str, ends: Mapping[tuple[str, str, int], int]) -> list[tuple[str, str, int]]:
-    """Which groups have not acknowledged a partition up to its end."""
+    """Return which groups have not acknowledged a partition up to its end."""
     found = []
     for group in {group for group, _, _ in ends}:
         wanted = [TopicPartition(topic, number) for name, topic, number in ends if name == group]

@@ -23,7 +23,7 @@ CLOSED_PORT = 1
 
 
 def avro_header(name: str) -> bytes:
-    """What Avro's specification says a single-object encoding starts with."""
+    """Return what Avro's specification says a single-object encoding starts with."""
     schema = orjson.loads((SCHEMAS / f"{name}.avsc").read_bytes())
     return b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 

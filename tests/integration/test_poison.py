@@ -160,14 +160,14 @@ def headers_of(letter: Message) -> dict[str, str]:
 
 
 def source_of(letter: Message) -> tuple[Place, str]:
-    """Which record a dead letter is of, and who refused it."""
+    """Return which record a dead letter is of, and who refused it."""
     said = headers_of(letter)
     place = Place(said["source_topic"], int(said["source_partition"]), int(said["source_offset"]))
     return place, said["refused_by"]
 
 
 def lag(pipeline: Pipeline) -> dict[tuple[str, int], int]:
-    """How many records each group has left to read of what it reads, where that is not nothing."""
+    """Return how many records each group has left to read of what it reads, where that is not nothing."""
     topics, application = pipeline.topics, pipeline.settings.application
     groups = {
         f"{application}-worker-{topics.signups}": (topics.signups,),

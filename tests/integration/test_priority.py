@@ -60,7 +60,7 @@ class SlowServer:
 
 
 class Results:
-    """What has come on the topic of results so far, in the order of its partitions."""
+    """Results that have come on their topic so far, in the order of its partitions."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         config = {

@@ -43,7 +43,7 @@ def site(name: str, port: int, *, regions: tuple[str, ...] = REGIONS, **policy: 
 
 
 def answered(results: list[Result], after: int = 0) -> dict[str, set[Status]]:
-    """What each region found."""
+    """Return what each region found."""
     found: dict[str, set[Status]] = {}
     for result in results:
         if result.scheduled_at > after and result.status is not Status.SKIPPED:

@@ -61,7 +61,7 @@ def found_in(folder: Path) -> list[str]:
 
 
 def stored_plain(pipeline: Pipeline) -> list[str]:
-    """Where a secret stands: files of the data folder (tables, database, logs), and topics but those of the inputs."""
+    """Return where a secret stands: files of the data folder (tables, database, logs), and topics but the inputs."""
     topics = pipeline.topics
     inner = (*topics.all_ticks, topics.monitors_changelog, topics.results, topics.transitions, topics.dead_letters)
     on_topics = [

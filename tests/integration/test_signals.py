@@ -1,4 +1,4 @@
-"""What jobs and metrics say on the topic of signals, as a user of results and states sees it."""
+"""Tests of what jobs and metrics say on the topic of signals, as a user of results and states sees it."""
 
 import pytest
 from conftest import NewPipeline

@@ -61,7 +61,7 @@ def settings_of(bootstrap_servers: str, compression: str = "lz4") -> Settings:
 
 @asynccontextmanager
 async def sender_to(bootstrap_servers: str, compression: str = "lz4") -> AsyncIterator[BatchSender]:
-    """What a worker sends its ticks with."""
+    """Return what a worker sends its ticks with."""
     sender = BatchSender(lambda: new_batch_producer(settings_of(bootstrap_servers, compression), bootstrap_servers))
     await sender.start()
     try:
@@ -353,7 +353,7 @@ def watched(proxy: Proxy, new_pipeline: NewPipeline) -> Pipeline:
 
 
 def account(pipeline: Pipeline, after: int, upto: int) -> TickAccount:
-    """What came of the ticks of the 400 monitors in a window of time; waits for the last of them."""
+    """Return what came of the ticks of the 400 monitors in a window of time; waits for the last of them."""
     intervals = {(f"user-{number}", name): LAP_MS for number in range(USERS) for name in NAMES}
 
     def settled() -> TickAccount:

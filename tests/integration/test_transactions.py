@@ -38,7 +38,7 @@ class Transaction:
 
 
 class Seen(NamedTuple):
-    """What the database knows of a user: each monitor's state, and whose signals were taken."""
+    """A user in the database: each monitor's state, and whose signals were taken."""
 
     states: dict[str, str]
     signalled: set[str]

@@ -107,7 +107,7 @@ def results_since(pipeline: Pipeline, begun: int) -> list[Result]:
 
 
 def unreadable(pipeline: Pipeline) -> Counter[tuple[Any, ...]]:
-    """Who passed over what: topic, first and last offset."""
+    """Return who passed over what: topic, first and last offset."""
     letters = (dict(letter.headers()) for letter in pipeline.read(pipeline.topics.dead_letters))
     names = ("refused_by", "source_topic", "source_offset", "source_last_offset")
     return Counter(

@@ -130,7 +130,7 @@ class Watched:
         wait_until("Prometheus has scraped", lambda: self.ask("everwatch_partitions"), 60, 1.0)
 
     def ask(self, expression: str) -> list[Any]:
-        """What Prometheus answers; an AssertionError if it does not take the expression."""
+        """Return what Prometheus answers; an AssertionError if it does not take the expression."""
         url = f"{self.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:

@@ -51,7 +51,7 @@ class Image:
             (root / "dev" / device).touch()
 
     def command(self, *arguments: str) -> list[str]:
-        """How to run the image with these arguments, in a mount namespace of its own."""
+        """Return how to run the image with these arguments, in a mount namespace of its own."""
         enter = ["unshare", "--mount", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", str(self.root)]
         return [*enter, self.config["User"], *arguments]
 
@@ -60,7 +60,7 @@ class Image:
         return dict(entry.split("=", 1) for entry in self.config["Env"]) | more
 
     def run(self, *arguments: str, **more: str) -> str:
-        """What the image prints with these arguments. Raises CalledProcessError."""
+        """Return what the image prints with these arguments. Raises CalledProcessError."""
         done = subprocess.run(
             self.command(*self.config["Entrypoint"], *arguments),
             env=self.environment(**more),

@@ -1,4 +1,4 @@
-"""What is encoded is decoded back: every record, in every format it can be written in."""
+"""Round trips of the codec: every record, in every format in which it can be written."""
 
 import json
 import re

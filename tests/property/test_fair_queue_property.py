@@ -109,7 +109,7 @@ TestFairQueue.settings = settings(max_examples=300, stateful_step_count=60, dead
 
 
 def shared(slots: int, users: dict[str, tuple[float, float, int]], until_s: float) -> dict[str, list[float]]:
-    """How long ticks of each user waited for one of ``slots``; users by name: interval, length of a run, and weight."""
+    """Return the waits of each user's ticks for one of ``slots``; users by name: interval, length of a run, weight."""
     queues: Queues[tuple[str, float]] = Queues(slots)
     events: list[tuple[float, int, str, Slot[tuple[str, float]] | None, float]] = []
     numbers = count()

@@ -1,4 +1,4 @@
-"""How many checks a host gets, and how fast, against a list of all that ever began."""
+"""Tests of how many checks a host gets, and how fast, against a list of all that ever began."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What is written of a spec means that spec again, whichever way it is read."""
+"""Round trips of a spec: its rendering means the same spec, whichever way it is read."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""When failures at one target are an incident of the target, against a model that remembers every failure."""
+"""Tests of when failures at one target are an incident of the target, against a model that remembers every failure."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What is due last, n-th and next, and when it ends, against walking from one due instant to the next."""
+"""Last, n-th and next due instants and ends of schedules, against walking from one due instant to the next."""
 
 from itertools import pairwise
 

@@ -53,7 +53,7 @@ def allowed(field: str, least: int, most: int) -> set[int]:
 
 
 def matches(expression: str, wall: datetime) -> bool:
-    """Whether Debian's cron would run this at ``wall``: the two day fields both count if one begins with a star."""
+    """Tell whether Debian's cron runs this at ``wall``: the two day fields both count if one begins with a star."""
     minute, hour, day, month, weekday = expression.split()
     right_day = wall.day in allowed(day, 1, 31)
     right_weekday = wall.isoweekday() % 7 in allowed(weekday, 0, 6)

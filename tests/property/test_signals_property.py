@@ -1,4 +1,4 @@
-"""What is known of a monitor after its signals: the same, in whichever order and batches they come."""
+"""State of a monitor after its signals: the same, in whichever order and batches they come."""
 
 from datetime import datetime
 from itertools import groupby

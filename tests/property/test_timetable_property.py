@@ -233,7 +233,7 @@ class Said:
 
 
 def said(firings: Iterator[Firing], timetable: Timetable) -> Said:
-    """What goes out: way, key and value of the record, and the instant."""
+    """Return what goes out: way, key and value of the record, and the instant."""
     told = Said(Counter(), Counter())
     for firing in list(firings):
         entries = list(firing.chunk.entries(timetable.packing))
@@ -256,7 +256,7 @@ def is_within_limits(firing: Firing, timetable: Timetable) -> bool:
 
 
 class Wish(NamedTuple):
-    """What else is to happen to a monitor: when it begins and ends, and (due, as which tick) a retry."""
+    """Events of a monitor beside its ticks: when it begins and ends, and (due, as which tick) a retry."""
 
     begins_at: int = 0
     until: int = NEVER
@@ -533,7 +533,7 @@ class TimetableMachine(RuleBasedStateMachine):
         return framed(key.partition(b"\0")[0], b"\xc3\x01 %s %d %b" % (key, self.put_so_far, b"." * size))
 
     def _dates(self, planned: TimetableEntry) -> list[int]:
-        """What the store's index has of a monitor."""
+        """Return what the store's index has of a monitor."""
         dates = [planned.until] if planned.until < NEVER else []
         if isinstance(planned.schedule, At):
             dates.append(self._task_due(planned))
@@ -594,7 +594,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @rule(to=st.sampled_from([-1, 0, 1, 2]))
     def sweep_up_to_about_the_next_tick(self, to: int) -> None:
-        """Where monitors of long intervals, which are seldom due, come to be due."""
+        """Return where monitors of long intervals, which are seldom due, come to be due."""
         soon = [
             due[0] for p in self.monitors.values() if (due := self._due(p, self.emitted_to, self.emitted_to + DAY_MS))
         ]

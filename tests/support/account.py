@@ -1,4 +1,4 @@
-"""What ought to be in the database, computed from the documented rule alone: due at every t with t mod interval =
+"""Expected contents of the database, computed from the documented rule alone: due at every t with t mod interval =
 phase, where the phase is BLAKE2b-64 of ``user_id NUL monitor_id`` modulo the interval, in steps of 100 ms."""
 
 from collections import Counter, defaultdict

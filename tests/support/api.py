@@ -439,7 +439,7 @@ async def api(
 
 
 def entry(user: User, *monitors: Monitor) -> list[CatalogueEntry]:
-    """What the changelog says of a user with monitors."""
+    """Return what the changelog says of a user with monitors."""
     return [
         CatalogueEntry(user.user_id, "", user),
         *(

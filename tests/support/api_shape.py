@@ -1,4 +1,4 @@
-"""What clients of the API rely on, out of its OpenAPI document; and what of an older document is not there any more."""
+"""Promises of the OpenAPI document to clients, and those of an older document that are missing."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -10,7 +10,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--font-ren
 
 
 def chromium() -> str | None:
-    """Where the browser is; None if it is not installed (``apt-get install chromium``)."""
+    """Return where the browser is; None if it is not installed (``apt-get install chromium``)."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 

@@ -52,7 +52,7 @@ class Cluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients connect to."""
+        """Return what clients connect to."""
         return ",".join(ports.bootstrap_servers for ports in self._ports.values())
 
     def start(self, number: int) -> None:

@@ -119,7 +119,7 @@ BROKEN = {
 
 
 class Data:
-    """What is stored: entries, results and transitions."""
+    """Stored records: entries, results and transitions."""
 
     def __init__(self) -> None:
         self.entries: list[CatalogueEntry] = []
@@ -318,7 +318,7 @@ class ConsoleApi(Api):
         self.picture_cookie: Any = None
 
     def new_live(self) -> Live:
-        """What hands out live events, without clients."""
+        """Return the source of live events, without clients."""
         return Live(
             Topics.of(load_settings()),
             self._follow,

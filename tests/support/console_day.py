@@ -32,7 +32,7 @@ _NO_BOX = "mailbox unavailable"
 
 
 def answer_of(address: Address, message: Message) -> AttemptOutcome:
-    """What mail servers and webhooks answer: one address is no more, one server is busy."""
+    """Return what mail servers and webhooks answer: one address is no more, one server is busy."""
     if isinstance(address, EmailAddress):
         if "harbour-cheese" in str(address):
             return AttemptOutcome(Verdict.GONE, f"550 5.1.1 {_NO_BOX}")

@@ -66,7 +66,7 @@ class IdentityProvider:
         return jwt.encode(header, {name: each for name, each in made.items() if each is not None}, self.key)
 
     def application(self) -> web.Application:
-        """What it serves."""
+        """Return what it serves."""
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._discovery)
         app.router.add_get("/authorize", self._authorize)

@@ -204,7 +204,7 @@ class KillTrial:
         return sum(map(len, self.receivers.hooked.values())) + sum(self.receivers.unlisted.values())
 
     def log(self) -> str:
-        """What the notifiers have logged."""
+        """Return what the notifiers have logged."""
         return (self.pipeline.settings.data_dir / "notifier.log").read_text()[-5_000:]
 
     def check(self) -> None:

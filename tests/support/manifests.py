@@ -40,7 +40,7 @@ def rendered(name: str, *more: str) -> tuple[Manifest, ...]:
 
 
 def refusal(name: str, *more: str) -> str:
-    """What helm says when it refuses to render."""
+    """Return what helm says when it refuses to render."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
         SCRIPT["rendered"](values_of(name), *more)
     return str(raised.value.stderr)
@@ -69,7 +69,7 @@ def pods_of(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
 
 
 def faults_of(manifest: Manifest, version: str) -> list[str]:
-    """What the strict schema of a version of Kubernetes finds wrong with a manifest of one of its own kinds."""
+    """Return what the strict schema of a version of Kubernetes finds wrong with a manifest of one of its own kinds."""
     group, _, number = manifest["apiVersion"].rpartition("/")
     name = "-".join(filter(None, (manifest["kind"].lower(), group.partition(".")[0], number)))
     return [f"{error.json_path}: {error.message}" for error in _validator(version, name).iter_errors(manifest)]

@@ -215,7 +215,7 @@ class Mutator:
 
 
 def is_hopeless(role: str, value: bytes | None) -> bool:
-    """Whether a value is certainly no input, as Python's JSON has it. Of Avro only the magic bytes are looked at."""
+    """Tell whether a value is certainly no input by Python's JSON; of Avro only the magic bytes are read."""
     if not value or value[:2] == b"\xc3\x01":
         return not value
     if role == "tick":

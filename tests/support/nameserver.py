@@ -16,7 +16,7 @@ def wire_name(name: str) -> bytes:
 
 
 def rdata(record_type: str, text: str) -> bytes:
-    """What a record of ``record_type``, written as in a zone file, holds."""
+    """Return what a record of ``record_type``, written as in a zone file, holds."""
     parts = text.split(" ")
     match record_type:
         case "A" | "AAAA":

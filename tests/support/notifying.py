@@ -196,7 +196,7 @@ class Notifying:
             return work.list_deliveries("", state, "", 0, 1_000)[::-1]
 
     def verdicts(self, user_id: str = "u-1", monitor_id: str = "shop") -> list[str]:
-        """What became of a monitor's events, the oldest first."""
+        """Return what became of a monitor's events, the oldest first."""
         with self.storage.look() as work:
             return [verdict for _, _, verdict in work.verdicts(user_id, monitor_id, 1_000)][::-1]
 

@@ -32,7 +32,7 @@ WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")
 
 
 class Place(NamedTuple):
-    """Where a record stands."""
+    """Place of a record."""
 
     topic: str
     partition: int
@@ -59,7 +59,7 @@ class Process:
         return self._process.poll() is None
 
     def logged(self) -> str:
-        """What this process has logged so far."""
+        """Return what this process has logged so far."""
         with self.log.open("rb") as stream:
             stream.seek(self._begins)
             return stream.read().decode(errors="replace")

@@ -24,7 +24,7 @@ class Databases:
         self._template = name_in(template)
 
     def ask(self, url: str, question: str) -> list[tuple[object, ...]]:
-        """What a database answers."""
+        """Return what a database answers."""
         return self.server.run(question, name_in(url))
 
     @contextmanager

@@ -14,7 +14,7 @@ PRODUCE = 0
 
 
 class Loss(Enum):
-    """What becomes of a produce request: carried out, but its answer never comes; or it never arrives.
+    """Fate of a produce request: carried out, but its answer never comes; or it never arrives.
 
     The connection is cut then; with SILENCE the answer does not come either, and the connection stays.
     """
@@ -38,7 +38,7 @@ class Proxy:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients connect to."""
+        """Return where clients connect to."""
         return f"{HOST}:{self._port}"
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which worker of pytest-xdist runs which module: those that start processes beside those that only calculate.
+"""Scheduling of modules on the workers of pytest-xdist: those that start processes beside those that only calculate.
 
 Left to itself, ``--dist loadfile`` begins with the modules of the most tests, so that all modules that start brokers
 and processes meet at the end of a run: what they wait for then takes many times longer than it needs.

@@ -31,7 +31,7 @@ def place_of(folder: Path, look: Look, name: str) -> Path:
 
 
 def made_with(browser: Any) -> dict[str, str]:
-    """What letters depend on: the browser's main version, and the font that it takes."""
+    """Return what letters depend on: the browser's main version, and the font that it takes."""
     font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout.strip()
     return {"chromium": browser.version.partition(".")[0], "font": font}
 

@@ -29,7 +29,7 @@ class SharedBroker(NamedTuple):
 
 
 class _Files:
-    """What keeper and users have in common.
+    """Locks of the broker's keeper and its users.
 
     ``turn`` is held by whoever starts or ends the broker, ``users`` by each of its users, ``keeper`` by the keeper.
     ``address`` is there while the broker runs.
@@ -106,7 +106,7 @@ def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[IO[str]]:
 
 
 def _is_alone(users: IO[str]) -> bool:
-    """Whether nobody else holds the lock, which is held from now on if so."""
+    """Tell whether nobody else holds the lock, which is held from now on if so."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,7 @@ LONGEST_PAUSE_S = 3.0
 
 
 def wait_until(what: str, look: Callable[[], Seen], within_s: float = 30, every_s: float = 0.1) -> Seen:
-    """What ``look`` gives as soon as that is true; an AssertionError that says ``what`` if it never is."""
+    """Return what ``look`` gives as soon as that is true; an AssertionError that says ``what`` if it never is."""
     # how long it takes is nothing that a test asserts: the machine may be busy with other things
     within_s *= PATIENCE
     deadline = time.monotonic() + within_s

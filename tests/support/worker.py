@@ -55,7 +55,7 @@ async def until(what: str, look: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def turns() -> AsyncIterator[Callable[[], int]]:
-    """How many turns the event loop has given to others so far."""
+    """Return how many turns the event loop has given to others so far."""
     given = 0
 
     async def other() -> None:
@@ -128,7 +128,7 @@ class Broker(MemoryKafka):
 
     @property
     def epoch(self) -> int:
-        """How often the producer of the partition was initialised."""
+        """Return how often the producer of the partition was initialised."""
         return self.epochs[f"{CHANGELOG}-0"]
 
     def fence_owner(self) -> None:
@@ -442,5 +442,5 @@ def signup(user_id: str, *monitors: str, interval: str = "1s") -> dict[str, Any]
 
 
 def users(ticks: Iterable[tuple[str, int]]) -> set[str]:
-    """Whose ticks these are."""
+    """Return whose ticks these are."""
     return {user for user, _ in ticks}

@@ -1,4 +1,4 @@
-"""Who may do what with the API: every operation of the OpenAPI document with every kind of token."""
+"""Tests of who may do what with the API: every operation of the OpenAPI document with every kind of token."""
 
 import asyncio
 import logging
@@ -76,7 +76,7 @@ def url_of(route: Operation | Route, user: str) -> str:
 
 
 def may(role: Role, limited: bool, operation: Operation, user: str) -> bool:
-    """What the permissions say in words of their own: a scope, and whose thing it is."""
+    """Return what the permissions say in words of their own: a scope, and whose thing it is."""
     if operation.scope is None:
         return True
     if operation.scope not in SCOPES_OF[role]:

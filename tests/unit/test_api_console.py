@@ -123,7 +123,7 @@ async def test_the_document_for_programs_does_not_name_pages(server: Api) -> Non
 
 
 def test_git_keeps_every_file_of_the_console() -> None:
-    """What is ignored would be missing in a wheel: its builder goes by the same rules."""
+    """Files that git ignores would be missing in a wheel: its builder has the same rules."""
     root = Path(__file__).parents[2]
     path = "src/everwatch/console/static/vendor/app.js"
     assert subprocess.run(["git", "check-ignore", "-q", path], cwd=root, check=False).returncode == 1

@@ -25,7 +25,7 @@ SITE = {"kind": "noop", "schedule": {"every": "1m"}}
 
 
 class Killed(BaseException):
-    """What a process that is killed gets: nothing of it runs on."""
+    """A kill of the process: nothing of it runs on."""
 
 
 class Commands:

@@ -37,7 +37,7 @@ def link(server: Api, role: Role = Role.ADMIN, user_id: str = "") -> NewLogin:
 
 
 def cookie_of(answered: Answered) -> str:
-    """What a browser sends back."""
+    """Return what a browser sends back."""
     [(name, morsel)] = SimpleCookie(answered.headers["Set-Cookie"]).items()
     return f"{name}={morsel.value}"
 

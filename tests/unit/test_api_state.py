@@ -1,4 +1,4 @@
-"""What the console shows of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges."""
+"""The console's view of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ async def server() -> AsyncIterator[Api]:
 
 
 def store(server: Api, *results: Result, transitions: tuple[Transition, ...] = ()) -> None:
-    """What the sink would store of these."""
+    """Return what the sink would store of these."""
     place, offset = Partition("results", 0), server.store.offsets().get(Partition("results", 0), 0)
     taken = [Received(place, offset + i, START, each) for i, each in enumerate(results)]
     moved = Partition("transitions", 0)

@@ -47,7 +47,7 @@ async def server() -> AsyncIterator[Api]:
 
 
 def now_in(server: Api, monitor_id: str, state: State) -> None:
-    """What the changelog would say of a monitor."""
+    """Return what the changelog would say of a monitor."""
     held = server.store.monitor("ann", monitor_id)
     assert held is not None
     changed = msgspec.structs.replace(held, state=state, state_since=server.clock.now_ms())

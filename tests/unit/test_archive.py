@@ -1,6 +1,7 @@
 """Days of results as Parquet files, from both databases."""
 
 import builtins
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
+from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -21,18 +23,18 @@ SOURCE = Partition("results", 0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A database of five days of results, the last of which is today."""
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    monkeypatch.setattr(db, "SystemClock", lambda: SettableClock(NOW))
     settings = Settings(data_dir=tmp_path, database=url, keep_results_days=1, keep_results_until_archived=True)
     store = open_store(settings)
     results = [one(NOW - DAY * day, attempt) for day in range(5) for attempt in (1, 2)]
     store.apply(SinkBatch(NOW, {SOURCE: 10}, [Received(SOURCE, i, 1, each) for i, each in enumerate(results)]))
     store.close()
-    return settings
+    with commands_given(SettableClock(NOW)):
+        yield settings
 
 
 def one(at: int, attempt: int) -> Result:

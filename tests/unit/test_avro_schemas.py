@@ -380,7 +380,7 @@ def golden_versions(name: str) -> set[str]:
 
 
 def complaints(name: str, current: str, golden: set[str], history: set[str]) -> list[str]:
-    """What still has to be done about a schema that changed, a sentence each."""
+    """Return what still has to be done about a schema that changed, a sentence each."""
     said = [
         f"schemas/{name}.avsc changed: keep what it was (git show HEAD:schemas/{name}.avsc) as"
         f" schemas/history/{name}.{old}.avsc, or records written before cannot be read any more."

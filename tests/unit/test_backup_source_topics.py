@@ -1,4 +1,4 @@
-"""What a backup and a restore ask the broker for, while the broker is not ready to tell."""
+"""Tests of what a backup and a restore ask the broker for, while the broker is not ready to tell."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What ``bench day`` compares with follows from the schedules alone, and a tick that is missing or moved is noticed."""
+"""Expected ticks of ``bench day`` follow from the schedules alone; a missing or moved tick is noticed."""
 
 from datetime import UTC, datetime
 

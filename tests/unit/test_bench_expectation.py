@@ -1,4 +1,4 @@
-"""What the bench says is due follows from the schedules alone, and every kind of wrong tick is noticed."""
+"""Due ticks of the bench follow from the schedules alone, and it notices every kind of wrong tick."""
 
 from array import array
 from collections import Counter

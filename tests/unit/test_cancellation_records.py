@@ -1,4 +1,4 @@
-"""What is paused, deleted or deregistered: what workers tell of it, and what executors keep of that."""
+"""Cancellations of monitors: what workers send when one is paused or deleted, and what executors keep of that."""
 
 import pytest
 from hypothesis import given

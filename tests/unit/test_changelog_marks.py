@@ -1,4 +1,4 @@
-"""Whether a table and its changelog belong together, and what is done if not."""
+"""Tests of whether a table and its changelog belong together, and what is done if not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What ``everwatch backup`` and ``restore`` say before they do anything."""
+"""Tests of what ``everwatch backup`` and ``restore`` say before they do anything."""
 
 from pathlib import Path
 

@@ -15,10 +15,11 @@ from support.command_line import Said, run_command
 from typer.testing import CliRunner
 
 from everwatch.api.permissions import Role
-from everwatch.cli.commands import dead_letters, explain, lists, task, user
+from everwatch.cli.commands import dead_letters, lists, task, user
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
 from everwatch.cli.support import api_connection, global_options, output_reading
+from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
@@ -145,7 +146,7 @@ LETTER = StoredLetter(
 
 
 def fill(server: Api) -> None:
-    """What there is to read: results, transitions, a refused record."""
+    """Return what there is to read: results, transitions, a refused record."""
     some, others = Partition("results", 0), Partition("transitions", 0)
     found = [
         Result(
@@ -203,28 +204,32 @@ async def test_what_is_read_is_told_as_from_the_database(
     await say("task", "create", "ann", "t", "--in", "300d", "--kind", "noop", "--wait")
     await say("user", "maintain", "ann", "--cron", "0 2 * * 6", "--duration", "2h", "--wait")
     fill(server)
-    for module in (lists, task, user):
-        monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(START))
-    by_api = await say(*command)
+    with commands_given(SettableClock(START)):
+        by_api = await say(*command)
     for module in (lists, task, user, output_reading, dead_letters):
         monkeypatch.setattr(module, "reading", lambda _: nullcontext(server.store))
     monkeypatch.setattr(dead_letters, "has_database", lambda _: True)
-    assert by_api == await asyncio.to_thread(said, *command)
+    with commands_given(SettableClock(START)):
+        assert by_api == await asyncio.to_thread(said, *command)
     assert by_api[1] or by_api[2]
 
 
-async def test_a_monitor_is_explained_as_from_the_database(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "SystemClock", lambda: SettableClock(START))
-    await say("signup", "ann", "--wait")
-    site = ["--kind", "http", "--config", '{"url": "https://example.com/"}', "--every", "5m"]
-    await say("monitor", "put", "ann", "site", *site, "--wait")
-    status, out, _ = await say("explain", "ann", "site")
-    assert status == 0, out
-    for part in ("ann/site is new", "every 5m", "worker worker-of-0", "executor executor-1 (claims its ticks)"):
-        assert part in out
-    told = (await say("explain", "ann", "site", "--json")).json
-    assert (told["schedule_text"], told["broker"], told["config"]["url"]) == ("every 5m", "", "https://example.com/")
-    assert told["schedule"]
+async def test_a_monitor_is_explained_as_from_the_database(say: Say) -> None:
+    with commands_given(SettableClock(START)):
+        await say("signup", "ann", "--wait")
+        site = ["--kind", "http", "--config", '{"url": "https://example.com/"}', "--every", "5m"]
+        await say("monitor", "put", "ann", "site", *site, "--wait")
+        status, out, _ = await say("explain", "ann", "site")
+        assert status == 0, out
+        for part in ("ann/site is new", "every 5m", "worker worker-of-0", "executor executor-1 (claims its ticks)"):
+            assert part in out
+        told = (await say("explain", "ann", "site", "--json")).json
+        assert (told["schedule_text"], told["broker"], told["config"]["url"]) == (
+            "every 5m",
+            "",
+            "https://example.com/",
+        )
+        assert told["schedule"]
     unknown = await say("explain", "ann", "none")
     assert unknown[::2] == (1, "User 'ann' has no monitor 'none'; it has 'site'.")
     secret = await say("explain", "ann", "site", "--secrets", role=Role.VIEWER)
@@ -321,7 +326,7 @@ def run_main(*arguments: str, **environment: str) -> tuple[int, str]:
 
 @pytest.fixture
 def options_kept() -> Any:
-    """What the options before a command have set is over with the test."""
+    """Take back, after the test, what the options before a command have set."""
     before = [(each, each.get()) for each in (global_options.API, global_options.TOKEN, global_options.COMMAND)]
     yield
     for each, value in before:

@@ -15,6 +15,7 @@ from support.command_line import Said, run_command
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support import input_file, options, sending
 from everwatch.cli.support.sending import SendingOptions
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.kafka.command_client import Asked, Unanswered
 from everwatch.model import At, CommandOutcome, MonitorSpec, Origin, Reply
@@ -245,25 +246,25 @@ def test_options_become_the_command_that_is_sent(
 def test_where_something_is_to_come_a_duration_is_from_now(
     world: World, arguments: tuple[str, ...], where: tuple[str | int, ...]
 ) -> None:
-    before = user.SystemClock().now_ms()
+    before = SystemClock().now_ms()
     assert say(*arguments).status == 0
     said: Any = world.sent[0]
     for key in where:
         said = said[key]
-    assert before <= said - 7_200_000 <= user.SystemClock().now_ms()
+    assert before <= said - 7_200_000 <= SystemClock().now_ms()
 
 
 def test_a_pause_for_a_while_ends_that_long_after_now(world: World) -> None:
-    before = monitor.SystemClock().now_ms()
+    before = SystemClock().now_ms()
     say("monitor", "pause", "u-1", "m", "--for", "2h")
-    assert before <= world.sent[0]["until"] - 7_200_000 <= monitor.SystemClock().now_ms()
+    assert before <= world.sent[0]["until"] - 7_200_000 <= SystemClock().now_ms()
 
 
 def test_maintenance_without_a_beginning_begins_now(world: World) -> None:
-    before = user.SystemClock().now_ms()
+    before = SystemClock().now_ms()
     say("user", "maintain", "u-1", "--for", "2h")
     [window] = world.sent[0]["maintenance"]
-    assert before <= window["start"] <= user.SystemClock().now_ms()
+    assert before <= window["start"] <= SystemClock().now_ms()
     assert window["end"] - window["start"] == 7_200_000
 
 

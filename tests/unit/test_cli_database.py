@@ -1,5 +1,6 @@
-"""What the command line tells of users, monitors and tasks, from a database of each kind."""
+"""Tests of what the command line tells of users, monitors and tasks, from a database of each kind."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import typer
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from everwatch.cli.commands import lists, monitor, task, user
+from everwatch.cli.commands import monitor, task, user
+from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -72,19 +74,19 @@ HELD: list[User | Monitor] = [
 
 
 @pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A database as a sink leaves it, and noon."""
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    for module in (lists, monitor, task, user):
-        monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     entries += [CatalogueEntry("anna", "gone", watched("gone", At(NOW + MINUTE))), CatalogueEntry("anna", "gone", None)]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
     store = open_store(Settings(data_dir=tmp_path, database=url))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
+    with commands_given(SettableClock(NOW)):
+        yield
 
 
 def say(app: typer.Typer, *arguments: str) -> str:
@@ -131,7 +133,7 @@ def test_monitors_are_listed_for_scripts() -> None:
 
 
 def listed(app: typer.Typer, *arguments: str) -> list[str]:
-    """Whose and which monitors a list shows; or which users."""
+    """Return whose and which monitors a list shows; or which users."""
     found = objects(app, "list", *arguments)
     return [each["user_id"] + (f"/{each['monitor_id']}" if "monitor_id" in each else "") for each in found]
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
+from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable
@@ -262,11 +263,11 @@ class Opened(DeadLetterTopic):
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
+def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Broker]:
     made = Broker()
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
-    monkeypatch.setattr(dead_letters, "clients_of", lambda _: SimpleNamespace(producer=lambda: made))
+    clients: Any = SimpleNamespace(producer=lambda: made)
     made.refuse()
     made.refuse(key=b"bob", reason="there is no plan 'silver'")
     made.refuse(
@@ -274,7 +275,8 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
         path="$.monitor_id", value=b'{"user_id": "u", "monitor_id": "m"}',
     )  # fmt: skip
     made.refuse(cut=("value",), lengths={"value": 9_000_000}, reason="too long", code="invalid", path="")
-    return made
+    with commands_given(new_clients=lambda _: clients):
+        yield made
 
 
 def say(*arguments: str) -> tuple[int, str, str]:

@@ -1,10 +1,10 @@
-"""What options say, read once for all commands."""
+"""Options that all commands share."""
 
 from pathlib import Path
 
 import pytest
 
-from everwatch.cli.support import options
+from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.options import pairs_of, ready_broker, text_or_file
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
@@ -35,8 +35,8 @@ def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
     assert text_or_file("{}") == "{}"
 
 
-def test_a_ready_broker_has_its_topics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_ready_broker_has_its_topics(tmp_path: Path) -> None:
     kafka = MemoryKafka()
-    monkeypatch.setattr(options, "clients_of", lambda _: MemoryClients(kafka))
-    assert ready_broker(Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")) == "kafka:9092"
+    with commands_given(new_clients=lambda _: MemoryClients(kafka)):
+        assert ready_broker(Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")) == "kafka:9092"
     assert {plan.name for plan in plan_topics(Settings())} <= set(kafka.topic_names())

@@ -1,4 +1,4 @@
-"""What is told while a file is worked on."""
+"""Progress messages while a file is processed."""
 
 import io
 

@@ -1,6 +1,6 @@
 """``everwatch signal`` without a broker: what is sent, and what is refused before one is looked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import signal, signup
-from everwatch.cli.support import sending
+from everwatch.cli.support.given import commands_given
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 
@@ -21,14 +21,14 @@ Sent = Callable[[], list[tuple[str, str, Any]]]
 
 
 @pytest.fixture
-def kafka(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryKafka:
+def kafka(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryKafka]:
     """The Kafka that commands talk to."""
     kafka = MemoryKafka(4)
     for topic in ("signals", "signups"):
         kafka.create(topic)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(sending, "clients_of", lambda _: MemoryClients(kafka))
-    return kafka
+    with commands_given(new_clients=lambda _: MemoryClients(kafka)):
+        yield kafka
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_executors_decrypt_a_config_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def recognised(stored: Monitor, given: str, ours: ConfigSecrets) -> Monitor:
-    """What is stored after another put of a config, given as a user gives it."""
+    """Return what is stored after another put of a config, given as a user gives it."""
     encrypted = ours.encrypted(msgspec.structs.replace(stored.spec, config=given))
     before, now = ours.recognised(stored, encrypted)
     return lifecycle.put_again(before, now, Origin.SIGNUP, 2_000)

@@ -21,7 +21,7 @@ MODULES = sorted(each for each in STATIC.rglob("*.js") if each.parent.name != "v
 
 
 def imports_of(module: Path) -> list[str]:
-    """What a module imports, as it names it."""
+    """Return what a module imports, as it names it."""
     return [static or dynamic for static, dynamic in IMPORT.findall(module.read_text())]
 
 

@@ -40,7 +40,7 @@ CLASSES = {GAP_ENDS, GAP_SHIFTED, GAP_LOST, TWICE_BOTH, TWICE_LOST, ONCE_MORE}
 
 @pytest.fixture(scope="module")
 def years(pytestconfig: pytest.Config) -> int:
-    """How many years' changes are looked at."""
+    """Return how many years' changes are looked at."""
     return int(pytestconfig.getoption("--cron-years"))
 
 
@@ -69,7 +69,7 @@ def theirs_between(expression: str, zone: str, after: int, upto: int) -> Iterato
 
 
 def shown(zone: str, at_ms: int) -> datetime:
-    """What the zone's clock shows."""
+    """Return what the zone's clock shows."""
     return datetime.fromtimestamp(at_ms / 1000, zone_named(zone)).replace(tzinfo=None)
 
 
@@ -125,7 +125,7 @@ class Around:
 
 @cache
 def compared_in(zone: str, years: int) -> tuple[int, Counter[str], list[str]]:
-    """How many instants were compared, how often each class came up, and what falls into none."""
+    """Return how many instants were compared, how often each class came up, and what falls into none."""
     compared, classes, unexplained = 0, Counter[str](), []
     for change, by_ms in changes(zone, years):
         for expression in EXPRESSIONS:

@@ -1,4 +1,4 @@
-"""How checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
+"""Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
 
 import signal
 import sqlite3

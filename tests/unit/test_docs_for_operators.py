@@ -1,4 +1,4 @@
-"""What pages for operators quote is real: metrics, PromQL, settings, commands, and messages of the source."""
+"""Quotes in the pages for operators are real: metrics, PromQL, settings, commands, and messages of the source."""
 
 import ast
 import re

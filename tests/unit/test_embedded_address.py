@@ -1,4 +1,4 @@
-"""Which ports the embedded Kafka takes, and how clients find them."""
+"""Tests of which ports the embedded Kafka takes, and how clients find them."""
 
 import socket
 from pathlib import Path

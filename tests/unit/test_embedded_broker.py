@@ -1,4 +1,4 @@
-"""What the embedded Kafka does short of running a broker."""
+"""Tests of what the embedded Kafka does short of running a broker."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Who holds the embedded Kafka's folder, whose data it has, and what an earlier run left there."""
+"""Tests of who holds the embedded Kafka's folder, whose data it has, and what an earlier run left there."""
 
 import os
 import subprocess

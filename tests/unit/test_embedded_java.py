@@ -1,4 +1,4 @@
-"""Which Java the embedded Kafka takes."""
+"""Tests of which Java the embedded Kafka takes."""
 
 from pathlib import Path
 

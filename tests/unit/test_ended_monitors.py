@@ -1,4 +1,4 @@
-"""How a monitor that is done ended: a field, also of what versions wrote that had it before the reason."""
+"""Tests of how a monitor that is done ended: a field, also of what versions wrote that had it before the reason."""
 
 import io
 from pathlib import Path

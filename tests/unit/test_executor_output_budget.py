@@ -1,4 +1,4 @@
-"""How much of what callables write is kept."""
+"""Tests of how much of what callables write is kept."""
 
 from everwatch.executor.output_budget import OutputBudgets
 

@@ -1,4 +1,4 @@
-"""What runs, and what stands in the way of what, against a plain list."""
+"""Overlap of runs, against a plain list."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""What share of its targets an executor does not reach."""
+"""Tests of what share of its targets an executor does not reach."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is taken and committed when partitions come and go, with a consumer that only remembers."""
+"""Tests of what is taken and committed when partitions come and go, with a consumer that only remembers."""
 
 import threading
 from collections.abc import Callable

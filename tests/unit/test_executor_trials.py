@@ -44,7 +44,7 @@ class Executing:
         self._producer.flush()
 
     def outcomes(self) -> list[TrialOutcome]:
-        """What was found so far."""
+        """Return what was found so far."""
         return [decode_trial(each.value, TrialOutcome) for each in self.kafka.records(TOPICS.trial_results)]
 
     async def tried(self, url: str, **more: Any) -> TrialOutcome:
@@ -95,7 +95,7 @@ async def test_the_guard_of_the_executor_holds_for_trials_and_a_wrong_record_har
 
 
 class SlowKind:
-    """What ``run_job`` does in these tests: it waits until it is let go."""
+    """Runs of these tests: each waits until ``go`` is set."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -66,7 +66,7 @@ class Listener(asyncio.DatagramProtocol):
             writer.close()
 
     async def counted(self) -> list[str]:
-        """Which addresses were connected to, once all connections made so far have been accepted."""
+        """Return which addresses were connected to, once all connections made so far have been accepted."""
         for address in (ALLOWED, "::1"):
             with contextlib.suppress(OSError), socket.socket(_family(address)) as mark:  # there may be no IPv6
                 mark.bind((address, 0))

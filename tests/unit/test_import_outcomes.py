@@ -1,4 +1,4 @@
-"""What an import learns of its rows: refused by the plans it knows, by a worker, in this pass or since the last one."""
+"""Outcomes of imported rows: refused by the plans it knows, by a worker, in this pass or since the last one."""
 
 from collections.abc import Iterator
 from pathlib import Path

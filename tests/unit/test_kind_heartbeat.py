@@ -99,7 +99,7 @@ def test_the_reason_says_for_how_long_and_what_was_expected() -> None:
 
 
 def heard(*signals: tuple[float, SignalType] | Signal, known: SignalState = NO_SIGNALS) -> dict[str, Any]:
-    """What is known after signals, given as seconds after noon and type; as arguments of ``judge``."""
+    """Return what is known after signals, given as seconds after noon and type; as arguments of ``judge``."""
     last_signal = 0
     for each in signals:
         signal = each if isinstance(each, Signal) else said(*each)

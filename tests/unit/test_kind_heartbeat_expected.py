@@ -1,4 +1,4 @@
-"""When a heartbeat is expected: by a cron expression with a time zone, or within daily windows."""
+"""Tests of when a heartbeat is expected: by a cron expression with a time zone, or within daily windows."""
 
 from datetime import datetime
 from typing import Any

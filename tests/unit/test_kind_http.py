@@ -168,7 +168,7 @@ async def test_redirects_are_followed_or_not(context: RunContext, serve) -> None
 
 
 async def test_a_redirect_is_followed_as_browsers_do(context: RunContext, serve) -> None:
-    """What is no ASCII in it is escaped as it came, and another server is not asked by the first one's name."""
+    """Characters beyond ASCII are escaped as they came, and another server is not asked by the first one's name."""
     hosts: list[str] = []
 
     async def elsewhere(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What bodies are judged by: texts, patterns, JSON; pure, and bounded in time."""
+"""Tests of what bodies are judged by: texts, patterns, JSON; pure, and bounded in time."""
 
 import random
 import threading

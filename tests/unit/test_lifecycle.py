@@ -403,7 +403,7 @@ def stubborn(state: State = State.UP, retries: Retries = RETRIES, **policy: Any)
 
 
 def attempt(number: int, status: Status = F, at: int = AT, **fields: Any) -> Result:
-    """How attempt ``number`` at the tick due at ``at`` ended, 20 ms after it began."""
+    """Return how attempt ``number`` at the tick due at ``at`` ended, 20 ms after it began."""
     started_at = at + (number - 1) * 5_020
     return msgspec.structs.replace(
         result(status, at), attempt=number, started_at=started_at, duration_ms=19.5, **fields

@@ -1,4 +1,4 @@
-"""What a process tells Prometheus and an orchestrator, over HTTP."""
+"""Tests of what a process tells Prometheus and an orchestrator, over HTTP."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What keeps the packets of these tests on this machine."""
+"""Tests of what keeps the packets of these tests on this machine."""
 
 import socket
 from contextlib import closing

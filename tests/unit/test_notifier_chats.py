@@ -1,4 +1,4 @@
-"""What Discord, Telegram and ntfy get, and which addresses are refused."""
+"""Tests of what Discord, Telegram and ntfy get, and which addresses are refused."""
 
 import json
 from pathlib import Path

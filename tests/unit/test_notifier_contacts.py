@@ -25,7 +25,7 @@ def notifying(tmp_path: Path) -> Iterator[Notifying]:
 
 
 async def come(notifying: Notifying, *users: str) -> int:
-    """What the process does when it has taken users in."""
+    """Do what the process does when it has taken users in."""
     asked = ask_contacts(notifying.storage, notifying.rules, users, notifying.clock.now_ms())
     await notifying.work()
     return asked

@@ -43,7 +43,7 @@ def fails_at(sender: type[Address], outcome: AttemptOutcome = FAILED) -> object:
 
 
 def counted(name: str, sender: str) -> float:
-    """What the notifier has counted so far for a sender."""
+    """Return what the notifier has counted so far for a sender."""
     return REGISTRY.get_sample_value(f"everwatch_notifier_{name}", {"sender": sender}) or 0.0
 
 

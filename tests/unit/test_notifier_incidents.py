@@ -1,4 +1,4 @@
-"""What is told of which transition, and that the same one told twice is told once."""
+"""Messages by transition; a transition that comes twice leads to one message."""
 
 from collections.abc import Iterable
 

@@ -22,7 +22,7 @@ from everwatch.store import open_store
 
 @pytest.fixture(autouse=True)
 def _usual_umask() -> Iterator[None]:
-    """What a shell has: without care, anybody may read what is made."""
+    """Umask of a usual shell, under which every user may read a new file."""
     before = os.umask(0o022)
     yield
     os.umask(before)

@@ -1,4 +1,4 @@
-"""What is noted of progress, read from a topic that anybody may have written to."""
+"""Progress, read from a topic that other producers may have written to."""
 
 from typing import Any
 

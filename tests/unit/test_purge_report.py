@@ -1,4 +1,4 @@
-"""What a purge reports."""
+"""Tests of what a purge reports."""
 
 from everwatch.cli.commands.purge import NAMES_OF_TABLES
 from everwatch.store.purge_rows import old_rows

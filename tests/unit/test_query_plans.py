@@ -1,4 +1,4 @@
-"""How each database answers what pages ask: never by going through a large table."""
+"""Tests of how each database answers what pages ask: never by going through a large table."""
 
 from collections.abc import Iterator
 from pathlib import Path

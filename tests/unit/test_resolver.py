@@ -57,7 +57,7 @@ async def found(resolver: Resolver, host: str) -> list[str]:
 
 
 def times_asked(server: NameServer, name: str = "a.example") -> int:
-    """How often a name's IPv4 addresses were asked for."""
+    """Return how often a name's IPv4 addresses were asked for."""
     return server.names.count((name, "A"))
 
 

@@ -1,4 +1,4 @@
-"""What is kept for a time takes no more room after that time, and deleting it stops nothing."""
+"""Retention: expired rows take no more room, and their deletion stops nothing."""
 
 import asyncio
 import sqlite3
@@ -143,7 +143,7 @@ async def test_a_failure_to_delete_is_told_and_stops_nothing(
     await run_sink(monkeypatch, store, 50)
     assert store.tried == 1, "it is tried once a minute"
     assert len(store.results()) == 50
-    assert "What is older than it is kept was not deleted: no The sink goes on." in caplog.text
+    assert "Expired rows were not deleted: no The sink goes on." in caplog.text
 
 
 def test_history_that_is_kept_for_less_than_results_is_refused() -> None:

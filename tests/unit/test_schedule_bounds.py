@@ -1,4 +1,4 @@
-"""When a monitor begins, when it ends, and what it is due next: what everything that shows future runs asks."""
+"""Begin, end and next due instant of a monitor, as used wherever future runs are shown."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def hours(*numbers: int) -> list[int]:
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What cron expressions list that nobody has asked for before."""
+    """Note which cron expressions are listed for the first time."""
     listed: list[int] = []
     original = cron.due_after
 

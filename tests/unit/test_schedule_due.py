@@ -1,4 +1,4 @@
-"""When a monitor is due, whatever its schedule: the one place that everything which shows or audits runs asks."""
+"""Due instants of every kind of schedule, as used wherever runs are shown or audited."""
 
 import pytest
 

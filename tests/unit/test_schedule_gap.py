@@ -1,4 +1,4 @@
-"""How close together a schedule's runs are, held against a list of them."""
+"""Tests of how close together a schedule's runs are, held against a list of them."""
 
 from itertools import islice, pairwise, takewhile
 

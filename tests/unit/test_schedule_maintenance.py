@@ -1,4 +1,4 @@
-"""When maintenance is over."""
+"""Tests of when maintenance is over."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ WEEKLY = Maintenance(cron="0 2 * * 6", duration_ms=2 * HOUR_MS)
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """When windows are asked for their last beginning."""
+    """Return when windows are asked for their last beginning."""
     asked: list[int] = []
     original = CronTimes.last_between
 

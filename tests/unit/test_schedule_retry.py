@@ -1,4 +1,4 @@
-"""How long it takes until a tick that failed is tried again."""
+"""Tests of how long it takes until a tick that failed is tried again."""
 
 from collections import Counter
 

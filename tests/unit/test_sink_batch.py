@@ -1,4 +1,4 @@
-"""What the sink makes of records, without Kafka and without a database."""
+"""Tests of what the sink makes of records, without Kafka and without a database."""
 
 from collections.abc import Iterator
 

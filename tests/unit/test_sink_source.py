@@ -1,4 +1,4 @@
-"""Where a sink starts to read, also while its database is away."""
+"""Tests of where a sink starts to read, also while its database is away."""
 
 from collections.abc import Callable
 

@@ -94,7 +94,7 @@ def test_a_damaged_byte_is_noticed_by_the_checksum(name: str) -> None:
 
 
 async def test_a_producer_takes_it_for_a_batch_of_its_own() -> None:
-    """What aiokafka does with a batch from queue to socket, so that a version that asks for more is noticed."""
+    """Do what aiokafka does with a batch from queue to socket, to notice a version that asks for more."""
     queued = MessageBatch(TopicPartition("ticks", 0), stamped(chunk_of_records(LZ4), LZ4, START), ttl=30, linger_time=0)
     assert queued.record_count == 200
     queued.set_producer_state(7, 3, 40)

@@ -1,4 +1,4 @@
-"""Which colour a state has."""
+"""Tests of which colour a state has."""
 
 import pytest
 import typer

@@ -1,4 +1,4 @@
-"""What PostgreSQL does beside the contract of every store: days, copies, locks, and what it says when it cannot."""
+"""PostgreSQL beyond the contract of every store: days, copies, locks, and its errors."""
 
 import signal
 import threading

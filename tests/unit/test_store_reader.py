@@ -1,4 +1,4 @@
-"""What the database is asked: work in proportion to the answer, not to all that was ever stored."""
+"""Tests of what the database is asked: work in proportion to the answer, not to all that was ever stored."""
 
 import sqlite3
 from pathlib import Path

@@ -46,7 +46,7 @@ class World:
         return broker
 
     def after(self, seconds: float) -> list[str]:
-        """What is said so many seconds later, looked at each second."""
+        """Return what is said so many seconds later, looked at each second."""
         said = []
         for _ in range(int(seconds)):
             self.clock.advance(1_000)

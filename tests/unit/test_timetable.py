@@ -61,7 +61,7 @@ def found_at(instant: int, some: Iterable[TimetableEntry]) -> list[tuple[int, Ti
 
 
 def fired(firings: Iterable[Firing]) -> list[tuple[int, str]]:
-    """When and for whom something goes out."""
+    """Return when and for whom something goes out."""
     return sorted(
         (instant + entry.delta, unframed(entry.framed)[0].decode())
         for firing in list(firings)
@@ -71,7 +71,7 @@ def fired(firings: Iterable[Firing]) -> list[tuple[int, str]]:
 
 
 def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tuple[int, str]]:
-    """What goes out in sweeps up to then."""
+    """Return what goes out in sweeps up to then."""
     found: list[tuple[int, str]] = []
     while timetable.emitted_to < upto:
         following = min(timetable.emitted_to + sweep_ms, upto)

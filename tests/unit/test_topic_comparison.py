@@ -1,4 +1,4 @@
-"""What is wrong with topics, told in as few sentences as there are faults."""
+"""Faults of topics, one sentence for each."""
 
 from everwatch.core.config import Settings
 from everwatch.kafka.topic_administration import TopicState, problems_of

@@ -1,4 +1,4 @@
-"""How long a topic holds what it holds, read from its configuration."""
+"""Tests of how long a topic holds what it holds, read from its configuration."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which certificates are trusted, by every kind alike, and what is said of one that is not; certificates of clients."""
+"""Trusted certificates, the same for every kind; the reason where one is not trusted; certificates of clients."""
 
 import ipaddress
 import ssl

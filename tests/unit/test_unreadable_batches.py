@@ -1,4 +1,4 @@
-"""Where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
+"""Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a worker does when it fails, or loses its partition, between two things that belong together."""
+"""Tests of what a worker does when it fails, or loses its partition, between two things that belong together."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""What a worker answers to signups and signals that have an id: each outcome, its code, and after a crash."""
+"""Tests of what a worker answers to signups and signals that have an id: each outcome, its code, and after a crash."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

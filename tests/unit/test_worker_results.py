@@ -1,4 +1,4 @@
-"""What a worker makes of results that come back, and of inline kinds that do not behave."""
+"""Tests of what a worker makes of results that come back, and of inline kinds that do not behave."""
 
 from collections.abc import AsyncIterator, Callable
 from math import nan

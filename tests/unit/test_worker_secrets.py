@@ -1,4 +1,4 @@
-"""What a worker stores of secrets: ciphertext alone, which stays as it is until there is a new key."""
+"""Tests of what a worker stores of secrets: ciphertext alone, which stays as it is until there is a new key."""
 
 import logging
 from pathlib import Path

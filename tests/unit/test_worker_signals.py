@@ -1,4 +1,4 @@
-"""What a worker makes of signals: kept in the table, judged at looks, refused where they do not belong."""
+"""Tests of what a worker makes of signals: kept in the table, judged at looks, refused where they do not belong."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

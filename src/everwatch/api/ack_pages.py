@@ -35,7 +35,7 @@ class _Told(NamedTuple):
 
     @property
     def by(self) -> str:
-        """Who acknowledges, as far as a link says it."""
+        """Return the person who acknowledges, as far as the link names one."""
         return f"{self.delivery.target or self.delivery.route} (link)"[:_MOST_NAME]
 
     @property

@@ -13,7 +13,7 @@ from everwatch.schedule.duration import DAY_MS
 
 
 class AuditRunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which ticks: due at ``since`` <= t < ``until`` (ms; 0: half a minute ago, as later ones may be under way).
+    """Ticks to audit: due at ``since`` <= t < ``until`` (ms; 0: half a minute ago, as later ones may be under way).
 
     ``user``: of this one alone. ``late_after_ms``: a tick is late if its first run began later than that.
     """

@@ -110,7 +110,7 @@ class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RedriveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"set_": "set"}):
-    """Which dead letters are sent back: by name (PARTITION/OFFSET), by a filter, or ``everything``.
+    """Selection of dead letters to send back: by name (PARTITION/OFFSET), by a filter, or ``everything``.
 
     ``source``: a topic's name; ``reason``: a part of it; ``since``: refused from then on, ms. ``again``: also those
     that were redriven before, or were refused after a redrive. ``dry_run``: send nothing, and say what would be sent.

@@ -22,7 +22,7 @@ NDJSON = "application/x-ndjson"
 
 
 class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose rows; ``limit``: users of a page, each with all monitors."""
+    """Selection of rows by user; ``limit``: users of a page, each with all monitors."""
 
     user: OfUser = ""
     limit: Annotated[int, Meta(ge=1, le=500)] = 100

@@ -30,7 +30,7 @@ ColumnName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class ImportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a file is read. ``map``: COLUMN=FIELD each; ``line``: of the file at which its first row stands.
+    """Parameters of an import. ``map``: COLUMN=FIELD each; ``line``: of the file at which its first row stands.
 
     ``plan``: of users whose row names none. ``dry_run``: rows are judged, and nothing is sent.
     """

@@ -44,7 +44,7 @@ class IncidentDetail(IncidentView, frozen=True):
 
 
 class CommentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be written on an incident; it may have several lines."""
+    """Text to write on an incident; it may have several lines."""
 
     text: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=LINES)]
 
@@ -82,13 +82,13 @@ class SilenceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
 
 
 class SelectorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which monitors."""
+    """Selection of monitors."""
 
     match: Selector
 
 
 class SilencePreview(msgspec.Struct, frozen=True):
-    """What a silence would be about: how many monitors (null: a pattern of targets is not counted), and some of them;
+    """Effect of a silence: the number of monitors (null: a pattern of targets is not counted), and some of them;
     open incidents of them, and some of these."""
 
     monitors: int | None

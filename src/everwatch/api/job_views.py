@@ -39,7 +39,7 @@ class JobItem(msgspec.Struct, frozen=True):
 
 
 class JobPreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which monitors: the conditions of a list."""
+    """Selection of monitors: the conditions of a list."""
 
     filter: FacetsQuery = FacetsQuery()
 

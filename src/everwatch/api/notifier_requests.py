@@ -1,4 +1,4 @@
-"""What the notifier is asked for over HTTP beside incidents: messages sent again, addresses confirmed."""
+"""Requests to the notifier beside those about incidents: send messages again, confirm addresses."""
 
 from everwatch.api.alerting import NotifierDatabase, delivery_view
 from everwatch.api.incident_views import Listed

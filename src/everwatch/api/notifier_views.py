@@ -46,7 +46,7 @@ class ChannelView(msgspec.Struct, frozen=True):
 
 
 class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages. ``since``: made then or later, ms."""
+    """Selection of messages. ``since``: made then or later, ms."""
 
     user: OfUser = ""
     state: DeliveryState | None = None
@@ -56,13 +56,13 @@ class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which addresses."""
+    """Selection of addresses."""
 
     user: OfUser = ""
 
 
 class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages are sent again: those in ``state`` that were made since an instant (ms), of a route, of a user."""
+    """Messages to send again: those in ``state`` that were made since an instant (ms), of a route, of a user."""
 
     since: InstantMs
     state: Literal["dead", "sent", "skipped"] = "dead"

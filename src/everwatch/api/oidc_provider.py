@@ -140,7 +140,7 @@ class OidcProvider:
         return KnownPerson(_name_in(claims), role_of(groups or [], self._roles))
 
     async def _known(self, now: int) -> ProviderMetadata:
-        """What the provider says of itself, asked for if that is an hour ago. Raises ProviderAway, NotTrusted."""
+        """Return the provider's metadata, read again after an hour. Raises ProviderAway, NotTrusted."""
         async with self._discovering:
             held = self._metadata
             if held is not None and now - self._discovered_at < DISCOVERED_FOR_MS:

@@ -58,19 +58,19 @@ class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class MonitorsQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which monitors, by id, or the newest first by when their state or they changed."""
+    """Selection of monitors, by id, or the newest first by when their state or they changed."""
 
     sort: Sort = Sort.ID
 
 
 class AllMonitorsQuery(MonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which monitors of all users."""
+    """Selection of monitors of all users."""
 
     user: OfUser = ""
 
 
 class TimelinesQuery(AllMonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which monitors; ``since`` and ``until`` (ms): by default the last day, until now. ``bars``: number of parts."""
+    """Selection of monitors; ``since`` and ``until`` (ms): by default the last day. ``bars``: number of parts."""
 
     limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of items.")] = 50
     since: InstantMs = 0
@@ -92,7 +92,7 @@ class FacetsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class UsersQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which users; with state, kind, label or target those that have such a monitor."""
+    """Selection of users; with state, kind, label or target those that have such a monitor."""
 
     sort: Literal["id", "changed"] = "id"
 
@@ -111,19 +111,19 @@ class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which tasks, by when they are due."""
+    """Selection of tasks, by when they are due."""
 
     status: TaskStatus | None = None
 
 
 class AllTasksQuery(TasksQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which tasks of all users."""
+    """Selection of tasks of all users."""
 
     user: OfUser = ""
 
 
 class AuditQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which changes, by when they were answered."""
+    """Selection of changes, by when they were answered."""
 
     user: OfUser = ""
     monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""
@@ -131,7 +131,7 @@ class AuditQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class TaskCountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which tasks, by when they are due: since <= t < until; 0 for no bound."""
+    """Selection of tasks, by when they are due: since <= t < until; 0 for no bound."""
 
     user: OfUser = ""
     since: InstantMs = 0
@@ -172,28 +172,28 @@ def narrowed(principal: Principal, user_id: str) -> str:
 
 
 class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which results of a monitor. ``region``: only of executors of that one."""
+    """Selection of results of a monitor. ``region``: only of executors of that one."""
 
     status: Status | None = None
     region: OfRegion = ""
 
 
 class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which results of all users."""
+    """Selection of results of all users."""
 
     user: OfUser = ""
     kind: OfKind = ""
 
 
 class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which transitions of a monitor. ``alerts``: only those that raise an alert."""
+    """Selection of transitions of a monitor. ``alerts``: only those that raise an alert."""
 
     state: Annotated[State | None, Meta(description="Into this state.")] = None
     alerts: bool = False
 
 
 class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which transitions of all users."""
+    """Selection of transitions of all users."""
 
     user: OfUser = ""
     kind: OfKind = ""
@@ -218,7 +218,7 @@ class LatencyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LettersQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters, by when they were refused. ``source``: the topic's whole name; ``reason``: a part of it."""
+    """Selection of dead letters by time of refusal. ``source``: the topic's whole name; ``reason``: a part of it."""
 
     user: OfUser = ""
     source: FilterText = ""
@@ -227,7 +227,7 @@ class LettersQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class LiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events: of one user, of one monitor of that user, of one kind."""
+    """Selection of events: of one user, of one monitor of that user, of one kind."""
 
     user: OfUser = ""
     monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""

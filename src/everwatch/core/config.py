@@ -411,7 +411,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[OidcRole, ...],
         Meta(
             description="Role of each group, the highest counts: admins=admin,sre=operator,*=viewer, where * is"
-            " everybody. Who has none is not let in."
+            " any group. A person without a role is refused."
         ),
     ] = ()
     oidc_name: Annotated[
@@ -740,7 +740,7 @@ def environment_of_callables() -> dict[str, str]:
 
 
 class OpenTelemetry(NamedTuple):
-    """What the standard variables of OpenTelemetry ask for; its own SDK reads the rest of them."""
+    """Settings of OpenTelemetry's standard variables that Everwatch reads; the SDK reads the others."""
 
     metrics: bool
     traces: bool

@@ -196,5 +196,5 @@ def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Hea
 
 
 def _bytes(text: str) -> bytes:
-    # a kind of another package may name what is no text
+    # a kind of another package may give a name that is not text
     return text.encode(errors="backslashreplace")

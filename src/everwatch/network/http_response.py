@@ -91,7 +91,7 @@ class HttpResponse:
 
     @property
     def location(self) -> str:
-        """Return where it redirects to, "" if nowhere; what is no ASCII in it is UTF-8, as browsers read it."""
+        """Return where it redirects to, "" if nowhere; bytes beyond ASCII are UTF-8, as browsers read them."""
         return (self.header(b"location") or "").encode("latin-1").decode(errors="replace")
 
     @property

@@ -30,7 +30,7 @@ class AckLinks(NamedTuple):
 
 
 class AckKey(NamedTuple):
-    """What a link says: a message, and until when it may be used (ms)."""
+    """Content of a link: a message, and the instant up to which the link may be used (ms)."""
 
     delivery_id: str
     expires_at: int

@@ -7,7 +7,7 @@ MOST_COMMENTS = 200
 
 
 class IncidentComment(msgspec.Struct, frozen=True):
-    """What somebody wrote on an incident: ``by`` whom, ``at`` which instant (ms)."""
+    """Comment on an incident: its author (``by``) and its instant (``at``, ms)."""
 
     comment_id: str
     incident_id: str

@@ -33,7 +33,7 @@ LEASE_MS = 120_000
 _LOOK_EVERY_S = 0.5
 _SETTLE_EVERY_S = 0.02
 _MOST_LOOKS = 8
-# what a full lane holds back is passed by, row by row, to see what else is due
+# messages of a full lane are passed by, row by row, to find others that are due
 _LOOK_PAST_FULL_EVERY_S = 0.25
 
 
@@ -184,7 +184,7 @@ class Dispatcher:
     # --- within a transaction -----------------------------------------------------------------------------------------
 
     def _claim(self, work: Work, now: int) -> list["_Begun"]:
-        """Begin attempts at what is due. What a full or closed lane holds back is not looked at again and again."""
+        """Begin the attempts that are due. Messages of a full or closed lane are not read again each time."""
         rules = self._rules()
         lanes = self._lanes.copy()
         full = {lane for lane in lanes if lanes[lane] >= self._limit_of(lane)}

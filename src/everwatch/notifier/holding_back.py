@@ -1,4 +1,6 @@
-"""What is held back when messages are composed: findings of doubted executors, and what depends on what is down."""
+"""Alerts that are held back when messages are composed: those of doubted executors, and of monitors that depend on a
+monitor that is down.
+"""
 
 from collections.abc import Collection, Mapping
 

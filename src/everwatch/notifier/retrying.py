@@ -54,10 +54,10 @@ class _Lane:
 
 
 class Circuits:
-    """Which servers are left alone for now, and until when.
+    """Circuit breakers: the servers that get no message for now, and until when.
 
     A server that fails five times in a row is tried again after 10 s, and each time it fails then after twice as long,
-    up to 5 min. What this knows is not kept over a restart.
+    up to 5 min. This state is lost at a restart.
     """
 
     def __init__(self) -> None:

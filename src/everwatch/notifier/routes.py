@@ -45,7 +45,7 @@ class NoAddress(Exception):
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which alerts a route takes: those to which all that is given applies; one of several values is enough.
+    """Selection of alerts by a route: all given conditions must apply; of several values one is enough.
 
     ``target``: a host, or ``*.example.com`` for all below a domain.
     """

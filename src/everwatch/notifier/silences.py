@@ -16,7 +16,7 @@ _Text = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)]
 
 
 class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which monitors: those to which all that is given applies.
+    """Selection of monitors: all given conditions must apply.
 
     ``target``: a host, or ``*.example.com`` for all below a domain. ``label``: keys with their values.
     """

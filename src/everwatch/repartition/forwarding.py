@@ -1,4 +1,4 @@
-"""What producers still send to the old generation's inputs, forwarded to the new one until all of them have moved."""
+"""Forwarding: records that producers still send to the old generation's inputs go to the new one."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing

@@ -54,7 +54,7 @@ def _results(futures: Iterable[Future[None]]) -> None:
 
 
 class GenerationState(NamedTuple):
-    """How far a new generation is: nothing noted, unfinished, finished, or owned by ``worker``."""
+    """Progress of a new generation: nothing noted, unfinished, finished, or owned by ``worker``."""
 
     is_noted: bool = False
     is_finished: bool = False

@@ -13,7 +13,7 @@ _CACHED_USERS = 1 << 20
 
 
 class Partitioner(StrEnum):
-    """How producers choose the partition of a user.
+    """Partitioner: the rule by which producers choose the partition of a user.
 
     ``murmur2``: Java's default, and Everwatch's own. ``crc32``: the default of librdkafka.
     """

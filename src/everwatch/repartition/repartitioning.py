@@ -55,7 +55,7 @@ _LOOK_S = 0.5
 
 
 class RepartitionResult(NamedTuple):
-    """What was done. ``stopped_s``: from the moment that all processes had stopped; ``emitted_to``: ms."""
+    """Outcome of a repartition. ``stopped_s``: from the moment that all processes had stopped; ``emitted_to``: ms."""
 
     survey: Survey
     entries: int

@@ -1,4 +1,4 @@
-"""What the readers of the old generation have not consumed, copied into the new one when all of them have stopped.
+"""Copy of the records that readers of the old generation have not consumed, made when all of them have stopped.
 
 Readers of the new generation begin at the first record, so what one of them has consumed and another one has not is
 read once more by the first; it is the same by identity. Ticks that the new generation's workers emit again are copied,

@@ -86,7 +86,7 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     if spec == monitor.spec:
         if origin is monitor.origin:
             return monitor
-        # what a signup names is not forgotten
+        # a monitor that a signup names is not forgotten
         return msgspec.structs.replace(monitor, origin=origin, agenda=_on(old, forget_at=0))
     if spec == msgspec.structs.replace(monitor.spec, name=spec.name, labels=spec.labels):
         # another name or label is nothing that runs, or begins anew
@@ -254,7 +254,7 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     if result.status is Status.FAILURE and 0 < result.attempt <= retries.most and monitor.state is not State.PAUSED:
         finished = result.started_at + math.ceil(result.duration_ms)
         if earliest:
-            # what a result says of its end may be any instant: its retry is not counted from far ahead
+            # the end in a result may be any instant: its retry is not counted from far ahead
             finished = min(finished, earliest + MOST_AHEAD_MS)
         delay_ms = retry_delay_ms(retries, monitor.key, result.scheduled_at, result.attempt + 1)
         pending = _on(

@@ -44,7 +44,7 @@ def letter_of(record: Record, topics: Topics) -> StoredLetter | Redrive | None:
     return StoredLetter(
         partition=record.partition,
         offset=record.offset,
-        # what the header says, unless that cannot be; not by our clock: read again, it must be the same letter
+        # by the header, if that is possible; not by our clock: read again, it must be the same letter
         refused_at=said.refused_at if 0 < said.refused_at <= min(at + BROKER_AHEAD_MS, LATEST_MS) else at,
         reason=reason,
         alike=alike(reason),

@@ -218,7 +218,7 @@ class _Sink:
             deleted = await asyncio.to_thread(self._trim_some, FEWEST_TRIMMED + 2 * stored)
         except StoreError as error:
             if self._log_throttle.may_log("trim"):
-                logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
+                logger.warning("Expired rows were not deleted: %s The sink goes on.", error)
         DELETED.inc(deleted)
         # less than a bite: what is too old is gone, but for what grew too old just now
         if deleted < FEWEST_TRIMMED:

@@ -55,7 +55,7 @@ class Days:
             with engine.begin() as connection:
                 self._make(connection, wanted, today)
         except Exception:
-            # what was made is undone
+            # undo the creation
             self.forget()
             raise
 

@@ -48,7 +48,7 @@ class Offsets:
         )
         found = _by_partition(connection, statement)
         if missing := [partition for partition in wanted if partition not in found]:
-            # what is not there cannot be locked
+            # a missing row cannot be locked
             self._seed.run(connection, [(*partition, 0) for partition in missing])
             found = _by_partition(connection, statement)
         return found

@@ -99,7 +99,7 @@ class UpsertedResults:
             self._attempts.succeeded()
             return ResultChanges(batch)
         self._attempts.failed()
-        # what was not there has been inserted, with larger numbers
+        # new rows have been inserted, with larger numbers
         stored = self._stored(connection, batch, newest)
         self._upsert.run(connection, [batch[place] for place, *_ in stored])
         return compared(batch, stored)

@@ -74,7 +74,7 @@ class StoredTask(msgspec.Struct, frozen=True):
 
 
 class Identity(NamedTuple):
-    """Which tick a result stands for; with ``skipped_count`` > 0 for all skipped up to ``skipped_until`` too.
+    """Identity of the tick of a result; with ``skipped_count`` > 0 for all skipped up to ``skipped_until`` too.
 
     ``status`` is the text of a ``model.Status``; ``manual``: asked for by a command, beside the schedule.
     """

@@ -85,7 +85,7 @@ async def open_tracer(process: str, instance: str) -> AsyncIterator[Tracer | Non
     ids = _Ids()
     generator: Any = ids  # its base class is imported only where it is wanted
     provider = TracerProvider(resource=resource_of(process, instance), id_generator=generator, shutdown_on_exit=False)
-    # its queue is bounded; what a collector does not take is dropped
+    # its queue is bounded; spans that a collector does not take are dropped
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     try:
         yield Tracer(provider, ids)

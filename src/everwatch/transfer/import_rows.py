@@ -226,7 +226,7 @@ def _put(line: int, user_id: Any, monitor: Any) -> Row:
     value = encoded({"command": "put", "user_id": user_id, "monitor": monitor})
     monitor_id = (monitor.get("monitor_id") or monitor.get("kind", "http")) if isinstance(monitor, dict) else ""
     known = isinstance(user_id, str) and isinstance(monitor_id, str)
-    # what is no text here is refused at admission, which sees a monitor in any case
+    # a value that is not text here is refused at admission, which sees each monitor
     return Row(line, user_id if known else "", monitor_id if known and monitor_id else "?", value)
 
 

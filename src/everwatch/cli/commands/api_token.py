@@ -11,6 +11,7 @@ from everwatch.api.permissions import Role
 from everwatch.api.tokens import TokenRecord, new_token
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.login_links import new_login_link
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
 from everwatch.cli.support.time_display import time_text
@@ -50,7 +51,7 @@ def create(
         _check("--user", user, UserId)
         if secrets:
             raise SettingsError("A token that is limited to a user shows no secrets: leave --secrets or --user away.")
-    now = SystemClock().now_ms()
+    now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
     settings = settings_of(data_dir, bootstrap_servers)
     made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)

@@ -12,6 +12,7 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
 from everwatch.cli.support.progress_bar import progress_bar
 from everwatch.cli.support.time_display import time_text
@@ -72,7 +73,7 @@ def audit(
     `everwatch audit --json | jq .missed`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    now = SystemClock().now_ms()
+    now = now_ms()
     late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
     begin = instant_of("--since", since, now, Bare.PAST)
     settled = now - settle_ms

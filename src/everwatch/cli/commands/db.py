@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database, print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
 from everwatch.cli.support.time_display import time_text
@@ -147,7 +148,7 @@ def availability(
     settings = settings_of(data_dir, bootstrap_servers)
     begin, end = interval_of(since, until)
     with database(settings) as reader:
-        found = reader.availability(user, monitor, begin, end or SystemClock().now_ms(), bars)
+        found = reader.availability(user, monitor, begin, end or now_ms(), bars)
     if as_json:
         for each in [found.total, *found.bars]:
             typer.echo(orjson.dumps(to_builtins(each) | {"availability": each.availability}).decode())
@@ -185,7 +186,7 @@ def archive(
     Examples: `everwatch db archive /var/archive/everwatch` · `everwatch db archive archive --json | jq .rows`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    now = SystemClock().now_ms()
+    now = now_ms()
     # what a reader would say of a missing database is better than an empty one made here
     with database(settings):
         engine = open_for_writing(settings.database_url)

@@ -19,6 +19,7 @@ from everwatch.cli.support.dead_letter_output import (
     print_stored,
 )
 from everwatch.cli.support.dead_letters_by_api import redrive_by_api, show_by_api
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -285,7 +286,7 @@ def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
 
 
 def _since_ms(since: str | None) -> int:
-    return 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
+    return 0 if since is None else instant_of("--since", since, now_ms(), Bare.PAST)
 
 
 def _places(letters: list[str]) -> list[tuple[int, int]]:

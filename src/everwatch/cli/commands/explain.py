@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import no_user, reading
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -19,7 +20,6 @@ from everwatch.cli.support.options import (
 )
 from everwatch.cli.support.schedule_options import maintenance_text, schedule_text
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
 from everwatch.kafka.clients import new_admin
@@ -59,7 +59,7 @@ def explain(
     Examples: `everwatch explain u-1 http` · `everwatch explain u-1 http --json | jq .next_runs`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    now = SystemClock().now_ms()
+    now = now_ms()
     with reading(settings) as reader:
         found = reader.monitor(user, monitor)
         if found is None:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -81,7 +82,7 @@ def _tell(measurements: Iterator["Lag"], wanted: Rows, watch: bool, as_json: boo
                 typer.echo(msgspec.json.encode(row).decode())
         return
     if not watch:
-        print_columns(_HEADER, _lines(wanted(next(measurements)), SystemClock().now_ms()))
+        print_columns(_HEADER, _lines(wanted(next(measurements)), now_ms()))
         return
     from rich.live import Live
     from rich.table import Table

@@ -9,11 +9,11 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, no_user, print_columns, reading, say_next
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.support.schedule_options import schedule_text
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.model import Monitor, State
 from everwatch.operations.state_colours import state_words
@@ -97,7 +97,7 @@ def list_monitors(
     · `everwatch monitor list --kind http --limit 0 --json | jq -r .monitor_id`
     """
     which = _selection(user, wanted)._replace(contains=search, prefix=prefix)
-    now = SystemClock().now_ms()
+    now = now_ms()
     with reading(settings_of(paging.data_dir)) as reader:
 
         def page(cursor: str, count: int) -> StoredPage[Monitor]:

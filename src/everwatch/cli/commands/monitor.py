@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from everwatch.cli.commands import lists, monitor_set, monitor_try
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     DocumentOptions,
@@ -19,7 +20,6 @@ from everwatch.cli.support.options import (
 )
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
-from everwatch.core.clock import SystemClock
 
 app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, run, delete and list monitors.")
 
@@ -95,7 +95,7 @@ def pause(
     `everwatch monitor pause u-1 site --for 2h --wait` ·
     `everwatch monitor pause u-1 site --until 2026-11-21T09:00:00+01:00`
     """
-    until_ms = resumed_at(until, for_, SystemClock().now_ms())
+    until_ms = resumed_at(until, for_, now_ms())
     why = {"reason": reason} if reason else {}
     send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms | why, sending)
 

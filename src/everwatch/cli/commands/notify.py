@@ -16,6 +16,7 @@ from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import (
@@ -117,7 +118,7 @@ def deliveries(
     if state and state not in _STATES:
         raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
     settings = settings_of(data_dir)
-    after = 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
+    after = 0 if since is None else instant_of("--since", since, now_ms(), Bare.PAST)
     with reading_notifier(settings) as storage, storage.look() as work:
         found = work.list_deliveries(user, state, route, after, limit)[::-1]
     for each in found:
@@ -234,7 +235,7 @@ def send_test(
 
 
 def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Delivery]:
-    now = SystemClock().now_ms()
+    now = now_ms()
     audience = Audience.OPERATORS if user is None else Audience.USERS
     given = None if user is None else known_user(work, user)
     chosen = [each for each in rules.routes if each.audience is audience and route in ("", each.name)]

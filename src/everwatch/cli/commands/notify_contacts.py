@@ -7,10 +7,10 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import AsJson, DataDir, UserArgument, settings_of
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.contacts import contact_routes, send_codes
@@ -50,7 +50,7 @@ def verify(
     """
     if (bool(code), trust, resend).count(True) != 1:
         raise SettingsError("Give a code, or --trust, or --resend.")
-    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    settings, now = settings_of(data_dir), now_ms()
     rules = rules_in(settings)
     with closing(open_storage(settings)) as storage, storage.begin() as work:
         if code:

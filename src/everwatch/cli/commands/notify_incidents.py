@@ -9,11 +9,11 @@ import typer
 from msgspec import to_builtins
 
 from everwatch.cli.support.api_connection import api_client
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
 from everwatch.cli.support.output_reading import LimitOption
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.acknowledging import LONGEST_SNOOZE_MS, SHORTEST_SNOOZE_MS, Acknowledgement
 from everwatch.notifier.executor_outages import ExecutorOutage
@@ -103,7 +103,7 @@ def ack(
             if undo:
                 work.delete_acks([incident.incident_id])
             else:
-                work.put_ack(Acknowledgement(incident.incident_id, user, monitor, SystemClock().now_ms(), by))
+                work.put_ack(Acknowledgement(incident.incident_id, user, monitor, now_ms(), by))
     if undo:
         typer.echo(f"not acknowledged any more: {user}/{monitor}")
     else:
@@ -127,7 +127,7 @@ def snooze(
         raise SettingsError(f"--for: {error}") from None
     if not SHORTEST_SNOOZE_MS <= length_ms <= LONGEST_SNOOZE_MS:
         raise SettingsError("--for is between 1 s and 30 days.")
-    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    settings, now = settings_of(data_dir), now_ms()
     incident: Incident
     if settings.api_url:
         check_no_name(by)
@@ -155,7 +155,7 @@ def replay(
     """
     if state not in _REPLAYED:
         raise SettingsError(f"--state is one of {', '.join(_REPLAYED)}, not {state!r}.")
-    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    settings, now = settings_of(data_dir), now_ms()
     after = instant_of("--since", since, now, Bare.PAST)
     with closing(open_storage(settings)) as storage, storage.begin() as work:
         count = work.replay(state, after, route, user, now)

@@ -6,10 +6,10 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import rules_in
 from everwatch.cli.support.options import AsJson, settings_of
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.notifier.rotas import calendar_of
 from everwatch.schedule.duration import DAY_MS
@@ -29,7 +29,7 @@ def rota(
     if name not in rotas:
         known = ", ".join(rotas) or "none"
         raise SettingsError(f"There is no rota {name!r} in the notification rules; there is {known}.")
-    now = SystemClock().now_ms()
+    now = now_ms()
     shifts = rotas[name].shifts(now, now + days * DAY_MS)
     if ical:
         typer.echo(calendar_of(rotas[name], shifts, now), nl=False)

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from everwatch.api.incident_views import SilenceBody
 from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.silences import LONGEST_SILENCE_MS, AlertSilence, Selector
 from everwatch.notifier.storage import open_storage
@@ -64,7 +64,7 @@ def silence(
     length_ms = duration_of("--for", duration)
     if not 1_000 <= length_ms <= LONGEST_SILENCE_MS:
         raise SettingsError(f"--for is between 1 s and {LONGEST_SILENCE_MS // DAY_MS} days.")
-    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    settings, now = settings_of(data_dir), now_ms()
     begin = now if at is None else instant_of("--at", at, now, Bare.FUTURE)
     made = AlertSilence(uuid4().hex[:16], match, begin, begin + length_ms, reason, by, now)
     if settings.api_url:
@@ -93,7 +93,7 @@ def silences(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         found = listed.items
     else:
         with reading_notifier(settings) as storage, storage.look() as work:
-            found = work.silences(SystemClock().now_ms())
+            found = work.silences(now_ms())
     if not found and not as_json:
         typer.echo("no silences")
     _print(found, as_json)
@@ -107,7 +107,7 @@ def unsilence(
 
     Example: `everwatch notify unsilence 3f9c2a7be1d04458`
     """
-    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    settings, now = settings_of(data_dir), now_ms()
     if settings.api_url:
         with api_client(settings) as client:
             client.end_silence(silence_id)

@@ -12,9 +12,9 @@ from everwatch.api.passwords import hash_of, objection_to
 from everwatch.api.permissions import Role
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ def add(
     if stored_access(settings).operators.find(wanted) is not None:
         raise EverwatchError(f"There is an operator {wanted!r} already: see 'everwatch operator change --help'.")
     hashed = hash_of(_password(password_stdin))
-    put_access(settings, new_operator(wanted, role, hashed, SystemClock().now_ms()))
+    put_access(settings, new_operator(wanted, role, hashed, now_ms()))
     typer.echo(f"added: {wanted} ({role})")
 
 
@@ -72,7 +72,7 @@ def change(
     if found is None:
         raise _unknown(wanted)
     hashed = hash_of(_password(password_stdin)) if is_new_password else found.password
-    now = SystemClock().now_ms()
+    now = now_ms()
     put_access(settings, new_operator(wanted, role or found.role, hashed, now, found.created_at))
     typer.echo(f"changed: {wanted} ({role or found.role}); log in again")
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 import typer
 
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import MonitorArgument, UserArgument, duration_of, instant_of
 from everwatch.cli.support.sending import Sending, send_one, with_sending
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.command_client import signal_asked
 from everwatch.model import Asker
@@ -90,7 +90,7 @@ def _event(user: str, monitor: str, given: SignalOptions) -> dict[str, Any]:
             raise SettingsError(f"--value wants a finite number, not {given.value}.")
         event["value"] = given.value
     if given.at is not None:
-        event["at"] = instant_of("--at", given.at, SystemClock().now_ms(), Bare.PAST)
+        event["at"] = instant_of("--at", given.at, now_ms(), Bare.PAST)
     if given.run is not None:
         if not given.run or given.value is not None:
             raise SettingsError("--run names the run of a job: it must not be empty, and does not go with --value.")

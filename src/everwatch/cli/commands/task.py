@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, print_columns, reading, say_next
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.input_file import send_file
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -24,7 +25,6 @@ from everwatch.cli.support.schedule_options import AtOption, InOption, ScheduleO
 from everwatch.cli.support.sending import Sending, delivery_of, send, with_sending
 from everwatch.cli.support.task_lines import commands_of, path_in_line
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, RefusalCode, SettingsError
 from everwatch.model import Reply, Status
@@ -131,7 +131,7 @@ def _print_what_became_of_it(refused: Reply, settings: Settings) -> None:
         return
     try:
         with reading(settings) as reader:
-            found = reader.task(refused.user_id, refused.monitor_id, SystemClock().now_ms())
+            found = reader.task(refused.user_id, refused.monitor_id, now_ms())
     except EverwatchError:
         return  # the answer stands without it
     if found is not None and found.ended_at:
@@ -158,7 +158,7 @@ def list_(
     """
     when = interval_of(from_, until, "--from")
     with reading(settings_of(data_dir)) as reader:
-        now = SystemClock().now_ms()
+        now = now_ms()
         found = reader.tasks(user, status or "", when=when, now=now, after=after, limit=limit)
     if as_json:
         for task in found:
@@ -182,7 +182,7 @@ def count(
     """
     when = interval_of(from_, until, "--from")
     with reading(settings_of(data_dir)) as reader:
-        counts = reader.count_tasks(user, when=when, now=SystemClock().now_ms())
+        counts = reader.count_tasks(user, when=when, now=now_ms())
     if as_json:
         typer.echo(orjson.dumps(counts).decode())
         return
@@ -197,7 +197,7 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
     Example: `everwatch task show u-1 greet --json | jq .status`
     """
     with reading(settings_of(data_dir)) as reader:
-        found = reader.task(user, task, SystemClock().now_ms())
+        found = reader.task(user, task, now_ms())
     if found is None:
         raise EverwatchError(f"The database holds no task {task!r} of user {user!r} (a moment ago, or not yet).")
     if as_json:

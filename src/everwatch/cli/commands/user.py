@@ -9,6 +9,7 @@ import typer
 
 from everwatch.cli.commands import lists, purge
 from everwatch.cli.support.database_reading import no_user, reading
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -24,7 +25,6 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.schedule_options import maintenance_text
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.model import State
 from everwatch.schedule.instant import Bare
@@ -64,7 +64,7 @@ def pause(
 
     Examples: `everwatch user pause u-1 --wait` · `everwatch user pause u-1 --for 2h`
     """
-    until_ms = resumed_at(until, for_, SystemClock().now_ms())
+    until_ms = resumed_at(until, for_, now_ms())
     send({"command": "pause_user", "user_id": user} | until_ms, sending)
 
 
@@ -166,7 +166,7 @@ def _windows(
         return [{"cron": cron, "duration": duration} | ({} if timezone is None else {"timezone": timezone})]
     if for_ is None:
         raise SettingsError("--from needs --for, which says how long.")
-    now = SystemClock().now_ms()
+    now = now_ms()
     begin = now if start is None else instant_of("--from", start, now, Bare.FUTURE)
     return [{"start": begin, "end": begin + duration_of("--for", for_)}]
 
@@ -177,7 +177,7 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
 
     Examples: `everwatch user show u-1` · `everwatch user show u-1 --json | jq .monitors`
     """
-    now = SystemClock().now_ms()
+    now = now_ms()
     with reading(settings_of(data_dir)) as reader:
         found = reader.user(user)
         counted = Counter(monitor.state for monitor in reader.monitors(user))

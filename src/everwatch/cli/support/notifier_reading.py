@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from everwatch.core.clock import SystemClock
+from everwatch.cli.support.given import now_ms
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.routes import Rules
@@ -16,7 +16,7 @@ def rules_in(settings: Settings) -> Rules:
     """Return the rules that the settings name, with who is on call now. Raises SettingsError."""
     if settings.notify_file is None:
         raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
-    return read_rules(settings.notify_file).at(SystemClock().now_ms())
+    return read_rules(settings.notify_file).at(now_ms())
 
 
 @contextmanager

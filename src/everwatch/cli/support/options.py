@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support import global_options
+from everwatch.cli.support.given import given_clients
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.clock import SystemClock
@@ -162,6 +163,8 @@ def broker_of(settings: Settings) -> str:
 
 def clients_of(settings: Settings) -> "Clients":
     """Return the clients of the Kafka to talk to. Imports them: a command through the API needs none."""
+    if (clients := given_clients(settings)) is not None:
+        return clients
     from everwatch.kafka.clients import KafkaClients
 
     return KafkaClients(settings, broker_of(settings))

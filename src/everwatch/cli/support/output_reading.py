@@ -8,6 +8,7 @@ import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
 from everwatch.cli.support.database_reading import AfterOption, reading, say_next
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
 from everwatch.core.clock import SystemClock
@@ -132,7 +133,7 @@ def _values(settings: Settings, given: OutputOptions, output: Output[Value]) -> 
 
 def interval_of(since: str | None, until: str | None, begins: str = "--since") -> When:
     """The interval that an option ``begins`` and --until mean. Raises SettingsError."""
-    now = SystemClock().now_ms()
+    now = now_ms()
     begin = 0 if since is None else instant_of(begins, since, now, Bare.PAST)
     end = 0 if until is None else instant_of("--until", until, now, Bare.PAST)
     if end and begin >= end:

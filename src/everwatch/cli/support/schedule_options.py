@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import instant_of
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.input_models import MOST_RUNS
 from everwatch.model import Align, Maintenance, MonitorSpec
@@ -107,7 +107,7 @@ def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
 def _said(given: ScheduleOptions) -> dict[str, Any]:
     """The fields that are given, as a signup or a command says them. Raises SettingsError."""
     said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
-    now = SystemClock().now_ms()
+    now = now_ms()
     for name in _INSTANTS.intersection(said):
         said[name] = instant_of(f"--{name.replace('_', '-')}", said[name], now, Bare.FUTURE)
     return said

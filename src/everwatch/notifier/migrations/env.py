@@ -1,4 +1,4 @@
-"""What Alembic runs: the notifier's migrations, on the connection and in the transaction that it is handed."""
+"""Alembic's entry point: run the notifier's migrations on the given connection, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that ``everwatch.store`` hands over."""
+"""Alembic's entry point: run the migrations on the connection of ``everwatch.store``, in its transaction."""
 
 from alembic import context
 
