@@ -74,7 +74,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           ${has(`GET ${ROUTE}/badge`) && html`<${Badge} path=${path} name=${name} />`}
           <${Panel} title="Changes of state" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId, monitor: monitorId })}>Who changed it</a>`}><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
-          ${has("GET /v1/audit") && html`<${Edits} monitor=${data} />`}
+          ${has(`GET ${ROUTE}/changes`) && html`<${Edits} monitor=${data} path=${path} />`}
         </div>
       </div>`}</${Loaded}>`;
 }
@@ -270,16 +270,27 @@ function Config({ monitor }) {
   return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
 }
 
-/** Who changed which fields of the specification over HTTP, the latest first. */
-function Edits({ monitor }) {
+const BY_ORIGIN = { signup: "A signup, or its plan", command: "A command" };
+// the database has a change some moments after the API has logged who asked for it
+const TOLD_WITHIN_MS = 600_000;
+
+/** Which fields of the specification changed, by whichever way, the latest first; and who asked, where that was over HTTP. */
+function Edits({ monitor, path }) {
   const { user_id: user, monitor_id: id, version } = monitor;
-  const found = useGet("/v1/audit", { user, monitor: id, limit: 100 });
+  const found = useGet(`${path}/changes`);
+  const audit = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user, monitor: id, limit: 100 });
   useEffect(() => {
     if (found.data) found.reload();
+    if (audit.data) audit.reload();
   }, [version]);
-  const edits = (found.data?.items ?? []).filter((each) => each.status < 300 && changesOf(each).length);
+  const edits = found.data?.items ?? [];
   if (!edits.length) return null;
-  return html`<${Panel} title="Changes of the specification" aside=${html`<a class="link" href=${to(["audit"], { user, monitor: id })}>Audit</a>`}><ol class="edits" aria-label="Changes of the specification">${edits.map((each) => html`<li key=${each.entry_id}>
-    <p class="row"><b class="clip grow">${each.token_name || each.token_id}</b><span class="faint"><${Instant} ms=${each.at} /></span></p><${SpecChanges} entry=${each} />
-  </li>`)}</ol></${Panel}>`;
+  const asked = (audit.data?.items ?? []).filter((each) => each.change && each.status < 300);
+  const by = ({ at, fields }) => asked.find((each) => Math.abs(each.at - at) < TOLD_WITHIN_MS && JSON.stringify(changesOf(each)) === JSON.stringify(fields));
+  return html`<${Panel} title="Changes of the specification" aside=${audit.data && html`<a class="link" href=${to(["audit"], { user, monitor: id })}>Audit</a>`}><ol class="edits" aria-label="Changes of the specification">${edits.map((each) => {
+    const entry = by(each);
+    return html`<li key=${each.version}>
+      <p class="row"><span class="clip grow"><b>${entry ? entry.token_name || entry.token_id : BY_ORIGIN[each.origin]}</b> <span class="faint">made version ${each.version}</span></span><span class="faint nowrap"><${Instant} ms=${each.at} /></span></p><${SpecChanges} fields=${each.fields} />
+    </li>`;
+  })}</ol></${Panel}>`;
 }
