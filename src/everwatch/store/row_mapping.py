@@ -1,6 +1,7 @@
 """Model <-> rows, column by column as in ``sql_schema``.
 
-All in one file: it is the list of what a row of each table holds, a short function each way."""
+All in one file: it is the list of what a row of each table holds, a short function each way.
+"""
 
 from collections.abc import Sequence
 from typing import Any
