@@ -6,11 +6,9 @@ error or a violation of the content security policy on any page that the test op
 
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from support import screens
 from support.api import START, api, listening
 from support.browser import chromium
@@ -19,7 +17,6 @@ from support.console_browser import (
     WIDE,
     Console,
     assert_accessible_and_fitting,
-    console_in_browser,
     settled,
     told_until,
     until,
@@ -47,19 +44,6 @@ pytestmark = [
 ]
 
 MONITOR = "users/saffron-spice/monitors/checkout"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started() -> AsyncIterator[Console]:
-    async with console_in_browser() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def console(started: Console) -> AsyncIterator[Console]:
-    started.reported.clear()
-    yield started
-    assert not started.reported
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------

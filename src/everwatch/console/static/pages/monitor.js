@@ -6,7 +6,7 @@ import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
 import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
-import { has, may } from "../app/session.js";
+import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
 import { Ack } from "../components/ack.js";
@@ -68,7 +68,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           <${Results} path=${path} nonce=${results} />
         </div>
         <div class="stack">
-          ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
+          ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} of=${{ user: userId, monitor: monitorId }} />`}
           ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
           <${NextRuns} path=${path} monitor=${data} />
           ${has(`GET ${ROUTE}/badge`) && html`<${Badge} path=${path} name=${name} />`}
@@ -239,7 +239,7 @@ function Badge({ path, name }) {
 }
 
 /** What the system knows of a monitor beside its results: who runs it, and whether people are alerted. */
-function Explanation({ explained, notified }) {
+function Explanation({ explained, notified, of }) {
   const { owners, agenda, maintenance_until: maintained, last_run: run } = explained;
   const rows = [];
   const row = (look, name, value, remedy = "") => rows.push({ look, name, value, remedy });
@@ -249,7 +249,7 @@ function Explanation({ explained, notified }) {
   if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
   if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);
   if (agenda?.remind_at) row("ok", "Reminder", html`<${Ago} ms=${agenda.remind_at} />`);
-  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: no alerts` : notifiedText(notified));
+  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: no alerts` : html`${notifiedText(notified)}${has("GET /v1/routes") && seesAll.value && html` <a class="link" href=${to(["routes"], of)}>Who is told?</a>`}`);
   if (owners) {
     row(owners.worker ? "ok" : "bad", "Worker", owners.worker || "none owns the partition", owners.worker ? "" : "Start a worker: everwatch worker");
     if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");
@@ -277,7 +277,7 @@ const TOLD_WITHIN_MS = 600_000;
 /** Which fields of the specification changed, by whichever way, the latest first; and who asked, where that was over HTTP. */
 function Edits({ monitor, path }) {
   const { user_id: user, monitor_id: id, version } = monitor;
-  const found = useGet(`${path}/changes`);
+  const found = useGet(path("/changes"));
   const audit = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user, monitor: id, limit: 100 });
   useEffect(() => {
     if (found.data) found.reload();
