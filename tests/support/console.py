@@ -21,7 +21,7 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag
-from everwatch.kafka.process_figures import PartitionLag
+from everwatch.kafka.process_figures import GroupMembers, PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
 from everwatch.notifier.route_rows import listed_routes
@@ -353,7 +353,7 @@ class ConsoleApi(Api):
         )
 
     def services(self) -> Any:
-        return super().services()._replace(measure_lag=lag)
+        return super().services()._replace(measure_lag=lag, owners=_owners)
 
     def tell(self, value: Result | Transition) -> None:
         """Send one live event to those who follow."""
@@ -422,6 +422,11 @@ class ConsoleApi(Api):
         """End as a process ends: what follows is forgotten, and a new one follows anew."""
         await self._server.stop()
         self.live = self.new_live()
+
+
+def _owners(partition: int, _: Policy) -> GroupMembers:
+    executors = ("everwatch-executor-bern-1", "everwatch-executor-bern-2")
+    return GroupMembers("everwatch-worker-bern-1", executors[partition % 2], executors)
 
 
 def _notifying(folder: Path, data: Data) -> Notifying:

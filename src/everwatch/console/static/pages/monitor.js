@@ -4,7 +4,7 @@ import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
-import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf } from "../app/format.js";
+import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
@@ -238,6 +238,8 @@ function Badge({ path, name }) {
   </div>`}</${Loaded}></${Panel}>`;
 }
 
+const EXPLAINED = { ok: "up", none: "partitions" };
+
 /** What the system knows of a monitor beside its results: who runs it, and whether people are alerted. */
 function Explanation({ explained, notified, of }) {
   const { owners, agenda, maintenance_until: maintained, last_run: run } = explained;
@@ -254,8 +256,8 @@ function Explanation({ explained, notified, of }) {
     row(owners.worker ? "ok" : "bad", "Worker", owners.worker || "none owns the partition", owners.worker ? "" : "Start a worker: everwatch worker");
     if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");
   } else if (explained.broker) row("warn", "Processes", "not known", explained.broker);
-  if (explained.partition !== null && explained.partition !== undefined) row("ok", "Partition", String(explained.partition));
-  return html`<${Panel} title="Why, and what runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
+  if (explained.partition !== null && explained.partition !== undefined) row("none", "Partition", String(explained.partition));
+  return html`<${Panel} title="Why, and what runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look === "none" ? "faint" : each.look}><${Icon} name=${EXPLAINED[each.look] ?? "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
 }
 
 function notifiedText(notified) {
@@ -263,7 +265,7 @@ function notifiedText(notified) {
   if (!notified.available) return notified.reason;
   const last = notified.events?.at(0);
   if (!last) return "no alert was due yet";
-  return html`<${Instant} ms=${last.at} />: ${last.verdict}`;
+  return html`<${Instant} ms=${last.at} />: ${verdictText(last.verdict)}`;
 }
 
 function Config({ monitor }) {
