@@ -8,6 +8,7 @@ import { clock, count, DAY, duration, full, now, percent, plural, schedule, targ
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
+import { maintainMonitor, msOf, withdrawFromMonitor } from "../app/maintenance.js";
 import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
 import { Ack } from "../components/ack.js";
 import { Copy } from "../components/copy.js";
@@ -58,7 +59,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
     <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
-      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
+      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} changed=${onChange} />
       <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
         <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
       </${Panel}>
@@ -93,6 +94,7 @@ function Actions({ monitor, done }) {
   return html`
     <${Action} icon="play" act=${() => runNow(monitor, done)} title="Run it once, beside its schedule (r)">Run now</${Action}>
     ${asleep ? html`<${Action} icon="play" act=${() => resume(monitor, done)} title="(p)">Resume</${Action}>` : html`<button class="button" type="button" title="(p)" onClick=${() => pause(monitor, done)}><${Icon} name="pause" size="14" />Pause</button>`}
+    ${may("write") && html`<${Action} icon="tool" act=${() => maintainMonitor(monitor, done)} title="No alerts for a while, from now or ahead">Maintain</${Action}>`}
     ${may("write") && html`<${Action} icon="edit" act=${() => edit(monitor, done)} title="(e)">Edit</${Action}>`}
     ${may("write") && html`<button class="button icon danger" type="button" aria-label="Delete" title="Delete" onClick=${() => remove(monitor, gone)}><${Icon} name="remove" size="14" /></button>`}`;
 }
@@ -122,7 +124,7 @@ function IncidentLine({ incident, done }) {
   </div>`;
 }
 
-function Verdict({ monitor, incident, seen, explained, whole, range }) {
+function Verdict({ monitor, incident, seen, explained, whole, range, changed }) {
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
   const target = targetOf(spec);
@@ -131,6 +133,7 @@ function Verdict({ monitor, incident, seen, explained, whole, range }) {
       <div class="grow"><p class="what">${LEAD[monitor.state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
         ${state === "paused" && html`<${PausedBy} monitor=${monitor} />`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
+        ${(spec.policy?.maintenance ?? []).filter((each) => !each.end || msOf(each.end) > now.value).map((each) => html`<p class="small muted" key=${each.start ?? each.cron}>Maintenance ${each.cron ? `by ${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}.${may("write") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromMonitor(monitor, each, changed)}>Withdraw</button>`}</p>`)}
         ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}
       </div>
     </div>

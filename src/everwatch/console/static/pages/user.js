@@ -1,12 +1,12 @@
 // One user on one page: what is registered, monitors, tasks, and what changed.
-import { html, useEffect, useState } from "../app/html.js";
+import { html, useEffect } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { userPath, write } from "../app/api.js";
 import { count } from "../app/format.js";
-import { zone } from "../app/prefs.js";
 import { query, to } from "../app/router.js";
 import { has, may } from "../app/session.js";
+import { maintainUser, msOf, withdrawFromUser } from "../app/maintenance.js";
 import { create } from "../app/monitor-actions.js";
 import { Copy } from "../components/copy.js";
 import { ask } from "../components/dialog.js";
@@ -45,7 +45,7 @@ export function UserPage({ user: userId }) {
         ${tasks.data?.items.length > 0 && html`<${Panel} title="Delayed tasks"><${TaskTable} items=${tasks.data.items} reload=${tasks.reload} /></${Panel}>`}
       </div>
       <div class="stack">
-        <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} done=${user.reload} /></${Panel}>
+        <${Panel} title="Registration" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId })}>Who changed it</a>`} pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} done=${user.reload} /></${Panel}>
         ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} user=${data} done=${user.reload} />`}
         ${has("GET /v1/users/{user_id}/contacts") && html`<${Contacts} userId=${userId} />`}
         <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
@@ -64,7 +64,7 @@ function Registration({ user, plan, done }) {
     <dt>Registered</dt><dd><${Instant} ms=${user.registered_at} /></dd>
     <dt>Changed</dt><dd><${Instant} ms=${user.updated_at} /></dd>
     ${Object.entries(user.attributes).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${String(value)}</dd>`)}
-    ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}${may("run") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdraw(user, each, done)}>withdraw</button>`}</dd>`)}
+    ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}${may("run") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromUser(user, each, done)}>withdraw</button>`}</dd>`)}
   </dl>`;
 }
 
@@ -110,43 +110,6 @@ function CodeBody({ values }) {
   return html`<${Field} label="Code" hint="The address got it by mail.">${(id) => html`<input class="input" id=${id} required maxLength="64" autofocus autocomplete="one-time-code" onInput=${(event) => (values.code = event.target.value.trim())} />`}</${Field}>`;
 }
 
-const MAINTENANCE = [["1", "1 hour"], ["2", "2 hours"], ["4", "4 hours"], ["24", "1 day"]];
-
-function MaintenanceBody({ values }) {
-  const [later, setLater] = useState(false);
-  const choose = (event) => {
-    values.begin = "";
-    setLater(event.target.value === "later");
-  };
-  return html`<p class="muted">Checks go on, and nobody is alerted. The user's status page announces it two weeks ahead.</p>
-    <div class="fields"><${Field} label="Begins">${(id) => html`<select class="select" id=${id} onChange=${choose}><option value="now">now</option><option value="later">at…</option></select>`}</${Field}>
-    ${later && html`<${Field} label=${`Begin (${zone.value === "utc" ? "UTC" : "local time"})`}>${(id) => html`<input class="input" id=${id} type="datetime-local" required onInput=${(event) => (values.begin = event.target.value)} />`}</${Field}>`}
-    <${Field} label="Lasts">${(id) => html`<select class="select" id=${id} onChange=${(event) => (values.hours = event.target.value)}>${MAINTENANCE.map(([hours, text]) => html`<option key=${hours} value=${hours}>${text}</option>`)}</select>`}</${Field}></div>`;
-}
-
-function maintain(user, done) {
-  ask({
-    title: `Maintenance of ${user.attributes.name ?? user.user_id}`, action: "Set", body: MaintenanceBody, given: { hours: "1", begin: "" },
-    submit: async ({ hours, begin }) => {
-      const asked = Date.now();
-      const start = begin ? Date.parse(begin + (zone.value === "utc" ? "Z" : "")) : asked;
-      // the windows are stated anew as a whole; those that are over need not be kept
-      const kept = user.maintenance.filter((each) => !each.end || Date.parse(each.end) > asked);
-      const maintenance = [...kept, { start, end: start + Number(hours) * 3_600_000 }];
-      await write("PUT", userPath(user.user_id, "/maintenance"), { body: { maintenance } });
-      toast(begin ? "Maintenance is announced." : "Maintenance has begun.");
-      done();
-    },
-  });
-}
-
-async function withdraw(user, window, done) {
-  const maintenance = user.maintenance.filter((each) => each !== window);
-  if (await told("The maintenance is withdrawn.", () => write("PUT", userPath(user.user_id, "/maintenance"), { body: { maintenance } }))) done();
-}
-
-const msOf = (value) => (typeof value === "number" ? value : Date.parse(value));
-
 function UserActions({ user, done }) {
   const path = (rest) => userPath(user.user_id, rest);
   const pauseAll = () => ask({
@@ -156,7 +119,7 @@ function UserActions({ user, done }) {
   });
   return html`
     ${may("write") && html`<button class="button" type="button" onClick=${() => create(user.user_id, done)}><${Icon} name="plus" size="14" />New monitor</button>`}
-    ${may("run") && html`<button class="button" type="button" onClick=${() => maintain(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
+    ${may("run") && html`<button class="button" type="button" onClick=${() => maintainUser(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
     ${may("run") && html`<button class="button" type="button" onClick=${pauseAll}><${Icon} name="pause" size="14" />Pause all</button>`}
     ${may("run") && user.monitors.paused > 0 && html`<${Action} icon="play" act=${async () => (await told("Resumed what the pause of the user paused.", () => write("POST", path("/resume")))) && done()}>Resume</${Action}>`}`;
 }
