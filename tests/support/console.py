@@ -126,6 +126,19 @@ webhook = { url = "https://desk.shops.example/pages" }
 name = "hook"
 webhook = { url = "https://hooks.example/ops" }
 """
+STATUS_PAGES += """
+[[pages]]
+slug = "board"
+title = "Availability for the board"
+access = "link"
+match = { plan = "enterprise" }
+
+[[pages]]
+slug = "on-call"
+title = "What is on call"
+access = "signed-in"
+match = { kind = "http" }
+"""
 WHY = {
     "http": "status 503, expected 200-299",
     "tcp": "connection refused",
