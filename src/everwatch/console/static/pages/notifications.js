@@ -34,7 +34,7 @@ export function Notifications() {
       if (available === false) return html`<${Empty} title="Deliveries are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="Nothing was sent" icon="bell">${user || state || route ? "No delivery fits these filters." : html`Deliveries appear when a notifier runs and a route fits: see <code>everwatch notify --help</code>.`}</${Empty}>`;
       return html`<${Table} label="Deliveries" rows=${items} keyOf=${(each) => each.delivery_id} tall columns=${[
-        { id: "state", label: "State", width: "w-m", cell: (each) => html`<${State} state=${each.state} />` },
+        { id: "state", label: "State", width: "w-status", cell: (each) => html`<${State} state=${each.state} />` },
         { id: "what", label: "What", cell: (each) => html`<span class="two"><span class="name" title=${each.summary}>${each.summary}</span><span class="small faint" title=${`${each.sender} to ${each.target}: ${each.reason}`}>${each.state === "sent" || !each.reason ? `${each.sender} to ${each.target}` : each.reason}</span></span>` },
         { id: "user", label: "To", width: "w-user", narrow: false, cell: (each) => (each.user_id ? html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` : html`<span class="faint">operators</span>`) },
         { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => html`<button class="tag" type="button" onClick=${() => setQuery({ route: each.route })}>${each.route}</button>` },

@@ -5,7 +5,7 @@ import { useLive } from "../app/live.js";
 import { userPath, write } from "../app/api.js";
 import { count } from "../app/format.js";
 import { query, to } from "../app/router.js";
-import { has, may } from "../app/session.js";
+import { has, may, seesAll } from "../app/session.js";
 import { maintainUser, msOf, withdrawFromUser } from "../app/maintenance.js";
 import { create } from "../app/monitor-actions.js";
 import { Copy } from "../components/copy.js";
@@ -97,11 +97,13 @@ function Contacts({ userId }) {
     },
   });
   const test = has("POST /v1/users/{user_id}/contacts/test");
-  if (!list.data?.items.length && !test) return null;
+  const own = list.data?.items ?? [];
+  if (!own.length && !test) return null;
   return html`<${Panel} title="Contacts" aside=${may("run") && html`
       ${waiting && html`<button class="link" type="button" onClick=${verify}>Enter a code</button>`}
       ${test && html`<${Action} act=${() => told("A test message is on its way: see Notifications.", () => write("POST", userPath(userId, "/contacts/test"), { body: {} }))}>Send a test</${Action}>`}`}>
-    <ul class="explain">${(list.data?.items ?? []).map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
+    ${!own.length && html`<p class="body small muted">No address waits for a code. ${has("GET /v1/routes") && seesAll.value ? html`Alerts go where the <a class="link" href=${to(["routes"], { user: userId })}>routes</a> lead.` : ""}</p>`}
+    <ul class="explain">${own.map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
       <span class="value">${each.address}<br /><span class="remedy">${each.verified_at ? html`confirmed <${Ago} ms=${each.verified_at} />` : html`waits for its code since <${Ago} ms=${each.asked_at} suffix=${false} />`}</span></span></li>`)}</ul>
   </${Panel}>`;
 }
