@@ -906,6 +906,28 @@ def test_dead_letters_and_replies_are_kept_for_their_times(feed: Feed) -> None:
     assert trim_all(feed, 50 * DAY) == 0
 
 
+def test_earlier_specs_of_a_monitor_are_kept_for_their_time_and_go_with_it(feed: Feed) -> None:
+    first = monitor(1_000)
+    second = changed(first, 2 * DAY)
+    third = lifecycle.put_again(second, spec("shop", 3 * MINUTE), Origin.COMMAND, 9 * DAY)
+    put = feed.put(user(), first, monitor(1_000, "blog"))
+    feed.put(replace(first, state=State.UP), second, changed(monitor(1_000, "blog"), 2 * DAY))
+    feed.store.apply(put)
+    feed.put(replace(second, state=State.UP), third)
+
+    def kept(monitor_id: str = "shop") -> list[tuple[int, MonitorSpec]]:
+        return [(each.version, each.spec) for each in feed.reader.former_specs("anna", monitor_id)]
+
+    assert kept() == [(2, second.spec), (1, first.spec)]
+    assert kept("none") == []
+    assert [each.version for each in feed.reader.former_specs("anna", "shop", limit=1)] == [2]
+    assert [version for version, _ in kept("blog")] == [1]
+    feed.delete("anna", "blog", at=10 * DAY)
+    assert kept("blog") == []
+    assert trim_all(feed, 1_000 * DAY) > 0
+    assert kept() == []
+
+
 # --- offsets --------------------------------------------------------------------------------------------------------
 
 

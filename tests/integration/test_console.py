@@ -6,11 +6,9 @@ error or a violation of the content security policy on any page that the test op
 
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from support import screens
 from support.api import START, api, listening
 from support.browser import chromium
@@ -19,7 +17,6 @@ from support.console_browser import (
     WIDE,
     Console,
     assert_accessible_and_fitting,
-    console_in_browser,
     settled,
     told_until,
     until,
@@ -47,19 +44,6 @@ pytestmark = [
 ]
 
 MONITOR = "users/saffron-spice/monitors/checkout"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started() -> AsyncIterator[Console]:
-    async with console_in_browser() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def console(started: Console) -> AsyncIterator[Console]:
-    started.reported.clear()
-    yield started
-    assert not started.reported
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
@@ -199,6 +183,35 @@ async def test_monitor_is_paused_resumed_run_changed_and_deleted(console: Consol
         await page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
         await page.wait_for_url("**/console/users/bonsai-co")
         assert held() is None
+
+
+async def test_a_change_of_a_specification_by_a_signup_is_told_and_one_over_http_with_who_asked(
+    console: Console,
+) -> None:
+    running, user = console.running, "/v1/users/lantern-toys-blog"
+    site = {"monitor_id": "blog", "kind": "noop", "schedule": {"every": "1m"}}
+    for every in ("1m", "5m"):
+        held = {"plan": "enterprise", "monitors": [{**site, "schedule": {"every": every}}]}
+        assert (await running.call("PUT", user, body=held)).status < 300
+    token = running.token(Role.OPERATOR, name="Tove Lind")
+    merge = {"If_Match": "*", "Content_Type": "application/merge-patch+json"}
+    changed = await running.call("PATCH", f"{user}/monitors/blog", token=token, body={"name": "Blog"}, **merge)
+    assert changed.status == 200, changed.data
+    async with console.opened("users/lantern-toys-blog/monitors/blog") as page:
+        edits = page.get_by_role("list", name="Changes of the specification").locator("li b")
+        await edits.nth(1).wait_for()
+        assert await edits.all_inner_texts() == ["Tove Lind", "A signup, or its plan"]
+
+
+async def test_routes_say_which_of_them_take_the_alert_of_one_monitor(console: Console) -> None:
+    async with console.opened("routes?user=bonsai-co&monitor=payments") as page:
+        told = page.get_by_role("region", name="Who is told")
+        await told.get_by_text("payments-desk").wait_for()
+        await page.get_by_label("Its monitor").fill("front-page")
+        await page.get_by_text("no: its target is bonsai-co.example").wait_for()
+        assert "goes to mail and hook" in await told.inner_text()
+        await page.get_by_label("Its monitor").fill("none")
+        await page.get_by_text("There is no such monitor").wait_for()
 
 
 async def test_who_paused_a_monitor_is_told(console: Console) -> None:
@@ -597,6 +610,21 @@ async def test_sign_in_by_link_and_by_token_and_out(console: Console) -> None:
         await page.get_by_role("heading", name="Sign in").wait_for()
         await page.goto(link)
         await page.get_by_text("That link was used already").wait_for()
+
+
+async def test_a_status_page_asks_a_stranger_to_sign_in_and_shows_itself_then(console: Console) -> None:
+    running = console.running
+    async with console.context(role=None) as context:
+        page = await context.new_page()
+        await page.goto(f"{running.url}/status/on-call")
+        await page.get_by_text("Only people who are signed in may read this status page").wait_for()
+        await page.get_by_label("Token").fill(running.texts[Role.VIEWER])
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/status/on-call")
+        await page.get_by_role("heading", name="What is on call").wait_for()
+        # a link of another site brings no cookie along: the console leads on by itself
+        await page.goto(f"{running.url}/console/login?to=/status/on-call")
+        await page.wait_for_url("**/status/on-call")
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)])

@@ -4,14 +4,12 @@ What has the focus must be seen to have it, nothing keeps it, and everything tha
 """
 
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from support.api import START
 from support.browser import chromium
-from support.console_browser import PHONE, WIDE, Console, console_in_browser, settled, until
+from support.console_browser import PHONE, WIDE, Console, settled, until
 from support.keyboard import Keyboard
 from support.pictures import PAGES as PICTURES
 from support.pictures import ROWS, incident_of, show
@@ -27,19 +25,6 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="there is no chromium: apt-get install chromium"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started() -> AsyncIterator[Console]:
-    async with console_in_browser() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def console(started: Console) -> AsyncIterator[Console]:
-    started.reported.clear()
-    yield started
-    assert not started.reported
 
 
 def dialog(page: Any, name: str) -> Any:
@@ -161,6 +146,15 @@ async def test_a_monitor_is_run_paused_resumed_edited_and_deleted(console: Conso
         await keys.use("Save")
         await page.get_by_role("heading", name="Post office").wait_for()
         await closed(page)
+        await keys.use("Maintain")
+        await keys.choose("Begins", "at")
+        await page.get_by_label("Begin (local").fill("2026-11-19T03:00")
+        await keys.use("Set")
+        await page.get_by_text("Maintenance is announced").wait_for()
+        await closed(page)
+        await page.get_by_text("19 Nov 03:00").first.wait_for()
+        await keys.use("Withdraw this maintenance")
+        await until(lambda: not held().spec.policy.maintenance)
         await keys.use("30 d")
         await page.wait_for_url("**range=30d**")
         await keys.reach("States in the last 30d")
@@ -187,10 +181,16 @@ async def test_a_user_gets_a_monitor_and_maintenance_and_all_is_paused_and_resum
         assert store.monitor(user, "blog") is not None
         await closed(page)
         await keys.use("Maintenance")
-        await keys.choose("Maintenance from now", "for 4")
-        await keys.use("Begin")
+        await keys.choose("Lasts", "4")
+        await keys.use("Set")
         await page.get_by_text("Maintenance has begun").wait_for()
         await closed(page)
+        await keys.use("Withdraw this maintenance")
+        await page.get_by_text("The maintenance is withdrawn").wait_for()
+        await keys.use("Ask visitors to sign in")
+        await page.get_by_text("The page asks visitors to sign in").wait_for()
+        await keys.use("Open it to whoever has the address")
+        await page.get_by_text("Whoever has the address reads the page").wait_for()
         await keys.use("Pause all")
         await keys.use("Pause all", "submit")
         await closed(page)

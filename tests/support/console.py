@@ -21,9 +21,10 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag
-from everwatch.kafka.process_figures import PartitionLag
+from everwatch.kafka.process_figures import GroupMembers, PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
+from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
@@ -100,6 +101,43 @@ slug = "card-payments"
 title = "Card payments"
 about = "Whether the provider of card payments answers, as seen from each shop that uses it."
 match = { target = "api.cardpay.example" }
+"""
+RULES = """
+[defaults]
+group_wait = "0s"
+group_interval = "0s"
+
+[smtp]
+host = "127.0.0.1"
+from = "alerts@example.com"
+
+[[users]]
+name = "mail"
+email = { to = "{{user.attributes.email}}" }
+
+[[operators]]
+name = "payments-desk"
+match = { target = ["*.cardpay.example"], severity = ["critical"] }
+min_down = "5m"
+continue = true
+webhook = { url = "https://desk.shops.example/pages" }
+
+[[operators]]
+name = "hook"
+webhook = { url = "https://hooks.example/ops" }
+"""
+STATUS_PAGES += """
+[[pages]]
+slug = "board"
+title = "Availability for the board"
+access = "link"
+match = { plan = "enterprise" }
+
+[[pages]]
+slug = "on-call"
+title = "What is on call"
+access = "signed-in"
+match = { kind = "http" }
 """
 WHY = {
     "http": "status 503, expected 200-299",
@@ -328,7 +366,7 @@ class ConsoleApi(Api):
         )
 
     def services(self) -> Any:
-        return super().services()._replace(measure_lag=lag)
+        return super().services()._replace(measure_lag=lag, owners=_owners)
 
     def tell(self, value: Result | Transition) -> None:
         """Send one live event to those who follow."""
@@ -399,9 +437,16 @@ class ConsoleApi(Api):
         self.live = self.new_live()
 
 
+def _owners(partition: int, _: Policy) -> GroupMembers:
+    executors = ("everwatch-executor-bern-1", "everwatch-executor-bern-2")
+    return GroupMembers("everwatch-worker-bern-1", executors[partition % 2], executors)
+
+
 def _notifying(folder: Path, data: Data) -> Notifying:
     """A notifier that has seen what is broken, and nothing of it was acknowledged."""
-    made = Notifying(Settings(data_dir=folder), start=START - 2 * 24 * HOUR)
+    made = Notifying(Settings(data_dir=folder), RULES, start=START - 2 * 24 * HOUR)
+    with made.storage.begin() as work:
+        work.put_routes(listed_routes(made.rules))
     for each in data.entries:
         if isinstance(each.value, User):
             made.sign_up(each.user_id, each.value.plan, email=f"ops@{each.user_id}.example")

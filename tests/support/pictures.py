@@ -27,6 +27,7 @@ PAGES = {
     "incidents-each": "incidents?view=each",
     "incident": "incidents",
     "notifications": "notifications",
+    "routes": "routes?user=saffron-spice&monitor=checkout",
     "status-pages": "status-pages",
     "partitions": "partitions",
     "dead-letters": "dead-letters?letter=3/3",

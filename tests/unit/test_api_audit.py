@@ -72,8 +72,27 @@ async def test_what_a_change_of_a_monitor_changed_is_told_without_secrets(server
     assert secret["before"] == secret["after"] != "n3w"
     assert (verb, name) == ({"path": "$.config.method", "after": "HEAD"}, {"path": "$.name", "before": "Shop"})
     assert (every["before"], every["after"]) == ("1m", "5m")
-    assert "s3cret" not in str(entries)
-    assert "n3w" not in str(entries)
+    changes = (await server.call("GET", f"{path}/changes")).json["items"]
+    assert [(each["version"], each["origin"], each["fields"]) for each in changes] == [
+        (3, "command", json.loads(put["change"])),
+        (2, "command", told_of),
+    ]
+    assert "s3cret" not in str([entries, changes])
+    assert "n3w" not in str([entries, changes])
+
+
+async def test_what_a_signup_changed_of_a_monitor_is_told_too(server: Api) -> None:
+    for every, name in (("1m", "Shop"), ("1m", "Shop"), ("5m", "Shop of Ann")):
+        monitors = [{"monitor_id": "site", "kind": "noop", "name": name, "schedule": {"every": every}}]
+        answer = await server.call("PUT", "/v1/users/ann", body={"monitors": monitors})
+        assert answer.status < 300, answer.data
+    told = (await server.call("GET", "/v1/users/ann/monitors/site/changes")).json["items"]
+    assert [(each["version"], each["origin"]) for each in told] == [(2, "signup")]
+    assert told[0]["fields"] == [
+        {"path": "$.name", "before": "Shop", "after": "Shop of Ann"},
+        {"path": "$.schedule.every", "before": "1m", "after": "5m"},
+    ]
+    assert (await server.call("GET", "/v1/users/ann/monitors/none/changes")).status == 404
 
 
 @pytest.mark.parametrize(("trusted", "told_from"), [("", ""), ("127.0.0.0/8", "198.51.100.7")])

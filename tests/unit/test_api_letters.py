@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.api import START, Api, api
+from support.schema_registry import own_schemas
 from support.waiting import PATIENCE
 
 from everwatch.api import letters
@@ -17,7 +18,10 @@ from everwatch.api.database import Database
 from everwatch.api.permissions import Role
 from everwatch.api.routing import Call
 from everwatch.api.state_views import RedriveView
+from everwatch.encoding import avro_schemas, registered_schemas
+from everwatch.encoding.codec import decode_signup
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
+from everwatch.model import Every
 from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.letters import StoredLetter
 
@@ -95,7 +99,7 @@ async def test_wrong_fields_are_set_in_many_records_before_they_are_sent(server:
     half = await redrive(server, code="unknown_plan", set={PLAN: "pro"}, dry_run=True)
     assert (half["sent"], half["left_out"]) == (0, 3)
     assert half["items"][0]["left_out"].startswith(f"it is still wrong: {EVERY}: ")
-    assert "no JSON" in half["items"][2]["left_out"]
+    assert "cannot be decoded" in half["items"][2]["left_out"]
     assert (server.letters.sent, server.audit.entries) == ([], [])
     mended = {PLAN: "pro", EVERY: "1h", '$["attributes"]': {"city": "Bern"}}
     told = await redrive(server, code="unknown_plan", set=mended, remove=["$.note"])
@@ -106,6 +110,50 @@ async def test_wrong_fields_are_set_in_many_records_before_they_are_sent(server:
             "pro", {"every": "1h"}, "Bern",
         )  # fmt: skip
     assert {each.command for each in server.audit.entries} == {"redrive_edited"}
+
+
+SIGNUP = {
+    "user_id": "ann",
+    "plan": "gold",
+    "monitors": [{"kind": "http", "config": '{"url":"https://ann.example/"}', "schedule": {"every": "hourly"}}],
+}
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    registered_schemas.use(own_schemas())
+    yield
+    registered_schemas.use(None)
+
+
+@pytest.mark.usefixtures("registry")
+async def test_a_record_in_avro_or_confluent_format_is_sent_in_it_again_with_its_fields_mended(server: Api) -> None:
+    avro = avro_schemas.encode("signup", SIGNUP)
+    confluent = registered_schemas.wrapped("signup", avro)
+    server.letters.held = [refused(0, value=avro), refused(1, value=confluent)]
+    dry = await redrive(server, letters=["2/0", "2/1"], set={EVERY: "never"}, dry_run=True)
+    assert all(each["left_out"].startswith(f"it is still wrong: {EVERY}: ") for each in dry["items"])
+    mended = {PLAN: "pro", EVERY: "1h", "$.monitors[0].config.url": "https://bern.example/"}
+    assert (await redrive(server, letters=["2/0", "2/1"], set=mended))["sent"] == 2
+    first, second = (letter.value or b"" for letter in server.letters.sent)
+    assert (first[:10], second[:5]) == (avro[:10], confluent[:5])
+    for sent in (first, second):
+        signup = decode_signup(sent)
+        (monitor,) = signup.monitors
+        assert (signup.plan, monitor.schedule) == ("pro", Every(3_600_000))
+        assert orjson.loads(monitor.config)["url"] == "https://bern.example/"
+
+
+@pytest.mark.usefixtures("registry")
+async def test_a_field_that_the_schema_of_a_record_does_not_have_is_not_set(server: Api) -> None:
+    avro = avro_schemas.encode("signup", SIGNUP)
+    values = [avro, registered_schemas.wrapped("signup", avro), b"\x00\x00\x00\x01\x00{}", avro[:-4]]
+    server.letters.held = [refused(place, value=value) for place, value in enumerate(values)]
+    told = await redrive(server, code="unknown_plan", set={"$.colour": "red"})
+    said = [each["left_out"] for each in told["items"]]
+    assert all("the schema of its record does not take that" in each for each in said[:2])
+    assert all("its record cannot be decoded" in each for each in said[2:])
+    assert server.letters.sent == []
 
 
 async def test_an_edit_names_a_field_that_is_there_and_no_other_user(server: Api) -> None:

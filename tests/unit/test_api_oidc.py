@@ -107,6 +107,12 @@ async def test_a_person_logs_in_through_the_provider_with_the_highest_role_of_th
     assert login.provider.asked == ["discovery", "token", "keys", "token"], "document and keys are kept"
 
 
+async def test_a_visitor_of_a_status_page_is_led_back_to_it(login: Login) -> None:
+    begun = await login.begin("?to=/status/on-call")
+    entered = await login.back(login.provider.authorize(begun.headers["Location"]), begun)
+    assert (entered.status, entered.headers["Location"]) == (303, "/status/on-call")
+
+
 async def test_each_login_has_a_state_a_nonce_and_a_challenge_of_its_own(login: Login) -> None:
     for _ in range(3):
         login.provider.authorize((await login.begin()).headers["Location"])
@@ -125,9 +131,11 @@ async def test_each_login_has_a_state_a_nonce_and_a_challenge_of_its_own(login: 
         "/login?code=x",
         "/console/\\evil",
         "/console/a%0d%0ab?x",
+        "/status//evil.example",
+        "/statuspage",
     ],
 )
-async def test_it_leads_back_to_pages_of_the_console_only(login: Login, to: str) -> None:
+async def test_it_leads_back_to_pages_of_the_console_and_status_pages_only(login: Login, to: str) -> None:
     assert (await login.begin(f"?to={to}")).status == 400
 
 

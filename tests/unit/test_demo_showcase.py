@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from everwatch.core.clock import SystemClock
-from everwatch.demo.cast import Cast, Mix
+from everwatch.demo.cast import PROVIDER, Cast, Mix
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME, files_in, write_certificates
 from everwatch.demo.companies import company, is_of_a_demo, number_of
 from everwatch.demo.name_server import answer_to
@@ -114,8 +114,10 @@ def test_what_users_have_watched_says_what_it_is() -> None:
     for user, event in Cast(60, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).signups():
         signup = admit_signup(event)
         if user != SHOWCASE_USER:
-            assert str(signup.attributes["company"]).split()[-1] in signup.monitors[0].name
+            assert str(signup.attributes["city"]) in str(signup.attributes["name"])
             assert all(spec.name and spec.labels for spec in signup.monitors)
+            assert f"//{user}.localhost:" in signup.monitors[0].config
+            assert f'{user}.localhost"' in signup.monitors[1].config or PROVIDER in signup.monitors[1].config
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------

@@ -155,6 +155,8 @@ def test_a_file_that_changes_is_taken_and_one_that_is_wrong_changes_nothing(
         ("from = 2026-11-20T22:00:00Z", "from = 2026-11-20T22:00:00", "timezone"),
         ('"https://example.com/"', '"javascript:x"', "url"),
         ("title =", "tilte =", "tilte"),
+        ("about =", 'access = "link"\nabout =', "a page at a domain of its own is public"),
+        ("about =", 'access = "friends"\nabout =', "access"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong_with_which_page(file: Path, old: str, new: str, reason: str) -> None:
@@ -173,3 +175,55 @@ def test_parts_that_would_each_have_a_heading_stand_in_one_group() -> None:
     named = groups | {"ann": [part("Shop")]}
     assert [each.name for each in joined(named)[""]][:2] == ["ann: Shop", "bob: Certificate"]
     assert joined(groups | {"ann": [part("Shop"), part("Mail")]}).keys() == groups.keys()
+
+
+def with_access(file: Path, server: Api, access: str) -> None:
+    text = FILE.replace('slug = "hosts"', f'slug = "hosts"\naccess = "{access}"')
+    file.write_text(text + f"# {access}\n")
+    server.status_pages.look()
+
+
+async def test_a_page_with_a_link_is_at_its_secret_address_only(server: Api, file: Path) -> None:
+    with_access(file, server, "link")
+    assert (await server.call("GET", "/status/hosts", token=None)).status == 404
+    assert (await server.call("GET", "/status/hosts")).status == 404, "not with a token either"
+    listed = (await server.call("GET", "/v1/status-pages")).json["items"]
+    [(where, feed)] = [(each["html"], each["atom"]) for each in listed if each["access"] == "link"]
+    assert "hosts" not in where
+    assert "Shop of eve" in await shown(server, where)
+    assert "<feed" in await shown(server, feed)
+    assert (await server.call("GET", f"{where}x", token=None)).status == 404
+    with_access(file, server, "public")
+    assert (await server.call("GET", where, token=None)).status == 404, "a page that is public has no key"
+
+
+async def test_a_page_for_people_who_are_signed_in_asks_strangers_to_sign_in(server: Api, file: Path) -> None:
+    with_access(file, server, "signed-in")
+    stranger = await server.call("GET", "/status/hosts", token=None)
+    assert (stranger.status, stranger.headers["Location"]) == (303, "/console/login?to=/status/hosts")
+    over = await server.call("GET", "/status/hosts", token=None, Cookie="everwatch_80=none")
+    assert (over.status, b"Shop of eve" in over.data) == (303, False)
+    assert (await server.call("GET", "/status/hosts.atom", token=None)).status == 401
+    for how in ({"Cookie": server.session_of(Role.VIEWER)}, {"Authorization": f"Bearer {server.token(Role.VIEWER)}"}):
+        for path, text in (("/status/hosts", b"Shop of eve"), ("/status/hosts.atom", b"<feed")):
+            answered = await server.call("GET", path, token=None, **how)
+            assert (answered.status, text in answered.data) == (200, True)
+            assert answered.headers["Cache-Control"].startswith("private")
+    of_one = await server.call("GET", "/status/hosts", token=server.token(Role.VIEWER, "ann"))
+    assert (of_one.status, b"Shop of eve" in of_one.data) == (403, False)
+
+
+async def test_a_users_page_is_for_people_who_are_signed_in_if_the_user_says_so(server: Api) -> None:
+    for said in ("signed-in", "no such word"):
+        body = {"attributes": {"name": "Ann Ltd", "status_page": said}}
+        assert (await server.call("PUT", "/v1/users/ann", body=body)).status < 300
+        where = (await server.call("GET", "/v1/users/ann/status-page")).json["html"]
+        stranger = await server.call("GET", where, token=None)
+        assert (stranger.status, stranger.headers["Location"]) == (303, f"/console/login?to={where}")
+        for token, status in (
+            ("", 200),
+            (server.token(Role.VIEWER, "ann"), 200),
+            (server.token(Role.ADMIN, "bob"), 403),
+        ):
+            assert (await server.call("GET", where, token=token)).status == status
+        server.clock.advance((KEPT_S + 1) * 1_000)

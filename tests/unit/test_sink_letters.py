@@ -260,3 +260,13 @@ def test_changes_over_http_are_read_in_either_encoding_and_a_purge_is_not_kept(o
     batch, refused = build_batch(records, TOPICS, AT)
     assert [each.value for each in batch.audit] == [entries[0]]
     assert [each.record.offset for each in refused] == [2, 3]
+
+
+def test_a_record_in_confluent_wire_format_is_stored_as_the_document_that_it_is() -> None:
+    signup = {"user_id": "anna", "plan": "gold", "monitors": [{"config": '{"url":"https://a.example/"}'}]}
+    letter = stored(registered_schemas.wrapped("signup", avro_schemas.encode("signup", signup)))
+    document = orjson.loads(letter.value)
+    assert (letter.encoding, letter.problem, document["plan"]) == ("confluent", "", "gold")
+    assert document["monitors"][0]["config"] == {"url": "https://a.example/"}
+    unknown = stored(b"\0\0\0\0\x63\x02u")
+    assert (unknown.encoding, "no schema 99" in unknown.problem) == ("confluent", True)

@@ -260,7 +260,7 @@ class Edge:
         if route.same_origin:
             check_same_origin(request.headers)
         if permission.is_open:
-            return NOBODY
+            return await self._reader(request, headers) if route.knows_readers else NOBODY
         principal = await self._asking(request, headers)
         request[_CALL_OF] = Call(dict(request.match_info), headers, principal)
         allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
@@ -273,6 +273,13 @@ class Edge:
         if objection := principal.objection(permission, user_id):
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         return principal
+
+    async def _reader(self, request: web.Request, headers: CIMultiDictProxy[str]) -> Principal:
+        """The principal of a request that needs none."""
+        try:
+            return await self._asking(request, headers)
+        except Problem:
+            return NOBODY
 
     async def _asking(self, request: web.Request, headers: CIMultiDictProxy[str]) -> Principal:
         """The principal of a request, by its token or else its session cookie. Raises Problem."""

@@ -18,8 +18,8 @@ from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, na
 from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
-from everwatch.api.spec_changes import changes_text
-from everwatch.api.views import RunView
+from everwatch.api.spec_changes import changes_between, changes_text
+from everwatch.api.views import FieldChange, RunView, SpecChangesView, SpecChangeView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode, StoreError
 from everwatch.encoding.input_conversion import monitor_of
@@ -28,6 +28,8 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import Monitor, MonitorSpec, Reply
 from everwatch.schedule.due import upcoming
+
+MOST_CHANGES = 50
 
 
 class Monitors:
@@ -69,6 +71,28 @@ class Monitors:
         monitor = await self._found(call)
         coming = upcoming(monitor, self._clock.now_ms(), query.limit)
         return Answer(RunView(monitor.user_id, monitor.monitor_id, coming))
+
+    async def changes(self, call: Call) -> Answer:
+        monitor = await self._found(call)
+        of = monitor.user_id, monitor.monitor_id
+        former = await self._database.ask(lambda reader: reader.former_specs(*of, limit=MOST_CHANGES))
+        found: list[SpecChangeView] = []
+        after, version, origin = self._given(monitor.spec), monitor.version, monitor.origin
+        for earlier in former:
+            if earlier.version >= version:
+                continue  # the monitor was read before it changed
+            before = self._given(earlier.spec)
+            if fields := [FieldChange(**each) for each in changes_between(before, after)]:
+                found.append(SpecChangeView(version, earlier.replaced_at, origin, fields))
+            after, version, origin = before, earlier.version, earlier.origin
+        return Answer(SpecChangesView(found))
+
+    def _given(self, spec: MonitorSpec) -> MonitorSpec:
+        """A stored spec with its secrets as given; as it is stored where a key is missing: they are not shown."""
+        try:
+            return self._secrets.decrypted_spec(spec)
+        except InvalidInput:
+            return spec
 
     def _view(self, call: Call, monitor: Monitor) -> Any:
         secrets = self._secrets if call.principal.has(Scope.SECRETS) else None

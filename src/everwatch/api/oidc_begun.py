@@ -15,9 +15,9 @@ from msgspec import Meta
 
 LOGIN_VALID_MS = 600_000
 ConsolePath = Annotated[
-    str, Meta(max_length=500, pattern=r"^/console/(?!/|.*//|(.*/)?\.\.?(/|\Z))[A-Za-z0-9/._~%@:+!*'()-]*\Z")
+    str, Meta(max_length=500, pattern=r"^/(?:console|status)/(?!/|.*//|(.*/)?\.\.?(/|\Z))[A-Za-z0-9/._~%@:+!*'()-]*\Z")
 ]
-"""A page of the console to lead back to, which no other host's address can be."""
+"""A page of the console, or a status page, to lead back to, which no other host's address can be."""
 _TEXT = re.compile(r"(\d{1,15})\.[A-Za-z0-9_-]{43}\.([A-Za-z0-9_=-]{0,700})\Z")
 
 

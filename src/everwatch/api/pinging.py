@@ -14,6 +14,7 @@ MOST_CHECKED = 20_000
 # before what is signed for other uses than pings; no user's id has NUL
 _BADGE = b"badge\0"
 _STATUS = b"status\0"
+_PAGE = b"page\0"
 _HOOK = b"hook\0"
 _SUBSCRIPTION = b"subscription\0"
 
@@ -67,6 +68,14 @@ class PingKeys:
     def status_of(self, key: str) -> str | None:
         """Return the user whose status page a key is of; None for a key that was never made."""
         return self._named(key, _STATUS)
+
+    def page_key_of(self, slug: str) -> str:
+        """Return the key of a status page of operators that only its link opens. Raises EverwatchError as above."""
+        return self._signed(slug.encode(), _PAGE)
+
+    def page_of(self, key: str) -> str | None:
+        """Return the slug of the page that a key opens; None for a key that was never made."""
+        return self._named(key, _PAGE)
 
     def hook_key_of(self, user_id: str) -> str:
         """Return the key of a user's webhook. Raises EverwatchError while no secret is known."""

@@ -88,6 +88,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
     in the audit log; "": it changes nothing that is logged. ``is_patient``: it may take half a minute.
+    ``knows_readers``: it takes no token, but the call says whose token or session came along.
     """
 
     method: str
@@ -111,6 +112,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     same_origin: bool = False
     audited: str = ""
     is_patient: bool = False
+    knows_readers: bool = False
 
     @property
     def parameters(self) -> list[str]:

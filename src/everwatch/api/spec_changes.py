@@ -1,4 +1,4 @@
-"""Difference between two versions of a monitor's spec, as the audit log keeps it. Pure."""
+"""Difference between two versions of a monitor's spec, as the audit log keeps it and the API answers it. Pure."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -30,13 +30,18 @@ class _Absent:
 _ABSENT = _Absent()
 
 
-def changes_text(before: MonitorSpec, after: MonitorSpec) -> str:
-    """Return the fields that differ as JSON, ``[{"path", "before", "after"}]``, without secrets; "" for none.
+def changes_between(before: MonitorSpec, after: MonitorSpec) -> list[dict[str, Any]]:
+    """Return the fields that differ, each with ``path``, ``before`` and ``after``, without secrets.
 
     A field that is new has no ``before``, one that has gone no ``after``. Both specs hold their secrets as given.
     """
     versions = Versions(*(orjson.loads(spec_json(each)) for each in (before, after)), *_shown(before, after))
-    found = list(_differences(versions, "$"))
+    return list(_differences(versions, "$"))
+
+
+def changes_text(before: MonitorSpec, after: MonitorSpec) -> str:
+    """Return what ``changes_between`` gives as JSON; "" for no difference."""
+    found = changes_between(before, after)
     if not found:
         return ""
     text = orjson.dumps(found).decode()

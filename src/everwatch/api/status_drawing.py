@@ -71,7 +71,8 @@ def verdict_of(facts: StatusFacts) -> str:
     """Return the heading that sums the page up."""
     wrong, parts = len(facts.wrong), len(facts.parts)
     if wrong:
-        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work"
+        named = f": {facts.wrong[0].name}" if wrong == 1 < parts else ""
+        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work{named}"
     return "Everything works" if parts else "Nothing is watched yet"
 
 

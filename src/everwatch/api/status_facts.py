@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
-from everwatch.notifier.status_file import OperatorPage
+from everwatch.notifier.status_file import OperatorPage, PageAccess
 from everwatch.rules.lifecycle import maintained_until
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
@@ -30,6 +30,8 @@ HIDDEN = ("status", "hidden")
 """The label of a monitor that is not shown."""
 GROUP = "group"
 """The label whose value is the heading that a monitor stands under."""
+ACCESS = "status_page"
+"""The attribute of a user that says who may read the user's page: ``link`` (without it, too) or ``signed-in``."""
 WRONG = (State.DOWN, State.LATE)
 
 
@@ -65,6 +67,7 @@ class StatusFacts(NamedTuple):
     """All of a page, as of ``at`` (ms). ``groups``: by heading. ``left_out``: monitors beyond ``MOST_MONITORS``.
 
     ``page``: what operators say of a page of theirs, None for a user's page; there ``left_out`` is -1 if any are.
+    ``access``: who may read it; ``user_id``: the one user whose monitors it shows, "" for several.
     """
 
     title: str
@@ -74,6 +77,8 @@ class StatusFacts(NamedTuple):
     windows: list[Window]
     left_out: int
     page: OperatorPage | None = None
+    access: PageAccess = PageAccess.PUBLIC
+    user_id: str = ""
 
     @property
     def parts(self) -> list[ShownMonitor]:
@@ -116,6 +121,8 @@ def operator_facts(reader: Reader, page: OperatorPage, now: int) -> StatusFacts:
         windows=sorted(set(windows), key=lambda each: (each.begin, each.name))[:MOST_WINDOWS],
         left_out=-1 if len(public) > MOST_MONITORS or listed.next else 0,
         page=page,
+        access=page.access,
+        user_id=match.user,
     )
 
 
@@ -158,7 +165,15 @@ def _facts_of(reader: Reader, user: User, shown: Sequence[Monitor], now: int) ->
         outages=outages_of(changes, shown, wrong),
         windows=windows_of(user, shown, now),
         left_out=0,
+        access=_access_of(user),
+        user_id=user_id,
     )
+
+
+def _access_of(user: User) -> PageAccess:
+    """Return who may read a user's page, as an attribute says; any other value keeps the page from strangers, too."""
+    said = user.attributes.get(ACCESS, PageAccess.LINK)
+    return PageAccess.LINK if said in (PageAccess.LINK, PageAccess.PUBLIC) else PageAccess.SIGNED_IN
 
 
 def outages_of(changes: Iterable[Transition], monitors: Sequence[Monitor], wrong: Collection[str] = ()) -> list[Outage]:

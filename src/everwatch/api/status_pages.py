@@ -10,6 +10,7 @@ import msgspec
 
 from everwatch.api.console_routes import CONSOLE, PAGE_HEADERS
 from everwatch.api.database import Database
+from everwatch.api.permissions import NOBODY, Permission, Principal, Reach, Scope
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem, not_found, unavailable
 from everwatch.api.routing import Answer, Call
@@ -18,7 +19,7 @@ from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
 from everwatch.api.subscribing import SUBSCRIBE, SUBSCRIPTION
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
-from everwatch.notifier.status_file import StatusPagesFile
+from everwatch.notifier.status_file import OperatorPage, PageAccess, StatusPagesFile
 from everwatch.store import Reader
 
 ATOM = "application/atom+xml; charset=utf-8"
@@ -34,6 +35,8 @@ _POLICY = (
     " base-uri 'none'"
 )
 _HEADERS = {"Cache-Control": f"public, max-age={KEPT_S}", "Referrer-Policy": "no-referrer"}
+_PRIVATE = {"Cache-Control": f"private, max-age={KEPT_S}", "Vary": "Authorization, Cookie"}
+_READ_ONE, _READ_ALL = Permission(Scope.READ, Reach.USER), Permission(Scope.READ, Reach.WHOLE)
 _PAGE_HEADERS = {**PAGE_HEADERS, **_HEADERS, "Content-Security-Policy": _POLICY}
 _UNKNOWN = "There is no such status page: the key was never made, or not by this Everwatch, or its user has gone."
 
@@ -47,13 +50,17 @@ class StatusPageView(msgspec.Struct, frozen=True):
 
 
 class OperatorPageView(msgspec.Struct, frozen=True):
-    """A status page of operators: its addresses here, and the host at which it is the only page ("": none)."""
+    """A status page of operators: its addresses here, and the host at which it is the only page ("": none).
+
+    ``html`` and ``atom`` are "" where the secret of keys, which a link is made with, is not known yet.
+    """
 
     slug: str
     title: str
     domain: str
     html: str
     atom: str
+    access: PageAccess = PageAccess.PUBLIC
 
 
 class OperatorPages(msgspec.Struct, frozen=True):
@@ -66,6 +73,9 @@ class _Drawn(NamedTuple):
     until_s: float
     html: bytes
     atom: bytes
+    access: PageAccess
+    # the one user whose monitors it shows; "" for several
+    user_id: str
 
 
 class StatusPages:
@@ -91,17 +101,38 @@ class StatusPages:
         return Answer(StatusPageView(key, f"/status/{key}", f"/status/{key}.atom"))
 
     async def list(self, _: Call) -> Answer:
-        found = [
-            OperatorPageView(each.slug, each.title, each.domain, f"/status/{each.slug}", f"/status/{each.slug}.atom")
-            for each in self._pages.current.values()
-        ]
-        return Answer(OperatorPages(found))
+        return Answer(OperatorPages([self._listed(each) for each in self._pages.current.values()]))
+
+    def _listed(self, page: OperatorPage) -> OperatorPageView:
+        key = page.slug
+        if page.access is PageAccess.LINK:
+            key = "" if self._keys.is_empty else self._keys.page_key_of(page.slug)
+        places = (f"/status/{key}", f"/status/{key}.atom") if key else ("", "")
+        return OperatorPageView(page.slug, page.title, page.domain, *places, page.access)
 
     async def html(self, call: Call) -> Answer:
-        return Answer((await self._shown(call.path["key"])).html, headers=_PAGE_HEADERS, media_type=HTML)
+        key = call.path["key"]
+        drawn = await self._shown(key)
+        if drawn.access is not PageAccess.SIGNED_IN:
+            return Answer(drawn.html, headers=_PAGE_HEADERS, media_type=HTML)
+        if call.principal is NOBODY:
+            return Answer(None, 303, {"Location": f"{CONSOLE}login?to=/status/{key}", "Cache-Control": "no-store"})
+        _check_reader(call.principal, drawn)
+        return Answer(drawn.html, headers=_PAGE_HEADERS | _PRIVATE, media_type=HTML)
 
     async def atom(self, call: Call) -> Answer:
-        return Answer((await self._shown(call.path["key"])).atom, headers=_HEADERS, media_type=ATOM)
+        drawn = await self._shown(call.path["key"])
+        if drawn.access is not PageAccess.SIGNED_IN:
+            return Answer(drawn.atom, headers=_HEADERS, media_type=ATOM)
+        if call.principal is NOBODY:
+            raise Problem(
+                401,
+                "unauthorized",
+                "This feed takes a token: send it as 'Authorization: Bearer TOKEN'.",
+                headers={"WWW-Authenticate": 'Bearer realm="everwatch"'},
+            )
+        _check_reader(call.principal, drawn)
+        return Answer(drawn.atom, headers=_HEADERS | _PRIVATE, media_type=ATOM)
 
     async def root(self, call: Call) -> Answer:
         """Show the page of the request's host; where there is none, lead to the console."""
@@ -125,11 +156,10 @@ class StatusPages:
         return not is_here and self._pages.at(host) is not None
 
     async def _shown(self, key: str, *, is_root: bool = False) -> _Drawn:
-        # a slug has no dot, and a key has one
-        if key in self._pages.current:
-            name = _page_name(key)
+        page = self._page_of(key)
+        if page is not None:
+            name = _page_name(page.slug)
             feed = ROOT_FEED if is_root else f"/status/{key}.atom"
-            page = self._pages.current[key]
             return await self._drawn(f"{feed} {key}", lambda reader, now: operator_facts(reader, page, now), feed, name)
         user_id = self._keys.status_of(key)
         if user_id is None:
@@ -137,6 +167,15 @@ class StatusPages:
         return await self._drawn(
             key, lambda reader, now: status_facts(reader, user_id, now), f"/status/{key}.atom", _name_of(key)
         )
+
+    def _page_of(self, key: str) -> OperatorPage | None:
+        """The page of operators at an address: by its slug, or by the key that its link has in place of that."""
+        # a slug has no dot, and a key has one
+        page = self._pages.current.get(key)
+        if page is not None:
+            return page if page.access is not PageAccess.LINK else None
+        page = self._pages.current.get(self._keys.page_of(key) or "")
+        return page if page is not None and page.access is PageAccess.LINK else None
 
     async def _drawn(self, key: str, facts_of: FactsOf, feed: str, name: str) -> _Drawn:
         kept = self._kept.get(key)
@@ -154,7 +193,9 @@ class StatusPages:
 
         def draw(reader: Reader) -> _Drawn | None:
             facts = facts_of(reader, now)
-            return None if facts is None else _Drawn(until_s, page_of(facts, feed), feed_of(facts, name))
+            if facts is None:
+                return None
+            return _Drawn(until_s, page_of(facts, feed), feed_of(facts, name), facts.access, facts.user_id)
 
         drawn = await self._database.ask(draw)
         if drawn is None:
@@ -169,6 +210,12 @@ class StatusPages:
         self._kept[key] = task.result()
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+
+def _check_reader(principal: Principal, drawn: _Drawn) -> None:
+    """Raise Problem unless somebody who is signed in may read a page."""
+    if objection := principal.objection(_READ_ONE if drawn.user_id else _READ_ALL, drawn.user_id):
+        raise Problem(403, "forbidden", f"You are signed in, but may not read this page: {objection}.")
 
 
 def _page_name(slug: str) -> str:

@@ -1,6 +1,6 @@
 """Answers of the API, as types; OpenAPI is made of them. Every instant is ms since 1970 (UTC)."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -118,6 +118,29 @@ class RunView(msgspec.Struct, frozen=True):
     user_id: str
     monitor_id: str
     next_runs: list[int]
+
+
+class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field of a specification that changed. Without ``before`` it is new, without ``after`` it has gone."""
+
+    path: str
+    before: Any = msgspec.UNSET
+    after: Any = msgspec.UNSET
+
+
+class SpecChangeView(msgspec.Struct, frozen=True):
+    """A change that made this version of a monitor's specification; ``origin``: a signup or a command asked for it."""
+
+    version: int
+    at: Instant
+    origin: Origin
+    fields: list[FieldChange]
+
+
+class SpecChangesView(msgspec.Struct, frozen=True):
+    """The changes of a monitor's specification that are kept, the latest first, fifty at most."""
+
+    items: list[SpecChangeView]
 
 
 class OutcomeView(msgspec.Struct, frozen=True):

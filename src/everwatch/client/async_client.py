@@ -88,6 +88,8 @@ from everwatch.api.views import (
     PingKeyView,
     ResultView,
     RunView,
+    SpecChangesView,
+    SpecChangeView,
     TaskView,
     UserView,
 )
@@ -549,6 +551,11 @@ class AsyncClient:
         """Make a bulk job: pause, resume, run or delete all monitors that a filter has, in the background."""
         sent = command("POST", "/v1/jobs", command_id or uuid4().hex, user_id=body.filter.user, body=body)
         return _decoded(await self._transport.send(msgspec.structs.replace(sent, takes_s=35.0)), JobView)
+
+    async def spec_changes(self, user_id: str, monitor_id: str) -> list[SpecChangeView]:
+        """The changes of a monitor's specification, the latest first."""
+        path = place("users", user_id, "monitors", monitor_id, "changes")
+        return (await self.get(path, SpecChangesView)).items
 
     async def start_audit(self, body: AuditRunBody, *, command_id: str = "") -> AuditRunView:
         """Look in the background whether every tick that was due ran, once each; ``audit_run`` tells how far it is."""

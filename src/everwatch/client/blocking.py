@@ -128,6 +128,7 @@ class Client:
     preview_silence = _blocking(AsyncClient.preview_silence)
     create_silence = _blocking(AsyncClient.create_silence)
     end_silence = _blocking(AsyncClient.end_silence)
+    spec_changes = _blocking(AsyncClient.spec_changes)
     next_runs = _blocking(AsyncClient.next_runs)
     explain = _blocking(AsyncClient.explain)
     timeline = _blocking(AsyncClient.timeline)

@@ -9,9 +9,12 @@ from typing import NamedTuple
 import orjson
 
 from everwatch.demo.companies import Company, Watched, company
-from everwatch.demo.ports import DemoPorts
+from everwatch.demo.ports import HOST, DemoPorts
 from everwatch.demo.showcase import SHOWCASE_USER, DemoState, Showpiece, showcase
 from everwatch.model import Json
+
+PROVIDER = "till-cloud.localhost"
+"""Host of the provider that is down for all of its customers."""
 
 
 class Mix(StrEnum):
@@ -54,27 +57,34 @@ class Cast:
         return self.users + bool(self.showcase)
 
     def parts(self, number: int) -> Iterator[Part]:
-        """The monitors of one user: one in ten has a broken site, one in twelve a closed port, one in fifteen a
-        silent job."""
+        """The monitors of one user: one in ten has a broken site, one in fifteen a silent job, and one in nine uses a
+        provider whose port is closed.
+
+        Users have hosts of their own, names below ``localhost``. With http checks alone all are one address, so that
+        looking names up costs nothing.
+        """
         who = company(number)
         user, trade = who.user_id, who.trade
+        host = HOST if self.mix is Mix.HTTP else f"{user}.localhost"
         broken = self.mix is Mix.ALL and number % 10 == 3
         yield self._part(
             who,
             trade.site,
             "http",
             DemoState.DOWN if broken else DemoState.UP,
-            {"url": f"http://127.0.0.1:{self.ports.web}/{'broken' if broken else 'ok'}/{user}"},
+            {"url": f"http://{host}:{self.ports.web}/{'broken' if broken else 'ok'}/{trade.site.monitor_id}"},
         )
         if self.mix is Mix.HTTP:
             return
-        closed = number % 12 == 5
+        closed = number % 9 == 5
         yield self._part(
             who,
             trade.port,
             "tcp",
             DemoState.DOWN if closed else DemoState.UP,
-            {"host": "127.0.0.1", "port": self.ports.dead if closed else self.ports.web},
+            {"host": PROVIDER, "port": self.ports.dead}
+            if closed
+            else {"host": f"{trade.port.monitor_id}.{host}", "port": self.ports.web},
         )
         yield self._part(
             who,
@@ -100,7 +110,7 @@ class Cast:
                 "user_id": who.user_id,
                 "plan": plan_of(number),
                 "attributes": {
-                    "company": who.name,
+                    "name": who.name,
                     "city": who.city,
                     "country": who.country,
                     "email": f"alerts@{who.user_id}.example",
@@ -112,7 +122,7 @@ class Cast:
             event = {
                 "user_id": SHOWCASE_USER,
                 "plan": "enterprise",
-                "attributes": {"company": "Every kind of monitor", "email": f"alerts@{SHOWCASE_USER}.example"},
+                "attributes": {"name": "Every kind of monitor", "email": f"alerts@{SHOWCASE_USER}.example"},
                 "monitors": [piece.spec for piece in self.showcase],
             }
             yield SHOWCASE_USER, orjson.dumps(event)
@@ -133,7 +143,7 @@ class Cast:
     def _part(self, who: Company, watched: Watched, kind: str, health: DemoState, config: Json) -> Part:
         spec = {
             "monitor_id": watched.monitor_id,
-            "name": f"{who.name}: {watched.name}",
+            "name": watched.name,
             "labels": {"trade": who.trade.word.lower(), "city": who.city, "country": who.country},
             "kind": kind,
             "config": config,

@@ -30,8 +30,8 @@ ADDRESSES = {"shop.demo.example": RIGHT_ADDRESS, "hijacked.demo.example": WRONG_
 async def open_target(ports: DemoPorts, folder: Path) -> AsyncIterator[None]:
     """Serve on the loopback address, with the certificates in ``folder``."""
     app = web.Application()
-    app.router.add_get("/ok/{user}", _ok)
-    app.router.add_get("/broken/{user}", _broken)
+    app.router.add_get("/ok/{page}", _ok)
+    app.router.add_get("/broken/{page}", _broken)
     app.router.add_post("/hooks", _take_webhook)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

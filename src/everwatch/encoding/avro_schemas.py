@@ -54,6 +54,28 @@ def encode(name: str, record: dict[str, Any]) -> bytes:
     return _written(header(name), load(name), record)
 
 
+def decode_as_written(data: bytes) -> dict[str, Any]:
+    """Return a record of a registry's schema with the fields that its writer gave it. Raises InvalidInput."""
+    writer = _foreign.get(data[2:HEADER_LENGTH])
+    if writer is None:
+        raise InvalidInput(f"unknown Avro schema fingerprint {data[2:HEADER_LENGTH].hex()}")
+    return _read(data, writer, None, "record")
+
+
+def encode_strictly(name: str, record: dict[str, Any], start: bytes = b"") -> bytes:
+    """Return a record that people changed, in single-object encoding, of the current schema called ``name``.
+
+    ``start``: the header of a registry's schema in its place. Raises InvalidInput for what the schema has no place for.
+    """
+    schema = _foreign[start[2:HEADER_LENGTH]] if start else load(name)
+    try:
+        # strict: a field that the schema does not have must not be lost without a word
+        return _written(start or header(name), schema, record, strict_allow_default=True)
+    except Exception as error:
+        # what people write does not fit in many ways
+        raise InvalidInput(f"the schema of its record does not take that: {error}") from error
+
+
 def encode_for_older(name: str, record: dict[str, Any]) -> bytes:
     """``record`` in single-object encoding: of the schema before the current one (``BEFORE``) if that can say it."""
     older, added = _before(name)
@@ -62,10 +84,10 @@ def encode_for_older(name: str, record: dict[str, Any]) -> bytes:
     return _written(MAGIC + bytes.fromhex(BEFORE[name]), older, record)
 
 
-def _written(start: bytes, schema: AvroSchema, record: dict[str, Any]) -> bytes:
+def _written(start: bytes, schema: AvroSchema, record: dict[str, Any], **how: bool) -> bytes:
     buffer = io.BytesIO()
     buffer.write(start)
-    fastavro.schemaless_writer(buffer, schema, record)
+    fastavro.schemaless_writer(buffer, schema, record, **how)
     return buffer.getvalue()
 
 
@@ -85,10 +107,14 @@ def decode(name: str, data: bytes) -> dict[str, Any]:
         raise InvalidInput(
             f"unknown Avro schema fingerprint {data[2:HEADER_LENGTH].hex()}: expected a version of the {name} schema"
         )
+    return _read(data, writer, load(name), name)
+
+
+def _read(data: bytes, writer: AvroSchema, reader: AvroSchema | None, name: str) -> dict[str, Any]:
     buffer = io.BytesIO(data)
     buffer.seek(HEADER_LENGTH)
     try:
-        record = fastavro.schemaless_reader(buffer, writer, load(name))
+        record = fastavro.schemaless_reader(buffer, writer, reader)
     except Exception as error:
         # a truncated or mangled body can fail anywhere inside the reader, with any exception
         raise InvalidInput(f"the Avro body does not hold a {name}: it ends too early or is mangled") from error

@@ -1,12 +1,12 @@
 """Content of a refused record: its value decoded, and without secrets. Pure."""
 
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
-from everwatch.core.errors import InvalidInput
+from everwatch.core.errors import InvalidInput, RegistryUnavailable
 from everwatch.encoding import avro_schemas
+from everwatch.encoding.editable_records import AVRO, CONFLUENT, editable, is_avro
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import REDACTED_VALUE, redacted_monitor
 
@@ -24,11 +24,11 @@ _SOUNDS_SECRET = (
     "api_key",
     "apikey",
 )
-_JSON_TEXTS = ("config", "payload")
 
 
 class Decoded(NamedTuple):
-    """A record's value: its encoding (``json``, ``avro``, ``text``, ``binary``, ``empty``) and what it holds.
+    """A record's value: its encoding (``json``, ``avro``, ``confluent``, ``text``, ``binary``,
+    ``empty``) and what it holds.
 
     ``value``: a document, or as much of a text or of hexadecimal digits as is shown; ``problem``: why it is none.
     """
@@ -60,13 +60,15 @@ def decoded(name: str, data: bytes | None, longest: int = LONGEST_TEXT) -> Decod
     """
     if not data:
         return Decoded("empty", None)
-    if data.startswith(avro_schemas.MAGIC) and name in avro_schemas.NAMES:
+    if is_avro(data) and name in avro_schemas.NAMES:
+        encoding = AVRO if data.startswith(avro_schemas.MAGIC) else CONFLUENT
         try:
-            return Decoded("avro", _with_documents(avro_schemas.decode(name, data)))
-        except InvalidInput as error:
-            return Decoded("avro", data[:longest].hex(" "), error.reason)
+            return Decoded(encoding, editable(name, data).document)
+        except (InvalidInput, RegistryUnavailable) as error:
+            why = error.reason if isinstance(error, InvalidInput) else str(error)
+            return Decoded(encoding, data[:longest].hex(" "), why)
         except RecursionError:
-            return Decoded("avro", data[:longest].hex(" "), _NESTED)
+            return Decoded(encoding, data[:longest].hex(" "), _NESTED)
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -134,21 +136,6 @@ def _without_likely(value: Any, is_secret: bool = False) -> Any:
 def _sounds_secret(text: str) -> bool:
     lower = text.lower()
     return any(word in lower for word in _SOUNDS_SECRET)
-
-
-def _with_documents(record: dict[str, Any]) -> dict[str, Any]:
-    """In Avro a config and a payload are JSON text; paths go on inside them."""
-    made = {}
-    for name, value in record.items():
-        if name in _JSON_TEXTS and isinstance(value, str):
-            with suppress(orjson.JSONDecodeError):
-                value = orjson.loads(value)
-        elif isinstance(value, dict):
-            value = _with_documents(value)
-        elif isinstance(value, list):
-            value = [_with_documents(each) if isinstance(each, dict) else each for each in value]
-        made[name] = value
-    return made
 
 
 def shortened(text: str, longest: int = LONGEST_TEXT) -> str:

@@ -5,6 +5,7 @@ import tomllib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -29,6 +30,14 @@ Link = Annotated[str, Meta(max_length=500, pattern=r"^https?://[^\s\"<>]+\Z")]
 When = Annotated[datetime, Meta(tz=True)]
 
 
+class PageAccess(StrEnum):
+    """Readers of a status page: everybody, who has its link, or who is signed in at the console or sends a token."""
+
+    PUBLIC = "public"
+    LINK = "link"
+    SIGNED_IN = "signed-in"
+
+
 class Announcement(NamedTuple):
     """Maintenance that operators announce: its title, instants in ms, and a text."""
 
@@ -50,6 +59,7 @@ class OperatorPage(NamedTuple):
     """A status page of operators. ``logo``: a data URI, "" for none; ``url``: where the logo leads.
 
     ``domain``: the host at which it is the only page; "" for none. ``subscribe``: visitors may ask for mail.
+    ``access``: who may read it.
     """
 
     slug: str
@@ -62,6 +72,7 @@ class OperatorPage(NamedTuple):
     maintenance: Sequence[Announcement] = ()
     notices: Sequence[Notice] = ()
     subscribe: bool = False
+    access: PageAccess = PageAccess.PUBLIC
 
 
 class _MaintenanceInput(
@@ -90,6 +101,7 @@ class _PageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     maintenance: Annotated[list[_MaintenanceInput], Meta(max_length=50)] = []
     notices: Annotated[list[_NoticeInput], Meta(max_length=50)] = []
     subscribe: bool = False
+    access: PageAccess = PageAccess.PUBLIC
 
 
 class _StatusFileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,6 +175,8 @@ def pages_of(data: bytes, path: Path) -> dict[str, OperatorPage]:
         domains |= {each.domain} - {""}
         if each.subscribe and not each.domain:
             raise WrongPages(f"{place}: subscribe takes a domain, which the links in mails lead to")
+        if each.domain and each.access is not PageAccess.PUBLIC:
+            raise WrongPages(f"{place}: a page at a domain of its own is public: leave out domain or access")
         if each.match.is_empty:
             raise WrongPages(f"{place}: match names at least one of user, plan, kind, target and label")
         if each.match.target.startswith("*."):
@@ -188,6 +202,7 @@ def _page(given: _PageInput, path: Path, place: str) -> OperatorPage:
         sorted(announced, key=lambda each: each.begin),
         sorted((Notice(each.title, _ms(each.at), each.text) for each in given.notices), key=lambda each: -each.at),
         given.subscribe,
+        given.access,
     )
 
 

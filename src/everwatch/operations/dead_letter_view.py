@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from everwatch.encoding.editable_records import AVRO, CONFLUENT, JSON
 from everwatch.encoding.templates import inside
 from everwatch.kafka.dead_letter_content import shortened
 from everwatch.store.letters import StoredLetter
@@ -21,7 +22,7 @@ class ShownLine(NamedTuple):
 def plain_stored(letter: StoredLetter) -> dict[str, Any]:
     """A dead letter of the database for ``orjson.dumps``, with the names of ``plain``."""
     value: Any = letter.value or None
-    if letter.encoding in ("json", "avro") and not letter.problem:
+    if letter.encoding in (JSON, AVRO, CONFLUENT) and not letter.problem:
         # of one that is cut the text is shown
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(letter.value)

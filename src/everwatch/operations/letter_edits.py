@@ -1,13 +1,13 @@
-"""Fields of refused records that are set or removed before the records are sent back. Pure."""
+"""Fields of refused records that are set or removed before the records are sent back in their encoding."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
-from everwatch.core.errors import InvalidInput
+from everwatch.core.errors import InvalidInput, RegistryUnavailable
 from everwatch.encoding import codec
+from everwatch.encoding.editable_records import editable
 from everwatch.encoding.field_paths import steps_of
+from everwatch.kafka.dead_letter_content import schema_of
 from everwatch.kafka.dead_letter_record import DeadLetter
 from everwatch.kafka.topics import Topics
 
@@ -18,6 +18,7 @@ class LetterEdits:
     """Changes of the fields at some paths, and what judges the changed record of a topic."""
 
     def __init__(self, topics: Topics, changed: Mapping[str, Any], removed: Sequence[str] = ()) -> None:
+        self._topics = topics
         self._changed = changed
         self._removed = removed
         self._judges: dict[str, Callable[[bytes | None], object]] = {
@@ -48,12 +49,16 @@ class LetterEdits:
         """Return a dead letter with its record changed. Raises InvalidInput."""
         if not self:
             return letter
+        name = schema_of(letter.source.topic if letter.source else "", self._topics)
         try:
-            record = orjson.loads(letter.value or b"")
-        except orjson.JSONDecodeError:
-            raise InvalidInput("its record is no JSON, and only JSON is changed", "") from None
+            found = editable(name, letter.value or b"")
+        except InvalidInput as error:
+            raise InvalidInput(f"its record cannot be decoded: {error.reason}", "") from None
+        except RegistryUnavailable as error:
+            raise InvalidInput(f"its record cannot be decoded now: {error}", "") from None
+        record = found.document
         if not isinstance(record, dict):
-            raise InvalidInput("its record is no JSON object", "")
+            raise InvalidInput("its record is no object", "")
         for path in self._removed:
             holder, name = _place(record, path)
             if isinstance(holder, dict):
@@ -67,7 +72,7 @@ class LetterEdits:
             if isinstance(holder, list) and name >= len(holder):
                 raise InvalidInput(f"its record has no field {path}", path)
             holder[name] = value
-        return letter._replace(value=orjson.dumps(record))
+        return letter._replace(value=found.encoded(record))
 
 
 def _place(record: dict[str, Any], path: str) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     delete,
     func,
     literal_column,
@@ -23,6 +24,7 @@ from everwatch.store.sql_schema import (
     audit_log,
     database_facts,
     dead_letters,
+    former_specs,
     monitor_history,
     monitor_labels,
     monitor_search,
@@ -55,6 +57,10 @@ class BatchStatements:
         self.monitors = upsert(monitors, dialect)
         # the newest record decides whether a stretch lasts, so one that was closed may open again
         self.history = upsert(monitor_history, dialect)
+        self.former_specs = _keep_former_spec(dialect)
+        former = delete(former_specs).where(former_specs.c.user_id == user_id)
+        self.delete_former_specs = Bulk(former.where(former_specs.c.monitor_id == monitor_id), own, dialect)
+        self.delete_former_specs_of_user = Bulk(former, own[:1], dialect)
         self.new_tasks = upsert(tasks, dialect)
         self.later_tasks = _upsert_later_tasks(dialect)
         self.cancel_task = Bulk(cancel.where(tasks.c.monitor_id == monitor_id), ["b_until", *own], dialect)
@@ -120,6 +126,16 @@ def _put_text(table: Table, key: list[str], dialect: Dialect) -> Bulk:
         index_elements=key, set_={"text": insert.excluded.text}, where=table.c.text != insert.excluded.text
     )
     return Bulk(put, [f"b_{name}" for name in (*key, "text")], dialect)
+
+
+def _keep_former_spec(dialect: Dialect) -> Bulk:
+    """Copy the spec of a stored monitor that is about to be replaced by another version."""
+    copied = [column.name for column in former_specs.c if column.name != "replaced_at"]
+    at: ColumnElement[int] = cast(bindparam("b_at", type_=BigInteger), BigInteger)
+    is_it = and_(monitors.c.user_id == bindparam("b_user_id"), monitors.c.monitor_id == bindparam("b_monitor_id"))
+    rows = select(*(monitors.c[name] for name in copied), at).where(is_it)
+    insert = insert_into(former_specs, dialect).from_select([*copied, "replaced_at"], rows).on_conflict_do_nothing()
+    return Bulk(insert, ["b_at", "b_user_id", "b_monitor_id"], dialect)
 
 
 def _note_redrive(dialect: Dialect) -> Bulk:

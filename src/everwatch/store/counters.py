@@ -34,6 +34,7 @@ class Known(NamedTuple):
     counted: Class
     name: str
     target: str
+    version: int
 
 
 class Tally:
@@ -154,11 +155,11 @@ def _users(connection: Connection, user_ids: Sequence[str]) -> Iterator[tuple[st
 
 
 def _monitors(connection: Connection, keys: Sequence[Row]) -> Iterator[tuple[tuple[str, str], Known]]:
-    columns = "user_id, monitor_id, partition, state, kind, plan, name, target"
-    for user_id, monitor_id, *counted, name, target in rows_of_keys(
+    columns = "user_id, monitor_id, partition, state, kind, plan, name, target, version"
+    for user_id, monitor_id, *counted, name, target, version in rows_of_keys(
         connection, columns, "monitors", "user_id, monitor_id", keys
     ):
-        yield (user_id, monitor_id), Known(Class(*counted), name, target)
+        yield (user_id, monitor_id), Known(Class(*counted), name, target, version)
 
 
 def _of_users(connection: Connection, user_ids: Sequence[str]) -> Iterator[tuple[Class, int]]:

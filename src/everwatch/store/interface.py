@@ -30,6 +30,7 @@ from everwatch.store.stored_values import (
     CatalogueCounts,
     Counts,
     DatabaseVolume,
+    FormerSpec,
     Identity,
     ListedUser,
     StoredResult,
@@ -190,6 +191,10 @@ class Reader(Protocol):
 
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
         """One monitor, if there is one of that name."""
+        ...
+
+    def former_specs(self, user_id: str, monitor_id: str, *, limit: int = 50) -> list[FormerSpec]:
+        """The earlier versions of a monitor's spec, the latest first; those that no sink saw are missing."""
         ...
 
     def monitors(self, user_id: str) -> list[Monitor]:

@@ -42,6 +42,7 @@ from everwatch.store.selections import (
 from everwatch.store.stored_values import (
     CatalogueCounts,
     Counts,
+    FormerSpec,
     Identity,
     ListedUser,
     MonitorCount,
@@ -70,6 +71,7 @@ class MemoryReader:
         # each user with the number of its partition
         self._users: dict[str, tuple[User, int]] = {}
         self._monitors: dict[tuple[str, str], Monitor] = {}
+        self._former_specs: dict[tuple[str, str], dict[int, FormerSpec]] = {}
         self._tasks: dict[tuple[str, str], StoredTask] = {}
         # by user and monitor, then by version and since
         self._history: dict[tuple[str, str], dict[tuple[int, int], Stretch]] = {}
@@ -207,6 +209,10 @@ class MemoryReader:
 
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
         return self._monitors.get((user_id, monitor_id))
+
+    def former_specs(self, user_id: str, monitor_id: str, *, limit: int = 50) -> list[FormerSpec]:
+        found = self._former_specs.get((user_id, monitor_id), {})
+        return [found[version] for version in sorted(found, reverse=True)[:limit]]
 
     def monitors(self, user_id: str) -> list[Monitor]:
         return [monitor for key, monitor in sorted(self._monitors.items()) if key[0] == user_id]

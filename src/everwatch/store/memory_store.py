@@ -23,11 +23,11 @@ from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions
 from everwatch.store.row_mapping import result_row
 from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
 from everwatch.store.sketch import LONGEST_TEXT, compacted
-from everwatch.store.stored_values import DatabaseVolume, StoredResult, Stretch
+from everwatch.store.stored_values import DatabaseVolume, FormerSpec, StoredResult, Stretch
 from everwatch.store.task_records import cancelled, following, is_first, task_of
 
 # what begins no id
-_DAY, _LETTER, _REPLY, _AUDIT = "\0day", "\0letter", "\0reply", "\0audit"
+_DAY, _LETTER, _REPLY, _AUDIT, _SPEC = "\0day", "\0letter", "\0reply", "\0audit", "\0spec"
 
 
 class MemoryStore(MemoryReader):
@@ -94,6 +94,14 @@ class MemoryStore(MemoryReader):
         replies = [key for key in self._replies if key[0] == user_id and key[3] <= ended_at]
         letters = [k for k, one in self._letters.items() if one.user_id == user_id and one.known_at <= ended_at]
         audit = [key for key, one in self._audit.items() if one.user_id == user_id and one.at <= ended_at]
+        specs = [
+            (key, version)
+            for key, some in self._former_specs.items()
+            for version, one in some.items()
+            if is_old(key[0], one.replaced_at)
+        ][:most]
+        for key, version in specs:
+            del self._former_specs[key][version]
         for key, own in history:
             del self._history[key][own]
         deleted = {
@@ -107,6 +115,7 @@ class MemoryStore(MemoryReader):
             "audit_log": _drop(self._audit, audit[:most]),
             "dead_letters": _drop(self._letters, letters[:most]),
             "monitor_history": len(history),
+            "former_specs": len(specs),
             "tasks": _drop(self._tasks, tasks[:most]),
             "monitors": _drop(self._monitors, monitors[:most]),
             "users": _drop(self._users, users[:most]),
@@ -172,9 +181,14 @@ class MemoryStore(MemoryReader):
         yield {(_LETTER, letter.user_id, *key): letter.refused_at for key, letter in self._letters.items()}
         yield {(_REPLY, *key): reply.at for key, reply in self._replies.items()}
         yield {(_AUDIT, entry.user_id, key): entry.at for key, entry in self._audit.items()}
+        yield {
+            (_SPEC, user_id, monitor_id, version): one.replaced_at
+            for (user_id, monitor_id), some in self._former_specs.items()
+            for version, one in some.items()
+        }
 
     def _kept(self, kind: str, key: Sequence[Any]) -> int:
-        user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY, _AUDIT) else key[0])
+        user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY, _AUDIT, _SPEC) else key[0])
         return self._plans.kept_ms(user.plan if user else "", kind, self._keep)
 
     def _is_too_old(self, kind: str, key: Sequence[Any], age: int, now: int) -> bool:
@@ -226,6 +240,8 @@ class MemoryStore(MemoryReader):
                 self._replies.pop(key[1:], None)
             elif key[0] == _AUDIT:
                 self._audit.pop(key[2], None)
+            elif key[0] == _SPEC:
+                self._former_specs[key[1:3]].pop(key[3])
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = _key_of(new)
@@ -260,17 +276,26 @@ class MemoryStore(MemoryReader):
         if isinstance(entry.value, User):
             self._users[entry.user_id] = entry.value, received.source.number
         elif isinstance(entry.value, Monitor):
+            self._keep_former_spec(key, entry.value, timestamp)
             self._monitors[key] = entry.value
             self._put_stretch(entry.value)
             self._put_task(key, entry.value, received.source.number)
         elif entry.monitor_id:
             self._monitors.pop(key, None)
+            self._former_specs.pop(key, None)
             self._end(key, timestamp)
         else:
             self._users.pop(entry.user_id, None)
             for other in [k for k in self._monitors.keys() | self._history.keys() if k[0] == entry.user_id]:
                 self._monitors.pop(other, None)
+                self._former_specs.pop(other, None)
                 self._end(other, timestamp)
+
+    def _keep_former_spec(self, key: tuple[str, str], new: Monitor, at: int) -> None:
+        old = self._monitors.get(key)
+        if old is not None and old.version < new.version:
+            former = FormerSpec(old.version, old.spec, old.origin, at)
+            self._former_specs.setdefault(key, {}).setdefault(old.version, former)
 
     def _put_stretch(self, monitor: Monitor) -> None:
         ending = ending_of(monitor)

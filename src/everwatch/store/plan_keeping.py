@@ -30,6 +30,7 @@ class Keep(NamedTuple):
     dead_letters: int = 0
     replies: int = 0
     audit: int = 0
+    specs: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Keep":
@@ -44,6 +45,7 @@ class Keep(NamedTuple):
             settings.keep_every_result_days * DAY_MS,
             settings.keep_dead_letters_days * DAY_MS,
             settings.keep_replies_days * DAY_MS,
+            settings.keep_audit_days * DAY_MS,
             settings.keep_audit_days * DAY_MS,
         )
 

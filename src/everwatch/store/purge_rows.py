@@ -24,6 +24,7 @@ from everwatch.store.sql_schema import (
     audit_log,
     daily_rollups,
     dead_letters,
+    former_specs,
     hourly_rollups,
     monitor_history,
     monitor_labels,
@@ -107,6 +108,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     # one that was to begin later ended all the same
     yield monitor_history, or_(everything, history.since <= ended_at, history.until <= ended_at)
     yield tasks, or_(everything, tasks.c.created_at <= ended_at)
+    yield former_specs, or_(everything, former_specs.c.replaced_at <= ended_at)
     yield monitor_labels, everything
     yield monitors, or_(everything, monitors.c.since <= ended_at)
     yield users, or_(everything, users.c.registered_at <= ended_at)

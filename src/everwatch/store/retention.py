@@ -46,6 +46,7 @@ AGEING = {
     "dead_letters": Ageing("dead_letters", "refused_at"),
     "replies": Ageing("replies", "at"),
     "audit": Ageing("audit_log", "at"),
+    "specs": Ageing("former_specs", "replaced_at"),
 }
 
 

@@ -1,4 +1,7 @@
-"""Model <-> rows, column by column as in ``sql_schema``."""
+"""Model <-> rows, column by column as in ``sql_schema``.
+
+All in one file: it is the list of what a row of each table holds, a short function each way.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +28,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.store.bulk_statements import Row
-from everwatch.store.stored_values import Identity, StoredResult, StoredTask, Stretch, TaskStatus
+from everwatch.store.stored_values import FormerSpec, Identity, StoredResult, StoredTask, Stretch, TaskStatus
 
 _encode = msgspec.json.Encoder().encode
 _timings = msgspec.json.Decoder(dict[str, float])
@@ -232,19 +235,16 @@ def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str], plan: 
     )
 
 
-def label_rows(monitor: Monitor) -> list[Row]:
-    """The rows of ``monitor_labels``."""
-    return [(monitor.user_id, monitor.monitor_id, *label) for label in monitor.spec.labels]
+def former_spec(row: Sequence[Any]) -> FormerSpec:
+    """The earlier spec of a row of ``former_specs``."""
+    version, origin, at = row[2], Origin(row[7]), row[-1]
+    return FormerSpec(version, _spec((row[1], *row[3:7], *row[8:-1])), origin, at)
 
 
-def monitor(row: Sequence[Any]) -> Monitor:
-    """The monitor of a row of ``monitors``."""
-    user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
-    state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
-    agenda, _retry_at, _resume_at, signals, name, labels, _plan, _target, _changed_at, stored_outcome = row[20:]
-    entered = State(state)
-    outcome, reason = _ended(entered, stored_outcome, reason)
-    spec = MonitorSpec(
+def _spec(columns: Sequence[Any]) -> MonitorSpec:
+    """The spec of these columns, in the order of ``former_specs``."""
+    monitor_id, kind, config, schedule, policy, payload, start_at, end_at, max_runs, name, labels = columns
+    return MonitorSpec(
         monitor_id=monitor_id,
         kind=kind,
         config=config,
@@ -257,6 +257,21 @@ def monitor(row: Sequence[Any]) -> Monitor:
         name=name,
         labels=_labels.decode(labels) if labels != "[]" else (),
     )
+
+
+def label_rows(monitor: Monitor) -> list[Row]:
+    """The rows of ``monitor_labels``."""
+    return [(monitor.user_id, monitor.monitor_id, *label) for label in monitor.spec.labels]
+
+
+def monitor(row: Sequence[Any]) -> Monitor:
+    """The monitor of a row of ``monitors``."""
+    user_id, monitor_id, *_, origin, version, since, state = row[:10]
+    state_since, reason, streak, judged_at, last_signal = row[10:15]
+    agenda, _retry_at, _resume_at, signals, name, labels, _plan, _target, _changed_at, stored_outcome = row[20:]
+    entered = State(state)
+    outcome, reason = _ended(entered, stored_outcome, reason)
+    spec = _spec((monitor_id, *row[2:6], *row[16:20], name, labels))
     return Monitor(
         user_id=user_id,
         spec=spec,

@@ -51,10 +51,11 @@ from everwatch.store.selections import (
     TransitionSelection,
     When,
 )
-from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, users
+from everwatch.store.sql_schema import former_specs, monitor_history, monitors, results, tasks, users
 from everwatch.store.stored_values import (
     CatalogueCounts,
     Counts,
+    FormerSpec,
     Identity,
     ListedUser,
     StoredResult,
@@ -160,6 +161,11 @@ class SqlReader:
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
         c = monitors.c
         return self._one(select(monitors).where(c.user_id == user_id, c.monitor_id == monitor_id), row_mapping.monitor)
+
+    def former_specs(self, user_id: str, monitor_id: str, *, limit: int = 50) -> list[FormerSpec]:
+        c = former_specs.c
+        statement = select(former_specs).where(c.user_id == user_id, c.monitor_id == monitor_id)
+        return self._all(statement.order_by(c.version.desc()).limit(limit), row_mapping.former_spec)
 
     def monitors(self, user_id: str) -> list[Monitor]:
         statement = select(monitors).where(monitors.c.user_id == user_id).order_by(monitors.c.monitor_id)

@@ -213,6 +213,29 @@ monitor_history = Table(
     ),
 )
 
+# one row for each earlier version of a monitor's spec, as the monitor's row had it
+former_specs = Table(
+    "former_specs",
+    metadata,
+    Column("user_id", Key, primary_key=True),
+    Column("monitor_id", Key, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Key, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("schedule", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("start_at", BigInteger, nullable=False),
+    Column("end_at", BigInteger, nullable=False),
+    Column("max_runs", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("replaced_at", BigInteger, nullable=False),
+    # for retention
+    Index("former_specs_by_age", "replaced_at"),
+)
+
 # one row for each delayed task there ever was under its name, from the changelog; that one is running is not
 # stored, but follows from the instant at which the question is asked
 tasks = Table(

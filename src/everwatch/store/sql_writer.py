@@ -159,6 +159,7 @@ class SqlStore:
         later_tasks: list[Row] = []
         no_tasks: list[Row] = []
         labels: list[Row] = []
+        changed: list[Row] = []
         texts_of_users: list[Row] = []
         texts_of_monitors: list[Row] = []
         for received in wave:
@@ -177,6 +178,8 @@ class SqlStore:
                 if known is None or (known.name, known.target) != (monitor.spec.name, target):
                     text = monitor_text(entry.monitor_id, monitor.spec.name, target)
                     texts_of_monitors.append((entry.user_id, entry.monitor_id, text))
+                if known is not None and known.version < monitor.version:
+                    changed.append((received.timestamp, entry.user_id, entry.monitor_id))
                 key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
                 ended_others.append((ending.others_until, *key))
                 if ending.has_own:
@@ -210,6 +213,9 @@ class SqlStore:
         run.delete_text.run(connection, [row[1:] for row in gone_monitors])
         run.texts_of_users.run(connection, texts_of_users)
         run.texts_of_monitors.run(connection, texts_of_monitors)
+        run.delete_former_specs_of_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_former_specs.run(connection, [row[1:] for row in gone_monitors])
+        run.former_specs.run(connection, changed)
         run.users.run(connection, put_users)
         run.monitors.run(connection, put_monitors)
         run.end_others.run(connection, ended_others)

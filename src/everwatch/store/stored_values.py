@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch.model import Policy, Result, Schedule, State, Status, User
+from everwatch.model import MonitorSpec, Origin, Policy, Result, Schedule, State, Status, User
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -37,6 +37,15 @@ class Stretch(msgspec.Struct, frozen=True):
     max_runs: int = 0
     runs: int = 0
     ends_at: int = 0
+
+
+class FormerSpec(msgspec.Struct, frozen=True):
+    """An earlier version of a monitor's spec, and when the next version was stored (ms)."""
+
+    version: int
+    spec: MonitorSpec
+    origin: Origin
+    replaced_at: int
 
 
 class TaskStatus(StrEnum):

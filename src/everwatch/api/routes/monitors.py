@@ -22,7 +22,7 @@ from everwatch.api.routing import Example, Route
 from everwatch.api.state_views import FacetsView, TrialView, ValidationView
 from everwatch.api.trying import Trying
 from everwatch.api.validating import Validating
-from everwatch.api.views import MonitorView, Page, RunView
+from everwatch.api.views import MonitorView, Page, RunView, SpecChangesView
 from everwatch.encoding.input_models import MonitorInput
 
 _FOUND = {200: Example(TrialView, "What the check found.")}
@@ -175,5 +175,13 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
             summary="Tell when a monitor is due next.",
             query=NextQuery,
             answers={200: Example(RunView, "The instants, the earliest first.")},
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/changes",
+            permission=READ_USER,
+            handler=monitors.changes,
+            summary="Say which fields of a monitor's specification changed, by signups and commands.",
+            answers={200: Example(SpecChangesView, "The changes, the latest first.")},
         ),
     ]

@@ -102,14 +102,21 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
             summary="The outages of a status page as a feed.",
             answers={200: Example(str, "Atom (RFC 4287).")},
             media_type=ATOM,
+            knows_readers=True,
+            refusals=(401, 403),
         ),
         Route(
             method="GET",
             path="/status/{key}",
             permission=BY_KEY,
             handler=pages.html,
-            summary="A user's status page by its key, or one of operators by its slug.",
-            answers={200: Example(str, "HTML, without scripts.")},
+            summary="A user's status page by its key, or one of operators by its slug or its key.",
+            answers={
+                200: Example(str, "HTML, without scripts."),
+                303: Example(None, "Only who is signed in may read it: to the console's page for that."),
+            },
             media_type=HTML,
+            knows_readers=True,
+            refusals=(403,),
         ),
     ]

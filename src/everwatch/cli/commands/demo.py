@@ -29,7 +29,8 @@ from everwatch.rules.admission import admit_signup
 _RULES_FILE = "demo-notify.toml"
 # every target of the demo is on this machine, which need not be spared
 _ENVIRONMENT = {
-    "EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8",
+    # names below localhost are both
+    "EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8,::1/128",
     "EVERWATCH_TARGET_IN_FLIGHT": "0",
     "EVERWATCH_TARGET_PER_S": "0",
     # the users have a plan that is in no file

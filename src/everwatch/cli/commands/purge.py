@@ -143,6 +143,7 @@ NAMES_OF_TABLES = {
     "audit_log": "entries of the audit log",
     "dead_letters": "dead letters",
     "tasks": "tasks",
+    "former_specs": "earlier specifications of monitors",
     "monitor_labels": "labels",
     "monitors": "monitors",
     "users": "user",

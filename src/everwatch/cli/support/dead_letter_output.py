@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.time_display import time_text
+from everwatch.encoding.editable_records import AVRO, CONFLUENT, JSON
 from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, without_secrets
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
 from everwatch.kafka.redrive import History
@@ -32,7 +33,7 @@ def print_content(content: Decoded, path: str, reason: str) -> None:
     """Print what a dead letter holds, with the wrong field marked."""
     if content.problem:
         typer.secho(f"({content.encoding}: {content.problem})", fg=typer.colors.YELLOW)
-    if content.encoding not in ("json", "avro") or content.problem:
+    if content.encoding not in (JSON, AVRO, CONFLUENT) or content.problem:
         typer.echo("(no value)" if content.value is None else content.value)
         return
     for line in shown(content.value, path, reason):

@@ -104,6 +104,12 @@ export function schedule(spec) {
   return "–";
 }
 
+/** The same in a few words: of what runs once, only that. */
+export const briefSchedule = (spec) => (spec.at ? "once" : schedule(spec));
+
+/** What the notifier decided about an alert, in words for people. */
+export const verdictText = (verdict) => verdict.replace(/^told: /, "sent to ").replace(/^not told\b/, "nobody was told");
+
 /** The host that a monitor checks, "" where there is none. */
 export function hostOf(spec) {
   const { url, host = "" } = spec.config ?? {};

@@ -8,6 +8,7 @@ import { toast } from "../components/toast.js";
 
 const REDRIVE = "/v1/dead-letters/redrive";
 const SHOWN = 5;
+const ENCODINGS = { avro: "Avro", confluent: "Confluent wire format" };
 
 const planned = async (which) => (await request("POST", REDRIVE, { body: { ...which, dry_run: true } })).data;
 
@@ -96,7 +97,7 @@ function RecordBody({ values }) {
     element.setSelectionRange(at, at + (at ? values.name.length + 2 : 0));
   };
   return html`<p class="bad">${values.reason}</p>
-    <${Field} label="Record (JSON)" hint=${html`The wrong field is <code>${values.path || "not named"}</code>. Only what you change is sent; the rest stays as it was.`}>
+    <${Field} label="Record, as JSON" hint=${html`The wrong field is <code>${values.path || "not named"}</code>. Only what you change is sent; the rest stays as it was.${ENCODINGS[values.encoding] ? ` The record is sent as ${ENCODINGS[values.encoding]} again.` : ""}`}>
     ${(id) => html`<textarea class="textarea" id=${id} ref=${focus} rows="16" spellcheck=${false} value=${values.text} onInput=${(event) => (values.text = event.target.value)}></textarea>`}
   </${Field}>`;
 }
@@ -111,7 +112,7 @@ export function mendOne(letter, done) {
   };
   ask({
     title: `Edit dead letter ${letter.letter}`, action: "Send", wide: true, body: RecordBody, attempt: dryRun(whichOf),
-    given: { text: JSON.stringify(letter.value, null, 2), reason: letter.reason, path: letter.path, name: letter.path.split(/[.[]/).filter((part) => !/^\d+\]$/.test(part)).at(-1) ?? "" },
+    given: { text: JSON.stringify(letter.value, null, 2), encoding: letter.encoding, reason: letter.reason, path: letter.path, name: letter.path.split(/[.[]/).filter((part) => !/^\d+\]$/.test(part)).at(-1) ?? "" },
     submit: sendWhich(whichOf, done),
   });
 }

@@ -4,7 +4,7 @@ import { signedOut } from "./api.js";
 import { startLive } from "./live.js";
 import "./prefs.js";
 import { loadAll } from "./pages.js";
-import { go, path, to } from "./router.js";
+import { go, path, query, STATUS_PAGE, to } from "./router.js";
 import { loadSession, session } from "./session.js";
 import { Failure, Loading } from "../components/notice.js";
 import { Shell } from "./shell.js";
@@ -21,7 +21,11 @@ function Console() {
   useEffect(start, []);
   useEffect(() => {
     if (!session.value) return;
-    if (path.value === "login") go(to([]), { replace: true });
+    if (path.value === "login") {
+      // a status page that only who is signed in may read
+      if (STATUS_PAGE.test(query.value.to ?? "")) window.location.replace(query.value.to);
+      else go(to([]), { replace: true });
+    }
     startLive();
     setTimeout(loadAll, LOAD_ALL_AFTER_MS);
   }, [session.value]);

@@ -14,6 +14,7 @@ const PAGES = [
   { path: "live", name: "Live", icon: "live", key: "l", page: lazily(() => import("../pages/live.js"), "LivePage"), group: 1 },
   { path: "incidents", name: "Incidents", icon: "incidents", key: "i", page: lazily(() => import("../pages/incidents.js"), "Incidents"), group: 1, needs: "GET /v1/incidents" },
   { path: "notifications", name: "Notifications", icon: "bell", key: "n", page: lazily(() => import("../pages/notifications.js"), "Notifications"), group: 1, needs: "GET /v1/deliveries" },
+  { path: "routes", name: "Routes", icon: "routes", key: "r", page: lazily(() => import("../pages/routes.js"), "Routes"), group: 1, needs: "GET /v1/routes", whole: true },
   { path: "status-pages", name: "Status pages", icon: "status", key: "s", page: lazily(() => import("../pages/status-pages.js"), "StatusPages"), group: 1, needs: "GET /v1/status-pages", whole: true },
   { path: "partitions", name: "Partitions", icon: "partitions", key: "p", page: lazily(() => import("../pages/partitions.js"), "Partitions"), group: 2, whole: true },
   { path: "dead-letters", name: "Dead letters", icon: "letters", key: "d", page: lazily(() => import("../pages/dead-letters.js"), "DeadLetters"), group: 2, needs: "GET /v1/dead-letters", whole: true },

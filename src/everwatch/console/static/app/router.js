@@ -2,6 +2,8 @@
 import { computed, signal } from "./html.js";
 
 const BASE = "/console/";
+/** The address of a status page on this host. */
+export const STATUS_PAGE = /^\/status\/[\w.~=-]{1,1600}$/;
 const here = signal(read());
 
 export const path = computed(() => here.value.path);

@@ -1,6 +1,6 @@
 // Charts. Lines over time are drawn by uPlot, which is loaded when the first chart is there.
 import { html, useEffect, useRef, useState } from "../app/html.js";
-import { duration } from "../app/format.js";
+import { clock, duration } from "../app/format.js";
 import { theme, zone } from "../app/prefs.js";
 
 let loading = null;
@@ -87,6 +87,7 @@ export function Flow({ minutes, label }) {
   return html`<svg class="flow" viewBox=${`0 0 ${minutes.length} 88`} preserveAspectRatio="none" role="img" aria-label=${label}>
     <line x1="0" x2=${minutes.length} y1="44" y2="44" />
     ${minutes.map((each, i) => html`<g key=${i}>
+      ${each.up + each.down + each.late > 0 && html`<title>${clock(each.at, false)}: ${[["up", each.up], ["down", each.down], ["late", each.late]].filter(([, n]) => n).map(([name, n]) => `${n} ${name}`).join(", ")}</title>`}
       ${each.up > 0 && html`<rect class="fill-up" x=${i + 0.14} width="0.72" y=${43 - each.up * scale} height=${each.up * scale} />`}
       ${each.down > 0 && html`<rect class="fill-down" x=${i + 0.14} width="0.72" y="45" height=${each.down * scale} />`}
       ${each.late > 0 && html`<rect class="fill-late" x=${i + 0.14} width="0.72" y=${45 + each.down * scale} height=${each.late * scale} />`}

@@ -19,6 +19,7 @@ const PATHS = {
   letters: html`<rect x="2" y="3.5" width="12" height="9" rx="1.5" /><path d="m2.5 5 5.5 4 5.5-4" />`,
   incidents: html`<path d="M8 2.5 14 13H2zM8 6.5v3m0 1.7v.1" />`,
   bell: html`<path d="M3.5 11.5h9L11.5 10V7a3.5 3.5 0 0 0-7 0v3zM6.5 13.5h3" />`,
+  routes: html`<circle cx="3.8" cy="8" r="1.8" /><path d="M5.6 8h2.2c2.4 0 1.4-4 3.8-4h2m0 0-2-1.8m2 1.8-2 1.8M7.8 8c2.4 0 1.4 4 3.8 4h2m0 0-2-1.8m2 1.8-2 1.8" />`,
   audit: html`<path d="M4 2.5h6l2.5 2.5v8.5H4zM6.5 7.5h4m-4 2.5h4" />`,
   status: html`<rect x="2.5" y="3" width="11" height="10" rx="1.5" /><path d="M5 6h6M5 10v-1m2 1v-1m2 1v-1m2 1v-1" />`,
   search: html`<circle cx="7" cy="7" r="4.5" /><path d="m10.5 10.5 3 3" />`,

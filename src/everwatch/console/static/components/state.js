@@ -40,5 +40,5 @@ export const shownOf = (state, outcome) => {
 
 export function State({ state: reached, outcome, badge = false }) {
   const state = shownOf(reached, outcome);
-  return html`<span class=${`state is-${lookOf(state)}${badge ? " badge" : ""}`}><${Icon} name=${iconOf(state)} />${wordOf(state)}</span>`;
+  return html`<span class=${`state is-${lookOf(state)}${badge ? " badge" : ""}`}><${Icon} name=${iconOf(state)} /><span>${wordOf(state)}</span></span>`;
 }

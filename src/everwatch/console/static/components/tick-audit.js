@@ -7,7 +7,7 @@ import { to } from "../app/router.js";
 import { ask } from "./dialog.js";
 import { Field } from "./form.js";
 import { Icon } from "./icon.js";
-import { Empty, Loaded } from "./notice.js";
+import { Loaded } from "./notice.js";
 import { Panel } from "./panel.js";
 import { State } from "./state.js";
 import { Table } from "./table.js";
@@ -60,7 +60,7 @@ export function TickAudits({ user }) {
   const latest = list.data?.items.find((each) => each.report);
   return html`<${Panel} title="Audit of ticks" aside=${html`<button class="button" type="button" onClick=${() => begin(user, list.reload)}><${Icon} name="play" size="14" />New audit</button>`}>
     <${Loaded} of=${list} lines="2">${({ items }) => (items.length === 0
-      ? html`<${Empty} title="No audit yet" icon="audit">It says whether every tick that was due ran, and none counts twice: as <code>everwatch audit</code> does.</${Empty}>`
+      ? html`<p class="body small muted">None yet. An audit says whether every tick that was due ran, and none counts twice, as <code>everwatch audit</code> does.</p>`
       : html`<${Table} label="Audits of ticks" rows=${items} keyOf=${(each) => each.run_id} tall columns=${[
           { id: "state", label: "State", width: "w-icon-wide", cell: (each) => html`<${State} state=${each.state} />` },
           { id: "found", label: "Found", cell: (each) => html`<${Found} run=${each} />` },

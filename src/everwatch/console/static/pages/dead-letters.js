@@ -62,13 +62,14 @@ function Bulk({ selected, selection, done }) {
   const which = { letters: selected.map((each) => each.letter), again: selected.some((each) => each.redriven_at) };
   return html`<div class="bulk" role="toolbar" aria-label="Selected dead letters">
     <b>${selected.length} selected</b>
-    <button class="button" type="button" onClick=${() => (selected.length === 1 && isJson(selected[0]) ? mendOne(selected[0], done) : mendMany(which, selected, plural(selected.length, "record"), done))}><${Icon} name="edit" size="14" />Edit and send…</button>
+    <button class="button" type="button" onClick=${() => (selected.length === 1 && isDocument(selected[0]) ? mendOne(selected[0], done) : mendMany(which, selected, plural(selected.length, "record"), done))}><${Icon} name="edit" size="14" />Edit and send…</button>
     <button class="button" type="button" onClick=${() => redrive(which, done)}>Send again</button>
     <button class="button plain" type="button" onClick=${selection.clear}>Clear</button>
   </div>`;
 }
 
-const isJson = (letter) => letter.encoding === "json" && !letter.problem && letter.value !== null && typeof letter.value === "object" && !letter.cut?.includes("value");
+// of whatever encoding: it is sent again in the same one
+const isDocument = (letter) => ["json", "avro", "confluent"].includes(letter.encoding) && !letter.problem && letter.value !== null && typeof letter.value === "object" && !letter.cut?.includes("value");
 
 function Reasons({ counts }) {
   return html`<${Panel} title="Why"><${Table} label="Dead letters by reason" rows=${counts} keyOf=${(each) => `${each.source}\n${each.code}\n${each.reason}`} columns=${[
@@ -88,7 +89,7 @@ function Letter({ letter, reload }) {
       ${letter.source_topic && html`<dt>From</dt><dd>${letter.source_topic}, partition ${letter.source_partition}, offset ${letter.source_offset}</dd>`}
       ${letter.key && html`<dt>Key</dt><dd><a class="link" href=${to(["users", letter.key])}>${letter.key}</a></dd>`}
       ${letter.redriven_at && html`<dt>Sent again</dt><dd><${Instant} ms=${letter.redriven_at} /> to ${letter.redriven_to}</dd>`}
-      <dt>Mend it</dt><dd>${has(REDRIVE) ? html`<span class="row wrap">${isJson(letter) && html`<button class="button" type="button" onClick=${() => mendOne(letter, reload)}><${Icon} name="edit" size="14" />Edit and send…</button>`}<button class="button" type="button" onClick=${() => redrive({ letters: [letter.letter], again: Boolean(letter.redriven_at) }, reload)}>Send it again</button></span>` : html`<code>everwatch dead-letters redrive ${letter.letter} --dry-run</code>`}</dd>
+      <dt>Mend it</dt><dd>${has(REDRIVE) ? html`<span class="row wrap">${isDocument(letter) && html`<button class="button" type="button" onClick=${() => mendOne(letter, reload)}><${Icon} name="edit" size="14" />Edit and send…</button>`}<button class="button" type="button" onClick=${() => redrive({ letters: [letter.letter], again: Boolean(letter.redriven_at) }, reload)}>Send it again</button></span>` : html`<code>everwatch dead-letters redrive ${letter.letter} --dry-run</code>`}</dd>
     </dl></div>
     ${letter.value !== null && html`<${Json} value=${letter.value} label="The record" wrong=${letter.path} />`}
     ${letter.problem && html`<footer>${letter.encoding}: ${letter.problem}</footer>`}

@@ -4,7 +4,7 @@ import { monitorPath, write } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { acknowledge, resolve, snooze, withdraw } from "../app/incident-actions.js";
-import { plural } from "../app/format.js";
+import { plural, verdictText } from "../app/format.js";
 import { to } from "../app/router.js";
 import { has, may } from "../app/session.js";
 import { Ack } from "../components/ack.js";
@@ -24,17 +24,19 @@ export function IncidentPage({ incident: incidentId }) {
   const incident = useGet(path(), null, { every: 15_000 });
   const { user_id: user, monitor_id: monitor } = incident.data ?? {};
   const changes = useGet(user ? monitorPath(user, monitor, "/notifications") : null);
+  const found = useGet(user && monitor ? monitorPath(user, monitor) : null);
+  const name = found.data?.spec.name || monitor;
   const done = () => [incident, changes].forEach((each) => each.reload());
   const soon = useThrottled(done, 1_000);
   useLive(user ? { user, monitor } : null, (kind) => kind === "transition" && soon());
   useEffect(() => {
-    document.title = `${monitor ? `Incident of ${monitor}` : "Incident"} · Everwatch`;
-  }, [monitor]);
+    document.title = `${monitor ? `Incident of ${name}` : "Incident"} · Everwatch`;
+  }, [name]);
   return html`
     <div class="crumbs"><a href=${to(["incidents"])}>Incidents</a><span>/</span><span class="clip">${monitor ?? incidentId}</span></div>
     ${!incident.data && html`<div class="page-head"><h1>Incident</h1></div>`}
     <${Loaded} of=${incident} lines="8">${(data) => html`
-      <div class="page-head"><h1 class="clip">${data.monitor_id}</h1><${State} state=${data.state} badge /><span class="sub">${data.user_id}</span>
+      <div class="page-head"><h1 class="clip">${name ?? data.monitor_id}</h1><${State} state=${data.state} badge /><span class="sub">${data.user_id}</span>
         <div class="end"><${Actions} incident=${data} done=${done} /></div></div>
       ${data.reason && html`<p class="why muted">${data.reason}</p>`}
       <div class="columns main-aside">
@@ -60,7 +62,7 @@ function stepsOf(incident, events) {
   const own = events.filter((each) => each.at >= incident.opened_at);
   const steps = own.map((each) => ({
     at: each.at, look: each.reminder ? "idle" : lookOf(each.to_state), icon: each.reminder ? "bell" : null, state: each.to_state,
-    what: each.reminder ? `Reminder: still ${wordOf(each.to_state).toLowerCase()}` : `Was ${wordOf(each.from_state).toLowerCase()}, is ${wordOf(each.to_state).toLowerCase()}`, more: each.verdict,
+    what: each.reminder ? `Reminder: still ${wordOf(each.to_state).toLowerCase()}` : `Was ${wordOf(each.from_state).toLowerCase()}, is ${wordOf(each.to_state).toLowerCase()}`, more: verdictText(each.verdict),
   }));
   if (!own.some((each) => !each.reminder && each.at === incident.opened_at)) steps.push({ at: incident.opened_at, look: "down", icon: "incidents", what: "It began", more: incident.told ? "alerts were sent" : "no alert was sent" });
   if (ack) steps.push({ at: ack.acked_at, look: "fresh", icon: "done", what: html`<${Ack} ack=${ack} />`, more: "" });

@@ -101,11 +101,11 @@ function Each({ items, list, done }) {
   <${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard selection=${canAct() ? selection : undefined} href=${(each) => to(["incidents", each.incident_id])} columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
     { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
-    { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
-    { id: "phase", label: "Phase", width: "w-m", narrow: false, cell: (each) => each.phase },
+    { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "phase", label: "Phase", width: "w-s", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
-    { id: "seen", label: "Seen", width: "w-xl", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
-    { id: "told", label: "Told", width: "w-s", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
+    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
+    { id: "told", label: "Told", width: "w-xs", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<a href=${to(["incidents", each.incident_id])} title="What happened, and comments"><${Ago} ms=${each.opened_at} suffix=${false} /></a>` },
   ]} />`;
 }

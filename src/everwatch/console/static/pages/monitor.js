@@ -4,10 +4,11 @@ import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
-import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf } from "../app/format.js";
+import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
-import { has, may } from "../app/session.js";
+import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
+import { maintainMonitor, msOf, withdrawFromMonitor } from "../app/maintenance.js";
 import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
 import { Ack } from "../components/ack.js";
 import { Copy } from "../components/copy.js";
@@ -58,7 +59,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
     <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
-      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
+      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} changed=${onChange} />
       <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
         <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
       </${Panel}>
@@ -68,13 +69,13 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           <${Results} path=${path} nonce=${results} />
         </div>
         <div class="stack">
-          ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
+          ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} of=${{ user: userId, monitor: monitorId }} />`}
           ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
           <${NextRuns} path=${path} monitor=${data} />
           ${has(`GET ${ROUTE}/badge`) && html`<${Badge} path=${path} name=${name} />`}
           <${Panel} title="Changes of state" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId, monitor: monitorId })}>Who changed it</a>`}><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
-          ${has("GET /v1/audit") && html`<${Edits} monitor=${data} />`}
+          ${has(`GET ${ROUTE}/changes`) && html`<${Edits} monitor=${data} path=${path} />`}
         </div>
       </div>`}</${Loaded}>`;
 }
@@ -93,6 +94,7 @@ function Actions({ monitor, done }) {
   return html`
     <${Action} icon="play" act=${() => runNow(monitor, done)} title="Run it once, beside its schedule (r)">Run now</${Action}>
     ${asleep ? html`<${Action} icon="play" act=${() => resume(monitor, done)} title="(p)">Resume</${Action}>` : html`<button class="button" type="button" title="(p)" onClick=${() => pause(monitor, done)}><${Icon} name="pause" size="14" />Pause</button>`}
+    ${may("write") && html`<${Action} icon="tool" act=${() => maintainMonitor(monitor, done)} title="No alerts for a while, from now or ahead">Maintain</${Action}>`}
     ${may("write") && html`<${Action} icon="edit" act=${() => edit(monitor, done)} title="(e)">Edit</${Action}>`}
     ${may("write") && html`<button class="button icon danger" type="button" aria-label="Delete" title="Delete" onClick=${() => remove(monitor, gone)}><${Icon} name="remove" size="14" /></button>`}`;
 }
@@ -122,7 +124,7 @@ function IncidentLine({ incident, done }) {
   </div>`;
 }
 
-function Verdict({ monitor, incident, seen, explained, whole, range }) {
+function Verdict({ monitor, incident, seen, explained, whole, range, changed }) {
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
   const target = targetOf(spec);
@@ -131,6 +133,7 @@ function Verdict({ monitor, incident, seen, explained, whole, range }) {
       <div class="grow"><p class="what">${LEAD[monitor.state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
         ${state === "paused" && html`<${PausedBy} monitor=${monitor} />`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
+        ${(spec.policy?.maintenance ?? []).filter((each) => !each.end || msOf(each.end) > now.value).map((each) => html`<p class="small muted" key=${each.start ?? each.cron}>Maintenance ${each.cron ? `by ${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}.${may("write") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromMonitor(monitor, each, changed)}>Withdraw</button>`}</p>`)}
         ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}
       </div>
     </div>
@@ -238,8 +241,10 @@ function Badge({ path, name }) {
   </div>`}</${Loaded}></${Panel}>`;
 }
 
+const EXPLAINED = { ok: "up", none: "partitions" };
+
 /** What the system knows of a monitor beside its results: who runs it, and whether people are alerted. */
-function Explanation({ explained, notified }) {
+function Explanation({ explained, notified, of }) {
   const { owners, agenda, maintenance_until: maintained, last_run: run } = explained;
   const rows = [];
   const row = (look, name, value, remedy = "") => rows.push({ look, name, value, remedy });
@@ -249,13 +254,13 @@ function Explanation({ explained, notified }) {
   if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
   if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);
   if (agenda?.remind_at) row("ok", "Reminder", html`<${Ago} ms=${agenda.remind_at} />`);
-  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: no alerts` : notifiedText(notified));
+  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: no alerts` : html`${notifiedText(notified)}${has("GET /v1/routes") && seesAll.value && html` <a class="link" href=${to(["routes"], of)}>Who is told?</a>`}`);
   if (owners) {
     row(owners.worker ? "ok" : "bad", "Worker", owners.worker || "none owns the partition", owners.worker ? "" : "Start a worker: everwatch worker");
     if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");
   } else if (explained.broker) row("warn", "Processes", "not known", explained.broker);
-  if (explained.partition !== null && explained.partition !== undefined) row("ok", "Partition", String(explained.partition));
-  return html`<${Panel} title="Why, and what runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
+  if (explained.partition !== null && explained.partition !== undefined) row("none", "Partition", String(explained.partition));
+  return html`<${Panel} title="Why, and what runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look === "none" ? "faint" : each.look}><${Icon} name=${EXPLAINED[each.look] ?? "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
 }
 
 function notifiedText(notified) {
@@ -263,23 +268,34 @@ function notifiedText(notified) {
   if (!notified.available) return notified.reason;
   const last = notified.events?.at(0);
   if (!last) return "no alert was due yet";
-  return html`<${Instant} ms=${last.at} />: ${last.verdict}`;
+  return html`<${Instant} ms=${last.at} />: ${verdictText(last.verdict)}`;
 }
 
 function Config({ monitor }) {
   return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
 }
 
-/** Who changed which fields of the specification over HTTP, the latest first. */
-function Edits({ monitor }) {
+const BY_ORIGIN = { signup: "A signup, or its plan", command: "A command" };
+// the database has a change some moments after the API has logged who asked for it
+const TOLD_WITHIN_MS = 600_000;
+
+/** Which fields of the specification changed, by whichever way, the latest first; and who asked, where that was over HTTP. */
+function Edits({ monitor, path }) {
   const { user_id: user, monitor_id: id, version } = monitor;
-  const found = useGet("/v1/audit", { user, monitor: id, limit: 100 });
+  const found = useGet(path("/changes"));
+  const audit = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user, monitor: id, limit: 100 });
   useEffect(() => {
     if (found.data) found.reload();
+    if (audit.data) audit.reload();
   }, [version]);
-  const edits = (found.data?.items ?? []).filter((each) => each.status < 300 && changesOf(each).length);
+  const edits = found.data?.items ?? [];
   if (!edits.length) return null;
-  return html`<${Panel} title="Changes of the specification" aside=${html`<a class="link" href=${to(["audit"], { user, monitor: id })}>Audit</a>`}><ol class="edits" aria-label="Changes of the specification">${edits.map((each) => html`<li key=${each.entry_id}>
-    <p class="row"><b class="clip grow">${each.token_name || each.token_id}</b><span class="faint"><${Instant} ms=${each.at} /></span></p><${SpecChanges} entry=${each} />
-  </li>`)}</ol></${Panel}>`;
+  const asked = (audit.data?.items ?? []).filter((each) => each.change && each.status < 300);
+  const by = ({ at, fields }) => asked.find((each) => Math.abs(each.at - at) < TOLD_WITHIN_MS && JSON.stringify(changesOf(each)) === JSON.stringify(fields));
+  return html`<${Panel} title="Changes of the specification" aside=${audit.data && html`<a class="link" href=${to(["audit"], { user, monitor: id })}>Audit</a>`}><ol class="edits" aria-label="Changes of the specification">${edits.map((each) => {
+    const entry = by(each);
+    return html`<li key=${each.version}>
+      <p class="row"><span class="clip grow"><b>${entry ? entry.token_name || entry.token_id : BY_ORIGIN[each.origin]}</b> <span class="faint">made version ${each.version}</span></span><span class="faint nowrap"><${Instant} ms=${each.at} /></span></p><${SpecChanges} fields=${each.fields} />
+    </li>`;
+  })}</ol></${Panel}>`;
 }

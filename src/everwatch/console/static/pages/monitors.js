@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
-import { compact, schedule, targetOf } from "../app/format.js";
+import { briefSchedule, compact, schedule, targetOf } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { keyOf, pauseMany, removeMany, resumeMany, runMany } from "../app/monitor-actions.js";
@@ -102,9 +102,9 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
             { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
             { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? targetOf(each.spec) || (each.spec.name ? each.monitor_id : "") : each.reason || targetOf(each.spec)}</span></span>` },
             roomy.matches && { id: "past", label: "Last day", width: withUser ? "w-bars" : "w-bars-few", wide: true, narrow: false, cell: (each) => html`<${MiniBar} past=${past.get(keyOf(each))} />` },
-            withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+            withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },
-            withUser && { id: "schedule", label: "Schedule", width: "w-m", wide: true, narrow: false, cell: (each) => html`<span class="muted" title=${schedule(each.spec.schedule)}>${schedule(each.spec.schedule)}</span>` },
+            withUser && { id: "schedule", label: "Schedule", width: "w-m", wide: true, narrow: false, cell: (each) => html`<span class="muted" title=${schedule(each.spec.schedule)}>${briefSchedule(each.spec.schedule)}</span>` },
             { id: "next", label: "Next run", width: "w-s", wide: true, narrow: false, num: true, cell: (each) => html`<span class="muted"><${Ago} ms=${each.next_run} /></span>` },
             { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.state_since} suffix=${false} />` },
           ]} />

@@ -34,11 +34,11 @@ export function Notifications() {
       if (available === false) return html`<${Empty} title="Deliveries are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="Nothing was sent" icon="bell">${user || state || route ? "No delivery fits these filters." : html`Deliveries appear when a notifier runs and a route fits: see <code>everwatch notify --help</code>.`}</${Empty}>`;
       return html`<${Table} label="Deliveries" rows=${items} keyOf=${(each) => each.delivery_id} tall columns=${[
-        { id: "state", label: "State", width: "w-m", cell: (each) => html`<${State} state=${each.state} />` },
+        { id: "state", label: "State", width: "w-status", cell: (each) => html`<${State} state=${each.state} />` },
         { id: "what", label: "What", cell: (each) => html`<span class="two"><span class="name" title=${each.summary}>${each.summary}</span><span class="small faint" title=${`${each.sender} to ${each.target}: ${each.reason}`}>${each.state === "sent" || !each.reason ? `${each.sender} to ${each.target}` : each.reason}</span></span>` },
-        { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+        { id: "user", label: "To", width: "w-user", narrow: false, cell: (each) => (each.user_id ? html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` : html`<span class="faint">operators</span>`) },
         { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => html`<button class="tag" type="button" onClick=${() => setQuery({ route: each.route })}>${each.route}</button>` },
-        { id: "attempt", label: "Attempt", width: "w-s", narrow: false, wide: true, num: true, cell: (each) => each.attempt },
+        { id: "attempt", label: "Attempt", width: "w-s", narrow: false, wide: true, num: true, cell: (each) => (each.attempt > 1 ? each.attempt : html`<span class="faint">${each.attempt}</span>`) },
         { id: "at", label: "At", width: "w-m", num: true, cell: (each) => (each.settled_at ? html`<${Instant} ms=${each.settled_at} />` : html`due <${Ago} ms=${each.due_at} />`) },
       ]} />`;
     }}</${Loaded}></section>`;
@@ -50,7 +50,7 @@ function Channels() {
   if (!items.length) return null;
   return html`<${Panel} title="Addresses that were given up"><${Table} label="Addresses that were given up" rows=${items} keyOf=${(each) => `${each.route}\n${each.user_id}\n${each.target}`} tall columns=${[
     { id: "target", label: "Address", cell: (each) => html`<span class="two"><span class="name">${each.target}</span><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
-    { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "user", label: "To", width: "w-user", narrow: false, cell: (each) => (each.user_id ? html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` : html`<span class="faint">operators</span>`) },
     { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => each.route },
     { id: "failures", label: "Failures", width: "w-s", num: true, cell: (each) => each.failures },
     { id: "since", label: "Since", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.failing_since} />` },

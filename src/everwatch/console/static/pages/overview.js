@@ -6,7 +6,7 @@ import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
 import { to } from "../app/router.js";
 import { has, seesAll } from "../app/session.js";
-import { Shares } from "../components/bar.js";
+import { MiniBar, Shares } from "../components/bar.js";
 import { Flow } from "../components/chart.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
@@ -19,6 +19,8 @@ import { Feed } from "./feed.js";
 const MINUTES = 60;
 const MOST_EVENTS = 60;
 const [LOOKED_AT, MOST_SHOWN, SHARED_FROM] = [50, 10, 3];
+const BARS = 24;
+const roomy = window.matchMedia("(min-width: 1101px)");
 const LATE_S = 60;
 // the last day moves by steps, so that not every second is another request
 const REFUSED_STEP_MS = 60_000;
@@ -27,6 +29,7 @@ export function Overview() {
   const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
   const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: LOOKED_AT }, { every: 30_000 });
   const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: MOST_SHOWN }, { every: 30_000 });
+  const past = usePast();
   const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
   const lag = useGet(seesAll.value ? "/v1/lag" : null, null, { every: 10_000 });
   const [fresh, setFresh] = useState([]);
@@ -48,7 +51,7 @@ export function Overview() {
     ${seesAll.value && html`<${Loaded} of=${numbers} lines="3">${(data) => html`<${Counters} monitors=${data.monitors} users=${data.users} />`}</${Loaded}>`}
     <div class="columns main-aside">
       <div class="stack">
-        <${Worst} down=${down} late=${late} />
+        <${Worst} down=${down} late=${late} past=${past} />
         <${LastHour} bars=${numbers.data?.transitions} feed=${feed} />
         ${numbers.data?.monitors.length > 0 && html`<${ByKind} monitors=${numbers.data.monitors} />`}
       </div>
@@ -106,17 +109,24 @@ function rowsOf(monitors) {
   const isShared = (each) => hostOf(each.spec) && of.get(hostOf(each.spec)).length >= SHARED_FROM;
   const shared = [...of.entries()].filter(([, some]) => isShared(some[0])).sort(([, one], [, other]) => other.length - one.length);
   return [
-    ...shared.map(([host, some]) => ({ key: host, host, all: some.length, users: new Set(some.map((each) => each.user_id)).size, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
+    ...shared.map(([host, some]) => ({ key: host, host, first: `${some[0].user_id}\n${some[0].monitor_id}`, all: some.length, users: new Set(some.map((each) => each.user_id)).size, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
     ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: each.state, reason: each.reason, since: each.state_since })),
   ].slice(0, MOST_SHOWN);
 }
 
 function What({ row: { monitor, host, all, reason } }) {
   if (host) return html`<span class="two"><a class="name" href=${to(["monitors"], { target: host })}>${host}</a><span class="small faint">${plural(all, "monitor")}: ${reason}</span></span>`;
-  return html`<span class="two"><a class="name" href=${to(["users", monitor.user_id, "monitors", monitor.monitor_id])}>${monitor.spec.name || monitor.monitor_id}</a><span class="small faint">${reason || targetOf(monitor.spec) || monitor.spec.kind}</span></span>`;
+  return html`<span class="two"><a class="name" href=${to(["users", monitor.user_id, "monitors", monitor.monitor_id])}>${monitor.spec.name || monitor.monitor_id}</a><span class="small faint"><span class="narrow-only">${monitor.user_id} · </span>${reason || targetOf(monitor.spec) || monitor.spec.kind}</span></span>`;
 }
 
-function Worst({ down, late }) {
+/** The last day of those that are down or late, by user and monitor; a phone does not load it. */
+function usePast() {
+  const path = roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null;
+  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }).data);
+  return new Map(found.flatMap((each) => each?.items ?? []).map((each) => [`${each.user_id}\n${each.monitor_id}`, each]));
+}
+
+function Worst({ down, late, past }) {
   const [data, error] = [down.data && late.data ? { items: rowsOf([...down.data.items, ...late.data.items]) } : undefined, down.error ?? late.error];
   const of = { ...down, data, error, loading: down.loading || late.loading };
   return html`<${Panel} title="Needs attention" aside=${html`<a class="link" href=${to(["monitors"], { state: "down", sort: "state-since" })}>All that are down</a>`}>
@@ -126,7 +136,8 @@ function Worst({ down, late }) {
           columns=${[
             { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
             { id: "what", label: "Monitor or target", cell: (row) => html`<${What} row=${row} />` },
-            { id: "user", label: "User", width: "w-m", narrow: false, cell: (row) => (row.host ? html`<a href=${to(["users"], { target: row.host })}>${plural(row.users, "user")}</a>` : html`<a href=${to(["users", row.monitor.user_id])}>${row.monitor.user_id}</a>`) },
+            roomy.matches && { id: "past", label: "Last day", width: "w-bars-few", wide: true, narrow: false, cell: (row) => html`<${MiniBar} past=${past.get(row.first ?? row.key)} />` },
+            { id: "user", label: "User", width: "w-user", narrow: false, cell: (row) => (row.host ? html`<a href=${to(["users"], { target: row.host })}>${plural(row.users, "user")}</a>` : html`<a href=${to(["users", row.monitor.user_id])}>${row.monitor.user_id}</a>`) },
             { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
           ]} />`}</${Loaded}>
   </${Panel}>`;

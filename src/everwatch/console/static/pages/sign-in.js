@@ -2,7 +2,7 @@
 import { get } from "../app/api.js";
 import { html, useEffect, useState } from "../app/html.js";
 import { signIn } from "../app/session.js";
-import { query } from "../app/router.js";
+import { query, STATUS_PAGE } from "../app/router.js";
 import { Mark } from "../components/icon.js";
 import { Field } from "../components/form.js";
 import { Banner } from "../components/notice.js";
@@ -30,6 +30,7 @@ export function SignIn() {
   return html`<main class="sign-in"><section>
     <div class="brand"><${Mark} />Everwatch</div>
     <h1>Sign in</h1>
+    ${STATUS_PAGE.test(query.value.to ?? "") && html`<p class="muted">Only people who are signed in may read this status page.</p>`}
     ${refused && html`<${Banner} tone="warn" icon="incidents">${refused}</${Banner}>`}
     ${options?.oidc && html`<a class="button primary large" href=${startOf(options.oidc)}>Sign in with ${options.oidc.name}</a><p class="or">or</p>`}
     ${options && (withPassword ? html`<${PasswordForm} isFirst=${!options.oidc} />` : html`<${TokenForm} isFirst=${!options.oidc} />`)}
@@ -40,6 +41,8 @@ export function SignIn() {
 /** Where signing in begins: it leads back to the page that was asked for. */
 function startOf(oidc) {
   const { pathname } = window.location;
+  const { to } = query.value;
+  if (to && to.length <= 500 && STATUS_PAGE.test(to)) return `${oidc.url}?${new URLSearchParams({ to })}`;
   return pathname.startsWith("/console/login") || pathname.length > 500 ? oidc.url : `${oidc.url}?${new URLSearchParams({ to: pathname })}`;
 }
 

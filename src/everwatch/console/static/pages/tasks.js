@@ -82,7 +82,7 @@ export function TaskTable({ items, withUser = false, reload, keyboard = false })
   <${Table} label="Tasks" rows=${items} keyOf=${keyOf} keyboard=${keyboard} selection=${keyboard && may("write") ? selection : undefined} tall columns=${[
     { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} outcome=${each.outcome} />` },
     { id: "task", label: "Task", cell: (each) => html`<span class="two"><span class="name">${each.task_id}</span>${each.reason ? html`<span class="small faint" title=${each.reason}>${each.reason}</span>` : html`<span class="small faint">${each.kind}${each.created_at > 0 && html`, made <${Ago} ms=${each.created_at} />`}</span>`}</span>` },
-    withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },
     { id: "in", label: "When", width: "w-s", num: true, cell: (each) => html`<span class=${each.status === "pending" && each.due_at < now.value ? "warn" : ""}><${Ago} ms=${each.ended_at || each.due_at} /></span>` },
     may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel([each], reload)}>Cancel</button>` },

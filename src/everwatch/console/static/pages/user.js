@@ -3,9 +3,10 @@ import { html, useEffect } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { userPath, write } from "../app/api.js";
-import { count, full } from "../app/format.js";
+import { count } from "../app/format.js";
 import { query, to } from "../app/router.js";
-import { has, may } from "../app/session.js";
+import { has, may, seesAll } from "../app/session.js";
+import { maintainUser, msOf, withdrawFromUser } from "../app/maintenance.js";
 import { create } from "../app/monitor-actions.js";
 import { Copy } from "../components/copy.js";
 import { ask } from "../components/dialog.js";
@@ -44,8 +45,8 @@ export function UserPage({ user: userId }) {
         ${tasks.data?.items.length > 0 && html`<${Panel} title="Delayed tasks"><${TaskTable} items=${tasks.data.items} reload=${tasks.reload} /></${Panel}>`}
       </div>
       <div class="stack">
-        <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} /></${Panel}>
-        ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} userId=${userId} />`}
+        <${Panel} title="Registration" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId })}>Who changed it</a>`} pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} done=${user.reload} /></${Panel}>
+        ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} user=${data} done=${user.reload} />`}
         ${has("GET /v1/users/{user_id}/contacts") && html`<${Contacts} userId=${userId} />`}
         <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
           <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} withUser=${false} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
@@ -54,7 +55,7 @@ export function UserPage({ user: userId }) {
     </div>`}</${Loaded}>`;
 }
 
-function Registration({ user, plan }) {
+function Registration({ user, plan, done }) {
   const all = Object.values(user.monitors).reduce((sum, n) => sum + n, 0);
   const most = plan?.max_monitors;
   return html`<dl class="pairs">
@@ -63,16 +64,23 @@ function Registration({ user, plan }) {
     <dt>Registered</dt><dd><${Instant} ms=${user.registered_at} /></dd>
     <dt>Changed</dt><dd><${Instant} ms=${user.updated_at} /></dd>
     ${Object.entries(user.attributes).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${String(value)}</dd>`)}
-    ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : `${textOf(each.start)} to ${textOf(each.end)}`}</dd>`)}
+    ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}${may("run") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromUser(user, each, done)}>withdraw</button>`}</dd>`)}
   </dl>`;
 }
 
-/** Where the user's public page is. */
-function StatusPage({ userId }) {
-  const page = useGet(userPath(userId, "/status-page"));
+/** Where the user's status page is, and who may read it. */
+function StatusPage({ user, done }) {
+  const page = useGet(userPath(user.user_id, "/status-page"));
+  const { status_page: access = "link" } = user.attributes;
+  const isOpen = access === "link" || access === "public";
+  const change = async () => {
+    const body = { attributes: { status_page: isOpen ? "signed-in" : "link" } };
+    if (await told(isOpen ? "The page asks visitors to sign in." : "Whoever has the address reads the page.", () => write("PATCH", userPath(user.user_id), { body }))) done();
+  };
   return html`<${Panel} title="Status page" aside=${page.data && html`<a class="link" href=${page.data.html} target="_blank" rel="noopener">Open</a>`} pad><${Loaded} of=${page} lines="1">${(data) => html`<div class="stack">
     <${Copy} text=${`${window.location.origin}${data.html}`} />
-    <p class="small faint">Whoever has this address sees names, states and outages of the monitors, without signing in. A monitor with the label <code>status=hidden</code> is left out.</p>
+    <p class="small faint">${isOpen ? "Whoever has this address sees names, states and outages of the monitors, without signing in." : "Only people who are signed in here and may see this user read names, states and outages of the monitors."} A monitor with the label <code>status=hidden</code> is left out.</p>
+    ${may("write") && html`<p><${Action} act=${change}>${isOpen ? "Ask visitors to sign in" : "Open it to whoever has the address"}</${Action}></p>`}
   </div>`}</${Loaded}></${Panel}>`;
 }
 
@@ -89,11 +97,13 @@ function Contacts({ userId }) {
     },
   });
   const test = has("POST /v1/users/{user_id}/contacts/test");
-  if (!list.data?.items.length && !test) return null;
+  const own = list.data?.items ?? [];
+  if (!own.length && !test) return null;
   return html`<${Panel} title="Contacts" aside=${may("run") && html`
       ${waiting && html`<button class="link" type="button" onClick=${verify}>Enter a code</button>`}
       ${test && html`<${Action} act=${() => told("A test message is on its way: see Notifications.", () => write("POST", userPath(userId, "/contacts/test"), { body: {} }))}>Send a test</${Action}>`}`}>
-    <ul class="explain">${(list.data?.items ?? []).map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
+    ${!own.length && html`<p class="body small muted">No address waits for a code. ${has("GET /v1/routes") && seesAll.value ? html`Alerts go where the <a class="link" href=${to(["routes"], { user: userId })}>routes</a> lead.` : ""}</p>`}
+    <ul class="explain">${own.map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
       <span class="value">${each.address}<br /><span class="remedy">${each.verified_at ? html`confirmed <${Ago} ms=${each.verified_at} />` : html`waits for its code since <${Ago} ms=${each.asked_at} suffix=${false} />`}</span></span></li>`)}</ul>
   </${Panel}>`;
 }
@@ -101,29 +111,6 @@ function Contacts({ userId }) {
 function CodeBody({ values }) {
   return html`<${Field} label="Code" hint="The address got it by mail.">${(id) => html`<input class="input" id=${id} required maxLength="64" autofocus autocomplete="one-time-code" onInput=${(event) => (values.code = event.target.value.trim())} />`}</${Field}>`;
 }
-
-const MAINTENANCE = [["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"]];
-
-function MaintenanceBody({ values }) {
-  return html`<${Field} label="Maintenance from now" hint="Checks go on, and nobody is alerted.">${(id) => html`<select class="select" id=${id} onChange=${(event) => (values.hours = event.target.value)}>${MAINTENANCE.map(([hours, text]) => html`<option key=${hours} value=${hours}>${text}</option>`)}</select>`}</${Field}>`;
-}
-
-function maintain(user, done) {
-  ask({
-    title: `Maintenance of ${user.attributes.name ?? user.user_id}`, action: "Begin", body: MaintenanceBody, given: { hours: "1" },
-    submit: async ({ hours }) => {
-      const start = Date.now();
-      // the windows are stated anew as a whole; those that are over need not be kept
-      const kept = user.maintenance.filter((each) => !each.end || Date.parse(each.end) > start);
-      const maintenance = [...kept, { start, end: start + Number(hours) * 3_600_000 }];
-      await write("PUT", userPath(user.user_id, "/maintenance"), { body: { maintenance } });
-      toast("Maintenance has begun.");
-      done();
-    },
-  });
-}
-
-const textOf = (value) => (typeof value === "number" ? full(value) : String(value));
 
 function UserActions({ user, done }) {
   const path = (rest) => userPath(user.user_id, rest);
@@ -134,7 +121,7 @@ function UserActions({ user, done }) {
   });
   return html`
     ${may("write") && html`<button class="button" type="button" onClick=${() => create(user.user_id, done)}><${Icon} name="plus" size="14" />New monitor</button>`}
-    ${may("run") && html`<button class="button" type="button" onClick=${() => maintain(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
+    ${may("run") && html`<button class="button" type="button" onClick=${() => maintainUser(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
     ${may("run") && html`<button class="button" type="button" onClick=${pauseAll}><${Icon} name="pause" size="14" />Pause all</button>`}
     ${may("run") && user.monitors.paused > 0 && html`<${Action} icon="play" act=${async () => (await told("Resumed what the pause of the user paused.", () => write("POST", path("/resume")))) && done()}>Resume</${Action}>`}`;
 }
