@@ -78,7 +78,7 @@ class MonitorChanges:
                     monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 if quotas is not None:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
-                    wanted = quotas.weighted(wanted, user)
+                    wanted = quotas.completed(wanted, user)
                 changes = carry_out(wanted, user, monitors, now, emitted_to, self._admission.secrets.recognised)
         except InvalidInput as error:
             self._outputs.rejected.refuse(source, error, answered=True)
