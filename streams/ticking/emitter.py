@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 from mode import Service
-from prometheus_client import Gauge
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import Transient
@@ -31,6 +30,7 @@ from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import DueIndexLoader
+from streams.ticking.executor_silence import ExecutorSilence
 from streams.ticking.inline_evaluator import InlineEvaluator
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,6 @@ MOST_REPLACEMENTS = 10
 # pause before ticks of a refused size are sent again: each refusal costs a producer
 REFUSED_FOR_MS = 60_000
 _NO_REGION = ("",)
-# longer than any one check takes, as a rule
-UNANSWERED_MS = 120_000
 Route = tuple[Destination, str]
 """The topic that a tick goes to: by priority and, for a monitor in regions, the region."""
 Outgoing = tuple[Route, Chunk, int]
@@ -85,7 +83,7 @@ class Emitter(Service):
         self._inline = inline
         self._due_loader = due_loader
         self._sweep_ms = sweep_ms
-        self._said_unanswered: dict[int, int] = {}
+        self._silence = ExecutorSilence()
         self._replacements = 0
         self._refused: dict[Route, tuple[int, int]] = {}
         self._steps = ClockJumps()
@@ -160,24 +158,10 @@ class Emitter(Service):
             self._unsendable.inc(sum(chunk.count for _, chunk, _, _ in sweep.unsendable))
         if self._partitions.get(partition.number) is not partition:
             return  # it was given up meanwhile, and its gauges with it
-        emitted_to, monitors, unanswered = gauges_of(partition.number)
-        if sweep.sent:
-            self._count_unanswered(partition, sweep.upto, unanswered)
+        emitted_to, monitors = gauges_of(partition.number)
+        self._silence.note(partition, {region for _, region in sweep.sent}, sweep.upto)
         emitted_to.set(sweep.upto / 1000)
         monitors.set(len(partition.timetable))
-
-    def _count_unanswered(self, partition: OwnedPartition, upto: int, gauge: Gauge) -> None:
-        """Set the time without results, and warn once: without executors no state changes, and no alert is sent."""
-        since = partition.unanswered_since = partition.unanswered_since or upto
-        gauge.set((upto - since) / 1000)
-        if upto - since >= UNANSWERED_MS and self._said_unanswered.get(partition.number) != since:
-            self._said_unanswered[partition.number] = since
-            logger.warning(
-                "ticks of partition %d have gone out for %d s and no result has come: is an executor running?",
-                partition.number,
-                (upto - since) // 1000,
-                extra=labelled(partition=partition.number),
-            )
 
     def _begin(self, partition: OwnedPartition) -> Sweep | None:
         """Return the sweep to make now; None if nothing can be due yet."""
