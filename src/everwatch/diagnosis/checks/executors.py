@@ -38,9 +38,14 @@ def check_executors(system: System) -> Iterator[Finding]:
     for region, alone in _unclaimed(system, rows).items():
         faults += 1
         topics = ", ".join(sorted({row.topic for row in alone}))
-        whose = f"no executor of region {region}" if region else "no executor"
-        start = f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'." if region else _START
-        yield fault("executors", f"{whose} claims partitions {numbers_of(alone)} of {topics}", start)
+        if not region:
+            yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
+            continue
+        yield fault(
+            "executors",
+            f"no executor of region {region} claims partitions {numbers_of(alone)} of {topics}",
+            f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
+        )
     late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
     seen = newest_results(system)
     present = {member.client_id.removeprefix("everwatch-") for member in members}
