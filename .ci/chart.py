@@ -52,7 +52,12 @@ def kafka_file() -> str:
         config |= {key: RETENTION for key, value in config.items() if other.config[key] != value}
         topics.append({"topic": names[plan.name], "name": plan.name, "config": config})
     rights = {role.value: rights_in_the_words_of_strimzi(rights_of(role, settings)) for role in ProcessRole}
-    region = {"topics": topics_of_a_region(settings), "rights": rights_of_a_region(settings)}
+    regional = replace(settings, regions=(REGION,), region=REGION)
+    region = {
+        "topics": topics_of_a_region(settings),
+        "rights": rights_of_a_region(settings),
+        "executor": rights_in_the_words_of_strimzi(rights_of(ProcessRole.EXECUTOR, regional)),
+    }
     return json.dumps({"topics": topics, "rights": rights, "region": region}, indent=2) + "\n"
 
 
@@ -68,12 +73,11 @@ def topics_of_a_region(settings: Settings) -> list[dict[str, object]]:
 
 
 def rights_of_a_region(settings: Settings) -> dict[str, list[dict[str, object]]]:
-    """The rights that a region adds to those of each process; executors get those of an executor of the region."""
+    """The rights that a region adds to those of each process that is not an executor of it."""
     found = {}
     for role in ProcessRole:
-        more = {"region": REGION} if role is ProcessRole.EXECUTOR else {}
         known = rights_of(role, settings)
-        others = rights_of(role, replace(settings, regions=(REGION,), **more))
+        others = rights_of(role, replace(settings, regions=(REGION,)))
         found[role.value] = rights_in_the_words_of_strimzi([right for right in others if right not in known])
     return found
 

@@ -97,7 +97,7 @@ class Engine(Service):
         self._has_failed = False
         self.refusal: AccessError | None = None
         self.refused = asyncio.Event()
-        self.plans = PlansFile(settings.plans_file) if settings.plans_file else None
+        self.plans = PlansFile(settings.plans_file, settings.regions) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
         made = self._clients = WorkerClients(settings, clients)
         events = self.events = WorkerEvents()

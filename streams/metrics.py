@@ -1,5 +1,6 @@
 """Metrics of a worker."""
 
+from contextlib import suppress
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -25,8 +26,9 @@ MONITORS = Gauge(
 )
 UNANSWERED = Gauge(
     "everwatch_unanswered_seconds",
-    "Seconds for which ticks have gone to executors and no result has come back.",
-    ["partition"],
+    "Seconds for which ticks have gone to the executors of a region and no result has come back; region is empty for"
+    " executors without one.",
+    ["partition", "region"],
 )
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
@@ -47,12 +49,25 @@ ROCKSDB = Gauge(
 
 
 @cache
-def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
-    """Return the gauges of a partition that each sweep sets: emitted to, monitors, unanswered.
+def gauges_of(partition: int) -> tuple[Gauge, Gauge]:
+    """Return the gauges of a partition that each sweep sets: emitted to, monitors.
 
     To look up a metric by its labels takes longer than to set it.
     """
-    return EMITTED_TO.labels(partition), MONITORS.labels(partition), UNANSWERED.labels(partition)
+    return EMITTED_TO.labels(partition), MONITORS.labels(partition)
+
+
+@cache
+def unanswered_gauge_of(partition: int, region: str) -> Gauge:
+    """Return the gauge of a partition and region that each sweep with ticks for the region sets."""
+    return UNANSWERED.labels(partition, region)
+
+
+def remove_unanswered_gauge_of(partition: int, region: str) -> None:
+    """Remove the gauge of a region that gets no ticks any more."""
+    with suppress(KeyError):
+        UNANSWERED.remove(partition, region)
+    unanswered_gauge_of.cache_clear()
 
 
 def remove_gauges_of(partition: int) -> None:
@@ -60,3 +75,4 @@ def remove_gauges_of(partition: int) -> None:
     for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
         gauge.remove_by_labels({"partition": str(partition)})
     gauges_of.cache_clear()
+    unanswered_gauge_of.cache_clear()

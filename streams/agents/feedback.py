@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from itertools import islice
 
 from everwatch.core.bounds import MOST_AHEAD_MS
 from everwatch.core.cooperative_chunks import cooperative_chunks
@@ -22,6 +23,8 @@ Counting = tuple[bytes, Result]
 RETRY_AFTER_MS = 500
 # how many results of a batch are asked whether an executor is alive
 LOOKED_AT = 20
+# all of them, if those without a region have been silent for that long
+LOOKED_CLOSER_MS = 10_000
 
 
 class Feedback:
@@ -109,6 +112,8 @@ class Feedback:
             for key, result in few:
                 # one whose entry cannot be decoded counts as absent
                 if key in after:
+                    if after[key].monitor.spec.policy.regions:
+                        partition.unanswered.pop(result.region, None)
                     monitor, announced = self._result_application.after_result(
                         partition, key, after[key], result, earliest
                     )
@@ -126,17 +131,23 @@ class Feedback:
 
 
 def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:
-    """Note that executors are alive, if one of these results is an executor's."""
-    if partition.unanswered_since and any(_is_executors(record) for record, _, _ in judged[-LOOKED_AT:]):
-        partition.unanswered_since = 0
+    """Note that executors without a region are alive, if one of these results is theirs."""
+    ticks = partition.unanswered.get("")
+    if ticks is None:
+        return
+    # among results of regions theirs may be few
+    most = len(judged) if ticks.last - ticks.first >= LOOKED_CLOSER_MS else LOOKED_AT
+    if any(_is_executors(record) for record, _, _ in islice(reversed(judged), most)):
+        del partition.unanswered[""]
 
 
 def _is_executors(record: Record) -> bool:
-    """Tell whether an executor sent this result; False for a mangled one."""
+    """Tell whether an executor without a region sent this result; False for a mangled one."""
     try:
-        return codec.decode_result(record.value).executor != INLINE_EXECUTOR
+        result = codec.decode_result(record.value)
     except InvalidInput:
         return False
+    return result.executor != INLINE_EXECUTOR and not result.region
 
 
 def _verdict(record: Record) -> tuple[bytes, Status]:

@@ -82,7 +82,7 @@ class MonitorChanges:
         quotas: Quotas | None,
         now: int,
     ) -> tuple[Signup | Command, Changes]:
-        """Return the input, with the weight of its plan, and what it changes. Raises InvalidInput."""
+        """Return the input, with what its plan adds, and what it changes. Raises InvalidInput."""
         number, emitted_to = source.partition, work.owned(source.partition).emitted_to
         recognised = self._admission.secrets.recognised
         if isinstance(wanted, Signup):
@@ -97,7 +97,7 @@ class MonitorChanges:
             monitors = self._monitors(work, number, wanted.user_id, [wanted.monitor_id] if wanted.monitor_id else [])
         if quotas is not None:
             await quotas.check(number, wanted, user, monitors.get(wanted.monitor_id))
-            wanted = quotas.weighted(wanted, user)
+            wanted = quotas.completed(wanted, user)
         return wanted, carry_out(wanted, user, monitors, now, emitted_to, recognised)
 
     def _remember(self, work: UnitOfWork, source: Record, wanted: Command, now: int) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from everwatch.rules.regional_runs import RegionalAnswers
 from everwatch.timetable import Chunk, Destination, Firing, Timetable
@@ -36,6 +37,13 @@ class Sweep:
     sent: Counter[Route] = field(default_factory=Counter)
 
 
+class UnansweredTicks(NamedTuple):
+    """Instants of the first and the last tick for executors that have sent no result since, ms."""
+
+    first: int
+    last: int
+
+
 class OwnedPartition:
     """One owned partition.
 
@@ -50,8 +58,8 @@ class OwnedPartition:
         self.timetable = timetable
         self.opened_at = opened_at
         self.sweep: Sweep | None = None
-        # instant of the first tick since the last result; 0 while results come
-        self.unanswered_since = 0
+        # by region ("": executors without one): the first and the last tick since its last result
+        self.unanswered: dict[str, UnansweredTicks] = {}
         self.sweep_lock = asyncio.Lock()
         self._holds: list[int] = []
         # of monitors in regions, the one that was answered last at the end

@@ -57,12 +57,12 @@ class Quotas:
             )
         limits.check_another(count)
 
-    def weighted(self, command: Command, user: User | None) -> Command:
-        """The command with the weight of the user's plan in what it puts."""
+    def completed(self, command: Command, user: User | None) -> Command:
+        """The command with the weight and the regions of the user's plan in what it puts."""
         limits = self._limits_of(user)
-        if command.monitor is None or limits is None or limits.weight == 1:
+        if command.monitor is None or limits is None or not limits.completes:
             return command
-        return msgspec.structs.replace(command, monitor=limits.weighted(command.monitor))
+        return msgspec.structs.replace(command, monitor=limits.completed(command.monitor))
 
     def note(self, partition: int, user_id: str, changes: Sequence[Change]) -> None:
         """Correct the count of a user's monitors by changes of this unit of work."""

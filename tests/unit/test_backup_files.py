@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 from math import nan
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -32,18 +33,21 @@ from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup,
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import RecordWriters, StoredRecord, read_records
 from everwatch.backup.record_hash import LatestHash, RecordsHash
+from everwatch.backup.restore_target import RestoreTarget
 from everwatch.backup.restoring import UNFINISHED_OWNER
+from everwatch.backup.source_topics import SourceTopics
 from everwatch.backup.stages import Silent
 from everwatch.backup.verifying import damages
 from everwatch.cli.commands.backup import app
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
-from everwatch.core.errors import SettingsError, StoreError
+from everwatch.core.errors import SettingsError, StoreError, TopicMismatch
 from everwatch.core.output_format import OutputFormat
 from everwatch.diagnosis import System
 from everwatch.diagnosis.checks.backup import check_backup
 from everwatch.encoding import codec
 from everwatch.encoding.cancellation_records import Cancellation, encode_cancellation
+from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.topics import Topics
@@ -264,6 +268,18 @@ def test_the_notifier_has_its_subscribers_and_stands_where_it_stood(database: Pa
 
 
 # --- offsets and cuts -----------------------------------------------------------------------------------------------
+
+
+def test_ticks_of_a_region_are_restored_only_where_the_region_is_known(backup: Path) -> None:
+    manifest = read_manifest(backup)
+    assert manifest.regions == ()
+    ticks = [TopicCopy(name, {}, []) for each in ("eu", "us") for name in (f"ticks_high@{each}", f"ticks@{each}")]
+    regional = replace(manifest, topics=[*manifest.topics, *ticks])
+    assert regional.regions == ("eu", "us")
+    settings = Settings(partitions=1, regions=("ap", "eu"))
+    place = RestoreTarget(settings, cast(Admin, None), cast(SourceTopics, None), SettableClock(NOW))
+    with pytest.raises(TopicMismatch, match=r"does not name \(us\): set EVERWATCH_REGIONS=ap,eu,us on"):
+        place.check(backup, regional)
 
 
 def test_a_reader_stands_behind_as_many_records_as_before() -> None:

@@ -16,6 +16,7 @@ from support.manifests import (
     ROOT,
     SCRIPT,
     VERSIONS,
+    Manifest,
     faults_of,
     needs_helm,
     of_kind,
@@ -28,6 +29,7 @@ from support.manifests import (
 
 from everwatch.cli.main import COMMANDS
 from everwatch.core.config import Settings, SettingsError, load_settings
+from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.process_rights import ProcessRole, rights_of
 from everwatch.kafka.topics import plan_topics
 
@@ -376,6 +378,13 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("default", "backup.enabled=true", "backup.claimName"),
         ("sqlite", "backup.enabled=true", "run everwatch backup there"),
         ("strimzi", "backup.enabled=true,backup.claimName=x", "kafka.users.backup.username"),
+        ("regions", "regions.executors.mars.replicas=1", "mars is not one of regions.names"),
+        ("regions", "regions.executors.us.autoscaling.maxReplicas=1", "executor-us.autoscaling: minReplicas is larger"),
+        (
+            "regions",
+            "fullnameOverride=a-name-that-is-long-enough-for-no-more,nameOverride=x,regions.names={a-region-of-32-characters-or-so},regions.executors.a-region-of-32-characters-or-so.replicas=1,regions.executors.eu=null,regions.executors.us=null",
+            "more than 63 characters",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_what_to_do(values: str, option: str, said: str) -> None:
@@ -402,6 +411,70 @@ def test_each_region_has_executors_topics_and_rights_of_its_own() -> None:
     assert len(set(selectors)) == len(selectors)
     topics = {each["spec"]["topicName"] for each in of_kind(manifests, "KafkaTopic").values()}
     assert {"ticks.ap", "ticks.eu.high", "ticks.us.low"} <= topics
-    executor = of_kind(manifests, "KafkaUser")["everwatch-executor"]
-    read = {acl["resource"]["name"] for acl in executor["spec"]["authorization"]["acls"] if "Read" in acl["operations"]}
-    assert {"ticks.ap", "ticks.eu.high", "everwatch-executors.us", "ticks", "everwatch-executors"} <= read
+
+
+@needs_helm
+def test_each_region_has_a_kafka_user_with_exactly_its_rights() -> None:
+    names = ("ap", "eu", "us")
+    users = of_kind(rendered("regions"), "KafkaUser")
+    assert set(users) == {f"everwatch-{role}" for role in ProcessRole} | {
+        f"everwatch-executor-{each}" for each in names
+    }
+    for region in ("", *names):
+        published = ("orders",) if region == "eu" else ()
+        settings = load_settings(regions=names, region=region, publish_topics=published)
+        name = f"everwatch-executor-{region}" if region else "everwatch-executor"
+        wanted = {(right.operation, right.name) for right in rights_of(ProcessRole.EXECUTOR, settings)}
+        assert rights_granted(users[name]) == wanted, region
+    for role in set(ProcessRole) - {ProcessRole.EXECUTOR}:
+        wanted = {(right.operation, right.name) for right in rights_of(role, load_settings(regions=names))}
+        assert rights_granted(users[f"everwatch-{role}"]) == wanted, role
+    for region in ("eu", "us"):
+        pod = pods_of(rendered("regions"))[f"Deployment/everwatch-executor-{region}"]
+        variables = {each["name"]: each for each in pod["containers"][0]["env"]}
+        user = f"everwatch-executor-{region}"
+        assert variables["EVERWATCH_SASL_USERNAME"]["value"] == user
+        assert variables["EVERWATCH_SASL_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == user
+
+
+def rights_granted(user: Manifest) -> set[tuple[str, str]]:
+    return {
+        (operation, acl["resource"]["name"])
+        for acl in user["spec"]["authorization"]["acls"]
+        for operation in acl["operations"]
+    }
+
+
+@needs_helm
+def test_without_strimzi_executors_of_a_region_have_their_user_or_share_that_of_all() -> None:
+    more = (
+        "--set", "regions.names={eu,us},regions.executors.eu.replicas=2,regions.executors.us.replicas=2",
+        "--set", "kafka.users.executor-eu.certificateSecret.name=of-eu",
+    )  # fmt: skip
+    pods = pods_of(rendered("client-certificates", *more))
+    for region, of_all in (("eu", "of-eu"), ("us", secret_of(pods["Deployment/everwatch-executor"]))):
+        assert secret_of(pods[f"Deployment/everwatch-executor-{region}"]) == of_all
+    assert secret_of(pods["Deployment/everwatch-executor"]) != "of-eu"
+
+
+def secret_of(pod: Manifest) -> str:
+    """The Secret with the client certificate of an executor's pod."""
+    found: str = next(each for each in pod["volumes"] if each["name"] == "kafka-executor")["secret"]["secretName"]
+    return found
+
+
+@needs_helm
+def test_executors_of_a_region_scale_on_its_topics_by_themselves() -> None:
+    manifests = rendered("regions")
+    [(name, scaled)] = of_kind(manifests, "ScaledObject").items()
+    assert name == scaled["spec"]["scaleTargetRef"]["name"] == "everwatch-executor-us"
+    *lags, saturation = (each["metadata"] for each in scaled["spec"]["triggers"])
+    assert [each["topic"] for each in lags] == ["ticks.us.high", "ticks.us", "ticks.us.low"]
+    assert {each["consumerGroup"] for each in lags} == {executors_group(Settings(), "us")}
+    assert saturation["query"].count('service="everwatch-executor-us-metrics"') == 2
+    assert "everwatch-executor-us-metrics" in of_kind(manifests, "Service")
+    assert "replicas" not in of_kind(manifests, "Deployment")["everwatch-executor-us"]["spec"]
+    assert {"everwatch-executor-eu", "everwatch-executor-us"} <= set(of_kind(manifests, "PodDisruptionBudget"))
+    # what holds for all executors holds for those of regions, unless they say otherwise
+    everywhere = rendered("regions", "--set", "executor.autoscaling.enabled=true")
+    assert set(of_kind(everywhere, "ScaledObject")) == {f"everwatch-executor{each}" for each in ("", "-eu", "-us")}

@@ -11,6 +11,7 @@ FILE = """
 [plans.free]
 max_monitors = 3
 shortest_interval = 90
+regions = ["us", "eu"]
 
 [plans.free.keep]
 results = 90
@@ -54,6 +55,7 @@ def test_a_right_file_is_listed_plan_by_plan(file: Path) -> None:
         "site",
         "3",
         "1m30s",
+        "eu, us (majority)",
         "results 90 d, replies for good",
     ]
 
@@ -67,10 +69,12 @@ def test_a_right_file_as_json(file: Path) -> None:
         "attributes": ["site"],
         "max_monitors": 3,
         "shortest_interval": "1m30s",
+        "regions": ["eu", "us"],
+        "quorum": "majority",
         "keep": {"results": 90, "replies": 0},
     }
     empty = {"plan": "empty", "monitors": [], "attributes": [], "max_monitors": None, "shortest_interval": None}
-    empty["keep"] = {}
+    empty |= {"regions": [], "quorum": "majority", "keep": {}}
     assert said.json == {"file": str(file), "ok": True, "wrong": None, "plans": [free, empty]}
 
 
@@ -96,7 +100,12 @@ def test_a_users_monitors_are_shown_as_a_signup_would_name_them(file: Path) -> N
     said = everwatch("plans", "show", file, "free", "--user-id", "ann", "--attributes", '{"site": "http://a.example/"}')
     assert said.status == 0
     assert said.json == [
-        {"monitor_id": "site", "schedule": {"every": "5m"}, "config": {"url": "http://a.example/"}},
+        {
+            "monitor_id": "site",
+            "schedule": {"every": "5m"},
+            "config": {"url": "http://a.example/"},
+            "policy": {"regions": ["eu", "us"], "quorum": "majority"},
+        },
         {"monitor_id": "hello", "kind": "noop", "schedule": {"every": "2m"}, "payload": "ann, 1"},
     ]
     assert everwatch("plans", "show", file, "default").json == []

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from support.waiting import wait_until
@@ -30,9 +31,10 @@ from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import DiskSpace, is_stopped
-from everwatch.kafka.consumer_groups import Member
-from everwatch.kafka.lag import Lag
+from everwatch.kafka.consumer_groups import Member, executors_group, executors_groups, readings_of
+from everwatch.kafka.lag import Lag, members_by_process
 from everwatch.kafka.process_figures import PartitionLag
+from everwatch.kafka.topics import Topics
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
 from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held
@@ -100,7 +102,12 @@ def waits(process: str, topic: str, lag_s: float | None, partition: int = 0, **m
     return row(process, topic, partition, **{"end": 15, "lag": 5, "lag_s": lag_s} | more)
 
 
-def system_with(*rows: PartitionLag, later: Iterable[PartitionLag] | None = None, **absent: bool) -> System:
+def system_with(
+    *rows: PartitionLag,
+    later: Iterable[PartitionLag] | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+    **absent: bool,
+) -> System:
     """A system with these rows, all else well; ``later``: those of a second look; ``executor=False``: there is none."""
     processes = ("worker", "executor", "sink")
     usual = [row("worker", TOPICS.commands), row("executor", TOPICS.ticks), row("sink", TOPICS.results)]
@@ -113,7 +120,7 @@ def system_with(*rows: PartitionLag, later: Iterable[PartitionLag] | None = None
         given = {(each.topic, each.process, each.partition): each for each in [*usual, *some]}
         return Lag(NOW, tuple(given.values()), members)
 
-    system = System(Settings(), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
+    system = System(settings, "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
     # what is cached is not asked for
     vars(system)["lag"] = lag_of(rows)
     vars(system)["later_lag"] = lag_of(rows if later is None else later)
@@ -210,6 +217,36 @@ def test_partitions_without_an_owner_are_told_unless_a_rebalance_is_under_way() 
     assert faults(executors.check_executors, system_with(*alone, later=[])) == []
     [said] = faults(check_workers, system_with(row("worker", TOPICS.commands, 3, client_id="")))
     assert said.startswith("no worker owns partitions 3")
+
+
+def test_executors_of_a_region_that_are_gone_are_told_by_its_name() -> None:
+    settings = Settings(regions=("eu", "us"))
+    ticks = {each.region: each.normal for each in Topics.of(settings).regions}
+
+    def of(region: str, **more: Any) -> PartitionLag:
+        usual = row("executor", ticks[region], **more)
+        return msgspec.structs.replace(usual, group=executors_group(settings, region))
+
+    plain = row("executor", TOPICS.ticks, client_id="")
+    system = system_with(plain, of("eu"), of("us", client_id="", lag=5), settings=settings)
+    found = [each for each in executors.check_executors(system) if not each.ok]
+    assert [each.says for each in found] == ["no executor of region us claims partitions 0 of ticks.us"]
+    assert "EVERWATCH_REGION=us" in found[0].remedy
+    # with nothing that waits nobody need be there
+    assert (
+        faults(executors.check_executors, system_with(plain, of("eu"), of("us", client_id=""), settings=settings)) == []
+    )
+    more = system_with(waits("executor", TOPICS.ticks, 5, client_id=""), of("eu"), of("us"), settings=settings)
+    assert faults(executors.check_executors, more) == [f"no executor claims partitions 0 of {TOPICS.ticks}"]
+
+
+def test_executors_of_all_regions_are_executors() -> None:
+    settings = Settings(regions=("eu", "us"))
+    members = {group: [Member(f"of {group}", "h", frozenset())] for group in executors_groups(settings)}
+    members[executors_group(settings, "us")] = []
+    readings = [each for each in readings_of(settings) if each.process == "executor"]
+    found = members_by_process(readings, members)
+    assert [each.client_id for each in found["executor"]] == ["of everwatch-executors", "of everwatch-executors.eu"]
 
 
 def test_a_worker_that_stands_still_at_a_record_is_told() -> None:

@@ -26,7 +26,7 @@ def test_values_of_the_page_render_to_what_kubernetes_takes(number: int, tmp_pat
 
 
 def test_the_page_has_what_the_tests_look_for() -> None:
-    assert (len(BLOCKS), len(SHOWN)) == (5, 1)
+    assert (len(BLOCKS), len(SHOWN)) == (7, 1)
     named = set(re.findall(r"EVERWATCH_([A-Z_]+[A-Z])", PAGE))
     assert {name.lower() for name in named} <= set(Settings.__struct_fields__)
     manifests = {f"everwatch-{name}" for name in ("worker", "executor", "sink", "notifier", "api", "settings")}

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import TopicPartition
 from sqlalchemy import insert, select
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, TopicMismatch
 from everwatch.diagnosis import System
 from everwatch.diagnosis.checks.changelog import check_changelog
+from everwatch.encoding.codec import LARGEST_INPUT_BYTES
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.consumed_record import Headers, Record
 from everwatch.kafka.progress import Noted
@@ -27,7 +30,7 @@ from everwatch.notifier.tables import alert_events, incidents
 from everwatch.repartition.database_partitions import move_notifier
 from everwatch.repartition.placing import Partitioner, Places, partition_of_user, place_by
 from everwatch.repartition.table_sync import TableSync
-from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, TailCopy, UnreadRecords
+from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, PLACE_HEADER, TailCopy, UnreadRecords
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, decode_mark, judge
 from everwatch.rules.generations import Generation, closed_mark, next_prefix, reason_closed, successor_of
 from everwatch.store.database import open_for_writing
@@ -48,9 +51,11 @@ class FakeTopics:
         self.partitions = partitions
         self.records: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
 
-    def add(self, name: str, number: int, key: bytes | None, value: bytes | None, at: int = 1) -> None:
+    def add(
+        self, name: str, number: int, key: bytes | None, value: bytes | None, at: int = 1, headers: Headers = ()
+    ) -> None:
         held = self.records[name, number]
-        held.append(Record(self.names[name], number, len(held), at, key, value))
+        held.append(Record(self.names[name], number, len(held), at, key, value, headers))
 
     def bounds(self, name: str) -> dict[int, range]:
         return {number: range(len(self.records[name, number])) for number in range(self.partitions)}
@@ -76,7 +81,7 @@ class FakeWriter:
     def write(
         self, topic: str, number: int, key: bytes | None, value: bytes | None, at: int, headers: Headers = ()
     ) -> None:
-        self._topics.add(self._names[topic], number, key, value, at)
+        self._topics.add(self._names[topic], number, key, value, at, headers)
 
     def check(self) -> None: ...
 
@@ -244,6 +249,31 @@ def test_a_record_on_another_partition_is_not_taken_for_a_copy(old: FakeTopics, 
         sync_of(old, new).step()
 
 
+class EmptyingAdmin:
+    """Deletes records of topics in memory."""
+
+    def __init__(self, topics: FakeTopics) -> None:
+        self._topics = topics
+        self._names = {topic: name for name, topic in topics.names.items()}
+
+    def delete_records(self, places: list[TopicPartition], **_: object) -> dict[TopicPartition, Future[None]]:
+        done: Future[None] = Future()
+        done.set_result(None)
+        for place in places:
+            del self._topics.records[self._names[place.topic], place.partition][: place.offset]
+        return dict.fromkeys(places, done)
+
+
+def copy_of(old: FakeTopics, new: FakeTopics) -> TailCopy:
+    source, target = cast(SourceTopics, old), cast(SourceTopics, new)
+    admin, writer = cast(Admin, EmptyingAdmin(new)), cast(TopicWriter, FakeWriter(new))
+    return TailCopy(source, target, admin, PLACE, NEW, writer, Silent())
+
+
+def all_of(old: FakeTopics) -> UnreadRecords:
+    return UnreadRecords({name: old.bounds(name) for name in (*INPUTS, *old.ticks, *OUTPUTS)})
+
+
 # --- what is not consumed -------------------------------------------------------------------------------------------
 
 
@@ -256,20 +286,49 @@ def test_what_is_not_consumed_is_copied_in_the_order_of_each_user(old: FakeTopic
     old.add("ticks", 1, USERS[1], b"tick", at=1_000)
     wanted: dict[str, Any] = {name: old.bounds(name) for name in (*INPUTS, *old.ticks, *OUTPUTS)}
     wanted["signups"][0] = range(1, 4)
-    copy = TailCopy(
-        cast(SourceTopics, old),
-        cast(SourceTopics, new),
-        cast(Admin, None),
-        PLACE,
-        NEW,
-        cast(TopicWriter, FakeWriter(new)),
-        Silent(),
-    )
-    counts = copy.copy(UnreadRecords(wanted))
+    counts = copy_of(old, new).copy(UnreadRecords(wanted))
     assert [record.value for record in new.records["signups", PLACE(USERS[0])]] == [b"0", b"1", b"2"]
     assert [record.value for record in new.records["commands", 3]] == [b"without a key"]
     assert new.records["ticks", PLACE(USERS[1])][0].timestamp_ms == 1_000
     assert counts["signups"] == 3
+
+
+def test_requests_about_incidents_that_no_notifier_has_read_are_copied(old: FakeTopics, new: FakeTopics) -> None:
+    old.add("incidents", 2, USERS[0], b"ack")
+    copy_of(old, new).copy(all_of(old))
+    assert [record.value for record in new.records["incidents", PLACE(USERS[0])]] == [b"ack"]
+
+
+def test_an_input_of_an_interrupted_copy_is_there_once(old: FakeTopics, new: FakeTopics) -> None:
+    old.add("commands", 0, USERS[0], b"paused, and resumed since", headers=((PLACE_HEADER, b"7:7"), ("trace", b"1")))
+    old.add("commands", 0, USERS[0], b"waits")
+    for number in range(2):
+        old.add("commands", 1, USERS[1], b"too large" * LARGEST_INPUT_BYTES * number)
+    copy_of(old, new).copy(all_of(old))
+    held = [record for number in range(NEW) for record in new.records["commands", number]]
+    assert [record.headers for record in held if record.key == USERS[0]] == [
+        (("trace", b"1"), (PLACE_HEADER, b"0:0")),
+        ((PLACE_HEADER, b"0:1"),),
+    ]
+    # undone, gone on with, and begun again
+    wanted = all_of(old).wanted
+    wanted["commands"][0] = range(1, 2)
+    copy_of(old, new).copy(UnreadRecords(wanted))
+    assert [r.value for r in new.records["commands", PLACE(USERS[0])] if r.key == USERS[0]] == [b"waits"]
+
+
+def test_an_input_of_a_producer_that_moved_too_early_stays(old: FakeTopics, new: FakeTopics) -> None:
+    old.add("signups", 0, USERS[0], b"first")
+    copy_of(old, new).copy(all_of(old))
+    new.add("signups", PLACE(USERS[0]), USERS[0], b"early")
+    old.add("signups", 0, USERS[0], b"second")
+    copy_of(old, new).copy(all_of(old))
+    values = [record.value for record in new.records["signups", PLACE(USERS[0])]]
+    assert values == [b"first", b"early", b"second"]
+    wanted = all_of(old).wanted
+    wanted["signups"][0] = range(1, 2)
+    with pytest.raises(EverwatchError, match="holds 1 records of an interrupted copy that have been consumed"):
+        copy_of(old, new).copy(UnreadRecords(wanted))
 
 
 # --- the notifier ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,13 @@
 """Faults of topics, one sentence for each."""
 
+import pytest
+from confluent_kafka.cimpl import NewTopic
+
 from everwatch.core.config import Settings
-from everwatch.kafka.topic_administration import TopicState, problems_of
+from everwatch.core.errors import TopicMismatch
+from everwatch.kafka.memory.broker import MemoryKafka
+from everwatch.kafka.memory.clients import MemoryClients
+from everwatch.kafka.topic_administration import TopicState, expect_regions, problems_of, unknown_regions
 from everwatch.kafka.topics import Topics
 
 SETTINGS = Settings(partitions=8)
@@ -32,3 +38,20 @@ def test_topics_with_the_same_fault_share_a_sentence() -> None:
     assert absent == "Topics replies and progress do not exist: run 'everwatch topics create'."
     assert two.startswith("Topic signals has 2 partitions, but 8 are configured, and all topics must share one count")
     assert four.startswith("Topics signups and commands have 4 partitions, but 8 are configured")
+
+
+def test_a_region_with_topics_that_the_settings_do_not_name_is_told() -> None:
+    admin = MemoryClients(MemoryKafka(1)).admin()
+    there = Topics.of(Settings(topic_prefix="prod.", regions=("eu", "us"))).all
+    # of a region all three are there
+    others = ("prod.ticks.odd", "prod.g2.ticks.ap", "prod.g2.ticks.ap.high", "prod.g2.ticks.ap.low", "ticks.ap")
+    admin.create_topics([NewTopic(name, 1) for name in (*there, *others)])
+    known = Settings(topic_prefix="prod.", regions=("eu", "us", "ap"))
+    assert unknown_regions(admin, known) == []
+    expect_regions(admin, known)
+    one = Settings(topic_prefix="prod.", regions=("us",))
+    assert unknown_regions(admin, one) == ["eu"]
+    with pytest.raises(TopicMismatch, match=r"does not name \(eu\): set EVERWATCH_REGIONS=eu,us on every process"):
+        expect_regions(admin, one)
+    # an executor knows its own without the list
+    assert unknown_regions(admin, Settings(topic_prefix="prod.", region="eu")) == ["us"]

@@ -10,10 +10,11 @@ from prometheus_client import REGISTRY
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch.core.clock import SettableClock
+from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
-from everwatch.model import CommandOutcome, Monitor, Reply, Result, State, Status
+from everwatch.model import CommandOutcome, Monitor, Quorum, Reply, Result, State, Status
 from everwatch.plans.plans_file import PlansFile
 from streams.state import quotas
 from streams.state.unit_of_work import UnitOfWork
@@ -35,6 +36,14 @@ weight = 4
 monitor_id = "quick"
 config = { url = "https://example.com/" }
 schedule = { every = "1s" }
+
+[plans.far]
+regions = ["us", "eu"]
+quorum = "any"
+
+[[plans.far.monitors]]
+monitor_id = "quick"
+config = { url = "https://example.com/" }
 """
 
 
@@ -43,6 +52,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "plans.toml"
     file.write_text(FILE)
     monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(file))
+    monkeypatch.setenv("EVERWATCH_REGIONS", "ap,eu,us")
     return file
 
 
@@ -72,6 +82,10 @@ def edit(file: Path, text: str) -> None:
 
 def noop(monitor_id: str, every: str = "1h", **more: Any) -> dict[str, Any]:
     return {"monitor_id": monitor_id, "kind": "noop", "schedule": {"every": every}} | more
+
+
+def http(monitor_id: str, **more: Any) -> dict[str, Any]:
+    return {"monitor_id": monitor_id, "config": {"url": "https://example.com/"}, **more}
 
 
 def task(monitor_id: str, at: int) -> dict[str, Any]:
@@ -288,3 +302,28 @@ async def test_a_delayed_task_of_a_plan_runs_once_however_often_its_user_signs_u
     await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, 9, START + 5_000, b"ann", again)])
     assert monitors(life)["welcome"] == done
     assert sum(user == "ann" for user, _ in await life.tick_to(START + 10_000)) == 0
+
+
+async def test_monitors_that_name_no_regions_have_those_of_the_plan(life: Life) -> None:
+    own = http("mine", policy={"regions": ["ap"], "quorum": "all"})
+    await sign_up(life, "far", "a.example", http("plain"), own, noop("inline"), http("asked", policy={"quorum": "all"}))
+    await command(life, put(http("by-command")))
+    assert {name: (each.spec.policy.regions, each.spec.policy.quorum) for name, each in monitors(life).items()} == {
+        "quick": (("eu", "us"), Quorum.ANY),
+        "plain": (("eu", "us"), Quorum.ANY),
+        "asked": (("eu", "us"), Quorum.ALL),
+        "mine": (("ap",), Quorum.ALL),
+        # judged in the worker
+        "inline": ((), Quorum.MAJORITY),
+        "by-command": (("eu", "us"), Quorum.ANY),
+    }
+    await sign_up(life, "free", "a.example", http("plain"))
+    assert monitors(life)["plain"].spec.policy.regions == ()
+
+
+def test_plans_with_a_region_that_has_no_topics_are_not_taken(file: Path) -> None:
+    monitor = '[[plans.free.monitors]]\nconfig = { url = "https://example.com/" }\n'
+    for table in ('regions = ["mars"]', f'{monitor}policy = {{ regions = ["mars"] }}'):
+        file.write_text(f"[plans.free]\n{table}\n")
+        with pytest.raises(SettingsError, match=r"regions: the region 'mars' is not known; known: ap, eu, us"):
+            PlansFile(file, ("ap", "eu", "us"))

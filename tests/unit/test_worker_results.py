@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
@@ -23,7 +24,11 @@ from everwatch.model import INLINE_EXECUTOR, Misfire, Monitor, Outcome, Result, 
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
 from streams.outputs.results import Results
+from streams.state.owned_partition import UnansweredTicks
 from streams.ticking.inline_evaluator import InlineEvaluator
+
+UNANSWERED = "everwatch_unanswered_seconds"
+REGIONS = ("", "eu", "us")
 
 
 @pytest.fixture
@@ -57,6 +62,7 @@ def result(
     monitor_id: str,
     duration_ms: float = 1.0,
     executor: str = "x-1",
+    region: str = "",
     *,
     at: int = START + 10_000,
     status: Status = Status.SUCCESS,
@@ -72,6 +78,7 @@ def result(
         started_at=at,
         duration_ms=duration_ms,
         executor=executor,
+        region=region,
     )
     return codec.encode_result(given, OutputFormat.AVRO)
 
@@ -82,12 +89,12 @@ def record(value: bytes, offset: int = 0) -> Record:
 
 @pytest.mark.parametrize("wrong", [result("site")[:-2], result("site", duration_ms=nan)], ids=["cut", "nan"])
 async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Life, wrong: bytes) -> None:
-    life.partition.unanswered_since = START
+    life.partition.unanswered[""] = UnansweredTicks(START, START)
     await life.handle(TOPICS.results, [record(wrong), record(result("shop"), 1)])
     assert (state(life, "shop"), state(life, "site")) == (State.UP, State.NEW)
     await until("it is kept", lambda: [value for _, value in life.broker.pairs[TOPICS.dead_letters]] == [wrong])
     # the one beside it is an executor's
-    assert life.partition.unanswered_since == 0
+    assert life.partition.unanswered == {}
 
 
 async def test_results_of_one_monitor_in_one_batch_count_in_their_order(life: Life) -> None:
@@ -109,9 +116,59 @@ async def test_results_of_one_monitor_in_one_batch_count_in_their_order(life: Li
 
 
 async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:
-    life.partition.unanswered_since = START
+    life.partition.unanswered[""] = UnansweredTicks(START, START)
     await life.handle(TOPICS.results, [record(result("site")[:-2])])
-    assert life.partition.unanswered_since == START
+    assert life.partition.unanswered == {"": UnansweredTicks(START, START)}
+
+
+@pytest.fixture
+async def far(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Life]:
+    """A worker with a monitor in two regions, and one in none."""
+    monkeypatch.setenv("EVERWATCH_REGIONS", "eu,us")
+    async with worker(broker, tmp_path, SettableClock(START)) as life:
+        monitors = [
+            every("site", "http", url="https://example.com/"),
+            every("shop", "http", url="https://example.com/"),
+        ]
+        monitors[0]["policy"] = {"regions": ["eu", "us"]}
+        life.broker.take(TOPICS.signups, {"user_id": "ann", "monitors": monitors})
+        await until("ann is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+        yield life
+
+
+def silent(life: Life) -> dict[str, float]:
+    """Seconds of silence of each region that owes an answer."""
+    found = {region: REGISTRY.get_sample_value(UNANSWERED, {"partition": "0", "region": region}) for region in REGIONS}
+    return {region: seconds for region, seconds in found.items() if seconds}
+
+
+async def test_the_silence_of_a_region_is_counted_whatever_others_answer(far: Life) -> None:
+    await far.tick_to(START + 4_000)
+    assert set(far.partition.unanswered) == set(REGIONS)
+    more = [result("site", region="eu", at=START + 3_000)] + 30 * [result("site", region="eu", at=START + 2_000)]
+    await far.handle(TOPICS.results, [record(value, offset) for offset, value in enumerate(more)])
+    # those of a region say nothing of executors without one
+    assert set(far.partition.unanswered) == {"", "us"}
+    await far.handle(TOPICS.results, [record(result("shop", at=START + 3_000))])
+    assert set(far.partition.unanswered) == {"us"}
+    await far.tick_to(START + 15_000)
+    await far.tick_to(START + 30_000)
+    assert silent(far).keys() == set(REGIONS)
+    # one among many, after a long silence
+    few = [result("shop", at=START + 20_000)] + 30 * [result("site", region="eu", at=START + 20_000)]
+    await far.handle(TOPICS.results, [record(value, offset) for offset, value in enumerate(few)])
+    assert set(far.partition.unanswered) == {"us"}
+    await far.tick_to(START + 31_000)
+    found = silent(far)
+    assert found["us"] > 25
+    assert found.get("", 0) < 2
+    # no monitor names it any more
+    far.broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [every("shop", "http", url="https://example.com/")]})
+    await until("it is changed", lambda: far.broker.is_acknowledged(TOPICS.signups))
+    for instant in range(START + 32_000, START + 3 * 3_600_000, 1_200_000):
+        await far.tick_to(instant)
+    assert "us" not in far.partition.unanswered
+    assert "us" not in silent(far)
 
 
 class Unruly:

@@ -13,13 +13,17 @@ from everwatch.api.state_views import CountsView, CountView, LagView, Partitions
 from everwatch.core.clock import Clock
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, summed
+from everwatch.model import Quorum
 from everwatch.plans.plan import Plans
 
 MEASURED_EVERY_S = 2.0
 
 
 class PlanView(msgspec.Struct, frozen=True):
-    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it)."""
+    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it).
+
+    ``regions``, ``quorum``: of monitors that name no regions.
+    """
 
     plan: str
     max_monitors: int | None
@@ -27,6 +31,8 @@ class PlanView(msgspec.Struct, frozen=True):
     weight: int
     monitors: list[str]
     required_attributes: list[str]
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
 
 
 class PlansView(msgspec.Struct, frozen=True):
@@ -91,6 +97,8 @@ class Installation:
                 plan.limits.weight,
                 [monitor.monitor_id for monitor in plan.monitors],
                 plan.required,
+                plan.limits.regions,
+                plan.limits.quorum,
             )
             for plan in found
         ]

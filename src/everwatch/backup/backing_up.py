@@ -33,7 +33,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import Member, members_of
 from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
-from everwatch.kafka.topic_administration import check_topics, problems_of, topic_id
+from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of, topic_id
 from everwatch.kafka.topic_configs import rights_on, topic_configs
 from everwatch.kafka.topics import TickTopics, Topics, of_any_region
 from everwatch.store.database import shown_url
@@ -78,6 +78,7 @@ class BackingUp:
             self._stages.begin("looking at the topics")
             if wrong := problems_of(check_topics(self._admin, self._settings), self._settings):
                 raise TopicMismatch(" ".join(wrong))
+            expect_regions(self._admin, self._settings)
             manifest = self._fill(backup)
             backup.finish(manifest)
         return manifest

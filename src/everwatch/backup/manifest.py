@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from everwatch.backup.damage import Damaged
+from everwatch.kafka.topics import region_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -115,6 +116,11 @@ class Manifest(msgspec.Struct, frozen=True):
     def databases(self) -> list[DatabaseCopy]:
         """Return the copies of databases that it holds."""
         return [each for each in (self.database, self.notifier_database) if each is not None]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Return the regions that have topics of ticks in it, sorted."""
+        return tuple(sorted({region_of(each.name) for each in self.topics} - {""}))
 
     def topic(self, name: str) -> TopicCopy:
         """Return one topic by its name without prefix."""

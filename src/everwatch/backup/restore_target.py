@@ -37,6 +37,12 @@ class RestoreTarget:
                 f"The backup has {manifest.partitions} partitions, and {self._settings.partitions} are configured: set"
                 f" EVERWATCH_PARTITIONS={manifest.partitions}. A user's partition is part of its state."
             )
+        if missing := set(manifest.regions).difference(self._settings.all_regions):
+            known = ",".join(sorted({*manifest.regions, *self._settings.regions}))
+            raise TopicMismatch(
+                f"The backup has ticks of regions that EVERWATCH_REGIONS does not name ({', '.join(sorted(missing))}):"
+                f" set EVERWATCH_REGIONS={known} on every process."
+            )
         there = [state for state in check_topics(self._admin, self._settings) if state.partitions]
         if wrong := [state for state in there if state.partitions != manifest.partitions]:
             raise TopicMismatch(wrong[0].problem)

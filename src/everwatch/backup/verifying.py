@@ -83,6 +83,8 @@ def restore_into_scratch(
             security_protocol=SecurityProtocol.PLAINTEXT,
             topic_prefix="verified.",
             partitions=manifest.partitions,
+            regions=manifest.regions,
+            region="",
             replication_factor=1,
         )
         # an admin client of librdkafka whose broker has stopped may never end: this one ends before its scratch Kafka

@@ -4,7 +4,7 @@ The lag in records is the distance from a group's committed offset to the end of
 the first record that is not committed. A tick's age counts from the instant at which it was due.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -68,8 +68,17 @@ def measure(
         seen = survey.peek(consumer, places, timeout_s)
     now = clock.now_ms()
     rows = tuple(survey.row(*place, seen.get(place), now) for place in places)
-    members = {reading.process: tuple(survey.members[reading.owned_through]) for reading in readings}
-    return Lag(now, rows, members)
+    return Lag(now, rows, members_by_process(readings, survey.members))
+
+
+def members_by_process(
+    readings: Iterable[TopicReading], members: Mapping[str, Sequence[Member]]
+) -> dict[str, tuple[Member, ...]]:
+    """Return the members of each kind of process: of executors those of all regions."""
+    groups: dict[str, dict[str, None]] = {}
+    for reading in readings:
+        groups.setdefault(reading.process, {})[reading.owned_through] = None
+    return {process: tuple(each for group in some for each in members[group]) for process, some in groups.items()}
 
 
 _Place = tuple[TopicReading, int]

@@ -1,6 +1,6 @@
 """Administration of topics: they are created where missing, and compared with their plan."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -58,6 +58,37 @@ def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> 
     unseen = [plan.name for plan in plans if not found.get(plan.name)]
     hidden = set(hidden_topics(admin, unseen)) if unseen else set()
     return [_compare(plan, found.get(plan.name), plan.name in hidden, settings) for plan in plans]
+
+
+def expect_regions(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> None:
+    """Raise TopicMismatch if there are topics of ticks of a region that the settings do not name.
+
+    What goes through all topics would leave them out. Raises BrokerUnavailable, AccessError.
+    """
+    if unknown := unknown_regions(admin, settings, timeout_s=timeout_s):
+        raise TopicMismatch(unnamed_regions(unknown, settings))
+
+
+def unknown_regions(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> list[str]:
+    """Return regions that have topics of ticks and are not among the settings', sorted.
+
+    Raises BrokerUnavailable, AccessError.
+    """
+    there = _partition_counts(admin, timeout_s).keys()
+    begin = f"{settings.topic_prefix}ticks."
+    rest = {name.removeprefix(begin) for name in there if name.startswith(begin)}
+    # all three of them: one alone may be another program's
+    found = {name for name in rest if f"{name}.high" in rest and f"{name}.low" in rest}
+    return sorted(found.difference(settings.all_regions))
+
+
+def unnamed_regions(unknown: Sequence[str], settings: Settings) -> str:
+    """Return the sentence about regions that ``unknown_regions`` found."""
+    names = ",".join(sorted({*unknown, *settings.regions}))
+    return (
+        f"There are topics of ticks of regions that EVERWATCH_REGIONS does not name ({', '.join(unknown)}): set"
+        f" EVERWATCH_REGIONS={names} on every process, or delete these topics if no monitor names the region any more."
+    )
 
 
 def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: float = 10) -> int:

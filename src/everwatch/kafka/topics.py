@@ -135,6 +135,11 @@ def of_any_region(name: str) -> str:
     return name.partition("@")[0]
 
 
+def region_of(name: str) -> str:
+    """Return the region of a topic, as ``Topics.by_name`` names it; empty without one."""
+    return name.partition("@")[2]
+
+
 def _ticks_of(prefix: str, region: str) -> TickTopics:
     base = f"{prefix}ticks.{region}"
     return TickTopics(region, f"{base}.high", base, f"{base}.low")

@@ -8,7 +8,8 @@ import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding import codec, input_conversion, input_models
-from everwatch.model import MonitorSpec, Scalar, Signup
+from everwatch.kinds import registry
+from everwatch.model import MonitorSpec, Quorum, Scalar, Signup
 from everwatch.plans.placeholders import PLAN_NAME, Object, PlaceholderUser, texts_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import describe_duration
@@ -24,19 +25,35 @@ _REMEMBERED_CHARACTERS = 256
 class PlanQuotas(msgspec.Struct, frozen=True):
     """Quotas of a plan; None: no limit. ``shortest_ms``: between two due instants of a monitor.
 
-    ``weight``: share of each of its users in an executor that has more to do than it can.
+    ``weight``: share of each of its users in an executor that has more to do than it can. ``regions``, ``quorum``: of
+    monitors that name no regions.
     """
 
     plan: str
     max_monitors: int | None = None
     shortest_ms: int | None = None
     weight: int = 1
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
 
-    def weighted(self, spec: MonitorSpec) -> MonitorSpec:
-        """``spec`` with the plan's weight; the same value if it has that."""
-        if spec.policy.weight == self.weight:
-            return spec
-        return msgspec.structs.replace(spec, policy=msgspec.structs.replace(spec.policy, weight=self.weight))
+    @property
+    def completes(self) -> bool:
+        """Tell whether monitors get anything from the plan that ``completed`` adds."""
+        return self.weight != 1 or bool(self.regions)
+
+    def completed(self, spec: MonitorSpec) -> MonitorSpec:
+        """Return ``spec`` with the plan's weight, and with its regions where it may have some and names none.
+
+        The same value if it has all that.
+        """
+        policy = spec.policy
+        more: dict[str, Any] = {} if policy.weight == self.weight else {"weight": self.weight}
+        if self.regions and not policy.regions and not registry.kind_named(spec.kind).inline:
+            more["regions"] = self.regions
+            # one of its own was named for regions, too
+            if policy.quorum is Quorum.MAJORITY:
+                more["quorum"] = self.quorum
+        return msgspec.structs.replace(spec, policy=msgspec.structs.replace(policy, **more)) if more else spec
 
     def check_schedule(self, spec: MonitorSpec, path: str) -> None:
         """Raises InvalidInput if a monitor is due more often than the plan allows."""
@@ -201,8 +218,8 @@ class Plans:
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")
-        if limits.weight != 1:
-            monitors = tuple(map(limits.weighted, monitors))
+        if limits.completes:
+            monitors = tuple(map(limits.completed, monitors))
         return Signup(
             signup.user_id,
             signup.plan,

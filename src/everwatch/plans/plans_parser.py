@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +14,7 @@ from everwatch.core.config import MOST_DAYS
 from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
-from everwatch.model import Every
+from everwatch.model import Every, Quorum
 from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Object, PlaceholderUser, compiled, texts_of
 from everwatch.plans.plan import Plan, PlanMonitor, PlanQuotas, Plans, spec_of
 from everwatch.rules.admission import admit_monitor
@@ -43,6 +44,8 @@ class _PlanInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_monitors: Annotated[int, msgspec.Meta(ge=0, le=MOST_QUOTA)] | None = None
     shortest_interval: input_models.Duration | None = None
     weight: Weight = 1
+    regions: input_models.Regions = []
+    quorum: Quorum = Quorum.MAJORITY
     keep: _KeepInput = _KeepInput()
     monitors: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=input_models.MOST_MONITORS_PER_SIGNUP)] = []
 
@@ -70,8 +73,11 @@ def read_file(path: Path) -> tuple[bytes, Stamp]:
         raise SettingsError(f"The plans file {path} cannot be read: {error.strerror or error}.") from None
 
 
-def plans_of(data: bytes, path: Path) -> Plans:
-    """The plans that a file's bytes mean. Raises WrongPlans for the first thing that is wrong."""
+def plans_of(data: bytes, path: Path, regions: Collection[str] | None = None) -> Plans:
+    """The plans that a file's bytes mean. Raises WrongPlans for the first thing that is wrong.
+
+    ``regions``: those that plans and their monitors may name; None: any.
+    """
     file = str(path)
     if len(data) > LARGEST_FILE_BYTES:
         raise WrongPlans(file, "", "", f"it has more than {LARGEST_FILE_BYTES} bytes")
@@ -94,6 +100,8 @@ def plans_of(data: bytes, path: Path) -> Plans:
             if "{" in name:
                 raise InvalidInput("a plan's name has no braces")
             found[name] = _plan_of(name, table, path.name)
+            if regions is not None:
+                _check_regions(found[name], regions)
         except msgspec.ValidationError as error:
             raise WrongPlans(
                 file, name, "", f"this cannot be a plan's name: {input_models.refusal(error).reason}"
@@ -111,7 +119,14 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
     except msgspec.ValidationError as error:
         wrong = input_models.refusal(error, "")
         raise InvalidInput(wrong.reason, wrong.path.removeprefix(".")) from None
-    limits = PlanQuotas(name, given.max_monitors, _shortest_ms(given.shortest_interval), given.weight)
+    limits = PlanQuotas(
+        name,
+        given.max_monitors,
+        _shortest_ms(given.shortest_interval),
+        given.weight,
+        tuple(sorted(set(given.regions))),
+        given.quorum,
+    )
     if given.max_monitors is not None and len(given.monitors) > given.max_monitors:
         raise InvalidInput(f"the plan itself has {len(given.monitors)} monitors", "max_monitors")
     monitors: list[PlanMonitor] = []
@@ -132,6 +147,17 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
             f"these take {size} bytes as JSON, and at most {codec.LARGEST_INPUT_BYTES} are taken", "monitors"
         )
     return Plan(name, file, tuple(monitors), limits, msgspec.to_builtins(given.keep))
+
+
+def _check_regions(plan: Plan, known: Collection[str]) -> None:
+    """Raises InvalidInput for a region that has no topics."""
+    named = [("regions", plan.limits.regions)]
+    named += [(f"{each.field}.policy.regions", each.spec.policy.regions) for each in plan.monitors if each.spec]
+    for field, regions in named:
+        for region in regions:
+            if region not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise InvalidInput(f"the region {region!r} is not known; known: {there} (EVERWATCH_REGIONS)", field)
 
 
 def _shortest_ms(given: str | int | float | None) -> int | None:

@@ -209,7 +209,9 @@ class Repartitioning:
         records = copy.copy(tail)
         copied = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
         patiently(lambda: note_forwarded(self._admin, self._settings, copied), self._clock)
+        self._stages.begin("noting where the sink and the notifier go on")
         note_table_offsets(self._settings, self._new, ends)
+        self._stages.begin("updating partitions of incidents")
         move_notifier(self._settings, place)
         self._stages.begin("opening the new topics", None)
         self._new_notes.finish(emitted_to, table.last)

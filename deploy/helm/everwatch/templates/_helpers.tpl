@@ -85,15 +85,32 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* The Kafka user of a process, as JSON: its own, else Strimzi's, else the one of all processes. */}}
+{{/* The Kafka user of a process, as JSON: its own, else Strimzi's, else the one of all processes. Executors of a region
+     have one of their own; without Strimzi they may share the one of all executors. */}}
 {{- define "everwatch.kafkaUser" -}}
 {{- $user := .root.Values.kafka.user -}}
+{{- $component := .process -}}
+{{- if and (eq .process "executor") .root.Values.region -}}
+{{- $component = printf "executor-%s" .root.Values.region -}}
+{{- end -}}
 {{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (not (has .process (list "topics" "backup"))) -}}
-{{- $name := printf "%s-%s" (include "everwatch.fullname" .root) .process -}}
+{{- $name := printf "%s-%s" (include "everwatch.fullname" .root) $component -}}
 {{- $user = dict "username" $name "passwordSecret" (dict "name" $name "key" "password") "certificateSecret" (dict "name" $name "certificate" "user.crt" "key" "user.key") -}}
 {{- end -}}
-{{- $own := get .root.Values.kafka.users .process | default dict -}}
+{{- $own := get .root.Values.kafka.users $component | default dict -}}
+{{- if not (or $own .root.Values.strimzi.enabled) -}}
+{{- $own = get .root.Values.kafka.users .process | default dict -}}
+{{- end -}}
 {{- mergeOverwrite (deepCopy $user) $own | toJson -}}
+{{- end -}}
+
+{{/* Put what executors of `region` are rendered from into `out`, as `root`: their values go over those of `executor`. */}}
+{{- define "everwatch.intoRegion" -}}
+{{- $own := get .root.Values.regions.executors .region | default dict -}}
+{{- $fixed := dict "settings" (dict "EVERWATCH_REGION" .region) -}}
+{{- $executor := mergeOverwrite (deepCopy .root.Values.executor) (deepCopy $own) $fixed -}}
+{{- $values := set (set (deepCopy .root.Values) "executor" $executor) "region" .region -}}
+{{- $_ := set .out "root" (dict "Values" $values "Chart" .root.Chart "Release" .root.Release "Template" .root.Template "Files" .root.Files "Capabilities" .root.Capabilities) -}}
 {{- end -}}
 
 {{/* Components of executors, as JSON: without a region, then of each region of this release. */}}

@@ -11,6 +11,7 @@ from rich.table import Table
 from everwatch.cli.support.options import AsJson, ShowSecrets
 from everwatch.core.errors import SettingsError, WrongPlans
 from everwatch.kinds.execution.config_secrets import redacted_monitor
+from everwatch.model import MonitorSpec
 from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.plans.plan import Plan, Plans
 from everwatch.plans.plans_parser import plans_of, read_file
@@ -39,7 +40,7 @@ def check(file: File, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(orjson.dumps({"file": str(file), "ok": True, "wrong": None, "plans": found}).decode())
         return
-    table = Table("plan", "monitors", "needs attributes", "max_monitors", "shortest_interval", "keeps")
+    table = Table("plan", "monitors", "needs attributes", "max_monitors", "shortest_interval", "regions", "keeps")
     for plan in found:
         monitors = ", ".join(f"{each['monitor_id'] or '(by user)'} ({each['kind']})" for each in plan["monitors"])
         table.add_row(
@@ -48,6 +49,7 @@ def check(file: File, as_json: AsJson = False) -> None:
             ", ".join(plan["attributes"]) or "none",
             "-" if plan["max_monitors"] is None else str(plan["max_monitors"]),
             plan["shortest_interval"] or "-",
+            f"{', '.join(plan['regions'])} ({plan['quorum']})" if plan["regions"] else "-",
             ", ".join(f"{kind} {f'{days} d' if days else 'for good'}" for kind, days in plan["keep"].items()) or "-",
         )
     Console().print(table)
@@ -77,6 +79,7 @@ def show(
     signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": given}), plans=plans)
     found = plans.named(plan)
     monitors = found.filled(PlaceholderUser(signup.user_id, plan, signup.attributes)) if found else []
+    monitors = [_in_regions(each, spec) for each, spec in zip(monitors, signup.monitors, strict=True)]
     if not secrets:
         monitors = list(map(redacted_monitor, monitors))
     typer.echo(orjson.dumps(monitors, option=orjson.OPT_INDENT_2).decode())
@@ -84,6 +87,14 @@ def show(
 
 def _read(file: Path) -> Plans:
     return plans_of(read_file(file)[0], file)
+
+
+def _in_regions(monitor: dict[str, Any], spec: MonitorSpec) -> dict[str, Any]:
+    """Return the monitor with the regions that it has from its plan."""
+    given = monitor.get("policy", {})
+    if not spec.policy.regions or given.get("regions"):
+        return monitor
+    return monitor | {"policy": given | {"regions": spec.policy.regions, "quorum": spec.policy.quorum}}
 
 
 def _told(plan: Plan) -> dict[str, Any]:
@@ -94,5 +105,7 @@ def _told(plan: Plan) -> dict[str, Any]:
         "attributes": plan.required,
         "max_monitors": limits.max_monitors,
         "shortest_interval": None if limits.shortest_ms is None else format_duration(limits.shortest_ms),
+        "regions": limits.regions,
+        "quorum": limits.quorum,
         "keep": dict(plan.keep),
     }

@@ -49,7 +49,7 @@ def worker(
     settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
     if settings.plans_file is not None:
         # an invalid setting is reported before a connection to a broker is made
-        PlansFile(settings.plans_file)
+        PlansFile(settings.plans_file, settings.regions)
     prepare_data_folder(settings)
     bootstrap = ready_broker(settings, ProcessRole.WORKER)
     run_process(

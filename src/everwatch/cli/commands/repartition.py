@@ -15,7 +15,7 @@ from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import SettingsError, TopicMismatch
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
-from everwatch.kafka.topic_administration import check_topics, problems_of
+from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of
 from everwatch.repartition.forwarding import forward as forward_inputs
 from everwatch.repartition.generation_notes import GenerationNotes
 from everwatch.repartition.placing import Partitioner, place_by
@@ -70,6 +70,7 @@ class _Place:
     def survey(self, partitioner: Partitioner | None, stages: StageProgress) -> Survey:
         if wrong := problems_of(check_topics(self.admin, self.settings), self.settings):
             raise TopicMismatch(" ".join(wrong))
+        expect_regions(self.admin, self.settings)
         source = SourceTopics(self.settings, self.clients, self.admin, self.clock)
         return survey(source, self.settings.partitions, partitioner, self.clock, stages)
 

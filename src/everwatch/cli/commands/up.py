@@ -25,7 +25,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
     settings = settings_of(data_dir, bootstrap_servers)
     if settings.plans_file is not None:
         # a worker that ends at once would be started repeatedly
-        PlansFile(settings.plans_file)
+        PlansFile(settings.plans_file, settings.regions)
     RulesFile(settings.notify_file)
     console = Console(stderr=True)
     stop = stop_when_signalled()

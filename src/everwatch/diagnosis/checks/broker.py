@@ -21,4 +21,6 @@ def check_topics(system: System) -> Iterator[Finding]:
     wrong = [
         Finding("topics", False, sentence) for sentence in topic_administration.problems_of(states, system.settings)
     ]
+    if unknown := topic_administration.unknown_regions(system.admin, system.settings):
+        wrong.append(Finding("topics", False, topic_administration.unnamed_regions(unknown, system.settings)))
     yield from wrong or [well("topics", f"all there, {system.settings.partitions} partitions each")]

@@ -1,6 +1,6 @@
 """Check of the executors: gone, frozen, or slower than the ticks come."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 
 from everwatch.core.errors import InvalidInput
@@ -10,6 +10,7 @@ from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_
 from everwatch.encoding import codec
 from everwatch.kafka.consumer_groups import bounds_of
 from everwatch.kafka.peek import PEEKING, peek
+from everwatch.kafka.process_figures import PartitionLag
 from everwatch.model import INLINE_EXECUTOR
 from everwatch.schedule.instant import instant_text
 
@@ -34,10 +35,17 @@ def check_executors(system: System) -> Iterator[Finding]:
         )
         return
     faults = 0
-    if alone := unowned(system, "executor"):
+    for region, alone in _unclaimed(system, rows).items():
         faults += 1
         topics = ", ".join(sorted({row.topic for row in alone}))
-        yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
+        if not region:
+            yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
+            continue
+        yield fault(
+            "executors",
+            f"no executor of region {region} claims partitions {numbers_of(alone)} of {topics}",
+            f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
+        )
     late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
     seen = newest_results(system)
     present = {member.client_id.removeprefix("everwatch-") for member in members}
@@ -74,6 +82,20 @@ def check_executors(system: System) -> Iterator[Finding]:
     if not faults:
         names = ", ".join(member.client_id for member in members)
         yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present)}")
+
+
+def _unclaimed(system: System, rows: Iterable[PartitionLag]) -> dict[str, list[PartitionLag]]:
+    """Return the partitions of ticks without an owner, by region.
+
+    Where there are regions nobody need run ticks that no monitor has.
+    """
+    claimed = {row.group for row in rows if row.client_id}
+    found: dict[str, list[PartitionLag]] = {}
+    for row in unowned(system, "executor"):
+        if row.lag or row.group in claimed or not system.topics.regions:
+            region = next((each.region for each in system.topics.regions if row.topic in each.names), "")
+            found.setdefault(region, []).append(row)
+    return found
 
 
 def _stopped_process(system: System, name: str) -> int | None:
