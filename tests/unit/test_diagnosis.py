@@ -126,6 +126,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The newest results by executor."""
     newest: dict[str, int] = {}
     monkeypatch.setattr(executors, "newest_results", lambda _: newest)
+    monkeypatch.setattr(executors, "newest_notes", lambda _: {})
     return newest
 
 

@@ -6,6 +6,7 @@ the first record that is not committed. A tick's age counts from the instant at 
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -68,8 +69,15 @@ def measure(
         seen = survey.peek(consumer, places, timeout_s)
     now = clock.now_ms()
     rows = tuple(survey.row(*place, seen.get(place), now) for place in places)
-    members = {reading.process: tuple(survey.members[reading.owned_through]) for reading in readings}
-    return Lag(now, rows, members)
+    return Lag(now, rows, _members(readings, survey.members))
+
+
+def _members(readings: Iterable[TopicReading], members: Mapping[str, list[Member]]) -> dict[str, tuple[Member, ...]]:
+    """The members of all groups of each kind of process: executors of each region have a group of their own."""
+    groups: dict[str, dict[str, None]] = {}
+    for reading in readings:
+        groups.setdefault(reading.process, {})[reading.owned_through] = None
+    return {process: tuple(chain.from_iterable(members[group] for group in some)) for process, some in groups.items()}
 
 
 _Place = tuple[TopicReading, int]
