@@ -22,6 +22,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.progress import EntryCounts
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.kinds.execution.result_builder import ResultBuilder
@@ -103,6 +104,7 @@ class Engine(Service):
             events.partition_lost,
             self._mark_of,
             self._count_undecodable,
+            self._count_entries,
         )
         self.table = new_monitors_table(
             app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
@@ -269,6 +271,10 @@ class Engine(Service):
 
     def _count_undecodable(self, number: int) -> int:
         return self._store().undecodable.count(number)
+
+    def _count_entries(self, number: int) -> EntryCounts | None:
+        partition = self.partitions.get(number)
+        return partition.entries if partition is not None else None
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
         return await self.ownership.progress(numbers)

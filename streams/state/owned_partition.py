@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from everwatch.kafka.progress import EntryCounts
 from everwatch.rules.regional_runs import RegionalAnswers
 from everwatch.timetable import Chunk, Destination, Firing, Timetable
 
@@ -39,7 +40,7 @@ class OwnedPartition:
     Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that
     changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for new users: sweeps go on
     up to the instant at which the first of their monitors begins (``ceiling``).
-    ``opened_at``: since when this worker watches it, ms.
+    ``opened_at``: since when this worker watches it, ms. ``entries``: how many its table has; None: not counted.
     """
 
     def __init__(self, number: int, timetable: Timetable, opened_at: int) -> None:
@@ -47,6 +48,7 @@ class OwnedPartition:
         self.timetable = timetable
         self.opened_at = opened_at
         self.sweep: Sweep | None = None
+        self.entries: EntryCounts | None = None
         # instant of the first tick since the last result; 0 while results come
         self.unanswered_since = 0
         self.sweep_lock = asyncio.Lock()
@@ -68,6 +70,11 @@ class OwnedPartition:
     def ceiling(self) -> int | None:
         """The instant that sweeps may not pass yet, None if there is none."""
         return min(self._holds, default=None)
+
+    def count(self, users: int, monitors: int) -> None:
+        """Correct the number of the table's entries by these."""
+        if self.entries is not None:
+            self.entries = EntryCounts(self.entries.users + users, self.entries.monitors + monitors)
 
     def answers_of(self, key: bytes) -> RegionalAnswers:
         """Return the regions' answers about the monitor under a table key, to be changed in place."""
