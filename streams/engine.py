@@ -22,6 +22,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.progress import EntryCounts
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.kinds.execution.result_builder import ResultBuilder
@@ -109,6 +110,7 @@ class Engine(Service):
             events.fenced,
             self._mark_of,
             self._count_undecodable,
+            self._count_entries,
         )
         self.table = new_monitors_table(
             app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
@@ -280,6 +282,10 @@ class Engine(Service):
 
     def _count_undecodable(self, number: int) -> int:
         return self._store.undecodable.count(number)
+
+    def _count_entries(self, number: int) -> EntryCounts | None:
+        partition = self.partitions.get(number)
+        return partition.entries if partition is not None else None
 
     def _repeat(self, work: Callable[[], Awaitable[object]], every_s: float, *, at_once: bool = True) -> None:
         """Repeat ``work`` while the engine lives; what it raises ends the worker."""

@@ -74,6 +74,7 @@ class Newcomers:
                         if shared is not None:
                             self._ask(asked, number, signup)
                             shared.write(work, number, signup, keys)
+                            work.count_new(number, 1, len(keys) - 1)
                             entries += shared.timetable_entries(keys)
                             continue
                         try:
@@ -83,6 +84,7 @@ class Newcomers:
                             continue
                         self._ask(asked, number, signup)
                         work.add(number, keys[0], user)
+                        work.count_new(number, 1, len(keys) - 1)
                         for key, monitor in zip(keys[1:], monitors, strict=True):
                             work.add(number, key, monitor)
                             entry = self._planner.entry_of(monitor, key)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from everwatch.kafka.progress import EntryCounts
 from everwatch.rules.regional_runs import RegionalAnswers
 from everwatch.timetable import Chunk, Destination, Firing, Timetable
 
@@ -50,7 +51,7 @@ class OwnedPartition:
     Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that
     changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for new users: sweeps go on
     up to the instant at which the first of their monitors begins (``ceiling``).
-    ``opened_at``: since when this worker watches it, ms.
+    ``opened_at``: since when this worker watches it, ms. ``entries``: how many its table has; None: not counted.
     """
 
     def __init__(self, number: int, timetable: Timetable, opened_at: int) -> None:
@@ -58,6 +59,7 @@ class OwnedPartition:
         self.timetable = timetable
         self.opened_at = opened_at
         self.sweep: Sweep | None = None
+        self.entries: EntryCounts | None = None
         # by region ("": executors without one): the first and the last tick since its last result
         self.unanswered: dict[str, UnansweredTicks] = {}
         self.sweep_lock = asyncio.Lock()
@@ -79,6 +81,11 @@ class OwnedPartition:
     def ceiling(self) -> int | None:
         """The instant that sweeps may not pass yet, None if there is none."""
         return min(self._holds, default=None)
+
+    def count(self, users: int, monitors: int) -> None:
+        """Correct the number of the table's entries by these."""
+        if self.entries is not None:
+            self.entries = EntryCounts(self.entries.users + users, self.entries.monitors + monitors)
 
     def answers_of(self, key: bytes) -> RegionalAnswers:
         """Return the regions' answers about the monitor under a table key, to be changed in place."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from everwatch.encoding import codec
+from everwatch.kafka.progress import EntryCounts
 from everwatch.observability.logs import labelled
 from streams.metrics import remove_gauges_of
 from streams.state.entry_store import EntryStore, SnapshotMark
@@ -169,6 +170,7 @@ class OwnedPartitions:
         partition.timetable.newest_since = mark.newest_since
         partition.timetable.newest_gone = mark.newest_gone
         self._planner.fit(partition.timetable)
+        partition.entries = EntryCounts(*mark.entries) if mark.entries else None
         return True
 
     def _put_away(self, partition: OwnedPartition) -> None:
@@ -177,7 +179,8 @@ class OwnedPartitions:
         # count the entries that were passed over
         is_whole = not self._store.undecodable.count(partition.number)
         if timetable.can_be_saved and partition.ceiling is None and is_whole:
-            mark = SnapshotMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
+            since, gone = timetable.newest_since, timetable.newest_gone
+            mark = SnapshotMark(self._planner.form, since, gone, entries=partition.entries)
             self._store.save_snapshot(partition.number, timetable.save(), mark)
 
     async def rebuild(self, partition: OwnedPartition, openings: int) -> None:
@@ -186,6 +189,7 @@ class OwnedPartitions:
         undecodable = self._store.undecodable
         undecodable.begin(partition.number)
         user_key = codec.SEPARATOR
+        seen, users, others = -1, 0, 0
         for seen, (key, value) in enumerate(self._store.scan(partition.number)):
             if seen % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
@@ -193,11 +197,15 @@ class OwnedPartitions:
                     return
             if key.endswith(codec.SEPARATOR):
                 user_key = key
+                users += 1
                 continue
             # a monitor without its user: its unit of work is not complete, and its input is read again
             try:
                 entry = entry_of(key, value) if key.startswith(user_key) else None
                 if entry is not None:
                     put(entry)
+                elif codec.is_bookkeeping(key.partition(codec.SEPARATOR)[2]):
+                    others += 1
             except Exception as error:
                 undecodable.note(partition.number, key, error)
+        partition.entries = EntryCounts(users, seen + 1 - users - others)

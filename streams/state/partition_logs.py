@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from everwatch.core.errors import BrokerUnavailable, Transient
 from everwatch.core.retrying import retry
 from everwatch.kafka.process_rights import transactions_of
-from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
+from everwatch.kafka.progress import ENTRIES_HEADER, OWNER_HEADER, UNDECODABLE_HEADER, EntryCounts
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactional_producer import Fenced, RecordRun, TransactionalProducer
 from everwatch.observability.logs import labelled
@@ -68,7 +68,7 @@ class PartitionLogs:
 
     ``on_lost`` is called once with a partition whose producer another owner has fenced. ``mark_of`` gives the mark of a
     partition's table for an instant; both are noted together. ``undecodable_of`` counts its entries that are passed
-    over.
+    over, ``entries_of`` all of them, if they are known.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class PartitionLogs:
         on_lost: Callable[[int], None],
         mark_of: Callable[[int, int], Mark | None],
         undecodable_of: Callable[[int], int] = lambda _: 0,
+        entries_of: Callable[[int], EntryCounts | None] = lambda _: None,
     ) -> None:
         self._new_producer = new_producer
         self._topics = topics
         self._on_lost = on_lost
         self._mark_of = mark_of
         self._undecodable_of = undecodable_of
+        self._entries_of = entries_of
         self._logs: dict[int, _Log] = {}
         self._generation = -1
         self._renewing = False
@@ -223,6 +225,8 @@ class PartitionLogs:
         headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
         if undecodable := self._undecodable_of(number):
             headers.append((UNDECODABLE_HEADER, b"%d" % undecodable))
+        if (entries := self._entries_of(number)) is not None:
+            headers.append((ENTRIES_HEADER, entries.encode()))
         return RecordRun(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
 
     async def _commit(self, log: _Log, runs: Sequence[RecordRun]) -> list[int]:

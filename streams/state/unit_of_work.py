@@ -66,6 +66,8 @@ class UnitOfWork:
         self._met: dict[int, OwnedPartition] = {}
         self.commits: dict[int, asyncio.Task[int]] = {}
         self._positions: dict[int, int] = {}
+        # users and monitors that the table gets more, or (negative) fewer
+        self._more: dict[int, list[int]] = defaultdict(lambda: [0, 0])
 
     def owned(self, number: int) -> OwnedPartition:
         """The partition. Raises PartitionLost."""
@@ -166,12 +168,23 @@ class UnitOfWork:
 
     def put(self, partition: int, entry: User | Monitor) -> None:
         """Write a user or a monitor."""
-        monitor_id = entry.monitor_id if isinstance(entry, Monitor) else ""
-        self.add(partition, codec.table_key(entry.user_id, monitor_id), entry)
+        key = codec.table_key(entry.user_id, entry.monitor_id if isinstance(entry, Monitor) else "")
+        is_new = self.value(partition, key) is None
+        self.add(partition, key, entry)
+        if is_new:
+            self._count(partition, key, 1)
+
+    def count_new(self, partition: int, users: int, monitors: int) -> None:
+        """Count users and monitors that ``add`` and ``add_values`` have written for the first time."""
+        more = self._more[partition]
+        more[0] += users
+        more[1] += monitors
 
     def delete(self, partition: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
         """Take out a monitor or (without ``monitor_id``) a user; ``at`` becomes the tombstone's timestamp, ms."""
         key = codec.table_key(user_id, monitor_id)
+        if self.value(partition, key) is not None:
+            self._count(partition, key, -1)
         self._entries[partition][key] = None
         self._timestamps[key] = at
 
@@ -184,6 +197,8 @@ class UnitOfWork:
     def delete_undecodable(self, partition: int, user_id: str, *, at: int) -> None:
         """Take out what cannot be decoded of a user's entries, as far as it was met."""
         for key in self._store.undecodable.of(partition, codec.table_key(user_id)):
+            if self.value(partition, key) is not None and key not in self._entries[partition]:
+                self._count(partition, key, -1)
             self._entries[partition].setdefault(key, None)
             self._timestamps.setdefault(key, at)
 
@@ -240,6 +255,8 @@ class UnitOfWork:
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
                 self._store.undecodable.written(partition, self._entries[partition])
+                if partition in self._more:
+                    self.owned(partition).count(*self._more[partition])
 
     def position(self, partition: int) -> int:
         """The offset of the last record of a partition's changelog that is in the local store, for after ``finish``."""
@@ -251,6 +268,11 @@ class UnitOfWork:
         """Give the unit up. A part that was sent may be committed all the same, without being in the local store."""
         if self.commits:
             self._logs.renew()
+
+    def _count(self, partition: int, key: bytes, more: int) -> None:
+        monitor_id = key.partition(codec.SEPARATOR)[2]
+        if not codec.is_bookkeeping(monitor_id):
+            self._more[partition][bool(monitor_id)] += more
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)

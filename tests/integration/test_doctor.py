@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -96,6 +97,30 @@ def test_an_executor_that_was_killed_is_told(watched: Pipeline) -> None:
     wait_for_fault(watched, "executors", "no executor is running")
     watched.ensure("executor")
     wait_until_well(watched)
+
+
+def test_one_of_two_executors_that_is_killed_is_told_and_one_that_is_stopped_is_not(watched: Pipeline) -> None:
+    watched.ensure("executor", "executor-2")
+    wait_until_well(watched)
+    killed = watched.processes["executor-2"]
+    killed.kill()
+    found = wait_for_fault(watched, "executors", "ended without leaving its group")
+    assert f"-{killed.pid} " in found.says
+    # another one on its host stands for it
+    watched.ensure("executor-2")
+    wait_until_well(watched)
+    stopped = watched.processes["executor-2"]
+    assert stopped.stop() == 0
+
+    def told() -> bool:
+        said = run("doctor", "--json", environment=watched.environment)
+        return any(
+            f"stopped on purpose: everwatch-{socket.gethostname()}-{stopped.pid}" in each["says"]
+            for each in orjson.loads(said.stdout)
+            if each["name"] == "executors" and each["ok"]
+        )
+
+    wait_until("doctor says that it was stopped on purpose", told, 90, 0.5)
 
 
 def test_a_sink_that_is_locked_out_or_gone_is_told(watched: Pipeline) -> None:

@@ -133,6 +133,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The newest results by executor."""
     newest: dict[str, int] = {}
     monkeypatch.setattr(executors, "newest_results", lambda _: newest)
+    monkeypatch.setattr(executors, "newest_notes", lambda _: {})
     return newest
 
 
@@ -419,6 +420,7 @@ def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
     monkeypatch.setattr(System, "new_consumer", lambda *_, **__: ChangelogConsumer(error))
     system = System(Settings(data_dir=tmp_path), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
     vars(system)["noted"] = {}
+    monkeypatch.setattr("everwatch.diagnosis.checks.changelog.noted_counts", lambda _: None)
     [finding] = diagnose(system, [Check("changelog", check_changelog)])
     assert finding.ok is not bool(says)
     assert says in finding.says

@@ -27,7 +27,7 @@ from everwatch.diagnosis.checks.notifier import check_notifier
 from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
-from everwatch.diagnosis.finding import Finding, fault
+from everwatch.diagnosis.finding import Finding, fault, remedy_of
 from everwatch.diagnosis.system import System
 from everwatch.kafka.access_errors import refused
 
@@ -80,11 +80,11 @@ def _findings(check: Check, system: System) -> Iterator[Finding]:
     try:
         yield from check.look(system)
     except EverwatchError as error:
-        yield Finding(check.name, False, str(error))
+        yield fault(check.name, str(error), remedy_of(error))
     except KafkaException as error:
         denied = refused(error.args[0])
         if denied is not None:
-            yield Finding(check.name, False, str(denied))
+            yield fault(check.name, str(denied), remedy_of(denied))
             return
         reason = error.args[0].str()
         yield fault(check.name, f"Kafka did not answer the question: {reason}.", "See the broker's log, and try again.")

@@ -87,6 +87,10 @@ class System:
     @cached_property
     def noted(self) -> dict[int, Noted]:
         """Return what each partition's owner noted last with its progress. Raises BrokerUnavailable."""
+        return self.read_noted()
+
+    def read_noted(self) -> dict[int, Noted]:
+        """Return the same anew. Raises BrokerUnavailable."""
         with closing(self.new_consumer(**PEEKING)) as consumer:
             return read_progress(consumer, self.topics.progress, range(self.settings.partitions))
 

@@ -17,6 +17,7 @@ from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
+from everwatch.executor.presence import Presence
 from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.tick_consumers import TickConsumers
 from everwatch.executor.trials import Taken as TakenTrial
@@ -115,7 +116,11 @@ class Executor(Process):
         # no tick is begun before it is known what is cancelled
         if await _is_caught_up(self.stopping, self._cancellations):
             self._take_ticks()
+            presence = Presence(self.settings, self._outbox, self.clock, self._executor_id)
+            noting = self.begin("presence", presence.run())
             await _until_stopped(self.stopping, self._ticks, self._checks, self._outbox, self._cancellations)
+            noting.cancel()
+            presence.leave()
 
     async def stop(self) -> None:
         """Let checks end, make results durable, commit offsets, leave the groups."""

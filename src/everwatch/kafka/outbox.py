@@ -56,11 +56,13 @@ class Outbox:
         on_delivered: OnDelivered | None = None,
         group: Hashable = None,
         shorter: Callable[[], Shorter | None] | None = None,
+        may_be_lost: bool = False,
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
         ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size.
         What the producer refuses outright (a record that is too large) is raised here and not waited for.
+        ``may_be_lost``: if it cannot be delivered, no ``delivered()`` fails for that.
         """
         gathered = self._groups[group]
         stretch = gathered.stretches[-1]
@@ -74,7 +76,7 @@ class Outbox:
                     key=key,
                     partition=partition,
                     timestamp=timestamp_ms,
-                    on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter),
+                    on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter, may_be_lost),
                     **extra,
                 )
                 return
@@ -126,6 +128,7 @@ class Outbox:
         on_delivered: OnDelivered | None,
         partition: int,
         shorter: Callable[[], Shorter | None] | None,
+        may_be_lost: bool = False,
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
             failure: EverwatchError | None = None
@@ -138,7 +141,7 @@ class Outbox:
                 return
             if error is not None:
                 PRODUCER_ERRORS.labels(message.topic() or "").inc()
-                failure = _undelivered(error, message)
+                failure = None if may_be_lost else _undelivered(error, message)
             elif on_delivered is not None:
                 try:
                     on_delivered(message)

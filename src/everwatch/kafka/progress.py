@@ -1,7 +1,8 @@
 """Progress of each partition's ticks, on a compacted topic: key = partition, value = instant in ms.
 
 The header ``changelog`` of a record says whose table it was and how far it had come (``changelog_marks.Mark``), the
-header ``undecodable`` how many of its entries the owner passes over. A value that is no instant counts as no record.
+header ``undecodable`` how many of its entries the owner passes over, the header ``entries`` how many users and monitors
+its table has. A value that is no instant counts as no record.
 """
 
 from collections.abc import Iterable
@@ -17,21 +18,42 @@ from everwatch.rules.changelog_marks import Mark, decode_mark
 
 OWNER_HEADER = "changelog"
 UNDECODABLE_HEADER = "undecodable"
+ENTRIES_HEADER = "entries"
 # after a takeover the old owner's last record may still come in behind the new owner's, and where progress is written
 # in transactions half of the offsets are their marks
 LOOK_BACK = 50
+
+
+class EntryCounts(NamedTuple):
+    """Numbers of users and of monitors in a table, tasks included, that can be decoded or not."""
+
+    users: int
+    monitors: int
+
+    def encode(self) -> bytes:
+        """Return the counts as the value of a header."""
+        return b"%d %d" % self
+
+
+def decode_counts(data: bytes | None) -> EntryCounts | None:
+    """Return the counts of a header; None where there are none, or none that this version can read."""
+    users, separator, monitors = (data or b"").partition(b" ")
+    found = _instant(users), _instant(monitors)
+    return EntryCounts(*found) if separator and None not in found else None  # type: ignore[arg-type]
 
 
 class Noted(NamedTuple):
     """Last note of a partition: the instant, ms (0: none), and the owner's mark, if it is known.
 
     ``undecodable``: how many entries of the table its owner passes over. ``noted_at``: when it was written, ms.
+    ``entries``: how many there are, None where the owner does not know.
     """
 
     emitted_to: int
     owner: Mark | None
     undecodable: int = 0
     noted_at: int = 0
+    entries: EntryCounts | None = None
 
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
@@ -46,7 +68,8 @@ def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> 
         emitted_to = max(_instant(record.value) or 0 for record in records)
         owner = decode_mark(headers.get(OWNER_HEADER))
         undecodable = _instant(headers.get(UNDECODABLE_HEADER)) or 0
-        found[number] = Noted(emitted_to, owner, undecodable, records[-1].timestamp_ms)
+        entries = decode_counts(headers.get(ENTRIES_HEADER))
+        found[number] = Noted(emitted_to, owner, undecodable, records[-1].timestamp_ms, entries)
     return found
 
 

@@ -18,7 +18,7 @@ RECENT = "10m"
 
 
 def doctor(
-    recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = RECENT,
+    recent: Annotated[str, typer.Option(help="Dead letters and lost executors of that time are a fault.")] = RECENT,
     processes: Annotated[
         list[ProcessRole] | None, typer.Option("--for", help="Process that runs as this Kafka user; default: all.")
     ] = None,
@@ -48,8 +48,8 @@ def doctor(
         if not as_json:
             colour = typer.colors.GREEN if finding.ok else typer.colors.RED
             mark = typer.style("ok " if finding.ok else "BAD", fg=colour)
-            remedy = f". {finding.remedy}" if finding.remedy else ""
-            typer.echo(f"{mark} {finding.name:<12} {finding.says}{remedy}")
+            told = f"{finding.says.removesuffix('.')}. {finding.remedy}" if finding.remedy else finding.says
+            typer.echo(f"{mark} {finding.name:<12} {told}")
     if as_json:
         typer.echo(orjson.dumps([finding._asdict() for finding in findings]).decode())
     if not all(finding.ok for finding in findings):

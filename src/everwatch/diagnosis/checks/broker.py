@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from everwatch.diagnosis.finding import Finding, well
+from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
 from everwatch.kafka import topic_administration
 
 ANSWERS_WITHIN_S = 5
+_REMEDY = "'everwatch topics check' lists every topic with its count; see docs/topics.md."
 
 
 def check_broker(system: System) -> Iterator[Finding]:
@@ -19,7 +20,7 @@ def check_topics(system: System) -> Iterator[Finding]:
     """Compare every topic with its plan."""
     states = topic_administration.check_topics(system.admin, system.settings)
     wrong = [
-        Finding("topics", False, sentence) for sentence in topic_administration.problems_of(states, system.settings)
+        fault("topics", sentence, _REMEDY) for sentence in topic_administration.problems_of(states, system.settings)
     ]
     if unknown := topic_administration.unknown_regions(system.admin, system.settings):
         wrong.append(Finding("topics", False, topic_administration.unnamed_regions(unknown, system.settings)))

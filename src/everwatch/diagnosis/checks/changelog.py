@@ -1,18 +1,20 @@
 """Check of the table's changelog: whether it has what its owners' tables and the database have.
 
 Every owner notes with its progress which changelog its table is of, and how far (``rules.changelog_marks``), so records
-that the broker has lost are found without reading any table. The database follows the changelog: users that it has and
-the changelog has not are gone from the changelog.
+that the broker has lost are found without reading any table. It also notes how many users and monitors its table has.
+The database follows the changelog: what it has and the changelog has not is gone from the changelog. Where the
+changelog is too large to be read for that, the tables are compared with the database by the numbers that are noted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
 from everwatch.core.errors import RecordsUnreadable, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import SECOND_LOOK_S, System
-from everwatch.encoding.codec import SEPARATOR
+from everwatch.encoding.codec import SEPARATOR, is_bookkeeping
 from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.progress import EntryCounts
 from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.topic_administration import topic_id
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY as CHANGELOG_REMEDY
@@ -48,50 +50,128 @@ def check_changelog(system: System) -> Iterator[Finding]:
         yield fault("changelog", f"{topic} has lost records of partitions {sorted(lost)}: it {what}", _REMEDY)
         return
     records = sum(some.end - some.start for some in held.values())
-    if records > MOST_COUNTED:
-        yield well("changelog", f"has what the workers' tables have; {records} records, too many to count the users")
-        return
+    yield _compared(system, topic) if records <= MOST_COUNTED else _compared_by_notes(system, records)
+
+
+def _compared(system: System, topic: str) -> Finding:
+    """Compare what the changelog has, which is read, with the tables and the database."""
+
+    def counted() -> EntryCounts:
+        return count_entries(system, held_of(system, topic))
+
     try:
-        users, in_database = count_users(system, held)
-        if in_database is not None and in_database > users:
-            # the sink follows the changelog: a recent deletion reaches the database later
-            system.pause(SECOND_LOOK_S)
-            users, in_database = count_users(system, held_of(system, topic))
+        counts, more = _look(system, counted, {"the workers' tables": noted_counts, "the database": database_counts})
     except RecordsUnreadable as error:
-        yield fault("changelog", str(error), CHANGELOG_REMEDY)
-        return
-    if in_database is None:
-        yield well("changelog", f"has what the workers' tables have, {users} users; the database cannot be read")
-        return
-    if in_database > users:
-        yield fault(
+        return fault("changelog", str(error), CHANGELOG_REMEDY)
+    if more:
+        return fault(
             "changelog",
-            f"{topic} has {users} users, the database has {in_database}: some are gone from the changelog, or the sink"
-            " is behind",
+            f"{topic} has {_told(counts)}, {more}: some are gone from the changelog, or the sink is behind",
             f"If the sink is not behind: {_REMEDY}",
         )
-        return
-    yield well("changelog", f"has what the workers' tables and the database have, {users} users")
+    database = "" if database_counts(system) is not None else "; the database cannot be read"
+    others = "and the database " if not database else ""
+    return well("changelog", f"has what the workers' tables {others}have, {_told(counts)}{database}")
 
 
-def count_users(system: System, held: dict[int, Held]) -> tuple[int, int | None]:
-    """Count the users of the changelog, and of the database (None if that cannot be read). Reads all of it.
+def _compared_by_notes(system: System, records: int) -> Finding:
+    """Compare the database with what the workers note of their tables, where reading the changelog takes too long."""
+    if noted_counts(system) is None:
+        return well(
+            "changelog",
+            f"has what the workers' tables have; {records:,} records, too many to count, and not every partition has"
+            " had a worker of a version that notes how many users and monitors its table has",
+        )
+    counts, more = _look(system, lambda: noted_counts(system) or _NONE, {"the database": database_counts})
+    if more:
+        return fault(
+            "changelog",
+            f"the workers' tables have {_told(counts)}, {more}: some are gone from the tables, or the sink is behind",
+            f"If the sink is not behind: {_REMEDY}",
+        )
+    database = "" if database_counts(system) is not None else "; the database cannot be read"
+    return well(
+        "changelog", f"has what the workers' tables have, {_told(counts)} as they note ({records:,} records){database}"
+    )
+
+
+_Count = Callable[[System], EntryCounts | None]
+_NONE = EntryCounts(0, 0)
+
+
+def _look(system: System, counted: Callable[[], EntryCounts], others: Mapping[str, _Count]) -> tuple[EntryCounts, str]:
+    """Return what is counted, and which of the others has more, if one has, in words.
+
+    Entries come and go while all are counted: one has more only if it has more both before and after a second count.
+    """
+    before = {name: count(system) for name, count in others.items()}
+    counts = counted()
+    more = [name for name, found in before.items() if _has_more(found, counts)]
+    if more:
+        # what is noted, and what the sink stores, follows within this time
+        system.pause(SECOND_LOOK_S)
+        counts = counted()
+        more = [name for name in more if _has_more(before[name], counts)]
+    if more:
+        system.pause(SECOND_LOOK_S)
+    for name in more:
+        after = others[name](system)
+        if after is not None and _has_more(after, counts):
+            verb = "has" if name == "the database" else "have"
+            return counts, f"{name} {verb} {_told(after)}"
+    return counts, ""
+
+
+def _has_more(found: EntryCounts | None, counts: EntryCounts) -> bool:
+    return found is not None and (found.users > counts.users or found.monitors > counts.monitors)
+
+
+def _told(counts: EntryCounts) -> str:
+    return f"{counts.users:,} users and {counts.monitors:,} monitors"
+
+
+def count_entries(system: System, held: Mapping[int, Held]) -> EntryCounts:
+    """Count the users and monitors of the changelog. Reads all of it.
 
     Raises BrokerUnavailable, RecordsUnreadable, AccessError.
     """
     topic = system.topics.monitors_changelog
+    users: set[bytes] = set()
+    monitors: set[bytes] = set()
     with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
-        users: set[bytes] = set()
         for messages in read_to_end(consumer, topic, {n: range(some.start, some.end) for n, some in held.items()}):
             for message in messages:
                 key = message.key()
-                if isinstance(key, bytes) and key.endswith(SEPARATOR):
-                    (users.discard if message.value() is None else users.add)(key)
+                if not isinstance(key, bytes):
+                    continue
+                user, separator, monitor_id = key.partition(SEPARATOR)
+                if not user or not separator or is_bookkeeping(monitor_id):
+                    continue
+                entries = monitors if monitor_id else users
+                (entries.discard if message.value() is None else entries.add)(key)
+    return EntryCounts(len(users), len(monitors))
+
+
+def noted_counts(system: System) -> EntryCounts | None:
+    """Return how many entries the owners' tables have by their notes; None if one of them has noted no number.
+
+    Raises BrokerUnavailable.
+    """
+    noted = system.read_noted()
+    counts = [note.entries for note in noted.values() if note.entries is not None]
+    if len(counts) < system.settings.partitions:
+        return None
+    return EntryCounts(sum(each.users for each in counts), sum(each.monitors for each in counts))
+
+
+def database_counts(system: System) -> EntryCounts | None:
+    """Return how many users and monitors the database has; None if it cannot be read."""
     try:
         with closing(open_reader(system.settings)) as reader:
-            return len(users), reader.count_users()
+            held = reader.catalogue_counts()
     except StoreError:
-        return len(users), None
+        return None
+    return EntryCounts(sum(held.users.values()), sum(each.monitors for each in held.monitors))
 
 
 def held_of(system: System, topic: str) -> dict[int, Held]:

@@ -1,14 +1,16 @@
-"""Check of the executors: gone, frozen, or slower than the ticks come."""
+"""Check of the executors: gone without being asked to, frozen, or slower than the ticks come."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 
 from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.presence import ended_unasked, newest_notes
 from everwatch.diagnosis.system import System
 from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_still, unowned, waiting
 from everwatch.encoding import codec
-from everwatch.kafka.consumer_groups import bounds_of
+from everwatch.encoding.presence_notes import PresenceNote
+from everwatch.kafka.consumer_groups import Member, bounds_of
 from everwatch.kafka.peek import PEEKING, peek
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.model import INLINE_EXECUTOR
@@ -47,10 +49,10 @@ def check_executors(system: System) -> Iterator[Finding]:
             f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
         )
     late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
-    seen = newest_results(system)
-    present = {member.client_id.removeprefix("everwatch-") for member in members}
+    seen, notes = newest_results(system), newest_notes(system)
+    present = _names_of(members)
     stopped: set[str] = set()
-    for name in sorted(present | set(seen)):
+    for name in sorted({*present, *seen, *notes}):
         if (pid := _stopped_process(system, name)) is not None:
             faults += 1
             stopped.add(f"everwatch-{name}")
@@ -79,9 +81,28 @@ def check_executors(system: System) -> Iterator[Finding]:
                 f"{owner} ({host}) is frozen: it holds its partitions and finishes nothing; {waits}",
                 "See its log and its process (stopped? out of memory or CPU?), then restart it.",
             )
+    unasked = ended_unasked(notes, seen, present, system.clock.now_ms())
+    # one that joins at this moment is there at the second look
+    there = _names_of(system.later_lag.members["executor"]) if unasked else set()
+    for name, last in sorted(unasked.items()):
+        if name not in there and f"everwatch-{name}" not in stopped:
+            faults += 1
+            yield fault(
+                "executors",
+                f"everwatch-{name} ended without leaving its group, or is frozen or cut off from Kafka: it was at work"
+                f" last at {instant_text(last)}; others have its partitions",
+                f"See on host {name.rpartition('-')[0]} whether process {name.rpartition('-')[2]} still runs, and in"
+                " its log, or the kernel's, why it ended; end it if it hangs, and start another in its place."
+                " One that is stopped by SIGTERM, and is given 10 s, is no fault.",
+            )
     if not faults:
         names = ", ".join(member.client_id for member in members)
-        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present)}")
+        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}")
+
+
+def _names_of(members: Iterable[Member]) -> set[str]:
+    """The executors' own names, without the prefix of their client ids."""
+    return {member.client_id.removeprefix("everwatch-") for member in members}
 
 
 def _unclaimed(system: System, rows: Iterable[PartitionLag]) -> dict[str, list[PartitionLag]]:
@@ -104,12 +125,19 @@ def _stopped_process(system: System, name: str) -> int | None:
     return int(pid) if host == system.host and pid.isdigit() and system.is_stopped(int(pid)) else None
 
 
-def _gone(system: System, seen: Mapping[str, int], present: Collection[str]) -> str:
-    """Return executors that worked until a short while ago and do not now, on purpose or not."""
+def _gone(system: System, seen: Mapping[str, int], present: Collection[str], notes: Mapping[str, PresenceNote]) -> str:
+    """Return executors that worked until a short while ago and do not now: stopped on purpose, or of older versions."""
     since = system.clock.now_ms() - system.recent_ms
-    gone = {name: last for name, last in seen.items() if last > since and name not in present}
+    told = [
+        f"everwatch-{name} (left at {instant_text(note.at)})"
+        for name, note in sorted(notes.items())
+        if note.left and note.at > since and name not in present
+    ]
+    text = f"; stopped on purpose: {', '.join(told)}" if told else ""
+    # versions without notes: on purpose or not cannot be told
+    gone = {name: last for name, last in seen.items() if last > since and name not in present and name not in notes}
     told = [f"everwatch-{name} (last result {instant_text(last)})" for name, last in sorted(gone.items())]
-    return f"; not there any more, stopped, killed or frozen: {', '.join(told)}" if told else ""
+    return text + (f"; not there any more, stopped, killed or frozen: {', '.join(told)}" if told else "")
 
 
 def newest_results(system: System) -> dict[str, int]:
@@ -132,9 +160,11 @@ def newest_results(system: System) -> dict[str, int]:
 
 
 def _last_seen(system: System) -> str:
-    """Return which executor was at work last, if its results are still among the newest."""
-    seen = newest_results(system)
+    """Return which executor was at work last, if its results are still among the newest, and whether it left."""
+    seen, notes = newest_results(system), newest_notes(system)
+    seen |= {name: max(note.at, seen.get(name, 0)) for name, note in notes.items()}
     if not seen:
         return ""
     name = max(seen, key=lambda executor: seen[executor])
-    return f"; {name} was the last one, until {instant_text(seen[name])} (stopped, killed or frozen since)"
+    how = "stopped on purpose" if name in notes and notes[name].left else "stopped, killed or frozen"
+    return f"; {name} was the last one, until {instant_text(seen[name])} ({how} since)"
