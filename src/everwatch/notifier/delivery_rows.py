@@ -102,7 +102,7 @@ class DeliveryRows(Rows):
         """Return these messages."""
         found: dict[str, Delivery] = {}
         for some in chunks(delivery_ids):
-            for row in self._connection.execute(select(*_delivery).where(_delivery.delivery_id.in_(some))):
+            for row in self._connection.execute(select(*_delivery).where(self._is_one_of(_delivery.delivery_id, some))):
                 found[row[0]] = _delivery_of(row)
         return found
 
@@ -185,7 +185,7 @@ class DeliveryRows(Rows):
         """Return those of these channels at which sending has failed."""
         found: dict[str, Channel] = {}
         for some in chunks(channel_ids):
-            for row in self._connection.execute(select(*_channel).where(_channel.channel_id.in_(some))):
+            for row in self._connection.execute(select(*_channel).where(self._is_one_of(_channel.channel_id, some))):
                 found[row[0]] = Channel(*row)
         return found
 
@@ -200,7 +200,9 @@ class DeliveryRows(Rows):
         """Return the ids of channels of these users, and of operators, that are given up."""
         found: set[str] = set()
         for some in chunks(["", *user_ids]):
-            statement = select(_channel.channel_id).where(_channel.disabled_at > 0, _channel.user_id.in_(some))
+            statement = select(_channel.channel_id).where(
+                _channel.disabled_at > 0, self._is_one_of(_channel.user_id, some)
+            )
             found.update(channel_id for (channel_id,) in self._connection.execute(statement))
         return found
 
@@ -211,7 +213,7 @@ class DeliveryRows(Rows):
     def delete_channels(self, channel_ids: Collection[str]) -> None:
         """Forget the failures of channels."""
         for some in chunks(channel_ids):
-            self._connection.execute(delete(alert_channels).where(_channel.channel_id.in_(some)))
+            self._connection.execute(delete(alert_channels).where(self._is_one_of(_channel.channel_id, some)))
 
     def trim(self, before: int, most: int) -> int:
         """Delete events and settled messages from before an instant; return how many."""
