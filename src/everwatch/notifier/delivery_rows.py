@@ -115,16 +115,33 @@ class DeliveryRows(Rows):
         )
         return done.rowcount == 1
 
-    def due_deliveries(self, now: int, most: int, closed_lanes: Collection[str]) -> list[tuple[str, str]]:
-        """Return ids and lanes of messages that are due, the longest due first; none to ``closed_lanes``."""
+    def due_deliveries(
+        self, now: int, most: int, without: Collection[str] = (), since: int = 0, chosen: Collection[str] = ()
+    ) -> list[tuple[str, str]]:
+        """Return ids and lanes of messages that are due, the longest due first.
+
+        None to the lanes ``without``, none that was due before ``since``, and not those that are ``chosen`` already.
+        """
         statement = select(_delivery.delivery_id, _delivery.lane)
-        statement = statement.where(_delivery.state == "pending", _delivery.due_at <= now)
-        if closed_lanes:
-            statement = statement.where(_delivery.lane.not_in(closed_lanes))
+        statement = statement.where(_delivery.state == "pending", _delivery.due_at <= now, _delivery.due_at >= since)
+        if without:
+            statement = statement.where(_delivery.lane.not_in(without))
+        known = set(chosen)
         rows = self._connection.execute(
-            statement.order_by(_delivery.due_at).limit(most).with_for_update(skip_locked=True)
+            statement.order_by(_delivery.due_at).limit(most + len(known)).with_for_update(skip_locked=True)
         )
-        return [(delivery_id, lane) for delivery_id, lane in rows]
+        return [(delivery_id, lane) for delivery_id, lane in rows if delivery_id not in known][:most]
+
+    def due_to(self, lane: str, now: int, most: int) -> list[str]:
+        """Return ids of messages to a lane that are due, the longest due first."""
+        rows = self._connection.execute(
+            select(_delivery.delivery_id)
+            .where(_delivery.state == "pending", _delivery.lane == lane, _delivery.due_at <= now)
+            .order_by(_delivery.due_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return list(rows.scalars())
 
     def claim(self, claimed: Iterable[str], lease_until: int) -> None:
         """Note that an attempt at these messages begins; committed before their first byte is sent."""
