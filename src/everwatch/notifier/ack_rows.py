@@ -28,7 +28,7 @@ class AckRows(Rows):
         """Return those of these incidents that were acknowledged."""
         found: dict[str, Acknowledgement] = {}
         for some in chunks(incident_ids):
-            for row in self._connection.execute(select(*_ack).where(_ack.incident_id.in_(some))):
+            for row in self._connection.execute(select(*_ack).where(self._is_one_of(_ack.incident_id, some))):
                 found[row[0]] = Acknowledgement(*row)
         return found
 
@@ -51,4 +51,4 @@ class AckRows(Rows):
     def delete_acks(self, incident_ids: Collection[str]) -> None:
         """Forget that these incidents were acknowledged."""
         for some in chunks(incident_ids):
-            self._connection.execute(delete(alert_acks).where(_ack.incident_id.in_(some)))
+            self._connection.execute(delete(alert_acks).where(self._is_one_of(_ack.incident_id, some)))

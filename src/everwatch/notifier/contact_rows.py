@@ -39,7 +39,7 @@ class ContactRows(Rows):
         """Return those of these addresses that were sent a code, or are verified."""
         found: dict[str, Contact] = {}
         for some in chunks(contact_ids):
-            for row in self._connection.execute(select(*_contact).where(_contact.contact_id.in_(some))):
+            for row in self._connection.execute(select(*_contact).where(self._is_one_of(_contact.contact_id, some))):
                 found[row[0]] = Contact(*row)
         return found
 
@@ -48,7 +48,9 @@ class ContactRows(Rows):
         found: list[Contact] = []
         for some in chunks(user_ids):
             statement = (
-                select(*_contact).where(_contact.user_id.in_(some)).order_by(_contact.user_id, _contact.asked_at)
+                select(*_contact)
+                .where(self._is_one_of(_contact.user_id, some))
+                .order_by(_contact.user_id, _contact.asked_at)
             )
             found += [Contact(*row) for row in self._connection.execute(statement)]
         return found
@@ -61,5 +63,7 @@ class ContactRows(Rows):
         """Note that these addresses are confirmed."""
         for some in chunks(contact_ids):
             self._connection.execute(
-                update(alert_contacts).where(_contact.contact_id.in_(some)).values(verified_at=now, code="")
+                update(alert_contacts)
+                .where(self._is_one_of(_contact.contact_id, some))
+                .values(verified_at=now, code="")
             )

@@ -102,7 +102,7 @@ class DeliveryRows(Rows):
         """Return these messages."""
         found: dict[str, Delivery] = {}
         for some in chunks(delivery_ids):
-            for row in self._connection.execute(select(*_delivery).where(_delivery.delivery_id.in_(some))):
+            for row in self._connection.execute(select(*_delivery).where(self._is_one_of(_delivery.delivery_id, some))):
                 found[row[0]] = _delivery_of(row)
         return found
 
@@ -115,16 +115,33 @@ class DeliveryRows(Rows):
         )
         return done.rowcount == 1
 
-    def due_deliveries(self, now: int, most: int, closed_lanes: Collection[str]) -> list[tuple[str, str]]:
-        """Return ids and lanes of messages that are due, the longest due first; none to ``closed_lanes``."""
+    def due_deliveries(
+        self, now: int, most: int, without: Collection[str] = (), since: int = 0, chosen: Collection[str] = ()
+    ) -> list[tuple[str, str]]:
+        """Return ids and lanes of messages that are due, the longest due first.
+
+        None to the lanes ``without``, none that was due before ``since``, and not those that are ``chosen`` already.
+        """
         statement = select(_delivery.delivery_id, _delivery.lane)
-        statement = statement.where(_delivery.state == "pending", _delivery.due_at <= now)
-        if closed_lanes:
-            statement = statement.where(_delivery.lane.not_in(closed_lanes))
+        statement = statement.where(_delivery.state == "pending", _delivery.due_at <= now, _delivery.due_at >= since)
+        if without:
+            statement = statement.where(_delivery.lane.not_in(without))
+        known = set(chosen)
         rows = self._connection.execute(
-            statement.order_by(_delivery.due_at).limit(most).with_for_update(skip_locked=True)
+            statement.order_by(_delivery.due_at).limit(most + len(known)).with_for_update(skip_locked=True)
         )
-        return [(delivery_id, lane) for delivery_id, lane in rows]
+        return [(delivery_id, lane) for delivery_id, lane in rows if delivery_id not in known][:most]
+
+    def due_to(self, lane: str, now: int, most: int) -> list[str]:
+        """Return ids of messages to a lane that are due, the longest due first."""
+        rows = self._connection.execute(
+            select(_delivery.delivery_id)
+            .where(_delivery.state == "pending", _delivery.lane == lane, _delivery.due_at <= now)
+            .order_by(_delivery.due_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return list(rows.scalars())
 
     def claim(self, claimed: Iterable[str], lease_until: int) -> None:
         """Note that an attempt at these messages begins; committed before their first byte is sent."""
@@ -185,7 +202,7 @@ class DeliveryRows(Rows):
         """Return those of these channels at which sending has failed."""
         found: dict[str, Channel] = {}
         for some in chunks(channel_ids):
-            for row in self._connection.execute(select(*_channel).where(_channel.channel_id.in_(some))):
+            for row in self._connection.execute(select(*_channel).where(self._is_one_of(_channel.channel_id, some))):
                 found[row[0]] = Channel(*row)
         return found
 
@@ -200,7 +217,9 @@ class DeliveryRows(Rows):
         """Return the ids of channels of these users, and of operators, that are given up."""
         found: set[str] = set()
         for some in chunks(["", *user_ids]):
-            statement = select(_channel.channel_id).where(_channel.disabled_at > 0, _channel.user_id.in_(some))
+            statement = select(_channel.channel_id).where(
+                _channel.disabled_at > 0, self._is_one_of(_channel.user_id, some)
+            )
             found.update(channel_id for (channel_id,) in self._connection.execute(statement))
         return found
 
@@ -211,7 +230,7 @@ class DeliveryRows(Rows):
     def delete_channels(self, channel_ids: Collection[str]) -> None:
         """Forget the failures of channels."""
         for some in chunks(channel_ids):
-            self._connection.execute(delete(alert_channels).where(_channel.channel_id.in_(some)))
+            self._connection.execute(delete(alert_channels).where(self._is_one_of(_channel.channel_id, some)))
 
     def trim(self, before: int, most: int) -> int:
         """Delete events and settled messages from before an instant; return how many."""

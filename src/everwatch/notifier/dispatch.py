@@ -16,6 +16,7 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.due_messages import Passed, choose
 from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
 from everwatch.notifier.retrying import Circuits, retry_at
@@ -33,8 +34,6 @@ LEASE_MS = 120_000
 _LOOK_EVERY_S = 0.5
 _SETTLE_EVERY_S = 0.02
 _MOST_LOOKS = 8
-# messages of a full lane are passed by, row by row, to find others that are due
-_LOOK_PAST_FULL_EVERY_S = 0.25
 
 
 class OverHttp(Protocol):
@@ -98,11 +97,10 @@ class Dispatcher:
         self._done: list[_Done] = []
         self._wake = asyncio.Event()
         self._stopping = False
-        self._look_past_full_at_s = 0.0
+        self._passed = Passed()
 
     def wake(self) -> None:
         """Look at once: there is something new."""
-        self._look_past_full_at_s = 0.0
         self._wake.set()
 
     @property
@@ -133,14 +131,15 @@ class Dispatcher:
         """Store what has ended and begin what is due, in one transaction; return how many were begun."""
         done, self._done = self._done, []
         begun: list[_Begun] = []
+        passed = self._passed
 
         def step() -> int:
+            nonlocal begun, passed
             now = self._clock.now_ms()
             # made again if the database was busy
-            begun.clear()
             with self._storage.begin() as work:
                 self._settle(work, done, now)
-                begun.extend(self._claim(work, now))
+                begun, passed = self._claim(work, now)
             return len(begun)
 
         try:
@@ -149,6 +148,7 @@ class Dispatcher:
             # not stored: once more, in the next turn
             self._done = done + self._done
             raise
+        self._passed = passed
         for each in begun:
             task = asyncio.create_task(self._attempt(each))
             self._under_way[task] = each.delivery.lane
@@ -183,36 +183,26 @@ class Dispatcher:
 
     # --- within a transaction -----------------------------------------------------------------------------------------
 
-    def _claim(self, work: Work, now: int) -> list["_Begun"]:
-        """Begin the attempts that are due. Messages of a full or closed lane are not read again each time."""
-        rules = self._rules()
-        lanes = self._lanes.copy()
-        full = {lane for lane in lanes if lanes[lane] >= self._limit_of(lane)}
+    def _claim(self, work: Work, now: int) -> tuple[list["_Begun"], Passed]:
+        """Begin attempts at what is due; return them, and what the next look need not go through."""
+        rules, passed = self._rules(), self._passed
         claimed: list[_Begun] = []
         for _ in range(_MOST_LOOKS):
             room = self._limits.in_flight - len(self._under_way) - len(claimed)
-            if room <= 0 or (full and self._clock.monotonic_s() < self._look_past_full_at_s):
+            if room <= 0:
                 break
-            due = work.due_deliveries(now, room, full)
-            if full and len(due) < room:
-                self._look_past_full_at_s = self._clock.monotonic_s() + _LOOK_PAST_FULL_EVERY_S
-            chosen: list[str] = []
-            for delivery_id, lane in due:
-                if until := self._circuits.closed_until(lane, now):
-                    if lane not in full:
-                        work.postpone(lane, until)
-                elif lanes[lane] < self._limit_of(lane):
-                    lanes[lane] += 1
-                    chosen.append(delivery_id)
-                    continue
-                full.add(lane)
-            begun = _begin(work, rules, chosen, now)
-            lanes = self._lanes + Counter(each.delivery.lane for each in (*claimed, *begun))
+            lanes = self._lanes + Counter(each.delivery.lane for each in claimed)
+            found = choose(
+                work, passed, now, room, lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now)
+            )
+            passed = found.passed
+            begun = _begin(work, rules, found.delivery_ids, now)
             work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)
             claimed += begun
-            if len(due) < room:
+            if len(begun) == len(found.delivery_ids):
+                # else there is room again: some have no address any more
                 break
-        return claimed
+        return claimed, passed
 
     def _limit_of(self, lane: str) -> int:
         return 1 if self._circuits.is_probed(lane) else self._limits.per_lane
@@ -221,6 +211,7 @@ class Dispatcher:
         rows: list[tuple[str, int, int, str, str]] = []
         worked: set[str] = set()
         failed: list[FailedAttempt] = []
+        alone: dict[str, int] = {}
         for each in done:
             (delivery, route, given, address), outcome = each
             state, due = _state_after(delivery, outcome, now)
@@ -235,7 +226,10 @@ class Dispatcher:
             if outcome.is_servers:
                 until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)
                 if until:
-                    work.postpone(delivery.lane, until)
+                    alone[delivery.lane] = max(until, alone.get(delivery.lane, 0))
+        # once for each server, as it moves all that waits for it
+        for lane, until in alone.items():
+            work.postpone(lane, until)
         work.settle(rows)
         work.delete_channels(worked)
         if failed:

@@ -58,7 +58,12 @@ class GroupRows(Rows):
         """Return these groups, locked; in one order, so that no two notifiers wait for each other."""
         found: dict[str, Group] = {}
         for some in chunks(sorted(group_ids)):
-            statement = select(*_group).where(_group.group_id.in_(some)).order_by(_group.group_id).with_for_update()
+            statement = (
+                select(*_group)
+                .where(self._is_one_of(_group.group_id, some))
+                .order_by(_group.group_id)
+                .with_for_update()
+            )
             for row in self._connection.execute(statement):
                 group = _group_of(row)
                 found[group.group_id] = group
@@ -91,14 +96,14 @@ class GroupRows(Rows):
         for some in chunks(group_ids):
             statement = select(_item.group_id, _item.seq, _item.item_id, _item.document)
             for group_id, seq, item_id, text in self._connection.execute(
-                statement.where(_item.group_id.in_(some)).order_by(_item.group_id, _item.seq)
+                statement.where(self._is_one_of(_item.group_id, some)).order_by(_item.group_id, _item.seq)
             ):
                 yield group_id, Item(seq, item_id, alerts.decode_alert(text))
 
     def empty_groups(self, group_ids: Collection[str]) -> None:
         """Delete all that waits in these groups."""
         for some in chunks(group_ids):
-            self._connection.execute(delete(alert_items).where(_item.group_id.in_(some)))
+            self._connection.execute(delete(alert_items).where(self._is_one_of(_item.group_id, some)))
 
     def delete_items(self, upto: Iterable[tuple[str, int]]) -> None:
         """Delete the items of groups up to a number."""

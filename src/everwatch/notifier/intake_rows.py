@@ -121,25 +121,27 @@ class IntakeRows(Rows):
         self._intake.users.run(self._connection, rows)
         # events that wait for their user are due now: a later one must not be judged before them
         for some in chunks([user_id for user_id, *_ in rows]):
-            waits = _event.user_id.in_(some) & (_event.judge_at > _event.taken_at)
+            waits = self._is_one_of(_event.user_id, some) & (_event.judge_at > _event.taken_at)
             self._connection.execute(update(alert_events).where(waits).values(judge_at=_event.taken_at))
 
     def delete_users(self, user_ids: Collection[str]) -> None:
         """Delete users and what was to be sent to them; their incidents end with their monitors."""
         for some in chunks(user_ids):
-            groups = select(_group.group_id).where(_group.user_id.in_(some))
+            groups = select(_group.group_id).where(self._is_one_of(_group.user_id, some))
             self._connection.execute(delete(alert_items).where(_item.group_id.in_(groups)))
             for table in _OF_A_USER:
-                self._connection.execute(delete(table).where(table.c.user_id.in_(some)))
+                self._connection.execute(delete(table).where(self._is_one_of(table.c.user_id, some)))
             # what is not judged yet ends incidents that operators' receivers have open
-            judged = _event.user_id.in_(some) & _event.judge_at.is_(None)
+            judged = self._is_one_of(_event.user_id, some) & _event.judge_at.is_(None)
             self._connection.execute(delete(alert_events).where(judged))
 
     def delete_monitors(self, keys: Collection[tuple[str, str]]) -> None:
         """Forget monitors that are no more: their incidents, and their events that are judged."""
         for some in chunks(keys):
-            self._connection.execute(delete(incidents).where(tuple_(_incident.user_id, _incident.monitor_id).in_(some)))
-            judged = tuple_(_event.user_id, _event.monitor_id).in_(some) & _event.judge_at.is_(None)
+            self._connection.execute(
+                delete(incidents).where(self._has_one_of((_incident.user_id, _incident.monitor_id), some))
+            )
+            judged = self._has_one_of((_event.user_id, _event.monitor_id), some) & _event.judge_at.is_(None)
             self._connection.execute(delete(alert_events).where(judged))
 
     def put_events(self, rows: list[Row]) -> None:
@@ -186,7 +188,9 @@ class IntakeRows(Rows):
         table = notifier_users.c
         found: dict[str, PlaceholderUser] = {}
         for some in chunks(user_ids):
-            for user_id, plan, text in self._connection.execute(select(*table).where(table.user_id.in_(some))):
+            for user_id, plan, text in self._connection.execute(
+                select(*table).where(self._is_one_of(table.user_id, some))
+            ):
                 found[user_id] = PlaceholderUser(user_id, plan, _decode_attributes(text))
         return found
 
@@ -194,7 +198,7 @@ class IntakeRows(Rows):
         """Return the newest incidents of these monitors."""
         found: dict[tuple[str, str], Incident] = {}
         for some in chunks(keys):
-            where = tuple_(_incident.user_id, _incident.monitor_id).in_(some)
+            where = self._has_one_of((_incident.user_id, _incident.monitor_id), some)
             for (text,) in self._connection.execute(select(_incident.document).where(where)):
                 incident = _decode_incident(text)
                 found[incident.user_id, incident.monitor_id] = incident
@@ -211,7 +215,7 @@ class IntakeRows(Rows):
         found: dict[tuple[str, str], int] = {}
         for some in chunks(keys):
             key = _incident.user_id, _incident.monitor_id
-            rows = self._connection.execute(select(*key, _incident.partition).where(tuple_(*key).in_(some)))
+            rows = self._connection.execute(select(*key, _incident.partition).where(self._has_one_of(key, some)))
             found.update({(user_id, monitor_id): number for user_id, monitor_id, number in rows})
         return found
 

@@ -201,10 +201,14 @@ class Notifier(Process):
 
     async def _plan(self) -> None:
         planner = Planner(self._open, self._topics.transitions, self._complain)
+        assert self._dispatcher is not None
         while True:
-            if await self._in_database(lambda: planner.turn(self._current, self._numbers(), self.clock.now_ms())):
-                assert self._dispatcher is not None
+            # each step by itself: what is sent, and what comes in, has its turn between them
+            judged = await self._in_database(lambda: planner.judge(self._current, self._numbers(), self.clock.now_ms()))
+            composed = await self._in_database(lambda: planner.compose(self._current, self.clock.now_ms()))
+            if composed:
                 self._dispatcher.wake()
+            if judged or composed:
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(PLAN_EVERY_S):

@@ -29,10 +29,9 @@ class Planner:
         self._complain = complain
         self._most_events, self._most_groups = MOST_EVENTS, MOST_GROUPS
 
-    def turn(self, rules: Rules, partitions: Collection[int], now: int) -> bool:
-        """Judge, then compose; return whether there was anything to do. Raises what may be tried again."""
-        storage = self._storage
-        events = groups = 1
+    def judge(self, rules: Rules, partitions: Collection[int], now: int) -> bool:
+        """Judge events; return whether there were any. Raises what may be tried again."""
+        storage, events = self._storage, 1
         try:
             events, alerts = judge(storage, rules, partitions, self._topic, now, self._most_events)
             ALERTS.inc(alerts)
@@ -43,6 +42,11 @@ class Planner:
                 with storage.begin() as work:
                     work.pass_over(partitions, now, "it could not be judged; see the notifier's log")
             self._most_events = max(1, self._most_events // 2)
+        return events > 0
+
+    def compose(self, rules: Rules, now: int) -> bool:
+        """Compose messages of groups; return whether there were any. Raises what may be tried again."""
+        storage, groups = self._storage, 1
         try:
             groups = compose(storage, rules, now, self._most_groups)
             self._most_groups = min(2 * self._most_groups, MOST_GROUPS)
@@ -54,7 +58,7 @@ class Planner:
                     work.empty_groups([group.group_id for group in given_up])
                     work.put_groups(group._replace(flush_at=0) for group in given_up)
             self._most_groups = max(1, self._most_groups // 2)
-        return bool(events or groups)
+        return groups > 0
 
     def _failed(self, about: str, error: Exception) -> None:
         if is_retryable(error):

@@ -1,9 +1,10 @@
 """Shared parts of the storage's files."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, Text, any_, bindparam, func, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from everwatch.notifier import alerts
 from everwatch.store.bulk_statements import Bulk, insert_into
@@ -16,6 +17,27 @@ class Rows:
     """Rows of some tables, within one transaction."""
 
     _connection: Connection
+
+    def _is_one_of(self, column: ColumnElement[str], keys: Sequence[str]) -> ColumnElement[bool]:
+        """Return the condition that a column has one of these values.
+
+        All of them are one parameter: the statement is the same for any number, so it is compiled and parsed once.
+        """
+        if self._connection.dialect.name == "sqlite":
+            return column.in_(select(func.json_each(text_of(keys)).table_valued("value").c.value))
+        return column == any_(bindparam(None, list(keys), type_=ARRAY(Text)))
+
+    def _has_one_of(
+        self, columns: tuple[ColumnElement[str], ColumnElement[str]], keys: Sequence[tuple[str, str]]
+    ) -> ColumnElement[bool]:
+        """Return the condition that two columns have one of these pairs.
+
+        Of ``(a, b) IN (VALUES …)`` with more than one pair SQLite reads the whole table, whatever index it has.
+        """
+        if self._connection.dialect.name == "sqlite":
+            pair = func.json_each(text_of(keys)).table_valued("value").c.value
+            return tuple_(*columns).in_(select(func.json_extract(pair, "$[0]"), func.json_extract(pair, "$[1]")))
+        return tuple_(*columns).in_(keys)
 
 
 def insert_once(table: Any, dialect: Dialect) -> Bulk:

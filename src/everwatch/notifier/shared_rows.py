@@ -63,7 +63,9 @@ class SharedRows(Rows):
                 for subject, target in zip(subjects, some, strict=True)
             ]
             self._shared.seed.run(self._connection, seeds)
-            statement = select(_shared.document).where(_shared.subject.in_(subjects)).order_by(_shared.subject)
+            statement = (
+                select(_shared.document).where(self._is_one_of(_shared.subject, subjects)).order_by(_shared.subject)
+            )
             for (text,) in self._connection.execute(statement.with_for_update()):
                 known = _decode_target(text)
                 found[known.target] = known
@@ -74,7 +76,7 @@ class SharedRows(Rows):
         found: dict[str, TargetIncident] = {}
         for some in chunks(targets):
             subjects = [_TARGET + storable(each) for each in some]
-            statement = select(_shared.document).where(_shared.subject.in_(subjects))
+            statement = select(_shared.document).where(self._is_one_of(_shared.subject, subjects))
             for (text,) in self._connection.execute(statement):
                 known = _decode_target(text)
                 found[known.target] = known

@@ -46,7 +46,7 @@ class SilenceRows(Rows):
         """Return silences that end after ``now`` and may concern monitors of these users, the first to end first."""
         found: list[AlertSilence] = []
         for some in chunks({"", *user_ids}):
-            statement = select(_silence.document).where(_silence.ends_at > now, _silence.user_id.in_(some))
+            statement = select(_silence.document).where(_silence.ends_at > now, self._is_one_of(_silence.user_id, some))
             found += [_decode(text) for (text,) in self._connection.execute(statement)]
         return sorted(found, key=lambda each: (each.ends_at, each.silence_id))
 

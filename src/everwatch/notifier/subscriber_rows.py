@@ -97,7 +97,7 @@ class SubscriberRows(Rows):
     def delete_announced(self, slug: str, incident_ids: Collection[str]) -> None:
         """Note that the end of incidents was sent to subscribers."""
         for some in chunks(incident_ids):
-            these = and_(_announced.slug == slug, _announced.incident_id.in_(some))
+            these = and_(_announced.slug == slug, self._is_one_of(_announced.incident_id, some))
             self._connection.execute(delete(status_announced).where(these))
 
 
