@@ -51,11 +51,10 @@ class MonitorChanges:
         emitted_to = partition.emitted_to
         now = max(self._clock.now_ms(), emitted_to)
         user = work.user(source.partition, wanted.user_id)
-        if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
-            if self._known(work, source, wanted).is_other(wanted.command_id, wanted.request_digest):
-                error = InvalidInput(
-                    "this Idempotency-Key was that of another request", "$.command_id", RefusalCode.REUSED_KEY
-                )
+        if self.is_repeated(work, source, wanted):
+            if self._known(work, source, wanted).is_other(wanted.remembered_id, wanted.request_digest):
+                path = "$.command_id" if isinstance(wanted, Command) else "$.signup_id"
+                error = InvalidInput("this Idempotency-Key was that of another request", path, RefusalCode.REUSED_KEY)
                 self._outputs.rejected.refuse(source, error, answered=True)
                 answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
                 return None
@@ -92,10 +91,10 @@ class MonitorChanges:
         if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
             # needs not be remembered: carried out once more it changes nothing
             work.delete_value(source.partition, codec.commands_key(wanted.user_id), at=emitted_to)
-        elif isinstance(wanted, Command) and wanted.command_id:
+        elif wanted.remembered_id:
             # last: when this is durable, all of it is
             key = codec.commands_key(wanted.user_id)
-            known = self._known(work, source, wanted).with_id(wanted.command_id, now, wanted.request_digest)
+            known = self._known(work, source, wanted).with_id(wanted.remembered_id, now, wanted.request_digest)
             work.add_value(source.partition, key, known.encoded())
         if isinstance(wanted, Command) and wanted.command_id:
             begun = (source.partition, source.offset) in self.begun
@@ -109,12 +108,10 @@ class MonitorChanges:
         return changes
 
     def is_repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> bool:
-        """Tell whether a command with this id was carried out before."""
-        if not isinstance(wanted, Command) or not wanted.command_id:
-            return False
-        return wanted.command_id in self._known(work, source, wanted).ids
+        """Tell whether an input with this id was carried out before."""
+        return bool(wanted.remembered_id) and wanted.remembered_id in self._known(work, source, wanted).ids
 
-    def _known(self, work: UnitOfWork, source: Record, wanted: Command) -> HandledCommands:
+    def _known(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> HandledCommands:
         return remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
 
     def _set_user(
@@ -132,8 +129,10 @@ class MonitorChanges:
         monitors |= self._monitors(work, partition, wanted.user_id, named)
         return sign_up(signup, user, monitors, now, emitted_to, self._admission.secrets.recognised)
 
-    def _version(self, work: UnitOfWork, partition: int, command: Command) -> int:
-        monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
+    def _version(self, work: UnitOfWork, partition: int, wanted: Signup | Command) -> int:
+        if isinstance(wanted, Signup) or not wanted.monitor_id:
+            return 0
+        monitor = work.monitor(partition, wanted.user_id, wanted.monitor_id)
         return monitor.version if monitor else 0
 
     def _monitors(

@@ -126,15 +126,15 @@ class Worker:
             return CommandOutcome.DONE, 0
         if asked.asker.command == "signup":
             signup = admit_signup(asked.value, now)
+            if signup.remembered_id and self._is_repeated(signup.user_id, signup.remembered_id, signup.request_digest):
+                return CommandOutcome.REPEATED, 0
             changes = sign_up(signup, user, monitors, now, now)
             answer = CommandOutcome.REGISTERED if user is None else CommandOutcome.UPDATED
+            self._digests[signup.user_id, signup.remembered_id] = signup.request_digest
             self._store_changes(changes, asked.asker.user_id)
             return (CommandOutcome.UNCHANGED if changes.is_nothing else answer), 0
         command = admit_command(asked.value, now)
-        known = self._digests.get((command.user_id, command.command_id))
-        if known is not None:
-            if known and command.request_digest and known != command.request_digest:
-                raise InvalidInput("this was that of another request", "$.command_id", RefusalCode.REUSED_KEY)
+        if self._is_repeated(command.user_id, command.command_id, command.request_digest):
             held = self._store.monitor(command.user_id, command.monitor_id)
             return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
@@ -146,6 +146,12 @@ class Worker:
         self._store_changes(changes, command.user_id)
         held = self._store.monitor(command.user_id, command.monitor_id) if command.monitor_id else None
         return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), held.version if held else 0
+
+    def _is_repeated(self, user_id: str, asked_id: str, digest: str) -> bool:
+        known = self._digests.get((user_id, asked_id))
+        if known and digest and known != digest:
+            raise InvalidInput("this was that of another request", "$.command_id", RefusalCode.REUSED_KEY)
+        return known is not None
 
     def _store_changes(self, changes: Any, user_id: str) -> None:
         entries: list[CatalogueEntry] = []

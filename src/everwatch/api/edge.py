@@ -6,7 +6,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
@@ -182,6 +182,8 @@ class Edge:
                 arguments.append(body_of(request, route, data))
             if route.command and "Idempotency-Key" in call.headers:
                 call = call._replace(request_digest=digest_of(request, data))
+            if route.notes:
+                call = call._replace(note=partial(self._audit.note, route.name, self._asking_of(request)))
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
