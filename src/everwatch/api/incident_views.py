@@ -97,6 +97,25 @@ class SilencePreview(msgspec.Struct, frozen=True):
     open: list[IncidentView]
 
 
+class EventView(msgspec.Struct, frozen=True):
+    """A change of a monitor and its alerts: the receivers, or why there are none ("" while it is not judged)."""
+
+    at: Instant
+    from_state: str
+    to_state: str
+    reminder: bool
+    verdict: str
+
+
+class NotificationsView(msgspec.Struct, frozen=True):
+    """The notifier's verdicts on a monitor's newest changes, the latest first. ``incident``: the newest one."""
+
+    available: bool
+    reason: str
+    incident: IncidentView | None
+    events: list[EventView]
+
+
 def incident_view(incident: Incident, ack: Acknowledgement | None) -> IncidentView:
     """Return an incident as answers show it."""
     return IncidentView(**msgspec.structs.asdict(incident), ack=ack)

@@ -285,3 +285,20 @@ class ValidationView(msgspec.Struct, frozen=True):
     errors: list[InvalidField]
     spec: MonitorInput | None
     next_runs: list[int]
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it)."""
+
+    plan: str
+    max_monitors: int | None
+    shortest_interval_ms: int | None
+    weight: int
+    monitors: list[str]
+    required_attributes: list[str]
+
+
+class PlansView(msgspec.Struct, frozen=True):
+    """The plans of this process's file."""
+
+    items: list[PlanView]

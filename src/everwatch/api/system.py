@@ -9,30 +9,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from everwatch.api.database import Database
 from everwatch.api.routing import Answer, Call
-from everwatch.api.state_views import CountsView, CountView, LagView, PartitionsView, WorkersView, WorkerView
+from everwatch.api.state_views import (
+    CountsView,
+    CountView,
+    LagView,
+    PartitionsView,
+    PlansView,
+    PlanView,
+    WorkersView,
+    WorkerView,
+)
 from everwatch.core.clock import Clock
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, summed
 from everwatch.plans.plan import Plans
 
 MEASURED_EVERY_S = 2.0
-
-
-class PlanView(msgspec.Struct, frozen=True):
-    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it)."""
-
-    plan: str
-    max_monitors: int | None
-    shortest_interval_ms: int | None
-    weight: int
-    monitors: list[str]
-    required_attributes: list[str]
-
-
-class PlansView(msgspec.Struct, frozen=True):
-    """The plans of this process's file."""
-
-    items: list[PlanView]
 
 
 class ProbeView(msgspec.Struct, frozen=True):

@@ -12,11 +12,8 @@ from everwatch.cli.support.options import AsJson, DataDir, UserArgument, setting
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.contacts import contact_routes, send_codes
-from everwatch.notifier.routes import AlertRoute, Rules
-from everwatch.notifier.storage import Work, open_storage
-from everwatch.plans.placeholders import PlaceholderUser
+from everwatch.notifier.contacts import settle_contacts
+from everwatch.notifier.storage import open_storage
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -61,20 +58,6 @@ def verify(
             work.verify_contacts([each.contact_id for each in found], now)
             shown = [each.shown for each in found]
         else:
-            open_ones = _unverified(work, rules, known_user(work, user))
-            if trust:
-                work.put_contacts(
-                    Contact(id_, user, route.address(given).shown, "", now, now)
-                    for id_, (route, given) in open_ones.items()
-                )
-            else:
-                send_codes(work, rules, open_ones, now)
-            shown = [route.address(given).shown for route, given in open_ones.values()]
+            shown = settle_contacts(work, rules, known_user(work, user), now, trust=trust)
     done = "a new code is sent to" if resend else "verified:"
     typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
-
-
-def _unverified(work: Work, rules: Rules, given: PlaceholderUser) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
-    found = contact_routes(rules, [given])
-    known = work.contacts(found)
-    return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}
