@@ -63,7 +63,7 @@ OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
 class Worker:
     """Carries out commands as a worker does, and stores what came of them as a sink does, at once.
 
-    ``silent``: answers nothing; ``failure``: of every input that is sent.
+    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused.
     """
 
     def __init__(self, store: MemoryStore, clock: SettableClock) -> None:
@@ -72,6 +72,7 @@ class Worker:
         self.inputs: list[Asked] = []
         self.silent = False
         self.failure: EverwatchError | None = None
+        self.unknown: set[str] = set()
         self._digests: dict[tuple[str, str], str] = {}
         self._offset = 0
         self._replies: dict[tuple[str, str], Reply] = {}
@@ -119,6 +120,8 @@ class Worker:
         return reply
 
     def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
+        if asked.asker.user_id in self.unknown:
+            raise InvalidInput("there is no such user", "$.user_id", RefusalCode.NOT_FOUND)
         now = self._clock.now_ms()
         user = self._store.user(asked.asker.user_id)
         monitors = {m.monitor_id: m for m in self._store.monitors(asked.asker.user_id)}

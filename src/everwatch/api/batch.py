@@ -25,8 +25,9 @@ from everwatch.model import CommandType, Reply
 
 MOST_LINES = 10_000
 BODY_LIMIT = 32 * 1024 * 1024
-# lines between two turns of the event loop, which are sent together
-_AT_ONCE = 250
+# lines between two turns of the event loop, and lines that are sent together: a part is a unit of work of a worker,
+# and each of those costs the broker as much as some hundred lines
+_AT_ONCE, _SENT_TOGETHER = 100, 2_000
 NDJSON = "application/x-ndjson"
 Line = TypeVar("Line")
 _FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
@@ -72,11 +73,16 @@ async def carry_out_lines(
 
     source = iter(lines)
     async with asyncio.TaskGroup() as group:
+        part: list[Asked] = []
         while some := list(islice(source, _AT_ONCE)):
-            if asked := read_lines(some, read, outcomes):
-                group.create_task(settle(asked))
+            part += read_lines(some, read, outcomes)
+            if len(part) >= _SENT_TOGETHER:
+                group.create_task(settle(part))
+                part = []
             # parts are sent in the order in which their tasks begin: a user's lines stay in order
             await asyncio.sleep(0)
+        if part:
+            group.create_task(settle(part))
     return outcomes
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from everwatch.api.job_views import JobSample
+from everwatch.api.views import Instant as InstantMs
 from everwatch.core.printable import HIDDEN
 from everwatch.encoding.input_models import NO_HIDDEN, Duration, Instant
 from everwatch.notifier.acknowledging import Acknowledgement
@@ -100,7 +101,7 @@ class SilencePreview(msgspec.Struct, frozen=True):
 class EventView(msgspec.Struct, frozen=True):
     """A change of a monitor and its alerts: the receivers, or why there are none ("" while it is not judged)."""
 
-    at: Instant
+    at: InstantMs
     from_state: str
     to_state: str
     reminder: bool

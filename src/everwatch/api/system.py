@@ -8,6 +8,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from everwatch.api.database import Database
+from everwatch.api.rendering import plan_views
 from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import (
     CountsView,
@@ -15,7 +16,6 @@ from everwatch.api.state_views import (
     LagView,
     PartitionsView,
     PlansView,
-    PlanView,
     WorkersView,
     WorkerView,
 )
@@ -74,19 +74,7 @@ class Installation:
 
     async def plans(self, _: Call) -> Answer:
         plans = await asyncio.to_thread(self._plans)
-        found = [] if plans is None else [plans.all[name] for name in sorted(plans.all)]
-        items = [
-            PlanView(
-                plan.name,
-                plan.limits.max_monitors,
-                plan.limits.shortest_ms,
-                plan.limits.weight,
-                [monitor.monitor_id for monitor in plan.monitors],
-                plan.required,
-            )
-            for plan in found
-        ]
-        return Answer(PlansView(items))
+        return Answer(PlansView([] if plans is None else plan_views(plans)))
 
     async def alive(self, _: Call) -> Answer:
         return Answer(ProbeView("alive"), headers={"Cache-Control": "no-store"})
