@@ -30,6 +30,7 @@ from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
+from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
@@ -261,6 +262,7 @@ class Api:
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
         self.views = SavedViews()
+        self.used_keys = UsedKeys(self.clock)
         self.settings = load_settings()
         self.tokens = Tokens(self.settings)
         self.logins = Logins()
@@ -270,7 +272,7 @@ class Api:
         self.take_incidents: Callable[[list[Record]], None] = lambda _: None
         takers = {
             "access": access.take,
-            "jobs": lambda records: (self.jobs.take(records), self.views.take(records))[0],
+            "jobs": self.take_shared,
             "incidents": lambda records: self.take_incidents(records),
         }
         self.records = Records(takers)
@@ -368,7 +370,14 @@ class Api:
             self.settings.oidc_session_min * 60_000,
             self.views,
             "jobs",
+            self.used_keys,
         )
+
+    def take_shared(self, records: list[Record]) -> None:
+        """Take in records of the topic of jobs, as a process does."""
+        self.jobs.take(records)
+        self.views.take(records)
+        self.used_keys.take(records)
 
     async def call(
         self, method: str, path: str, *, token: str | None = "", body: object = None, **headers: str

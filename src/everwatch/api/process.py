@@ -31,6 +31,7 @@ from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
+from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -98,6 +99,7 @@ class Api(Process):
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
         self._views = SavedViews()
+        self._used_keys = UsedKeys(clock)
         self._status_pages = StatusPagesFile(settings.status_file)
         self._oidc = oidc_login_of(settings)
         self._producer: AcknowledgingProducer | None = None
@@ -229,6 +231,7 @@ class Api(Process):
             self.settings.oidc_session_min * 60_000,
             self._views,
             self._topics.jobs,
+            self._used_keys,
         )
 
     async def _follow_files(self) -> None:
@@ -266,6 +269,7 @@ class Api(Process):
     def _take_shared(self, records: Sequence[Record]) -> None:
         self._jobs.take(records)
         self._views.take(records)
+        self._used_keys.take(records)
 
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()

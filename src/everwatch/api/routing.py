@@ -92,7 +92,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
     in the audit log; "": it changes nothing that is logged. ``notes``: its handler writes to the audit log itself.
-    ``is_patient``: it may take half a minute.
+    ``is_patient``: it may take half a minute. ``claims_key``: its Idempotency-Key is remembered by the API, as no
+    worker does so.
     """
 
     method: str
@@ -117,6 +118,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     audited: str = ""
     notes: bool = False
     is_patient: bool = False
+    claims_key: bool = False
 
     @property
     def parameters(self) -> list[str]:

@@ -123,6 +123,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             audited="ack",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="DELETE",
@@ -133,6 +134,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             audited="withdraw_ack",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -144,6 +146,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             body=SnoozeBody,
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
     ]
 
@@ -168,6 +171,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
             audited="resolve",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -182,6 +186,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
                 202: Example(IncidentComment, "It is kept; the notifier has not read it yet."),
             },
             command=True,
+            claims_key=True,
         ),
     ]
 
@@ -221,6 +226,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             body=VerifyBody,
             answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -235,6 +241,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
                 202: Example(Listed[DeliveryView], "It is kept; not all messages have been sent yet."),
             },
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -259,6 +266,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
                 202: Example(Listed[DeliveryView], "It is kept; not all messages have been sent yet."),
             },
             command=True,
+            claims_key=True,
         ),
     ]
 
