@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         metavar="FOLDER",
-        help="keep the generated database here and use it again: about 12 GB for 1,000,000 users (bench queries)",
+        help="keep the generated database here and use it again: for 1,000,000 users about 12 GB (bench queries) or"
+        " 6 GB (bench api)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

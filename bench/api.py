@@ -1,8 +1,10 @@
 """The HTTP API over a broker, a worker and a sink: pings, batches, lists, writes that are read, edits, streams, a job.
 
 The client runs beside it on the same cores, so what a core of the API does is told by its CPU time. Lists are of a
-generated SQLite database. The peer of pings is a bare aiohttp handler that produces to Kafka: Healthchecks' own handler
-is not on the package index, so this is the bound that any handler in Python has, and not another product.
+generated database, on PostgreSQL and on SQLite (``--only lists``; ``--folder`` keeps both). Their peers are the plain
+statements that one writes first, without HTTP. The peer of pings is a bare aiohttp handler that produces to Kafka:
+Healthchecks' own handler is not on the package index, so this is the bound that any handler in Python has, and not
+another product.
 """
 
 import asyncio
@@ -11,29 +13,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from random import Random
-from tempfile import TemporaryDirectory
 
 import orjson
 import uvloop
 
 from bench.api_jobs import measure_jobs
+from bench.api_lists import measure_lists
 from bench.api_process import TOKEN, ApiProcess, call, start_api, start_sink
 from bench.api_promises import edit_at_once, read_what_was_written
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, Scale, generate
 from bench.http_load import Answers, load, quantile_ms, request_of
 from bench.peers.process import PeerError, running
 from bench.plan import Plan
-from bench.report import Figure, Outcome, Peer, say
+from bench.report import Figure, Outcome, Peer
 from bench.rig import Rig, rig
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import load_settings
 from everwatch.processes.open_files import allow_many_files
 
-USERS, FEWER_USERS = 1_000_000, 20_000
-"""Of the lists, without and with ``--quick``; three monitors each."""
-PAGES = 300
 MIB = 2**20
 _AT_ONCE, _PINGERS = 64, 1_000
 _NDJSON = "application/x-ndjson"
@@ -47,7 +43,7 @@ def measure(plan: Plan) -> Outcome:
     if plan.takes("load"):
         _measure_load(plan, figures, peers)
     if plan.takes("lists"):
-        figures += _lists(plan)
+        measure_lists(plan, figures, peers)
     # a lease of 30 s has to be over: not in a quick run of all
     if plan.only == "jobs" or (plan.takes("jobs") and not plan.quick):
         figures += measure_jobs(plan)
@@ -251,46 +247,3 @@ def _promises(bench: Rig, apis: list[ApiProcess], plan: Plan) -> list[Figure]:
         Figure("edits that were refused (412) and made again", kept.refused, "edits"),
         Figure("edits", edits / kept.took_s, "a second"),
     ]
-
-
-# --- lists ------------------------------------------------------------------------------------------------------------
-
-
-def _lists(plan: Plan) -> list[Figure]:
-    users = plan.users or (FEWER_USERS if plan.quick else USERS)
-    with TemporaryDirectory(prefix="everwatch-bench-") as folder:
-        database = Path(folder) / "large.db"
-        settings = load_settings(data_dir=Path(folder), database=f"sqlite:///{database}")
-        generate(settings, Scale(users, results=users // 10, transitions=users // 10, tasks=users // 10), say)
-        with rig() as bench:
-            api = start_api(bench, "api", EVERWATCH_DATABASE=f"sqlite:///{database}")
-            return [*_asked_for_pages(bench, api, users), Figure("resident", api.worker.resident_mib(), "MiB")]
-
-
-def _asked_for_pages(bench: Rig, api: ApiProcess, users: int) -> Iterator[Figure]:
-    chance = Random(3)
-    lists: dict[str, tuple[Callable[[], str], str]] = {
-        "monitors by id": (lambda: "monitors?limit=50", ""),
-        "monitors, 500 a page": (lambda: "monitors?limit=500", ""),
-        "monitors that are down, newest": (lambda: "monitors?state=down&sort=state-since&limit=50", ""),
-        "monitors at a target": (lambda: f"monitors?target=host-{chance.randrange(HOSTS)}.example&limit=50", ""),
-        "monitors by a part of a text": (lambda: f"monitors?q=st-{chance.randrange(10_000, HOSTS)}.&limit=50", ""),
-        "monitors of a user": (lambda: f"users/user-{chance.randrange(users):07}/monitors?limit=50", ""),
-        "users by plan": (lambda: "users?plan=gold&limit=50", ""),
-        "counts": (lambda: "counts", "<= 20"),
-        "overview": (lambda: "overview", ""),
-    }
-    yield Figure("users in the database", users, "users")
-    for name, (path, target) in lists.items():
-        bench.say(name)
-        left = iter(range(PAGES if not target else PAGES // 3))
-
-        def next_one(path: Callable[[], str] = path, left: Iterator[int] = left) -> bytes | None:
-            return None if next(left, None) is None else request_of("GET", f"{api.url}/v1/{path()}", TOKEN)
-
-        answers = uvloop.run(load(api.url, next_one, 1))
-        _check(answers, 200, name)
-        yield Figure(name, answers.took_ms(0.5), "ms p50")
-        yield Figure(name, answers.took_ms(0.95), "ms p95", target or "<= 100")
-        if "500" not in name:
-            yield Figure(f"{name}: largest page", answers.largest / 1024, "KiB", "<= 60")

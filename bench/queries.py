@@ -67,8 +67,8 @@ def measure(plan: Plan) -> Outcome:
         folder.chmod(0o755)
         if plan.takes("PostgreSQL"):
             try:
-                with running(*SERVER, data=_own_folder(folder / "postgresql")) as server:
-                    _measure("PostgreSQL", Settings(database=_database(server)), scale, plan, figures, peers, server)
+                with running(*SERVER, data=own_folder(folder / "postgresql")) as server:
+                    _measure("PostgreSQL", Settings(database=database_of(server)), scale, plan, figures, peers, server)
             except Missing as error:
                 raise Unmeasured(str(error)) from None
         if plan.takes("SQLite"):
@@ -76,14 +76,15 @@ def measure(plan: Plan) -> Outcome:
     return Outcome(figures, peers)
 
 
-def _own_folder(folder: Path) -> Path:
+def own_folder(folder: Path) -> Path:
     """Return a folder in which PostgreSQL's user may make one."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)
     return folder / "data"
 
 
-def _database(server: PostgresServer) -> str:
+def database_of(server: PostgresServer) -> str:
+    """Return the URL of a server's generated database, which is made if it is missing."""
     if not server.run(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
         server.run(f"CREATE DATABASE {DATABASE}")
     return server.url(DATABASE)
@@ -108,7 +109,7 @@ def _measure(
     try:
         figures += _asked(name, reader, scale, server)
         if plan.peers:
-            peers.append(_peers(name, reader, scale))
+            peers.append(plain_statements(name, reader, scale))
     finally:
         reader.close()
 
@@ -272,7 +273,8 @@ def _timed(ask: Callable[[], object], server: PostgresServer | None) -> tuple[fl
     return median(took), quantiles(took, n=20, method="inclusive")[-1], 1000 * cpu / pages
 
 
-def _peers(name: str, reader: SqlReader, scale: Scale) -> Peer:
+def plain_statements(name: str, reader: SqlReader, scale: Scale) -> Peer:
+    """Measure the statements that one writes first, without an index made for them."""
     engine: Engine = reader.engine
     plain = {
         "50 monitors by their keys (the bound)": (

@@ -120,11 +120,12 @@ class InputAdmission:
 
 
 def keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
-    """The table keys of the user and of the monitors that are named."""
+    """The table keys of the user, of the monitors that are named, and of what is remembered of the user's commands."""
     if isinstance(wanted, Signup):
-        return [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
-    keys = [user_key, user_key + wanted.monitor_id.encode()]
-    return [*keys, codec.commands_key(wanted.user_id)] if wanted.command_id else keys
+        keys = [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
+    else:
+        keys = [user_key, user_key + wanted.monitor_id.encode()]
+    return [*keys, codec.commands_key(wanted.user_id)] if wanted.remembered_id else keys
 
 
 def slices(admitted: list[Admitted[W]], most: int) -> Iterator[list[Admitted[W]]]:

@@ -46,7 +46,7 @@ class MonitorChanges:
         now = max(self._clock.now_ms(), partition.emitted_to)
         user = work.user(source.partition, wanted.user_id)
         try:
-            if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
+            if self.is_repeated(work, source, wanted):
                 answers.append(self._repeated(work, source, wanted))
                 return None
             wanted, changes = await self._changes_of(work, source, wanted, user, quotas, now)
@@ -59,17 +59,15 @@ class MonitorChanges:
             quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._manual_runs.run(partition, source, wanted, changes.run_now, now)
-        if isinstance(wanted, Command):
-            self._remember(work, source, wanted, now)
+        self._remember(work, source, wanted, now)
         answers += self._outcome(work, source, wanted, changes, is_new=user is None)
         return changes
 
-    def _repeated(self, work: UnitOfWork, source: Record, wanted: Command) -> Answered:
-        """Return the answer to a command whose id was that of another one. Raises InvalidInput if the others differ."""
-        if self._known(work, source, wanted).is_other(wanted.command_id, wanted.request_digest):
-            raise InvalidInput(
-                "this Idempotency-Key was that of another request", "$.command_id", RefusalCode.REUSED_KEY
-            )
+    def _repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> Answered:
+        """Return the answer to an input that was carried out before. Raises InvalidInput if that one was another."""
+        if self._known(work, source, wanted).is_other(wanted.remembered_id, wanted.request_digest):
+            path = "$.command_id" if isinstance(wanted, Command) else "$.signup_id"
+            raise InvalidInput("this Idempotency-Key was that of another request", path, RefusalCode.REUSED_KEY)
         version = self._version(work, source.partition, wanted)
         return source.partition, Asker.of(wanted), CommandOutcome.REPEATED, version, None
 
@@ -100,14 +98,14 @@ class MonitorChanges:
             wanted = quotas.completed(wanted, user)
         return wanted, carry_out(wanted, user, monitors, now, emitted_to, recognised)
 
-    def _remember(self, work: UnitOfWork, source: Record, wanted: Command, now: int) -> None:
-        """Remember the command's id. Last: when this is durable, all of the command is."""
+    def _remember(self, work: UnitOfWork, source: Record, wanted: Signup | Command, now: int) -> None:
+        """Remember the id of the input. Last: when this is durable, all of the input is."""
         key = codec.commands_key(wanted.user_id)
-        if wanted.command is CommandType.PURGE:
+        if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
             # needs not be remembered: carried out once more it changes nothing
             work.delete_value(source.partition, key, at=work.owned(source.partition).emitted_to)
-        elif wanted.command_id:
-            known = self._known(work, source, wanted).with_id(wanted.command_id, now, wanted.request_digest)
+        elif wanted.remembered_id:
+            known = self._known(work, source, wanted).with_id(wanted.remembered_id, now, wanted.request_digest)
             work.add_value(source.partition, key, known.encoded())
 
     def _outcome(
@@ -130,12 +128,10 @@ class MonitorChanges:
         return [(source.partition, Asker.of(wanted), outcome, version, None)]
 
     def is_repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> bool:
-        """Tell whether a command with this id was carried out before."""
-        if not isinstance(wanted, Command) or not wanted.command_id:
-            return False
-        return wanted.command_id in self._known(work, source, wanted).ids
+        """Tell whether an input with this id was carried out before."""
+        return bool(wanted.remembered_id) and wanted.remembered_id in self._known(work, source, wanted).ids
 
-    def _known(self, work: UnitOfWork, source: Record, wanted: Command) -> HandledCommands:
+    def _known(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> HandledCommands:
         return remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
 
     def _set_user(
@@ -153,8 +149,10 @@ class MonitorChanges:
         monitors |= self._monitors(work, partition, wanted.user_id, named)
         return sign_up(signup, user, monitors, now, emitted_to, self._admission.secrets.recognised)
 
-    def _version(self, work: UnitOfWork, partition: int, command: Command) -> int:
-        monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
+    def _version(self, work: UnitOfWork, partition: int, wanted: Signup | Command) -> int:
+        if isinstance(wanted, Signup) or not wanted.monitor_id:
+            return 0
+        monitor = work.monitor(partition, wanted.user_id, wanted.monitor_id)
         return monitor.version if monitor else 0
 
     def _monitors(

@@ -33,7 +33,10 @@ class Newcomers:
     async def sort_out(
         self, work: UnitOfWork, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
-        """Split signups into those of unknown users, by partition, and all others: known, repeated, or due at once."""
+        """Split signups into those of unknown users, by partition, and all others.
+
+        These are of known users, repeated, due at once, or remembered by their ids.
+        """
         now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
         for number, some in by_partition(admitted).items():
@@ -47,7 +50,7 @@ class Newcomers:
         for each in admitted:
             source, signup, keys = each
             taken = known[source.partition]
-            if keys[0] not in taken and not _is_due_soon(signup, now):
+            if keys[0] not in taken and not signup.remembered_id and not _is_due_soon(signup, now):
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)

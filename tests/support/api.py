@@ -30,6 +30,7 @@ from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
+from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
@@ -63,7 +64,7 @@ OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
 class Worker:
     """Carries out commands as a worker does, and stores what came of them as a sink does, at once.
 
-    ``silent``: answers nothing; ``failure``: of every input that is sent.
+    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused.
     """
 
     def __init__(self, store: MemoryStore, clock: SettableClock) -> None:
@@ -72,6 +73,7 @@ class Worker:
         self.inputs: list[Asked] = []
         self.silent = False
         self.failure: EverwatchError | None = None
+        self.unknown: set[str] = set()
         self._digests: dict[tuple[str, str], str] = {}
         self._offset = 0
         self._replies: dict[tuple[str, str], Reply] = {}
@@ -119,6 +121,8 @@ class Worker:
         return reply
 
     def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
+        if asked.asker.user_id in self.unknown:
+            raise InvalidInput("there is no such user", "$.user_id", RefusalCode.NOT_FOUND)
         now = self._clock.now_ms()
         user = self._store.user(asked.asker.user_id)
         monitors = {m.monitor_id: m for m in self._store.monitors(asked.asker.user_id)}
@@ -126,15 +130,15 @@ class Worker:
             return CommandOutcome.DONE, 0
         if asked.asker.command == "signup":
             signup = admit_signup(asked.value, now)
+            if signup.remembered_id and self._is_repeated(signup.user_id, signup.remembered_id, signup.request_digest):
+                return CommandOutcome.REPEATED, 0
             changes = sign_up(signup, user, monitors, now, now)
             answer = CommandOutcome.REGISTERED if user is None else CommandOutcome.UPDATED
+            self._digests[signup.user_id, signup.remembered_id] = signup.request_digest
             self._store_changes(changes, asked.asker.user_id)
             return (CommandOutcome.UNCHANGED if changes.is_nothing else answer), 0
         command = admit_command(asked.value, now)
-        known = self._digests.get((command.user_id, command.command_id))
-        if known is not None:
-            if known and command.request_digest and known != command.request_digest:
-                raise InvalidInput("this was that of another request", "$.command_id", RefusalCode.REUSED_KEY)
+        if self._is_repeated(command.user_id, command.command_id, command.request_digest):
             held = self._store.monitor(command.user_id, command.monitor_id)
             return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
@@ -146,6 +150,12 @@ class Worker:
         self._store_changes(changes, command.user_id)
         held = self._store.monitor(command.user_id, command.monitor_id) if command.monitor_id else None
         return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), held.version if held else 0
+
+    def _is_repeated(self, user_id: str, asked_id: str, digest: str) -> bool:
+        known = self._digests.get((user_id, asked_id))
+        if known and digest and known != digest:
+            raise InvalidInput("this was that of another request", "$.command_id", RefusalCode.REUSED_KEY)
+        return known is not None
 
     def _store_changes(self, changes: Any, user_id: str) -> None:
         entries: list[CatalogueEntry] = []
@@ -252,6 +262,7 @@ class Api:
         self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
         self.views = SavedViews()
+        self.used_keys = UsedKeys(self.clock)
         self.settings = load_settings()
         self.tokens = Tokens(self.settings)
         self.logins = Logins()
@@ -261,7 +272,7 @@ class Api:
         self.take_incidents: Callable[[list[Record]], None] = lambda _: None
         takers = {
             "access": access.take,
-            "jobs": lambda records: (self.jobs.take(records), self.views.take(records))[0],
+            "jobs": self.take_shared,
             "incidents": lambda records: self.take_incidents(records),
         }
         self.records = Records(takers)
@@ -359,7 +370,14 @@ class Api:
             self.settings.oidc_session_min * 60_000,
             self.views,
             "jobs",
+            self.used_keys,
         )
+
+    def take_shared(self, records: list[Record]) -> None:
+        """Take in records of the topic of jobs, as a process does."""
+        self.jobs.take(records)
+        self.views.take(records)
+        self.used_keys.take(records)
 
     async def call(
         self, method: str, path: str, *, token: str | None = "", body: object = None, **headers: str

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from support.api import START, Api, api
 
-from everwatch.api.audit_runs import MOST_RUNNING, SETTLE_MS, AuditRunner
+from everwatch.api.audit_runs import MOST_RUNNING, SETTLE_MS, AuditRunWork
 from everwatch.api.database import Database
 from everwatch.api.job_records import KEPT_MS, LEASE_MS
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.permissions import Role
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, StoreError
@@ -24,10 +25,11 @@ def no_lag() -> Any:
     raise BrokerUnavailable("Kafka is away.")
 
 
-def runner(server: Api, name: str) -> AuditRunner:
+def runner(server: Api, name: str) -> LeasedRunner:
     database = Database(lambda: server.store, server.clock)
-    writer = JobWriter(server.records, "jobs", server.jobs)
-    return AuditRunner(name, server.jobs, database, writer, Topics.of(Settings()), no_lag, server.clock)
+    leases = Leases(name, server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
+    work = AuditRunWork(server.jobs, leases, database, Topics.of(Settings()), no_lag, server.clock)
+    return LeasedRunner(leases, [work], server.clock)
 
 
 @pytest.fixture

@@ -159,7 +159,72 @@ async def test_the_routes_of_the_rules_are_listed_without_addresses(notified: tu
         ("mail", "users", "email"), ("hook", "operators", "webhook"),
     ]  # fmt: skip
     assert b"hooks.example" not in listed.data
-    assert (await server.call("GET", "/v1/routes", token=server.token(Role.VIEWER, "ann"))).status == 403
+    assert [(each["belongs_to"], each["needs"]) for each in listed.json["items"]] == [
+        ("user", ["email"]), ("operator", []),
+    ]  # fmt: skip
+
+
+async def test_a_route_says_whether_it_reaches_a_user_and_why_not(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+
+    async def reach(token: str | None = "") -> list[tuple[str, bool, str]]:
+        items = (await server.call("GET", "/v1/routes?user=ann", token=token)).json["items"]
+        return [(each["route"], each["reaches"], each["problem"]) for each in items]
+
+    operators = ("hook", False, "it is for operators")
+    assert (await reach())[0] == ("mail", False, "the notifier does not know the user")
+    notifying.sign_up("ann")
+    assert await reach() == [("mail", False, "not verified"), operators]
+    trusted = await server.call("POST", "/v1/users/ann/contacts/ask", body={"trust": True})
+    assert trusted.status == 202
+    assert await reach() == [("mail", True, ""), operators]
+    # a user's own token sees what concerns the user, whatever it asks for
+    hers = server.token(Role.OPERATOR, "ann")
+    assert await reach(hers) == [("mail", True, "")]
+    own = await server.call("GET", "/v1/routes", token=hers)
+    assert [each["route"] for each in own.json["items"]] == ["mail"]
+    assert (await server.call("GET", "/v1/routes?user=bob", token=hers)).status == 403
+    # nobody takes an address of their own as verified
+    assert (await server.call("POST", "/v1/users/ann/contacts/ask", body={}, token=hers)).status == 403
+
+
+async def test_codes_are_sent_anew_and_the_one_before_is_void(notified: tuple[Api, Notifying]) -> None:
+    server, notifying = notified
+    path = "/v1/users/ann/contacts/ask"
+    assert (await server.call("POST", path, body={})).code == "not_found"
+    notifying.sign_up("ann")
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+    for _ in range(2):
+        assert (await server.call("POST", path, body={})).status == 202
+        await notifying.later(MINUTE)
+    first, second = [m.code for a, m in notifying.receiver.got if isinstance(a, MAIL)]
+    verify = "/v1/users/ann/contacts/verify"
+    assert (await server.call("POST", verify, body={"code": first})).status == 422
+    assert (await server.call("POST", verify, body={"code": second})).status == 200
+
+
+async def test_operators_are_sent_a_test_and_a_message_is_shown_with_its_lines(
+    notified: tuple[Api, Notifying],
+) -> None:
+    server, notifying = notified
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+    path = "/v1/routes/test"
+    assert paths(await server.call("POST", path, body={"route": "mail"})) == ["$.route"], "that is for users"
+    asked = await server.call("POST", path, body={}, Idempotency_Key="t-1", Prefer="respond-async")
+    assert (asked.status, [each["route"] for each in asked.json["items"]]) == (202, ["hook"])
+    await notifying.work()
+    again = await server.call("POST", path, body={}, Idempotency_Key="t-1")
+    [sent] = again.json["items"]
+    assert (again.status, sent["state"], sent["user_id"]) == (200, "sent", "")
+    shown = await server.call("GET", f"/v1/deliveries/{sent['delivery_id']}")
+    assert (shown.json["summary"], len(shown.json["lines"])) == (sent["summary"], 1)
+    hers = server.token(Role.OPERATOR, "ann")
+    assert (await server.call("GET", f"/v1/deliveries/{sent['delivery_id']}", token=hers)).code == "not_found"
+    assert (await server.call("POST", path, body={}, token=hers)).status == 403
 
 
 async def test_a_test_message_goes_to_a_user_once_and_to_no_address_that_is_not_verified(

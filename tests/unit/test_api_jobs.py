@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from support.api import START, Api, api
 
-from everwatch.api import job_runner, jobs
+from everwatch.api import jobs
 from everwatch.api.auditing import AuditLog
+from everwatch.api.bulk_job_work import BulkJobWork, JobPace
 from everwatch.api.database import Database
-from everwatch.api.job_records import LEASE_MS, BulkJob, command_id_of, encoded, is_taken
-from everwatch.api.job_runner import JobRunner
+from everwatch.api.job_records import LEASE_MS, MOST_ENDED, BulkJob, command_id_of, encoded, is_taken
 from everwatch.api.job_views import JobAction, JobState
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.permissions import Role
 from everwatch.api.queries import FacetsQuery
 from everwatch.core.errors import EverwatchError
@@ -62,17 +63,21 @@ def _refusal(reply: Reply) -> Reply:
     )  # fmt: skip
 
 
-def runner(server: Api, name: str, commands: Any = None) -> JobRunner:
+PACE = JobPace(monitors=2, pages=1, again_s=0.0)
+
+
+def runner(
+    server: Api, name: str, commands: Any = None, pace: JobPace = PACE, most_ended: int = MOST_ENDED
+) -> LeasedRunner:
     audit = AuditLog(server.audit, "audit", server.clock, OutputFormat.AVRO)
     database = Database(lambda: server.store, server.clock)
-    writer = JobWriter(server.records, "jobs", server.jobs)
-    return JobRunner(name, server.jobs, database, commands or server.worker, writer, audit, server.clock)
+    leases = Leases(name, server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
+    work = BulkJobWork(server.jobs, leases, database, commands or server.worker, audit, server.clock, pace)
+    return LeasedRunner(leases, [work], server.clock, most_ended=most_ended)
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    monkeypatch.setattr(job_runner, "PAGE", 2)
-    monkeypatch.setattr(job_runner, "AGAIN_S", 0.0)
+async def server() -> AsyncIterator[Api]:
     async with api() as running:
         for user_id in ("ann", "bob"):
             monitors = [SITE | {"monitor_id": f"m-{number}", "labels": {"of": user_id}} for number in range(3)]
@@ -146,6 +151,53 @@ async def test_a_job_whose_process_is_killed_is_finished_by_another_one(server: 
     assert len({command_id for page in (*commands.asked, *other.asked) for command_id in page}) == 6
 
 
+async def test_pages_that_were_under_way_together_are_sent_again_with_their_ids(server: Api) -> None:
+    job = await made(server)
+    commands = Commands(server)
+    commands.killed_at = 3
+    pace = JobPace(monitors=1, pages=3, again_s=0.0)
+    with pytest.raises(Killed):
+        await runner(server, "a", commands, pace).run_once()
+    held = server.jobs.get(job["job_id"])
+    assert held is not None
+    # a page is done once those before it are: nothing behind the page without an answer is passed over
+    assert held.done == 2
+    server.clock.advance(LEASE_MS)
+    other = Commands(server)
+    await runner(server, "b", other, pace).run_once()
+    over = server.jobs.get(job["job_id"])
+    assert over is not None
+    assert (over.state, over.done, over.refused) == (JobState.DONE, 6, 0)
+    assert other.asked[0] == commands.asked[2]
+    assert len({command_id for page in (*commands.asked, *other.asked) for command_id in page}) == 6
+
+
+async def test_pages_without_an_answer_are_sent_again(server: Api) -> None:
+    job = await made(server)
+
+    class SilentOnce(Commands):
+        async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
+            replies = await super().ask(inputs, wait_s)
+            return [None for _ in replies] if len(self.asked) == 2 else replies
+
+    commands = SilentOnce(server)
+    await runner(server, "a", commands, JobPace(monitors=1, pages=3, again_s=0.0)).run_once()
+    over = server.jobs.get(job["job_id"])
+    assert over is not None
+    assert (over.state, over.done, over.refused) == (JobState.DONE, 6, 0)
+    assert commands.asked[1] in commands.asked[2:]
+
+
+async def test_a_monitor_that_is_gone_before_its_deletion_is_not_refused(server: Api) -> None:
+    job = await made(server, action="delete")
+    commands = Commands(server)
+    commands.refused = {"m-1"}
+    await runner(server, "a", commands).run_once()
+    over = server.jobs.get(job["job_id"])
+    assert over is not None
+    assert (over.state, over.done, over.refused) == (JobState.DONE, 6, 0)
+
+
 async def test_what_is_refused_is_listed_with_why(server: Api) -> None:
     job = await made(server)
     commands = Commands(server)
@@ -207,13 +259,11 @@ async def test_a_record_with_an_unknown_role_is_passed_over(server: Api) -> None
     assert states(server) == [State.PAUSED] * 6
 
 
-async def test_refusals_and_ended_jobs_are_kept_within_bounds(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_runner, "MOST_ERRORS", 2)
-    monkeypatch.setattr(job_runner, "MOST_ENDED", 1)
+async def test_refusals_and_ended_jobs_are_kept_within_bounds(server: Api) -> None:
     commands = Commands(server)
     commands.refused = {"m-0", "m-1", "m-2"}
     first = await made(server)
-    await runner(server, "a", commands).run_once()
+    await runner(server, "a", commands, PACE._replace(most_errors=2)).run_once()
     over = (await server.call("GET", f"/v1/jobs/{first['job_id']}")).json
     assert (over["state"], over["refused"]) == ("done", 6)
     errors = (await server.call("GET", f"/v1/jobs/{first['job_id']}/errors")).json["items"]
@@ -221,7 +271,7 @@ async def test_refusals_and_ended_jobs_are_kept_within_bounds(server: Api, monke
     server.clock.advance(1_000)
     second = await made(server)
     await runner(server, "a").run_once()
-    await runner(server, "a").run_once()
+    await runner(server, "a", most_ended=1).run_once()
     assert [job.job_id for job in server.jobs.all()] == [second["job_id"]]
     assert server.jobs.errors(first["job_id"]) == []
 

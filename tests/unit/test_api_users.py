@@ -211,6 +211,20 @@ async def test_a_key_that_was_that_of_another_request_is_refused(server: Api) ->
         assert changed.status == status
 
 
+async def test_a_key_of_another_signup_is_refused_and_a_signup_that_comes_late_changes_nothing(server: Api) -> None:
+    async def put(city: str, key: str) -> tuple[int, str]:
+        body = {"attributes": {"city": city}}
+        answer = await server.call("PUT", "/v1/users/ann", body=body, Idempotency_Key=key)
+        return answer.status, answer.code if answer.status >= 400 else answer.json["answer"]
+
+    assert await put("Bern", "k-1") == (201, "registered")
+    assert await put("Basel", "k-1") == (422, "reused_key")
+    assert await put("Basel", "k-2") == (200, "updated")
+    # the first request once more, by a client that had no answer
+    assert await put("Bern", "k-1") == (200, "repeated")
+    assert (await server.call("GET", "/v1/users/ann")).json["attributes"] == {"city": "Basel"}
+
+
 async def test_a_ping_creates_its_monitor_once(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={})
     key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
@@ -237,6 +251,26 @@ async def test_a_batch_gives_each_line_its_outcome(server: Api) -> None:
     outcomes = [orjson.loads(line) for line in done.data.splitlines()]
     assert done.status == 207
     assert [(each["line"], each["status"]) for each in outcomes] == [(1, 200), (2, 200), (4, 422), (5, 404), (6, 403)]
+
+
+async def test_a_batch_that_comes_again_with_its_key_is_carried_out_once(server: Api) -> None:
+    async def sent(*lines: bytes) -> list[tuple[int, str]]:
+        body = b"\n".join(lines)
+        done = await server.call(
+            "POST", "/v1/batch", body=body, Idempotency_Key="k", Content_Type="application/x-ndjson"
+        )
+        outcomes = [orjson.loads(line) for line in done.data.splitlines()]
+        return [(each["status"], each.get("code") or each["outcome"]["answer"]) for each in outcomes]
+
+    signup = b'{"command":"signup","user_id":"ann"}'
+    put = b'{"command":"put","user_id":"ann","monitor_id":"a","monitor":{"kind":"noop","schedule":{"every":"1m"}}}'
+    assert await sent(signup, put) == [(200, "registered"), (200, "done")]
+    assert await sent(signup, put) == [(200, "repeated"), (200, "repeated")]
+    other = put.replace(b"1m", b"5m")
+    assert await sent(signup, other) == [(200, "repeated"), (422, "reused_key")]
+    # ids that lines have are theirs
+    own = put.replace(b'"command":"put"', b'"command":"put","command_id":"c-1"')
+    assert await sent(signup, own) == [(200, "repeated"), (200, "unchanged")]
 
 
 async def test_a_line_that_is_nested_too_deeply_is_refused_and_the_others_are_carried_out(server: Api) -> None:

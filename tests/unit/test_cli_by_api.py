@@ -1,6 +1,7 @@
 """The command line through the HTTP API: the same output and exit statuses as with Kafka and the database."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from importlib import import_module
@@ -12,18 +13,27 @@ import pytest
 import typer
 from support.api import START, Api, api, listening
 from support.command_line import Said, run_command
+from support.notifying import MINUTE, RULES, Notifying, transition
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
+from everwatch.api.audit_runs import AuditRunWork
+from everwatch.api.database import Database
+from everwatch.api.job_writing import JobWriter
+from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.permissions import Role
-from everwatch.cli.commands import dead_letters, lists, task, user
+from everwatch.cli.commands import audit, dead_letters, lists, task, user
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
 from everwatch.cli.support import api_connection, global_options, output_reading
 from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import EverwatchError
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
+from everwatch.kafka.topics import Topics
 from everwatch.model import Result, State, Status, Transition
+from everwatch.notifier.route_rows import listed_routes
 from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.letters import StoredLetter
 
@@ -236,6 +246,93 @@ async def test_a_monitor_is_explained_as_from_the_database(say: Say) -> None:
     assert (secret[0], "shows no secrets" in secret[2]) == (2, True)
 
 
+async def test_rows_are_imported_and_exported_through_the_api(
+    say: Say, server: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.worker.unknown = {"bob"}
+    # the command runs in a thread here, which takes no signals
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    rows = [
+        {"user_id": "ann", "plan": "pro", "attributes": {"city": "Bern"}},
+        {"user_id": "ann", "monitor": {"monitor_id": "site", "kind": "noop", "schedule": {"every": "5m"}}},
+        {"user_id": "bob", "monitor": {"monitor_id": "site", "kind": "noop", "schedule": {"every": "5m"}}},
+    ]
+    file = tmp_path / "users.jsonl"
+    file.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    # there is no user bob: a worker refuses that row, and the pass says so at once
+    status, out, error = await say("import", str(file), "--json")
+    tally = orjson.loads(out)
+    assert (status, tally["new"], tally["accepted"], tally["refused"]) == (1, 3, 2, 1)
+    assert "users.jsonl:3:" in error
+    again = (await say("import", str(file), "--json")).json
+    # what was refused is sent again, in case that the user is there now
+    assert (again["unchanged"], again["sent"], again["again"]) == (2, 1, 1)
+    exported = await say("export", "--user", "ann", "--json")
+    assert [sorted(orjson.loads(line)) for line in exported[1].splitlines()][1] == ["monitor", "user_id"]
+    assert orjson.loads(exported[2]) == {"users": 1, "monitors": 1, "paused": 0, "redacted": 0}
+    alone = await say("export", "--users-only", "--format", "csv")
+    assert (alone[0], len(alone[1].splitlines())) == (0, 2)
+    nobody = await say("export", "--user", "nobody")
+    assert nobody[::2] == (1, "The database holds no user 'nobody' (a moment ago, or not yet).")
+    secret = await say("export", "--secrets")
+    assert (secret[0], "may not see secrets" in secret[2]) == (2, True)
+
+
+async def test_ticks_are_audited_by_the_api(say: Say, server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_connection, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(audit, "SystemClock", lambda: server.clock)
+    site = ["--kind", "tcp", "--config", '{"host": "127.0.0.1", "port": 9}', "--every", "1m"]
+    await say("signup", "ann", "--wait")
+    await say("monitor", "put", "ann", "site", *site, "--wait")
+    server.clock.advance(600_000)
+    leases = Leases("a", server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
+    database = Database(lambda: server.store, server.clock)
+    work = AuditRunWork(server.jobs, leases, database, Topics.of(Settings()), no_lag, server.clock)
+    asked = asyncio.ensure_future(say("audit", "--since", "9m", "--limit", "1", "--json"))
+    await asyncio.to_thread(wait_until, "the run is made", server.jobs.audit_runs)
+    await LeasedRunner(leases, [work], server.clock).run_once()
+    status, out, error = await asked
+    report = orjson.loads(out)
+    assert status == 1
+    assert (report["missed"] > 1, len(report["examples"]["missed"]), report["monitors"]) == (True, 1, 1)
+    assert "Kafka is away" in error
+
+
+def no_lag() -> Any:
+    raise BrokerUnavailable("Kafka is away.")
+
+
+async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_path: Path) -> None:
+    notifying = Notifying(Settings(data_dir=tmp_path / "notifier"), rules=RULES)
+    server.storage, server.take_incidents = notifying.storage, notifying.ask
+    server.clock.advance(notifying.clock.now_ms() - server.clock.now_ms())
+    with notifying.storage.begin() as work:
+        work.put_routes(listed_routes(notifying.rules))
+    notifying.sign_up("ann")
+    notifying.tell(transition("new", "up", 1, "ann", alert=False), transition("up", "down", 2, "ann"))
+    await notifying.later(MINUTE)
+    listed = await say("notify", "routes")
+    assert (listed[0], "hook" in listed[1], "group_wait" in listed[1]) == (0, True, True)
+    told = (await say("notify", "routes", "ann", "--json")).json
+    assert {each["route"]: each["problem"] for each in told} == {"mail": "", "hook": "it is for operators"}
+    sent = [orjson.loads(line) for line in (await say("notify", "deliveries", "--json"))[1].splitlines()]
+    assert {each["route"] for each in sent} == {"mail", "hook"}
+    shown = await say("notify", "show", sent[0]["delivery_id"])
+    assert (shown[0], sent[0]["summary"] in shown[1]) == (0, True)
+    assert (await say("notify", "show", "nothing"))[0] == 1
+    explained = await say("notify", "explain", "ann", "shop")
+    assert (explained[0], "Incident " in explained[1]) == (0, True)
+    tested = await say("notify", "test", "ann", "--within", "1")
+    assert (tested[0], "pending" in tested[1]) == (1, True), "no notifier sends it"
+    assert "would send by hook" in (await say("notify", "test", "--dry-run"))[1]
+    assert (await say("notify", "contacts", "ann"))[0] == 0
+    trusted = await say("notify", "verify", "ann", "--trust")
+    assert (trusted[0], "count as verified" in trusted[1]) == (0, True)
+    replayed = await say("notify", "replay", "--since", "1d", "--state", "sent")
+    assert (replayed[0], "will be sent again" in replayed[1]) == (0, True)
+    notifying.close()
+
+
 async def test_lag_and_findings_come_from_the_api(say: Say) -> None:
     assert (await say("lag", "--json"))[:2] == (0, "")
     status, out, _ = await say("doctor")
@@ -337,8 +434,10 @@ async def test_the_options_before_a_command_name_the_api(server: Api, options_ke
     way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
     status, out = await asyncio.to_thread(run_main, *way, "signup", "ann", "--wait")
     assert (status, "registered: signup ann" in out) == (0, True)
-    status, out = await asyncio.to_thread(run_main, *way, "audit")
-    assert (status, "'everwatch audit' takes Kafka or the database itself" in out) == (2, True)
+    status, out = await asyncio.to_thread(run_main, *way, "topics", "check")
+    assert (status, "'everwatch topics' takes Kafka or the database itself" in out) == (2, True)
+    status, out = await asyncio.to_thread(run_main, *way, "plans", "list")
+    assert (status, "no plans are in force" in out) == (0, True)
     status, out = await asyncio.to_thread(run_main, *way, "worker")
     assert (status, "works on what is here" in out) == (2, True)
     both = ["--bootstrap-servers", "127.0.0.1:1"]
@@ -352,5 +451,5 @@ async def test_the_options_before_a_command_name_the_api(server: Api, options_ke
 def test_every_command_says_what_it_works_on() -> None:
     assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.CommandReach.API} == {
         "signup", "monitor", "task", "user", "signal", "results", "transitions", "explain", "lag", "dead-letters",
-        "doctor",
+        "doctor", "audit", "import", "export",
     }  # fmt: skip

@@ -225,6 +225,21 @@ async def test_an_id_that_was_that_of_another_request_is_refused_and_changes_not
     assert (unknown.answer, unknown.version) == (CommandOutcome.REPEATED, 1)
 
 
+async def test_the_id_of_a_signup_is_remembered_with_the_digest_of_its_request(life: Life) -> None:
+    signup = {"plan": "pro", "signup_id": "s-1", "request_digest": "one"}
+    [made] = await sign_up(life, signup)
+    assert made.answer is CommandOutcome.REGISTERED
+    same, reused, command = (
+        await sign_up(life, signup, signup | {"attributes": {"n": 1}, "request_digest": "two"})
+    ) + await take(life, TOPICS.commands, {"command": "pause_user", "command_id": "s-1", "request_digest": "three"})
+    assert (same.answer, same.signup_id) == (CommandOutcome.REPEATED, "s-1")
+    assert (reused.answer, reused.code, reused.path) == (CommandOutcome.REFUSED, "reused_key", "$.signup_id")
+    # a key is that of one request, whichever it is
+    assert (command.answer, command.code) == (CommandOutcome.REFUSED, "reused_key")
+    user = codec.decode_entry(codec.table_key("ann"), life.store.read(0, codec.table_key("ann")) or b"")
+    assert user.attributes == {}
+
+
 async def test_a_pause_says_why_in_the_state_and_may_be_given_another_reason(life: Life) -> None:
     await sign_up(life, {"plan": "pro", "monitors": [every("m", "noop")]})
     pause = {"command": "pause", "monitor_id": "m"}

@@ -10,42 +10,39 @@ from typing import TypeVar
 import msgspec
 
 from everwatch.api.database import LOOK_AGAIN_S, AskedInThreads
-from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, incident_view
-from everwatch.api.notifier_views import ChannelsQuery, ChannelView, DeliveriesQuery, DeliveryView
-from everwatch.api.problems import unavailable
+from everwatch.api.incident_views import (
+    EventView,
+    IncidentView,
+    Listed,
+    NotificationsView,
+    SharedIncidentsView,
+    incident_view,
+)
+from everwatch.api.notifier_views import (
+    ChannelsQuery,
+    ChannelView,
+    DeliveriesQuery,
+    DeliveryDetail,
+    DeliveryView,
+    RoutesQuery,
+    RouteView,
+)
+from everwatch.api.problems import not_found, unavailable
 from everwatch.api.queries import Limit, OfUser, narrowed
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Instant
 from everwatch.core.errors import StoreError
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.incidents import Incident
+from everwatch.notifier.listed_routes import ListedRoute
+from everwatch.notifier.reaching import obstacle_of
 from everwatch.notifier.storage import Storage, Work
-from everwatch.notifier.wording import subject_of
+from everwatch.notifier.wording import lines_of, subject_of
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 MOST_EVENTS = 50
 LONGEST_PAUSE_S = 0.5
 _MISSING = "no notifier has been started yet, or its database is away"
-
-
-class EventView(msgspec.Struct, frozen=True):
-    """A change of a monitor and its alerts: the receivers, or why there are none ("" while it is not judged)."""
-
-    at: Instant
-    from_state: str
-    to_state: str
-    reminder: bool
-    verdict: str
-
-
-class NotificationsView(msgspec.Struct, frozen=True):
-    """The notifier's verdicts on a monitor's newest changes, the latest first. ``incident``: the newest one."""
-
-    available: bool
-    reason: str
-    incident: IncidentView | None
-    events: list[EventView]
 
 
 class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,8 +121,39 @@ class Alerting:
         given_up = [_channel(each) for each in found or []]
         return _listed(given_up, reason, len(given_up))
 
-    async def routes(self, _: Call) -> Answer:
-        found, reason = await self._ask(lambda work: work.routes())
+    async def delivery(self, call: Call) -> Answer:
+        wanted = call.path["delivery_id"]
+        found = (await self._database.look(lambda work: work.deliveries([wanted]))).get(wanted)
+        # a token of one user is not told whether another one's message exists
+        if found is None or call.principal.user_id not in ("", found.user_id):
+            raise not_found("such message")
+        lines = [] if found.message.code else lines_of(found.message, with_user=not found.user_id)
+        return Answer(DeliveryDetail(**msgspec.structs.asdict(delivery_view(found)), lines=lines))
+
+    async def routes(self, call: Call, query: RoutesQuery) -> Answer:
+        user_id = narrowed(call.principal, query.user)
+
+        def look(work: Work) -> list[RouteView]:
+            listed = work.routes()
+            if not user_id:
+                return [_route(each) for each in listed]
+            given = work.users([user_id]).get(user_id)
+            verified = {each.contact_id for each in work.contacts_of([user_id]) if each.verified_at}
+            given_up = {each.route: each for each in work.list_channels(user_id)}
+            told = []
+            for each in listed:
+                # what operators' routes are, and which other users have routes, is nothing for a user's own token
+                if call.principal.user_id and each.belongs_to == "operator":
+                    continue
+                problem = (
+                    obstacle_of(each, given, verified, given_up) if given else "the notifier does not know the user"
+                )
+                view = _route(each, reaches=not problem, problem=problem)
+                hidden = {key: value for key, value in view.match.items() if key != "user"}
+                told.append(msgspec.structs.replace(view, match=hidden) if call.principal.user_id else view)
+            return told
+
+        found, reason = await self._ask(look)
         return _listed(found or [], reason, len(found or []))
 
     async def of_monitor(self, call: Call) -> Answer:
@@ -183,6 +211,24 @@ def delivery_view(each: Delivery) -> DeliveryView:
         each.reason,
         subject_of(each.message),
         sum(each.message.counts.values()),
+    )
+
+
+def _route(each: ListedRoute, *, reaches: bool | None = None, problem: str = "") -> RouteView:
+    return RouteView(
+        each.route,
+        each.audience,
+        each.sender,
+        each.match,
+        each.group_wait_ms,
+        each.group_interval_ms,
+        each.min_down_ms,
+        each.goes_on,
+        each.doubt,
+        each.belongs_to,
+        each.needs,
+        reaches,
+        problem,
     )
 
 

@@ -5,16 +5,14 @@ over, and begins again, as reading changes nothing.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
-
-from msgspec.structs import replace
 
 from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
 from everwatch.api.database import Database
-from everwatch.api.job_records import KEPT_MS, LEASE_MS, MOST_ENDED, AuditRun, Jobs, job_id_of
+from everwatch.api.job_records import AuditRun, Jobs, job_id_of
 from everwatch.api.job_views import JobState
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.leased_work import Leases
 from everwatch.api.problems import Problem, invalid, not_found
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
@@ -22,17 +20,14 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.topics import Topics
-from everwatch.observability.log_throttle import LogThrottle
 from everwatch.operations.audit import AuditReport, audit
 from everwatch.operations.waiting_ticks import WaitingTicks
 from everwatch.store import Reader
 from everwatch.store.stored_values import Identity
 
-logger = logging.getLogger(__name__)
 SETTLE_MS = 30_000
 """Age up to which a tick may still be under way."""
 MOST_RUNNING = 4
-LOOK_EVERY_S = 1.0
 NOTED_EVERY_S = 5.0
 _LONGEST_PROBLEM = 500
 
@@ -73,70 +68,51 @@ class AuditRunRoutes:
         return Answer(_view(run))
 
 
-class AuditRunner:
-    """Carries out runs that no process has, one after the other. ``name``: of this process."""
+class AuditRunWork:
+    """Runs of the audit as leased work."""
 
     def __init__(
         self,
-        name: str,
         jobs: Jobs,
+        leases: Leases,
         database: Database,
-        writer: JobWriter,
         topics: Topics,
         measure_lag: Callable[[], Lag],
         clock: Clock,
     ) -> None:
-        self._name = name
         self._jobs = jobs
+        self._leases = leases
         self._database = database
-        self._writer = writer
         self._topics = topics
         self._measure_lag = measure_lag
         self._clock = clock
-        self._log_throttle = LogThrottle(clock)
 
-    async def run(self) -> None:
-        """Go on until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except (EverwatchError, Problem) as error:
-                if self._log_throttle.may_log("failed"):
-                    logger.warning("runs of the audit wait: %s", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+    def all(self) -> list[AuditRun]:
+        """Return all runs, the latest first."""
+        return self._jobs.audit_runs()
 
-    async def run_once(self) -> None:
-        """Carry out all runs that no process has, and forget old ones. Raises StoreError, BrokerUnavailable."""
-        now, runs = self._clock.now_ms(), self._jobs.audit_runs()
-        ended = [run for run in runs if run.state is not JobState.RUNNING]
-        for place, run in enumerate(ended):
-            if place >= MOST_ENDED or run.ended_at + KEPT_MS < now:
-                await self._writer.forget(run)
-        for run in reversed(runs):
-            is_free = run.owner == self._name or run.lease_until <= now
-            if run.state is JobState.RUNNING and is_free:
-                mine = self._leased(run)
-                await self._writer.write(mine)
-                if self._jobs.audit_run(run.run_id) == mine:
-                    await self._carry_out(mine)
-
-    async def _carry_out(self, run: AuditRun) -> None:
-        reading = _Reading()
+    async def carry_out(self, taken: AuditRun) -> None:
+        """Carry a run out. Raises StoreError, BrokerUnavailable."""
+        run, reading = taken, _Reading()
         asked = asyncio.ensure_future(self._database.ask(lambda reader: self._report(reader, run, reading)))
         try:
             while not (await asyncio.wait([asked], timeout=NOTED_EVERY_S))[0]:
-                run = replace(self._leased(run), results_read=reading.results)
-                await self._writer.write(run)
+                await self._leases.writer.write(self._leases.renewed(run, results_read=reading.results))
+                if not self._leases.holds(run):
+                    return  # another process has it
             report, problem = asked.result()
         finally:
             # the thread ends with the next result that it reads
             reading.is_over = True
-        run = replace(self._leased(run), results_read=reading.results, problem=problem[:_LONGEST_PROBLEM])
-        await self._writer.write(replace(run, state=JobState.DONE, report=report, ended_at=self._clock.now_ms()))
-
-    def _leased(self, run: AuditRun) -> AuditRun:
-        now = self._clock.now_ms()
-        return replace(run, owner=self._name, lease_until=now + LEASE_MS, written_at=now)
+        over = self._leases.renewed(
+            run,
+            results_read=reading.results,
+            problem=problem[:_LONGEST_PROBLEM],
+            state=JobState.DONE,
+            report=report,
+            ended_at=self._clock.now_ms(),
+        )
+        await self._leases.writer.write(over)
 
     def _report(self, reader: Reader, run: AuditRun, reading: "_Reading") -> tuple[AuditReport, str]:
         waiting = WaitingTicks(self._topics, reader.partition_of, self._measure_lag)

@@ -1,8 +1,11 @@
 """Many commands in one request: lines of JSON in, a line of JSON out for each."""
 
 import asyncio
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -13,7 +16,7 @@ from everwatch.api.permissions import Principal, Scope
 from everwatch.api.problems import Problem, invalid, refused
 from everwatch.api.rendering import outcome
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.sending import wait_of
+from everwatch.api.sending import key_of, wait_of
 from everwatch.api.views import LineOutcome, OutcomeView
 from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
 from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
@@ -22,9 +25,11 @@ from everwatch.model import CommandType, Reply
 
 MOST_LINES = 10_000
 BODY_LIMIT = 32 * 1024 * 1024
-# lines between two turns of the event loop
-_AT_ONCE = 100
+# lines between two turns of the event loop, and lines that are sent together: a part is a unit of work of a worker,
+# and each of those costs the broker as much as some hundred lines
+_AT_ONCE, _SENT_TOGETHER = 100, 2_000
 NDJSON = "application/x-ndjson"
+Line = TypeVar("Line")
 _FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
 
 
@@ -40,27 +45,67 @@ class Batches:
             raise Problem(400, "empty", "Send one command a line, as on the topic commands.")
         if len(lines) > MOST_LINES:
             raise Problem(413, "too_many", f"These are {len(lines)} commands: send at most {MOST_LINES} at once.")
-        outcomes: dict[int, LineOutcome] = {}
-        asked: list[Asked] = []
-        for index, (number, line) in enumerate(lines):
-            if index % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-            try:
-                asked.append(line_asked(line, number, call.principal))
-            except InvalidInput as error:
-                outcomes[number] = line_failure(number, invalid(error), error.path)
-            except Problem as problem:
-                outcomes[number] = line_failure(number, problem)
-        replies = await self._commands.ask(asked, wait_of(call)) if asked else []
+        key = key_of(call)
+        outcomes = await carry_out_lines(
+            self._commands, call, lines, lambda number, line: line_asked(line, number, call.principal, key)
+        )
+        body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
+        return Answer(body, 207, media_type=NDJSON, changes=[])
+
+
+async def carry_out_lines(
+    commands: Commands, call: Call, lines: Iterable[tuple[int, Line]], read: Callable[[int, Line], Asked]
+) -> dict[int, LineOutcome]:
+    """Send inputs of many lines and return what became of each, by its number; the audit log has them all then.
+
+    Workers carry out the first lines while the next ones are read. ``read`` raises InvalidInput and Problem.
+    """
+    outcomes: dict[int, LineOutcome] = {}
+    wait_s = wait_of(call)
+
+    async def settle(asked: list[Asked]) -> None:
+        replies = await commands.ask(asked, wait_s)
         for each, reply in zip(asked, replies, strict=True):
             outcomes[each.line] = line_outcome(each, reply)
-        body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
         changes = [line_change(each, outcomes[each.line]) for each in asked if each.asker.command != "signal"]
-        return Answer(body, 207, media_type=NDJSON, changes=changes)
+        if call.note is not None and changes:
+            await call.note(changes)
+
+    source = iter(lines)
+    async with asyncio.TaskGroup() as group:
+        part: list[Asked] = []
+        while some := list(islice(source, _AT_ONCE)):
+            part += read_lines(some, read, outcomes)
+            if len(part) >= _SENT_TOGETHER:
+                group.create_task(settle(part))
+                part = []
+            # parts are sent in the order in which their tasks begin: a user's lines stay in order
+            await asyncio.sleep(0)
+        if part:
+            group.create_task(settle(part))
+    return outcomes
 
 
-def line_asked(line: bytes, number: int, principal: Principal) -> Asked:
-    """Return the input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
+def read_lines(
+    lines: Iterable[tuple[int, Line]], read: Callable[[int, Line], Asked], outcomes: dict[int, LineOutcome]
+) -> list[Asked]:
+    """Return the inputs of lines; ``outcomes`` gets those of the lines that are wrong."""
+    asked = []
+    for number, line in lines:
+        try:
+            asked.append(read(number, line))
+        except InvalidInput as error:
+            outcomes[number] = line_failure(number, invalid(error), error.path)
+        except Problem as problem:
+            outcomes[number] = line_failure(number, problem)
+    return asked
+
+
+def line_asked(line: bytes, number: int, principal: Principal, key: str = "") -> Asked:
+    """Return the input in a line. Raises InvalidInput, and Problem where the token does not permit it.
+
+    ``key``: the request's Idempotency-Key, of which a command or signup without an id gets one.
+    """
     try:
         wanted: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -68,6 +113,8 @@ def line_asked(line: bytes, number: int, principal: Principal) -> Asked:
     if not isinstance(wanted, dict):
         raise InvalidInput("a command is a JSON object")
     wanted.pop("reply", None)
+    if key:
+        _identify(wanted, line, number, principal, key)
     match wanted.get("command"):
         case "signup":
             signup_id = _id_of(wanted, "signup_id")
@@ -85,6 +132,15 @@ def line_asked(line: bytes, number: int, principal: Principal) -> Asked:
     if asked.asker.command in _FOR_ADMINS and not principal.has(Scope.ADMIN):
         raise Problem(403, "forbidden", f"{asked.asker.command} takes the scope 'admin'")
     return asked
+
+
+def _identify(wanted: dict[str, Any], line: bytes, number: int, principal: Principal, key: str) -> None:
+    """Give a line the id that it has each time its request is sent, and the digest of what it asks for."""
+    name = {"signup": "signup_id", "signal": ""}.get(wanted.get("command", ""), "command_id")
+    if name and not wanted.get(name):
+        named = f"{principal.user_id}\0{key}\0{number}".encode()
+        wanted[name] = blake2b(named, digest_size=16).hexdigest()
+        wanted["request_digest"] = blake2b(line, digest_size=12).hexdigest()
 
 
 def _id_of(wanted: dict[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ from everwatch.api.cookies import check_same_origin, cookie_name
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
-from everwatch.api.problems import BEHIND, Problem
+from everwatch.api.problems import BEHIND, Problem, unauthorized
 from everwatch.api.rate_limiting import Allowance, RateLimiter
 from everwatch.api.request_reading import (
     MOST_BODY_BYTES,
@@ -36,6 +36,7 @@ from everwatch.api.request_reading import (
 )
 from everwatch.api.responses import SECURITY_HEADERS, is_among, problem_response
 from everwatch.api.routing import Answer, Call, Route
+from everwatch.api.sending import key_of
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
 
@@ -56,6 +57,7 @@ MOST_WRITTEN = 10_000
 """Users whose last write is remembered: a later read through this process waits until the database has it."""
 _THAT_READ = ("GET", "HEAD", "PATCH")
 WaitForPosition = Callable[[str, float], Awaitable[None]]
+ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
 RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -68,6 +70,7 @@ class Edge:
         clock: Clock,
         wait_for_position: WaitForPosition,
         audit: AuditLog,
+        claim_key: ClaimKey,
         *,
         origins: frozenset[str] = frozenset(),
         proxies: TrustedProxies = NO_PROXIES,
@@ -75,11 +78,15 @@ class Edge:
         most_body_bytes: int = MOST_BODY_BYTES,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem."""
+        """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
+
+        ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request.
+        """
         self._tokens = tokens
         self._clock = clock
         self._wait_for_position = wait_for_position
         self._audit = audit
+        self._claim_key = claim_key
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(origins)
         self._proxies = proxies
@@ -182,6 +189,10 @@ class Edge:
                 arguments.append(body_of(request, route, data))
             if route.command and "Idempotency-Key" in call.headers:
                 call = call._replace(request_digest=digest_of(request, data))
+            if route.claims_key and call.request_digest:
+                await self._claim_key(call.principal, key_of(call), call.request_digest)
+            if route.notes:
+                call = call._replace(note=partial(self._audit.note, route.name, self._asking_of(request)))
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
@@ -288,19 +299,19 @@ class Edge:
         if not scheme:
             cookie = request.cookies.get(cookie_name(headers))
             if cookie is None:
-                raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
+                raise unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
             principal = self._tokens.session(cookie, now)
             if principal is None:
-                raise _unauthorized("The session is over: log in again.", "invalid_token")
+                raise unauthorized("The session is over: log in again.", "invalid_token")
             return principal
         if scheme.lower() != "bearer":
-            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
+            raise unauthorized("The only authorization scheme is Bearer.", "invalid_request")
         text = text.strip()
         principal = self._tokens.principal(text, now)
         if principal is None and await self._tokens.of_users.renew_for(text, now):
             principal = self._tokens.principal(text, now)
         if principal is None:
-            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
+            raise unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal
 
     def _response(self, answer: Answer, request: web.Request, request_id: str) -> web.Response:
@@ -341,8 +352,3 @@ def _allowed(request: web.Request) -> Mapping[str, str]:
     """Headers with the rest of the token's rate limit; none where there is no limit."""
     allowance = request.get(_ALLOWANCE_OF)
     return {} if allowance is None else allowance.headers
-
-
-def _unauthorized(detail: str, error: str) -> Problem:
-    challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
-    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.batch import MOST_LINES, line_asked, line_change, line_failure, line_outcome
+from everwatch.api.batch import MOST_LINES, carry_out_lines, line_asked, read_lines
 from everwatch.api.commanding import Commands
-from everwatch.api.problems import Problem, invalid
-from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.sending import wait_of
+from everwatch.api.problems import Problem
+from everwatch.api.routing import Answer, Call
+from everwatch.api.sending import key_of
 from everwatch.api.views import LineOutcome
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, with_member
@@ -74,34 +74,30 @@ class ImportRoutes:
 
     async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
         rows = await asyncio.to_thread(_rows, data, query)
-        outcomes: dict[int, LineOutcome] = {}
-        asked: list[Asked] = []
-        for index, row in enumerate(rows):
-            if index % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-            try:
-                asked.append(self._asked(row, call, query.dry_run))
-            except InvalidInput as error:
-                outcomes[row.line] = line_failure(row.line, invalid(error), error.path)
-            except Problem as problem:
-                outcomes[row.line] = line_failure(row.line, problem)
-        changes: list[AuditedChange] = []
-        if asked and not query.dry_run:
-            replies = await self._commands.ask(asked, wait_of(call))
-            for each, reply in zip(asked, replies, strict=True):
-                outcomes[each.line] = line_outcome(each, reply)
-            changes = [line_change(each, outcomes[each.line]) for each in asked]
-        return Answer(_view(rows, outcomes, query.dry_run), changes=changes)
+        numbered = [(row.line, row) for row in rows]
+        key = key_of(call)
 
-    def _asked(self, row: Row, call: Call, dry_run: bool) -> Asked:
+        def read(_: int, row: Row) -> Asked:
+            return self._asked(row, call, key, query.dry_run)
+
+        if query.dry_run:
+            outcomes: dict[int, LineOutcome] = {}
+            for begin in range(0, len(numbered), _AT_ONCE):
+                read_lines(numbered[begin : begin + _AT_ONCE], read, outcomes)
+                await asyncio.sleep(0)
+        else:
+            outcomes = await carry_out_lines(self._commands, call, numbered, read)
+        return Answer(_view(rows, outcomes, query.dry_run), changes=[])
+
+    def _asked(self, row: Row, call: Call, key: str, dry_run: bool) -> Asked:
         """The input that a row is. Raises InvalidInput, and Problem where the token does not permit it."""
         if row.problem:
             raise InvalidInput(row.problem)
         if row.monitor_id:
-            return line_asked(row.value, row.line, call.principal)
+            return line_asked(row.value, row.line, call.principal, key)
         if dry_run and (plans := self._plans()) is not None:
             admit_signup(row.value, plans=plans)
-        return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal)
+        return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal, key)
 
 
 def _rows(data: bytes, query: ImportQuery) -> list[Row]:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from everwatch.api.job_views import JobSample
+from everwatch.api.views import Instant as InstantMs
 from everwatch.core.printable import HIDDEN
 from everwatch.encoding.input_models import NO_HIDDEN, Duration, Instant
 from everwatch.notifier.acknowledging import Acknowledgement
@@ -95,6 +96,25 @@ class SilencePreview(msgspec.Struct, frozen=True):
     sample: list[JobSample]
     incidents: int
     open: list[IncidentView]
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """A change of a monitor and its alerts: the receivers, or why there are none ("" while it is not judged)."""
+
+    at: InstantMs
+    from_state: str
+    to_state: str
+    reminder: bool
+    verdict: str
+
+
+class NotificationsView(msgspec.Struct, frozen=True):
+    """The notifier's verdicts on a monitor's newest changes, the latest first. ``incident``: the newest one."""
+
+    available: bool
+    reason: str
+    incident: IncidentView | None
+    events: list[EventView]
 
 
 def incident_view(incident: Incident, ack: Acknowledgement | None) -> IncidentView:

@@ -16,6 +16,7 @@ from everwatch.api.job_views import JobAction, JobItem, JobState
 from everwatch.api.permissions import Role
 from everwatch.api.queries import FacetsQuery
 from everwatch.api.saved_views import PREFIX as SAVED_VIEWS
+from everwatch.api.used_keys import PREFIX as USED_KEYS
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
@@ -147,7 +148,7 @@ class Jobs:
         """Take in records of the topic; one that is wrong is logged and passed over."""
         for record in records:
             key = record.key or b""
-            if key.startswith(SAVED_VIEWS):
+            if key.startswith((SAVED_VIEWS, USED_KEYS)):
                 continue
             if record.value is None:
                 self._forget(key.decode(errors="replace"))

@@ -1,9 +1,19 @@
 """Requests to the notifier beside those about incidents: send messages again, confirm addresses."""
 
+from collections.abc import Sequence
+
 from everwatch.api.alerting import NotifierDatabase, delivery_view
 from everwatch.api.incident_views import Listed
 from everwatch.api.incident_writes import wrong
-from everwatch.api.notifier_views import ContactTestBody, ContactView, ReplayBody, ReplayView, VerifyBody
+from everwatch.api.notifier_views import (
+    ContactsAskedBody,
+    ContactTestBody,
+    ContactView,
+    ReplayBody,
+    ReplayView,
+    RouteTestBody,
+    VerifyBody,
+)
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import narrowed
 from everwatch.api.rate_limiting import RateLimiter
@@ -16,12 +26,14 @@ from everwatch.notifier.alerts import AlertKind
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.incident_requests import (
+    ContactsAsked,
     ContactsVerified,
     ContactTrial,
     IncidentRequest,
     ReplayRequest,
     encode_request,
 )
+from everwatch.notifier.listed_routes import ListedRoute
 from everwatch.notifier.routes import Audience
 from everwatch.notifier.storage import Work
 from everwatch.notifier.trial_messages import trial_message_id
@@ -76,17 +88,36 @@ class NotifierRequests:
         """Have a test message sent to a user by the routes that reach them."""
         user_id = call.path["user_id"]
         known, routes = await self._database.look(lambda work: (work.users([user_id]), work.routes()))
-        allowance = self._tests.take(user_id, self._clock.monotonic_s())
-        if allowance is not None and allowance.retry_in_s:
-            said = f"{TESTS_PER_MIN} tests a minute may be sent to a user."
-            raise Problem(429, "rate_limited", said, headers={"Retry-After": allowance.headers["Retry-After"]})
+        self._refuse_too_many(user_id)
         if user_id not in known:
             raise not_found(f"user {user_id!r} that the notifier knows")
-        wanted = [each for each in routes if each.audience == Audience.USERS and body.route in ("", each.route)]
+        return await self._tested(
+            call, [each for each in routes if each.audience == Audience.USERS], user_id, body.route
+        )
+
+    async def test_operators(self, call: Call, body: RouteTestBody) -> Answer:
+        """Have a test message sent to operators by their routes."""
+        self._refuse_too_many("")
+        routes = await self._database.look(lambda work: work.routes())
+        return await self._tested(call, [each for each in routes if each.audience != Audience.USERS], "", body.route)
+
+    async def ask_contacts(self, call: Call, body: ContactsAskedBody) -> Answer:
+        """Have new codes sent to a user's addresses, or these taken as verified."""
+        user_id = call.path["user_id"]
+        if user_id not in await self._database.look(lambda work: work.users([user_id])):
+            raise not_found(f"user {user_id!r} that the notifier knows")
+        if not body.trust:
+            self._refuse_too_many(user_id)
+        await self._send(user_id, ContactsAsked(user_id, self._clock.now_ms(), body.trust))
+        return Answer(None, 202)
+
+    async def _tested(self, call: Call, routes: Sequence[ListedRoute], user_id: str, route: str) -> Answer:
+        """Have test messages sent by routes, and answer what became of them."""
+        wanted = [each for each in routes if route in ("", each.route)]
         if not wanted:
-            raise wrong("$.route", "there is no such route for users")
+            raise wrong("$.route", f"there is no such route for {'users' if user_id else 'operators'}")
         trial_id = command_id_of(call)
-        await self._send(user_id, ContactTrial(trial_id, user_id, self._clock.now_ms(), body.route))
+        await self._send(user_id, ContactTrial(trial_id, user_id, self._clock.now_ms(), route))
         kinds = (AlertKind.OPENED, AlertKind.CLOSED)
         ids = [trial_message_id(trial_id, each.route, user_id, kind) for each in wanted for kind in kinds]
 
@@ -98,6 +129,13 @@ class NotifierRequests:
         )
         items = [delivery_view(each) for each in found]
         return Answer(Listed(True, "", False, items), 200 if is_settled else 202)
+
+    def _refuse_too_many(self, user_id: str) -> None:
+        """Raise a Problem if a user, or operators (""), got as many messages on request as may be sent."""
+        allowance = self._tests.take(user_id, self._clock.monotonic_s())
+        if allowance is not None and allowance.retry_in_s:
+            said = f"{TESTS_PER_MIN} messages a minute may be asked for, for a user or for operators."
+            raise Problem(429, "rate_limited", said, headers={"Retry-After": allowance.headers["Retry-After"]})
 
     async def _send(self, user_id: str, request: IncidentRequest) -> None:
         await self._records.send(self._topic, user_key(user_id or "operators"), encode_request(request))

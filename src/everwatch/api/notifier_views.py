@@ -1,6 +1,6 @@
 """Requests to and answers of the notifier beside incidents, as types: servers validate with them, clients read them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +61,49 @@ class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: OfUser = ""
 
 
+class RoutesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which routes; ``user``: whether each reaches this one."""
+
+    user: OfUser = ""
+
+
+class RouteView(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on": "continue"}):
+    """A route of the notification rules, without addresses. Durations in ms.
+
+    ``belongs_to``: who has the address: ``operator``, ``plan`` (users of the plans in ``match``) or ``user``.
+    ``needs``: the user's attributes that the address takes. ``reaches``: whether it reaches the user that is asked for,
+    null where none is; ``problem``: why not. ``audience``: users or operators. ``match``: which alerts it takes.
+    ``min_down_ms``: how long a monitor is down before. ``goes_on``: later routes get what it takes, too. ``doubt``:
+    what becomes of a message that may have been sent.
+    """
+
+    route: str
+    audience: str
+    sender: str
+    match: dict[str, Any]
+    group_wait_ms: int
+    group_interval_ms: int
+    min_down_ms: int
+    goes_on: bool
+    doubt: str
+    belongs_to: str = ""
+    needs: list[str] = []
+    reaches: bool | None = None
+    problem: str = ""
+
+
+class DeliveryDetail(DeliveryView, frozen=True):
+    """A message with the lines that its receiver reads; those of a message with a code are left out."""
+
+    lines: list[str] = []
+
+
+class RouteTestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``route``: by this one alone; "": by each that is for operators."""
+
+    route: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""
+
+
 class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Messages to send again: those in ``state`` that were made since an instant (ms), of a route, of a user."""
 
@@ -90,6 +133,12 @@ class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The code that the address was sent."""
 
     code: Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_HIDDEN)]
+
+
+class ContactsAskedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """New codes go to the addresses that are not verified; with ``trust`` these count as verified, without a code."""
+
+    trust: bool = False
 
 
 class ContactTestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -116,3 +116,9 @@ def unavailable(code: str, detail: str, retry_after_s: int = 1) -> Problem:
 def too_deep() -> Problem:
     """Return the problem of input that is nested too deeply."""
     return Problem(400, "malformed", "Arrays and objects are nested too deeply.")
+
+
+def unauthorized(detail: str, error: str) -> Problem:
+    """Return the problem of a request without a token that holds; ``error``: as RFC 6750 names it, "" for no token."""
+    challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})

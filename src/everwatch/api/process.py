@@ -10,16 +10,17 @@ from confluent_kafka import Producer
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
-from everwatch.api.audit_runs import AuditRunner
+from everwatch.api.audit_runs import AuditRunWork
 from everwatch.api.auditing import AuditLog
 from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
+from everwatch.api.bulk_job_work import BulkJobWork
 from everwatch.api.client_address import TrustedProxies
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
 from everwatch.api.job_records import Jobs
-from everwatch.api.job_runner import JobRunner
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.letters import redriving
 from everwatch.api.live import Following, Live
 from everwatch.api.login_routes import oidc_login_of
@@ -30,6 +31,7 @@ from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
+from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -97,6 +99,7 @@ class Api(Process):
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
         self._views = SavedViews()
+        self._used_keys = UsedKeys(clock)
         self._status_pages = StatusPagesFile(settings.status_file)
         self._oidc = oidc_login_of(settings)
         self._producer: AcknowledgingProducer | None = None
@@ -104,8 +107,7 @@ class Api(Process):
         self._database: Database | None = None
         self._alerts: NotifierDatabase | None = None
         self._server: Server | None = None
-        self._job_runner: asyncio.Task[None] | None = None
-        self._audits: asyncio.Task[None] | None = None
+        self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
@@ -130,14 +132,15 @@ class Api(Process):
         if self.settings.backup_dir is not None:
             look = partial(measure_backup, self.settings.backup_dir)
             self.begin("backups", Periodic(look, LOOK_EVERY_S, self.fail).run())
-        runner = JobRunner(
-            self.settings.instance,
-            self._jobs,
-            database,
-            commands,
-            services.job_writer,
-            services.audit,
-            self.clock,
+        clock, jobs = self.clock, self._jobs
+        leases = Leases(self.settings.instance, jobs, services.job_writer, clock)
+        work = LeasedRunner(
+            leases,
+            (
+                BulkJobWork(jobs, leases, database, commands, services.audit, clock),
+                AuditRunWork(jobs, leases, database, self._topics, self._measure_lag, clock),
+            ),
+            clock,
         )
         self._server = Server(
             services,
@@ -149,17 +152,7 @@ class Api(Process):
         # to look for cycles among all that is loaded would stop every request for 50 ms, each few seconds
         expect_batches()
         await self._server.start(self._sock)
-        self._job_runner = self.begin("jobs", runner.run())
-        audits = AuditRunner(
-            self.settings.instance,
-            self._jobs,
-            database,
-            services.job_writer,
-            self._topics,
-            self._measure_lag,
-            self.clock,
-        )
-        self._audits = self.begin("audits", audits.run())
+        self._work = self.begin("jobs", work.run())
         self.begin("files", self._follow_files())
         address = address_of(self._sock)
         if token:
@@ -176,10 +169,9 @@ class Api(Process):
         """Take no more requests, end those that are under way, and close all parts."""
         if self._server is not None:
             await self._server.stop()
-        for task in (self._job_runner, self._audits):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait([self._work])
         for follower in self._followers:
             await follower.close()
         if self._producer is not None:
@@ -239,6 +231,7 @@ class Api(Process):
             self.settings.oidc_session_min * 60_000,
             self._views,
             self._topics.jobs,
+            self._used_keys,
         )
 
     async def _follow_files(self) -> None:
@@ -276,6 +269,7 @@ class Api(Process):
     def _take_shared(self, records: Sequence[Record]) -> None:
         self._jobs.take(records)
         self._views.take(records)
+        self._used_keys.take(records)
 
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()

@@ -5,11 +5,13 @@ from typing import Any, cast
 import msgspec
 import orjson
 
+from everwatch.api.state_views import PlanView
 from everwatch.api.views import MonitorView, OutcomeView, ResultView, TaskView, UserView
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.encoding.input_rendering import monitor_form, window_form
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted_spec
 from everwatch.model import Monitor, MonitorSpec, Reply, Result, User
+from everwatch.plans.plan import Plans
 from everwatch.schedule.due import upcoming
 from everwatch.store.stored_values import ListedUser, StoredResult, StoredTask
 
@@ -126,3 +128,20 @@ def outcome(reply: Reply) -> OutcomeView:
 def position_text(reply: Reply) -> str:
     """Return where the changelog holds what a reply says; "" where that does not matter."""
     return f"{reply.partition}@{reply.offset}" if reply.offset >= 0 else ""
+
+
+def plan_views(plans: Plans) -> list[PlanView]:
+    """Return plans as they are answered, by name."""
+    return [
+        PlanView(
+            plan.name,
+            plan.limits.max_monitors,
+            plan.limits.shortest_ms,
+            plan.limits.weight,
+            [monitor.monitor_id for monitor in plan.monitors],
+            plan.required,
+            plan.limits.regions,
+            plan.limits.quorum,
+        )
+        for _, plan in sorted(plans.all.items())
+    ]

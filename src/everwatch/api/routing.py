@@ -48,12 +48,15 @@ class Answer(NamedTuple):
     change: str = ""
 
 
+Note = Callable[[Sequence[AuditedChange]], Awaitable[None]]
+
+
 class Call(NamedTuple):
     """One request, as handlers see it: path parameters, headers, who asks, and the deadline on the loop's clock.
 
     ``raw_path`` and ``query_string`` are as they came, percent-encoded. ``new_id``: the id of a command that the
     request gives none; ``address``: where it came from. ``request_digest``: of what it asks for; "" without an
-    Idempotency-Key.
+    Idempotency-Key. ``note``: writes to the audit log at once, for a request of many changes.
     """
 
     path: Mapping[str, str]
@@ -65,6 +68,7 @@ class Call(NamedTuple):
     new_id: str = ""
     address: str = ""
     request_digest: str = ""
+    note: Note | None = None
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -87,8 +91,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     ``refusals``: statuses of problems that are not told by the rest. ``documented``: it is for programs, and so in the
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
-    in the audit log; "": it changes nothing that is logged. ``is_patient``: it may take half a minute.
-    ``knows_readers``: it takes no token, but the call says whose token or session came along.
+    in the audit log; "": it changes nothing that is logged. ``notes``: its handler writes to the audit log itself.
+    ``is_patient``: it may take half a minute. ``claims_key``: its Idempotency-Key is remembered by the API, as no
+    worker does so. ``knows_readers``: it takes no token, but the call says whose token or session came along.
     """
 
     method: str
@@ -111,8 +116,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     has_head: bool = True
     same_origin: bool = False
     audited: str = ""
+    notes: bool = False
     is_patient: bool = False
     knows_readers: bool = False
+    claims_key: bool = False
 
     @property
     def parameters(self) -> list[str]:

@@ -29,9 +29,14 @@ LONGEST_KEY = 128
 
 def command_id_of(call: Call) -> str:
     """Return the id that the command gets: the request's Idempotency-Key, else a new one. Raises Problem."""
+    return key_of(call) or call.new_id or uuid4().hex
+
+
+def key_of(call: Call) -> str:
+    """Return the request's Idempotency-Key; "" if it has none. Raises Problem."""
     given = call.headers.get("Idempotency-Key")
     if given is None:
-        return call.new_id or uuid4().hex
+        return ""
     if not 0 < len(given) <= LONGEST_KEY or not _KEY.match(given):
         raise Problem(400, "invalid_header", f"An Idempotency-Key has 1 to {LONGEST_KEY} visible characters.")
     return given
@@ -90,6 +95,8 @@ async def carry_out(commands: Commands, call: Call, wanted: Mapping[str, Any], *
 
 async def sign_up(commands: Commands, call: Call, value: bytes) -> Reply | Answer:
     """Send a signup, as ``carry_out``."""
+    if call.request_digest:
+        value = with_member(value, "request_digest", call.request_digest)
     return await ask(commands, call, signup_asked(value, signup_id=command_id_of(call)))
 
 

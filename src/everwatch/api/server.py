@@ -49,6 +49,9 @@ class Server:
             services.clock,
             wait_for_position,
             services.audit,
+            lambda principal, key, digest: services.used_keys.claim(
+                services.records, services.jobs_topic, principal.user_id, key, digest
+            ),
             origins=origins,
             proxies=proxies,
             requests_per_min=requests_per_min,

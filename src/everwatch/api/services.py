@@ -18,6 +18,7 @@ from everwatch.api.pinging import PingKeys
 from everwatch.api.saved_views import SavedViews
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
+from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.diagnosis import Finding
@@ -59,3 +60,4 @@ class Services(NamedTuple):
     oidc_session_ms: int
     views: SavedViews
     jobs_topic: str
+    used_keys: UsedKeys

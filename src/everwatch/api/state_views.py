@@ -11,7 +11,7 @@ from everwatch.api.problems import InvalidField
 from everwatch.api.views import Instant
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kafka.process_figures import GroupMembers, PartitionLag, TopicLag
-from everwatch.model import Agenda, Origin, Result, State, Status, Transition
+from everwatch.model import Agenda, Origin, Quorum, Result, State, Status, Transition
 from everwatch.operations.explanation import ExplainedRun, LastRun, RegionState, Silence
 
 
@@ -285,3 +285,25 @@ class ValidationView(msgspec.Struct, frozen=True):
     errors: list[InvalidField]
     spec: MonitorInput | None
     next_runs: list[int]
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it).
+
+    ``regions``, ``quorum``: of monitors that name no regions.
+    """
+
+    plan: str
+    max_monitors: int | None
+    shortest_interval_ms: int | None
+    weight: int
+    monitors: list[str]
+    required_attributes: list[str]
+    regions: tuple[str, ...] = ()
+    quorum: Quorum = Quorum.MAJORITY
+
+
+class PlansView(msgspec.Struct, frozen=True):
+    """The plans of this process's file."""
+
+    items: list[PlanView]

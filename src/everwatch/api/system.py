@@ -8,37 +8,23 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from everwatch.api.database import Database
+from everwatch.api.rendering import plan_views
 from everwatch.api.routing import Answer, Call
-from everwatch.api.state_views import CountsView, CountView, LagView, PartitionsView, WorkersView, WorkerView
+from everwatch.api.state_views import (
+    CountsView,
+    CountView,
+    LagView,
+    PartitionsView,
+    PlansView,
+    WorkersView,
+    WorkerView,
+)
 from everwatch.core.clock import Clock
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, summed
-from everwatch.model import Quorum
 from everwatch.plans.plan import Plans
 
 MEASURED_EVERY_S = 2.0
-
-
-class PlanView(msgspec.Struct, frozen=True):
-    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it).
-
-    ``regions``, ``quorum``: of monitors that name no regions.
-    """
-
-    plan: str
-    max_monitors: int | None
-    shortest_interval_ms: int | None
-    weight: int
-    monitors: list[str]
-    required_attributes: list[str]
-    regions: tuple[str, ...] = ()
-    quorum: Quorum = Quorum.MAJORITY
-
-
-class PlansView(msgspec.Struct, frozen=True):
-    """The plans of this process's file."""
-
-    items: list[PlanView]
 
 
 class ProbeView(msgspec.Struct, frozen=True):
@@ -88,21 +74,7 @@ class Installation:
 
     async def plans(self, _: Call) -> Answer:
         plans = await asyncio.to_thread(self._plans)
-        found = [] if plans is None else [plans.all[name] for name in sorted(plans.all)]
-        items = [
-            PlanView(
-                plan.name,
-                plan.limits.max_monitors,
-                plan.limits.shortest_ms,
-                plan.limits.weight,
-                [monitor.monitor_id for monitor in plan.monitors],
-                plan.required,
-                plan.limits.regions,
-                plan.limits.quorum,
-            )
-            for plan in found
-        ]
-        return Answer(PlansView(items))
+        return Answer(PlansView([] if plans is None else plan_views(plans)))
 
     async def alive(self, _: Call) -> Answer:
         return Answer(ProbeView("alive"), headers={"Cache-Control": "no-store"})

@@ -106,12 +106,14 @@ COMMANDS = (
         USE,
         "import_:import_",
         "Import users and monitors: only what is new or has changed since the last import of this source.",
+        CommandReach.API,
     ),
     ListedCommand(
         "export",
         USE,
         "export:export",
         "Export users and monitors as rows: each user as a signup, each monitor put by command in a row of its own.",
+        CommandReach.API,
     ),
     ListedCommand(
         "try",
@@ -152,6 +154,7 @@ COMMANDS = (
         OPERATE,
         "audit:audit",
         "Recompute which ticks were due and compare them with the database; exit status 1 if anything is wrong.",
+        CommandReach.API,
     ),
     ListedCommand(
         "backup",
@@ -188,7 +191,11 @@ COMMANDS = (
         "Add, change, list and remove operators who log in to the console with a password.",
     ),
     ListedCommand(
-        "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
+        "plans",
+        OPERATE,
+        "plans:app",
+        "Check a file of plans, and see what it makes of a user and what is in force.",
+        CommandReach.LOCAL,
     ),
     ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics of Everwatch."),
     ListedCommand(

@@ -7,7 +7,8 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from everwatch.client.async_client import WAIT_S, AsyncClient
+from everwatch.client.api_calls import WAIT_S
+from everwatch.client.async_client import AsyncClient
 from everwatch.client.transport import PATIENCE_S
 
 P = ParamSpec("P")
@@ -118,6 +119,10 @@ class Client:
     resolve_incident = _blocking(AsyncClient.resolve_incident)
     comment_incident = _blocking(AsyncClient.comment_incident)
     routes = _blocking(AsyncClient.routes)
+    delivery = _blocking(AsyncClient.delivery)
+    notifications = _blocking(AsyncClient.notifications)
+    send_operators_test = _blocking(AsyncClient.send_operators_test)
+    ask_contacts = _blocking(AsyncClient.ask_contacts)
     deliveries = _blocking(AsyncClient.deliveries)
     channels = _blocking(AsyncClient.channels)
     contacts = _blocking(AsyncClient.contacts)
@@ -147,6 +152,7 @@ class Client:
     job = _blocking(AsyncClient.job)
     job_errors = _blocking(AsyncClient.job_errors)
     cancel_job = _blocking(AsyncClient.cancel_job)
+    export = _iterating(AsyncClient.export)
     tasks = _iterating(AsyncClient.tasks)
     task = _blocking(AsyncClient.task)
     create_task = _blocking(AsyncClient.create_task)
@@ -164,6 +170,7 @@ class Client:
     batch = _blocking(AsyncClient.batch)
     outcome = _blocking(AsyncClient.outcome)
     counts = _blocking(AsyncClient.counts)
+    plans = _blocking(AsyncClient.plans)
     lag = _blocking(AsyncClient.lag)
     partitions = _blocking(AsyncClient.partitions)
     workers = _blocking(AsyncClient.workers)

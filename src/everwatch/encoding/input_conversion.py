@@ -63,7 +63,16 @@ def signup_of(given: SignupInput) -> Signup:
     check_runs(monitors)
     windows = windows_of(given.maintenance, "$.maintenance")
     attributes = with_contacts(given.attributes, given.contacts)
-    return Signup(given.user_id, given.plan, attributes, monitors, windows, given.signup_id, given.reply)
+    return Signup(
+        given.user_id,
+        given.plan,
+        attributes,
+        monitors,
+        windows,
+        given.signup_id,
+        given.reply,
+        given.request_digest,
+    )
 
 
 def check_runs(monitors: Iterable[MonitorSpec]) -> None:

@@ -142,6 +142,9 @@ class MonitorInput(_Strict, frozen=True):
     labels: Labels = {}
 
 
+Digest = Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)]
+
+
 class SignupInput(_Strict, frozen=True):
     user_id: UserId
     plan: Name = "default"
@@ -151,6 +154,7 @@ class SignupInput(_Strict, frozen=True):
     signup_id: MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     contacts: Contacts = {}
+    request_digest: Digest = ""
 
 
 class CommandInput(_Strict, frozen=True):
@@ -167,7 +171,7 @@ class CommandInput(_Strict, frozen=True):
     attributes: dict[str, Attribute] = {}
     remove_attributes: list[str] = []
     reason: Reason = ""
-    request_digest: Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)] = ""
+    request_digest: Digest = ""
     contacts: Contacts = {}
 
 

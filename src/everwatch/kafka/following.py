@@ -22,6 +22,8 @@ from everwatch.observability.log_throttle import LogThrottle
 logger = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 _TAKE_S = 0.25
+# what comes within this time of a record is handed over with it: a reply waits no longer for those behind it
+_REST_S = 0.005
 OnRecords = Callable[[Sequence[Record]], None]
 
 
@@ -120,7 +122,7 @@ class Follower:
             self._consumer.close()
 
     def _take(self) -> None:
-        sifted = self._sieve.sift(self._consumer.consume(_AT_ONCE, _TAKE_S))
+        sifted = self._sieve.take(_AT_ONCE, _TAKE_S, _REST_S)
         if sifted.errors:
             raise_refused(sifted.errors, sifted.errors[0].topic() or "")
         if not sifted.records:

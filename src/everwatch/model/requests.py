@@ -23,8 +23,8 @@ class ReplyOn(StrEnum):
 class Signup(msgspec.Struct, frozen=True):
     """A user registers, or changes what is registered: the monitors named here replace those of the last signup.
 
-    ``signup_id``: its outcome is answered on ``replies``. It is not remembered: a signup states the whole registration,
-    so the same one again is answered ``unchanged``.
+    ``signup_id``: its outcome is answered on ``replies``. It is remembered only with a ``request_digest`` (of the HTTP
+    request that it was made of): a signup states the whole registration, so the same one again changes nothing.
     """
 
     user_id: str
@@ -34,6 +34,12 @@ class Signup(msgspec.Struct, frozen=True):
     maintenance: tuple[Maintenance, ...] = ()
     signup_id: str = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    request_digest: str = ""
+
+    @property
+    def remembered_id(self) -> str:
+        """Return the id that is remembered once it is carried out; "" if none is."""
+        return self.signup_id if self.request_digest else ""
 
 
 class CommandType(StrEnum):
@@ -85,6 +91,11 @@ class Command(msgspec.Struct, frozen=True):
     remove_attributes: tuple[str, ...] = ()
     reason: str = ""
     request_digest: str = ""
+
+    @property
+    def remembered_id(self) -> str:
+        """Return the id that is remembered once it is carried out; "" if none is."""
+        return self.command_id
 
 
 AskedKey = tuple[str, str, str, str]

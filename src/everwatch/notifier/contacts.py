@@ -60,6 +60,24 @@ def ask(
     return len(asked)
 
 
+def settle_contacts(work: Work, rules: Rules, given: PlaceholderUser, now: int, *, trust: bool) -> list[str]:
+    """Send new codes to the addresses of a user that are not verified, or take them as verified; return these, masked.
+
+    Codes are good for one address each, and a new one ends the one before.
+    """
+    found = contact_routes(rules, [given])
+    known = work.contacts(found)
+    waiting = {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}
+    shown = [route.address(user).shown for route, user in waiting.values()]
+    if trust:
+        work.put_contacts(
+            Contact(id_, given.user_id, address, "", now, now) for id_, address in zip(waiting, shown, strict=True)
+        )
+    else:
+        send_codes(work, rules, waiting, now)
+    return shown
+
+
 def send_codes(
     work: Work,
     rules: Rules,

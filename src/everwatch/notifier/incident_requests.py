@@ -61,10 +61,18 @@ class ContactsVerified(msgspec.Struct, frozen=True, tag="contacts_verified"):
     at: int
 
 
+class ContactsAsked(msgspec.Struct, frozen=True, tag="contacts_asked"):
+    """Addresses of a user that are not verified get new codes, or (``trust``) count as verified."""
+
+    user_id: str
+    at: int
+    trust: bool = False
+
+
 class ContactTrial(msgspec.Struct, frozen=True, tag="contact_trial"):
     """A test message is to be sent to a user by each route that reaches them, or (``route``) by one.
 
-    ``trial_id``: the same one again sends nothing more.
+    ``user_id`` "": to operators. ``trial_id``: the same one again sends nothing more.
     """
 
     trial_id: str
@@ -114,6 +122,7 @@ IncidentRequest = (
     | CommentRequest
     | ReplayRequest
     | ContactsVerified
+    | ContactsAsked
     | ContactTrial
     | SilenceRequest
     | SubscriptionRequest

@@ -19,10 +19,12 @@ from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
+from everwatch.notifier.contacts import settle_contacts
 from everwatch.notifier.executor_outages import by_region
 from everwatch.notifier.incident_requests import (
     AckWithdrawal,
     CommentRequest,
+    ContactsAsked,
     ContactsVerified,
     ContactTrial,
     IncidentRequest,
@@ -183,10 +185,15 @@ def _take_requests(work: Work, requests: list[ReadRequest], rules: Rules, now: i
                 work.replay(each.state, each.since, each.route, each.user_id, now)
             continue
         if isinstance(each, ContactTrial):
-            given = work.users([each.user_id]).get(each.user_id)
-            if given is not None and now - each.at < REPLAYED_WITHIN_MS:
+            given = work.users([each.user_id]).get(each.user_id) if each.user_id else None
+            if (given is not None or not each.user_id) and now - each.at < REPLAYED_WITHIN_MS:
                 messages = trial_messages(rules, given, each.route, each.trial_id, now)
                 work.put_deliveries(to_verified(work, rules, given, messages, now))
+            continue
+        if isinstance(each, ContactsAsked):
+            given = work.users([each.user_id]).get(each.user_id)
+            if given is not None and now - each.at < REPLAYED_WITHIN_MS:
+                settle_contacts(work, rules, given, now, trust=each.trust)
             continue
         if isinstance(each, ContactsVerified):
             work.verify_contacts(each.contact_ids, now)

@@ -10,7 +10,9 @@ class ListedRoute(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_
 
     ``audience``: users or operators. ``match``: which alerts it takes. ``min_down_ms``: how long a monitor is down
     before. ``goes_on``: later routes get what it takes, too. ``doubt``: what becomes of a message that may have been
-    sent.
+    sent. ``belongs_to``: who has the address: ``operator``, ``plan`` (users of the plans that ``match`` names) or
+    ``user``. ``needs``: the user's attributes that the address takes. ``verifies``: whether mail goes to verified
+    addresses alone. ``mailbox``: the attribute that is the whole mail address, "" if none is.
     """
 
     route: str
@@ -22,3 +24,7 @@ class ListedRoute(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_
     min_down_ms: int
     goes_on: bool
     doubt: str
+    belongs_to: str = ""
+    needs: list[str] = []
+    verifies: bool = False
+    mailbox: str = ""

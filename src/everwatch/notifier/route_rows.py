@@ -6,9 +6,10 @@ import msgspec
 from sqlalchemy import Dialect, delete, select
 
 from everwatch.notifier.listed_routes import ListedRoute
-from everwatch.notifier.routes import Rules
+from everwatch.notifier.routes import AlertRoute, Audience, Rules
 from everwatch.notifier.rows import Rows, insert_once
 from everwatch.notifier.tables import notifier_routes
+from everwatch.plans.placeholders import Name, texts_of
 
 _route = notifier_routes.c
 
@@ -26,9 +27,31 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
             route.timing.min_down_ms,
             route.goes_on,
             route.doubt.value,
+            _owner_of(route),
+            sorted({name.attribute for name in _names(route) if name.attribute and name.default is None}),
+            rules.contacts.verify and route.audience is Audience.USERS and route.sender == "email",
+            _mailbox_of(route),
         )
         for route in rules.routes
     ]
+
+
+def _owner_of(route: AlertRoute) -> str:
+    """Who has the address of a route."""
+    if route.audience is Audience.OPERATORS:
+        return "operator"
+    return "plan" if route.match.plan else "user"
+
+
+def _names(route: AlertRoute) -> list[Name]:
+    return [name for text in texts_of(route.target) for name in text.names]
+
+
+def _mailbox_of(route: AlertRoute) -> str:
+    """The attribute that is the whole mail address of a route; "" if none is."""
+    texts = texts_of(route.target) if route.sender == "email" else ()
+    whole = [text.whole for text in texts if text.whole is not None]
+    return whole[0].attribute if len(texts) == len(whole) == 1 else ""
 
 
 class RouteStatements:

@@ -51,7 +51,9 @@ def _incident_id(trial_id: str, route: str, user_id: str) -> str:
     return derived_id("test", route, user_id, trial_id)
 
 
-def to_verified(work: Work, rules: Rules, given: PlaceholderUser, messages: list[Delivery], now: int) -> list[Delivery]:
+def to_verified(
+    work: Work, rules: Rules, given: PlaceholderUser | None, messages: list[Delivery], now: int
+) -> list[Delivery]:
     """Return messages to a user of which those to addresses that are to be verified, and are not, are skipped."""
     routes = {route.name: route for route in rules.routes}
     found = []

@@ -86,6 +86,12 @@ class Text:
         self._pieces = pieces
         self._opened = sum(_count_open(piece) for piece in pieces if isinstance(piece, str))
 
+    @property
+    def whole(self) -> Name | None:
+        """Return the name that is all of the text, if it is a single one without a default."""
+        first = self._pieces[0]
+        return first if isinstance(first, Name) and len(self._pieces) == 1 and first.default is None else None
+
     def filled(self, given: PlaceholderUser) -> Scalar:
         """The text for a user. Raises InvalidInput."""
         if len(self._pieces) == 1:

@@ -228,6 +228,7 @@ class Plans:
             signup.maintenance,
             signup.signup_id,
             signup.reply,
+            signup.request_digest,
         )
 
     def ids_of(self, signup: Signup) -> frozenset[str]:

@@ -26,6 +26,7 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
     signup_id: input_models.MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     contacts: input_models.Contacts = {}
+    request_digest: input_models.Digest = ""
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
@@ -74,6 +75,7 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
                     alike.maintenance,
                     outline.signup_id,
                     outline.reply,
+                    outline.request_digest,
                 )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
             pass  # the slower path below finds the fault and names its path

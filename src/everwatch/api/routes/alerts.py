@@ -1,12 +1,13 @@
 """Routes of what the notifier did."""
 
 from everwatch.api.ack_pages import AckPages
-from everwatch.api.alerting import Alerting, IncidentsQuery, NotificationsView
+from everwatch.api.alerting import Alerting, IncidentsQuery
 from everwatch.api.incident_views import (
     CommentBody,
     IncidentDetail,
     IncidentView,
     Listed,
+    NotificationsView,
     SharedIncidentsView,
     SnoozeBody,
 )
@@ -15,12 +16,17 @@ from everwatch.api.notifier_requests import NotifierRequests
 from everwatch.api.notifier_views import (
     ChannelsQuery,
     ChannelView,
+    ContactsAskedBody,
     ContactTestBody,
     ContactView,
     DeliveriesQuery,
+    DeliveryDetail,
     DeliveryView,
     ReplayBody,
     ReplayView,
+    RoutesQuery,
+    RouteTestBody,
+    RouteView,
     VerifyBody,
 )
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
@@ -29,7 +35,6 @@ from everwatch.api.routing import Example, Route
 from everwatch.api.subscribing import LONGEST_FORM
 from everwatch.notifier.ack_links import PATH
 from everwatch.notifier.comments import IncidentComment
-from everwatch.notifier.listed_routes import ListedRoute
 
 _SEEN = {
     200: Example(IncidentView, "The incident, as it is now."),
@@ -71,11 +76,20 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
         ),
         Route(
             method="GET",
+            path="/v1/deliveries/{delivery_id}",
+            permission=READ_LIST,
+            handler=alerting.delivery,
+            summary="Show a message to a receiver of alerts, with its lines.",
+            answers={200: Example(DeliveryDetail, "The message.")},
+        ),
+        Route(
+            method="GET",
             path="/v1/routes",
-            permission=READ_WHOLE,
+            permission=READ_LIST,
             handler=alerting.routes,
-            summary="List the routes of the notification rules.",
-            answers={200: Example(Listed[ListedRoute], "The routes, in the order in which they are tried.")},
+            summary="List the routes of the notification rules, and whether each reaches a user, or why not.",
+            query=RoutesQuery,
+            answers={200: Example(Listed[RouteView], "The routes, in the order in which they are tried.")},
         ),
         Route(
             method="GET",
@@ -109,6 +123,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             audited="ack",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="DELETE",
@@ -119,6 +134,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             audited="withdraw_ack",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -130,6 +146,7 @@ def _acknowledging(path: str, permission: Permission, writes: IncidentWrites, wh
             body=SnoozeBody,
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
     ]
 
@@ -154,6 +171,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
             audited="resolve",
             answers=_SEEN,
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -168,6 +186,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
                 202: Example(IncidentComment, "It is kept; the notifier has not read it yet."),
             },
             command=True,
+            claims_key=True,
         ),
     ]
 
@@ -207,6 +226,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             body=VerifyBody,
             answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},
             command=True,
+            claims_key=True,
         ),
         Route(
             method="POST",
@@ -221,6 +241,32 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
                 202: Example(Listed[DeliveryView], "It is kept; not all messages have been sent yet."),
             },
             command=True,
+            claims_key=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/contacts/ask",
+            permission=Permission(Scope.RUN, Reach.WHOLE),
+            handler=requests.ask_contacts,
+            summary="Send new codes to the addresses of a user that are not verified, or take these as verified.",
+            audited="ask_contacts",
+            body=ContactsAskedBody,
+            answers={202: Example(None, "It is kept; the notifier does it.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/routes/test",
+            permission=Permission(Scope.RUN, Reach.WHOLE),
+            handler=requests.test_operators,
+            summary="Send operators a test message by each of their routes, or by one.",
+            audited="test_route",
+            body=RouteTestBody,
+            answers={
+                200: Example(Listed[DeliveryView], "Where each message went."),
+                202: Example(Listed[DeliveryView], "It is kept; not all messages have been sent yet."),
+            },
+            command=True,
+            claims_key=True,
         ),
     ]
 

@@ -42,6 +42,7 @@ def silence_routes(silences: Silences) -> list[Route]:
             body=SilenceBody,
             answers={201: Example(AlertSilence, "The silence."), 202: _KEPT},
             command=True,
+            claims_key=True,
         ),
         Route(
             method="DELETE",
@@ -52,5 +53,6 @@ def silence_routes(silences: Silences) -> list[Route]:
             audited="end_silence",
             answers={200: Example(AlertSilence, "The silence, which is over."), 202: _KEPT},
             command=True,
+            claims_key=True,
         ),
     ]

@@ -5,8 +5,8 @@ from typing import Any
 from everwatch.api.permissions import OPEN
 from everwatch.api.routes.parts import READ_WHOLE
 from everwatch.api.routing import Example, Route
-from everwatch.api.state_views import CountsView, LagView, PartitionsView, WorkersView
-from everwatch.api.system import Installation, PlansView, ProbeView
+from everwatch.api.state_views import CountsView, LagView, PartitionsView, PlansView, WorkersView
+from everwatch.api.system import Installation, ProbeView
 
 
 def system_routes(system: Installation) -> list[Route]:

@@ -1,7 +1,8 @@
 """Routes of users."""
 
 from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
-from everwatch.api.exporting import NDJSON, Exporting, ExportQuery
+from everwatch.api.export_views import ExportQuery
+from everwatch.api.exporting import NDJSON, Exporting
 from everwatch.api.queries import UsersQuery
 from everwatch.api.routes.parts import (
     CREATED,

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import orjson
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -67,7 +69,7 @@ def audit(
     """Recompute which ticks were due and compare them with the database; exit status 1 if anything is wrong.
 
     Wrong is a tick that was missed and a result that counts twice. From the history of the monitors it works out every
-    tick that was due, and looks for its result.
+    tick that was due, and looks for its result. Through the API (--api) a process of it does that in the background.
 
     Examples: `everwatch audit --since 24h` · `everwatch audit --since 2026-11-21T09:00:00Z --until 5m --user u-1` ·
     `everwatch audit --json | jq .missed`
@@ -84,35 +86,21 @@ def audit(
             f" than --{'settle' if until is None else 'until'}."
         )
     console = Console(stderr=True)
-    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
-    with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
-        task = progress.add_task("Reading results", total=None)
-        backlog = WaitingTicks(Topics.of(settings), reader.partition_of, partial(_measure_lag, settings))
-        known_since = reader.known_since()
-        report = audit_stored(
-            reader.history(user),
-            _counted(reader.identities(begin, end, user), progress, task),
-            begin,
-            end,
-            late_after_ms=late_after_ms,
-            most_examples=limit,
-            waits=backlog.holds,
-            known_since=known_since,
-        )
+    audited = _by_api if settings.api_url else _by_database
+    report, known_since, problem = audited(settings, _Wanted(begin, end, user, late_after_ms, limit), console)
     if as_json:
         typer.echo(orjson.dumps(_as_json(report)).decode())
     else:
         _show(report, late_after_ms)
     if report.counts[Label.UNKNOWN]:
+        since_when = time_text(known_since) if known_since else "then"
         console.print(
-            f"The database knows nothing of before {time_text(known_since)}: it was begun later than the monitors, or"
+            f"The database knows nothing of before {since_when}: it was begun later than the monitors, or"
             " what is older is deleted (EVERWATCH_KEEP_RESULTS_DAYS).",
             style="yellow",
         )
-    if backlog.problem:
-        console.print(
-            f"Whether what is missed still waits for an executor is not known: {backlog.problem}", style="yellow"
-        )
+    if problem:
+        console.print(f"Whether what is missed still waits for an executor is not known: {problem}", style="yellow")
     if end > settled:
         console.print(
             f"What was due after {time_text(settled)} is younger than {describe_duration(settle_ms)} and may still"
@@ -121,6 +109,57 @@ def audit(
         )
     if not report.is_clean:
         raise typer.Exit(1)
+
+
+class _Wanted(NamedTuple):
+    """Which ticks are audited, and how many examples are wanted."""
+
+    begin: int
+    end: int
+    user: str
+    late_after_ms: int
+    limit: int
+
+
+def _by_database(settings: Settings, wanted: _Wanted, console: Console) -> tuple[AuditReport, int, str]:
+    """Return the report, since when the database knows something, and why waiting ticks are not known, or ""."""
+    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
+        task = progress.add_task("Reading results", total=None)
+        backlog = WaitingTicks(Topics.of(settings), reader.partition_of, partial(_measure_lag, settings))
+        known_since = reader.known_since()
+        report = audit_stored(
+            reader.history(wanted.user),
+            _counted(reader.identities(wanted.begin, wanted.end, wanted.user), progress, task),
+            wanted.begin,
+            wanted.end,
+            late_after_ms=wanted.late_after_ms,
+            most_examples=wanted.limit,
+            waits=backlog.holds,
+            known_since=known_since,
+        )
+        return report, known_since, backlog.problem
+
+
+def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[AuditReport, int, str]:
+    """Have an API process audit, and return what ``_by_database`` does; since when it knows something is 0."""
+    from everwatch.api.audit_run_views import AuditRunBody
+    from everwatch.cli.support.api_connection import LOOK_AGAIN_S, api_client
+
+    pause = Event()
+    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with api_client(settings) as client, progress_bar(console, *columns, only_on_terminals=True) as progress:
+        task = progress.add_task("Reading results", total=None)
+        body = AuditRunBody(wanted.begin, wanted.end, wanted.user, wanted.late_after_ms)
+        run = client.start_audit(body)
+        while run.report is None:
+            pause.wait(LOOK_AGAIN_S)
+            run = client.audit_run(run.run_id)
+            progress.update(task, completed=run.results_read)
+    report = replace(
+        run.report, missed=run.report.missed[: wanted.limit], duplicates=run.report.duplicates[: wanted.limit]
+    )
+    return report, 0, run.problem
 
 
 def _measure_lag(settings: Settings) -> "Lag":

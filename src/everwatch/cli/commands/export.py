@@ -4,15 +4,17 @@ import gzip
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, cast
 
 import orjson
 import typer
 
+from everwatch.api.export_views import ExportQuery
 from everwatch.cli.support.database_reading import database, no_user
 from everwatch.cli.support.options import DataDir, ShowSecrets, settings_of
 from everwatch.cli.support.terminal_output import bytes_out
-from everwatch.core.errors import EverwatchError
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.transfer.exported_rows import Exported, export_rows, write_rows
 from everwatch.transfer.row_files import Format, format_of
@@ -50,10 +52,15 @@ def export(
     form = form or (format_of(str(output)) if output else None) or Format.JSONL
     told = Exported()
     settings = settings_of(data_dir)
-    with database(settings) as reader, _opened(output) as stream:
-        keys = config_secrets(settings) if secrets else None
-        rows = export_rows(reader.catalogue(user), told, keys, users_only=users_only, everything=everything)
-        write_rows(rows, form, stream)
+    with _opened(output) as stream:
+        if settings.api_url:
+            query = ExportQuery(user=user, users_only=users_only, everything=everything)
+            write_rows(_rows_by_api(settings, query, told, secrets=secrets), form, stream)
+        else:
+            with database(settings) as reader:
+                keys = config_secrets(settings) if secrets else None
+                rows = export_rows(reader.catalogue(user), told, keys, users_only=users_only, everything=everything)
+                write_rows(rows, form, stream)
         if user and not told.users:
             raise no_user(user)
     if as_json:
@@ -65,6 +72,27 @@ def export(
         typer.echo(f"{told.paused} monitors are paused, which an export does not say", err=True)
     if told.redacted and not as_json:
         typer.echo(f"{told.redacted} configs have secrets, which are redacted: --secrets writes them", err=True)
+
+
+def _rows_by_api(settings: Settings, query: ExportQuery, told: Exported, *, secrets: bool) -> Iterator[dict[str, Any]]:
+    """Rows from the API, counted in ``told``. Raises ApiError, SettingsError for a token that may not see secrets."""
+    from everwatch.cli.support.api_connection import api_client
+    from everwatch.cli.support.api_reading import ApiReader
+
+    with api_client(settings) as client:
+        is_shown = ApiReader(client).shows_secrets()
+        if secrets and not is_shown:
+            raise SettingsError("The token may not see secrets: make one with 'everwatch api-token create --secrets'.")
+        if is_shown and not secrets:
+            raise SettingsError("The token shows secrets: say --secrets, or take a token without them.")
+        for page in client.export(query):
+            told.paused += page.paused
+            told.redacted += page.redacted
+            for row in page.rows:
+                is_monitor = "monitor" in row
+                told.users += not is_monitor
+                told.monitors += is_monitor
+                yield row
 
 
 @contextmanager

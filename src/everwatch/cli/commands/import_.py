@@ -1,7 +1,7 @@
 """``everwatch import``: users and monitors from CSV, JSON lines or a database, once or repeatedly."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -82,7 +82,8 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
     attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.
 
     Without --wait rows are sent, and the next pass learns which of them the workers refused; with it, the report
-    counts what they accepted. With the setting EVERWATCH_PLANS_FILE rows are checked against the plans, too.
+    counts what they accepted. Through the API (--api) it always waits. With the setting EVERWATCH_PLANS_FILE rows are
+    checked against the plans, too.
 
     Exit status: 0 all well, 1 rows were refused, 2 the source cannot be read, 3 no broker or no answer, 7 the state is
     in use.
@@ -173,20 +174,13 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
             told = importing.tally.refused + importing.tally.refused_before
             print_refused(console, told, text, f"… more of them {hint}")
 
-        def courier() -> LoadSender:
-            made = _new_courier(job.settings, clock)
-            stack.callback(made.close)
-            return made
-
-        def answers(since: Mapping[int, int] | None) -> Answers:
-            made = _new_answers(job.settings, since)
-            stack.callback(made.close)
-            return made
-
+        courier, answers = _way_of(job, clock, stack)
         plans_file = job.settings.plans_file
         digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
         rules = RowRules(plans_of(job.settings), digest, rest_ms)
-        outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
+        # the API answers each batch with what workers made of it: there is nothing to learn later
+        waiting = job.waiting._replace(wanted=True) if job.settings.api_url else job.waiting
+        outcomes = Outcomes(ledger, answers, clock, waiting, digest)
         importing = Pass(job.source, ledger, courier, PassCallbacks(refused, look), clock, rules, outcomes)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
@@ -204,9 +198,10 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
         typer.echo(orjson.dumps(asdict(tally) | {"seconds": round(tally.seconds, 3)} | report).decode())
     else:
         rate = f"{tally.seconds:.1f} s, {tally.read / max(tally.seconds, 0.001):,.0f} rows a second"
+        waits = job.waiting.wanted or job.settings.api_url
         would = ", would send" if job.dry_run else ", sent"
         again = f" ({tally.again} of them again)" if tally.again else ""
-        accepted = f", {tally.accepted} accepted" if job.waiting.wanted and not job.dry_run else ""
+        accepted = f", {tally.accepted} accepted" if waits and not job.dry_run else ""
         typer.echo(
             f"{name}: {tally.read} read, {tally.new} new, {tally.changed} changed, {tally.unchanged} unchanged,"
             f" {tally.refused} refused{would} {tally.sent}{again}{accepted} ({rate})"
@@ -241,6 +236,31 @@ class _Rejects:
             yield
         except OSError as error:
             raise SettingsError(f"The file {self._path} cannot be written: {error.strerror}.") from None
+
+
+def _way_of(
+    job: ImportJob, clock: Clock, stack: ExitStack
+) -> tuple[Callable[[], LoadSender], Callable[[Mapping[int, int] | None], Answers]]:
+    """Return what makes the sender of rows, and what opens their answers; ``stack`` closes both."""
+    if job.settings.api_url:
+        from everwatch.cli.support.api_connection import ApiLink, api_client
+        from everwatch.cli.support.import_by_api import ApiRows
+
+        client = stack.enter_context(api_client(job.settings))
+        rows = ApiRows(ApiLink(client, job.waiting.timeout_s, clock))
+        return lambda: rows, rows.since
+
+    def courier() -> LoadSender:
+        made = _new_courier(job.settings, clock)
+        stack.callback(made.close)
+        return made
+
+    def answers(since: Mapping[int, int] | None) -> Answers:
+        made = _new_answers(job.settings, since)
+        stack.callback(made.close)
+        return made
+
+    return courier, answers
 
 
 def _new_courier(settings: Settings, clock: Clock) -> KafkaLoadSender:

@@ -1,6 +1,7 @@
 """``everwatch notify``: rules, what was told to whom, and a test of the way."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,10 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from everwatch.api.notifier_views import DeliveriesQuery, DeliveryView
+from everwatch.api.queries import MOST_ITEMS
 from everwatch.cli.commands.notify_contacts import contacts, verify
+from everwatch.cli.commands.notify_explain import explain
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
@@ -18,13 +22,20 @@ from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.global_options import CommandReach
+from everwatch.cli.support.notifier_by_api import (
+    deliveries_by_api,
+    delivery_by_api,
+    print_listed_routes,
+    print_trial_by_api,
+    routes_by_api,
+    state_of,
+    trial_by_api,
+)
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
-    MonitorArgument,
     OptionalUser,
-    UserArgument,
     instant_of,
     settings_of,
 )
@@ -50,12 +61,12 @@ app = typer.Typer(
 
 @app.callback()
 def _note_reach(context: typer.Context) -> None:
-    # what a laptop asks the API; the rest takes the notifier's database or its rules
-    if context.invoked_subcommand in ("incidents", "ack", "snooze", "silence", "silences", "unsilence"):
-        global_options.COMMAND.set(("notify", CommandReach.API))
+    # a file of rules is read here, and shifts are in it
+    is_local = context.invoked_subcommand in ("check", "rota")
+    global_options.COMMAND.set(("notify", CommandReach.LOCAL if is_local else CommandReach.API))
 
 
-for command in (incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
+for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
@@ -87,6 +98,9 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
     Examples: `everwatch notify routes` · `everwatch notify routes u-1`
     """
     settings = settings_of(data_dir)
+    if settings.api_url:
+        print_listed_routes(routes_by_api(settings, user or ""), as_json, of_user=user is not None)
+        return
     rules = rules_in(settings)
     if user is None:
         print_routes(rules, as_json)
@@ -119,8 +133,14 @@ def deliveries(
         raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
     settings = settings_of(data_dir)
     after = 0 if since is None else instant_of("--since", since, now_ms(), Bare.PAST)
-    with reading_notifier(settings) as storage, storage.look() as work:
-        found = work.list_deliveries(user, state, route, after, limit)[::-1]
+    found: Sequence[Delivery | DeliveryView]
+    if settings.api_url:
+        found = deliveries_by_api(
+            settings, DeliveriesQuery(user, state_of(state), route, after, min(limit, MOST_ITEMS))
+        )
+    else:
+        with reading_notifier(settings) as storage, storage.look() as work:
+            found = work.list_deliveries(user, state, route, after, limit)[::-1]
     for each in found:
         if as_json:
             typer.echo(orjson.dumps(_told(each)).decode())
@@ -140,7 +160,18 @@ def show(
 
     Example: `everwatch notify show 4d7b7217-c6f6-5c6f-8a9a-6a18970a753b`
     """
-    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
+    settings = settings_of(data_dir)
+    if settings.api_url:
+        detail = delivery_by_api(settings, delivery)
+        if as_json:
+            typer.echo(orjson.dumps(to_builtins(detail)).decode())
+            return
+        typer.echo(_line(detail))
+        typer.echo(detail.summary)
+        for text in detail.lines:
+            typer.echo(f"  {text}")
+        return
+    with reading_notifier(settings) as storage, storage.look() as work:
         found = work.deliveries([delivery]).get(delivery)
     if found is None:
         raise EverwatchError(f"There is no message {delivery!r}: 'everwatch notify deliveries' lists them.")
@@ -153,39 +184,6 @@ def show(
         return
     for line in lines_of(found.message, with_user=not found.user_id):
         typer.echo(f"  {line}")
-
-
-@app.command()
-def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show which routes sent alerts of a monitor's newest changes, or why none did.
-
-    First successes, pauses and resumes are no alerts and are not listed.
-
-    Example: `everwatch notify explain u-1 shop`
-    """
-    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
-        incident = work.incidents([(user, monitor)]).get((user, monitor))
-        events = work.verdicts(user, monitor, 20)[::-1]
-        ack = work.acks([incident.incident_id]).get(incident.incident_id) if incident is not None else None
-    if as_json:
-        told = [
-            {"at": t.at, "from_state": t.from_state, "to_state": t.to_state, "reminder": t.reminder, "verdict": verdict}
-            for t, _, verdict in events
-        ]
-        typer.echo(orjson.dumps({"incident": to_builtins(incident), "ack": to_builtins(ack), "events": told}).decode())
-        return
-    if incident is None:
-        typer.echo(f"The notifier knows no incident of {user}/{monitor}.")
-    else:
-        since = time_text(incident.opened_at)
-        typer.echo(f"Incident {incident.incident_id}: {incident.phase.value}, {incident.state} by {incident.reason!r},")
-        typer.echo(f"  opened {since}, severity {incident.severity.value}")
-        if ack is not None:
-            what = f"snoozed until {time_text(ack.snoozed_until)}" if ack.snoozed_until else "acknowledged"
-            typer.echo(f"  {what}{f' by {ack.acked_by}' if ack.acked_by else ''} at {time_text(ack.acked_at)}")
-    for event, _, verdict in events:
-        change = f"still {event.to_state}" if event.reminder else f"{event.from_state} → {event.to_state}"
-        typer.echo(f"{time_text(event.at)}  {change}  {verdict or 'waits to be judged'}")
 
 
 @app.command("test")
@@ -208,16 +206,23 @@ def send_test(
     · `everwatch notify test u-1 --dry-run`
     """
     settings = settings_of(data_dir)
-    rules = rules_in(settings)
-    if dry_run:
+    messages: Sequence[Delivery | DeliveryView]
+    if settings.api_url and dry_run:
+        print_trial_by_api(settings, user or "", route, as_json)
+        return
+    if settings.api_url:
+        messages = trial_by_api(settings, user or "", route, within)
+    elif dry_run:
+        rules = rules_in(settings)
         with reading_notifier(settings) as storage, storage.look() as work:
             messages = _tests(work, rules, user, route)
     else:
+        rules = rules_in(settings)
         with closing(open_storage(settings)) as storage:
             with storage.begin() as work:
-                messages = _tests(work, rules, user, route)
-                work.put_deliveries(messages)
-            messages = _outcomes(storage, messages, within)
+                tests = _tests(work, rules, user, route)
+                work.put_deliveries(tests)
+            messages = _outcomes(storage, tests, within)
     for each in messages:
         if as_json:
             typer.echo(orjson.dumps(_told(each)).decode())
@@ -280,7 +285,7 @@ def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) 
     return told
 
 
-def _line(each: Delivery) -> str:
+def _line(each: Delivery | DeliveryView) -> str:
     whose = each.user_id or "operators"
     attempts = f"attempt {each.attempt}" if each.attempt else "no attempt"
     due = f", next {time_text(each.due_at)}" if each.state == "pending" else ""
@@ -290,11 +295,14 @@ def _line(each: Delivery) -> str:
     )
 
 
-def _because(each: Delivery) -> str:
+def _because(each: Delivery | DeliveryView) -> str:
     return f"  {each.reason}" if each.reason else ""
 
 
-def _told(each: Delivery) -> dict[str, Any]:
+def _told(each: Delivery | DeliveryView) -> dict[str, Any]:
+    if isinstance(each, DeliveryView):
+        shown: dict[str, Any] = to_builtins(each)
+        return shown
     told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
     # who sees a list of messages must not be able to do what their receivers may
     message = replace(each.message, code="", link="", ack_link="")

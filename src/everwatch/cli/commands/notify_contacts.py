@@ -1,5 +1,6 @@
 """``everwatch notify``: mail addresses of users that are to be verified."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -8,15 +9,13 @@ import typer
 
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.notifier_by_api import contacts_by_api, verify_by_api
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import AsJson, DataDir, UserArgument, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.contacts import contact_routes, send_codes
-from everwatch.notifier.routes import AlertRoute, Rules
-from everwatch.notifier.storage import Work, open_storage
-from everwatch.plans.placeholders import PlaceholderUser
+from everwatch.notifier.contacts import settle_contacts
+from everwatch.notifier.storage import open_storage
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -24,13 +23,18 @@ def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = Fal
 
     Example: `everwatch notify contacts u-1`
     """
-    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
-        found = work.contacts_of([user])
+    settings = settings_of(data_dir)
+    found: Sequence[tuple[str, int, int]]
+    if settings.api_url:
+        found = [(each.address, each.asked_at, each.verified_at) for each in contacts_by_api(settings, user)]
+    else:
+        with reading_notifier(settings) as storage, storage.look() as work:
+            found = [(each.shown, each.asked_at, each.verified_at) for each in work.contacts_of([user])]
     if as_json:
-        told = [{"address": c.shown, "asked_at": c.asked_at, "verified_at": c.verified_at} for c in found]
+        told = [{"address": shown, "asked_at": asked, "verified_at": verified} for shown, asked, verified in found]
         typer.echo(orjson.dumps(told).decode())
         return
-    rows = [(c.shown, time_text(c.asked_at), time_text(c.verified_at) if c.verified_at else "no") for c in found]
+    rows = [(shown, time_text(asked), time_text(verified) if verified else "no") for shown, asked, verified in found]
     print_columns(("address", "asked", "verified"), rows)
 
 
@@ -51,6 +55,9 @@ def verify(
     if (bool(code), trust, resend).count(True) != 1:
         raise SettingsError("Give a code, or --trust, or --resend.")
     settings, now = settings_of(data_dir), now_ms()
+    if settings.api_url:
+        typer.echo(verify_by_api(settings, user, code, trust=trust))
+        return
     rules = rules_in(settings)
     with closing(open_storage(settings)) as storage, storage.begin() as work:
         if code:
@@ -61,20 +68,6 @@ def verify(
             work.verify_contacts([each.contact_id for each in found], now)
             shown = [each.shown for each in found]
         else:
-            open_ones = _unverified(work, rules, known_user(work, user))
-            if trust:
-                work.put_contacts(
-                    Contact(id_, user, route.address(given).shown, "", now, now)
-                    for id_, (route, given) in open_ones.items()
-                )
-            else:
-                send_codes(work, rules, open_ones, now)
-            shown = [route.address(given).shown for route, given in open_ones.values()]
+            shown = settle_contacts(work, rules, known_user(work, user), now, trust=trust)
     done = "a new code is sent to" if resend else "verified:"
     typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
-
-
-def _unverified(work: Work, rules: Rules, given: PlaceholderUser) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
-    found = contact_routes(rules, [given])
-    known = work.contacts(found)
-    return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}

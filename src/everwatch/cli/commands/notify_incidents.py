@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 
+from everwatch.api.notifier_views import ReplayBody
 from everwatch.cli.support.api_connection import api_client
 from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.notifier_by_api import replay_by_api
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
 from everwatch.cli.support.output_reading import LimitOption
@@ -157,8 +159,12 @@ def replay(
         raise SettingsError(f"--state is one of {', '.join(_REPLAYED)}, not {state!r}.")
     settings, now = settings_of(data_dir), now_ms()
     after = instant_of("--since", since, now, Bare.PAST)
-    with closing(open_storage(settings)) as storage, storage.begin() as work:
-        count = work.replay(state, after, route, user, now)
+    if settings.api_url:
+        body = convert({"since": after, "state": state, "route": route, "user": user}, ReplayBody)
+        count = replay_by_api(settings, body)
+    else:
+        with closing(open_storage(settings)) as storage, storage.begin() as work:
+            count = work.replay(state, after, route, user, now)
     typer.echo(f"{count} message{'' if count == 1 else 's'} will be sent again")
 
 

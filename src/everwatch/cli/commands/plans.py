@@ -5,10 +5,16 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from msgspec import to_builtins
 from rich.console import Console
 from rich.table import Table
 
-from everwatch.cli.support.options import AsJson, ShowSecrets
+from everwatch.api.rendering import plan_views
+from everwatch.api.state_views import PlanView
+from everwatch.cli.support import global_options, options
+from everwatch.cli.support.global_options import CommandReach
+from everwatch.cli.support.options import AsJson, ShowSecrets, settings_of
+from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError, WrongPlans
 from everwatch.kinds.execution.config_secrets import redacted_monitor
 from everwatch.model import MonitorSpec
@@ -18,7 +24,18 @@ from everwatch.plans.plans_parser import plans_of, read_file
 from everwatch.rules.admission import admit_signup
 from everwatch.schedule.duration import format_duration
 
-app = typer.Typer(no_args_is_help=True, help="Check a file of plans, and see what it makes of a user.")
+app = typer.Typer(
+    no_args_is_help=True, help="Check a file of plans, and see what it makes of a user and what is in force."
+)
+
+
+@app.callback()
+def _note_reach(context: typer.Context) -> None:
+    # a file is read here; which plans are in force is asked of the API, where one is named
+    if context.invoked_subcommand == "list":
+        global_options.COMMAND.set(("plans", CommandReach.API))
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE", help="TOML file of plans.", show_default=False)]
 
 
@@ -53,6 +70,46 @@ def check(file: File, as_json: AsJson = False) -> None:
             ", ".join(f"{kind} {f'{days} d' if days else 'for good'}" for kind, days in plan["keep"].items()) or "-",
         )
     Console().print(table)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the plans that are in force: those of EVERWATCH_PLANS_FILE, or through the API (--api) those of its process.
+
+    Examples: `everwatch plans list` · `everwatch --api https://everwatch.example plans list --json`
+    """
+    settings = settings_of()
+    found = _by_api(settings) if settings.api_url else _in_force(settings)
+    if as_json:
+        typer.echo(orjson.dumps([to_builtins(each) for each in found]).decode())
+        return
+    if not found:
+        typer.echo("no plans are in force: a plan is only a word")
+        return
+    table = Table("plan", "monitors", "max monitors", "shortest interval", "weight", "attributes")
+    for each in found:
+        shortest = each.shortest_interval_ms
+        table.add_row(
+            each.plan,
+            ", ".join(name or "…" for name in each.monitors),
+            "-" if each.max_monitors is None else str(each.max_monitors),
+            "-" if shortest is None else format_duration(shortest),
+            str(each.weight),
+            ", ".join(each.required_attributes),
+        )
+    Console().print(table)
+
+
+def _by_api(settings: Settings) -> list[PlanView]:
+    from everwatch.cli.support.api_connection import api_client
+
+    with api_client(settings) as client:
+        return client.plans().items
+
+
+def _in_force(settings: Settings) -> list[PlanView]:
+    plans = options.plans_of(settings)
+    return [] if plans is None else plan_views(plans)
 
 
 @app.command()

@@ -1,0 +1,108 @@
+"""Users and delayed tasks, as the client asks for them."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from everwatch.api.bodies import (
+    MaintenanceBody,
+    PauseBody,
+    TaskBody,
+    UserBody,
+    UserChange,
+)
+from everwatch.api.queries import (
+    AllTasksQuery,
+    UsersQuery,
+)
+from everwatch.api.views import (
+    OutcomeView,
+    TaskView,
+    UserView,
+)
+from everwatch.client.api_calls import ApiCalls
+from everwatch.client.requests import place
+from everwatch.encoding.input_models import MaintenanceInput
+
+EVERY_USER = UsersQuery()
+PLAIN_USER = UserBody()
+EVERY_TASK = AllTasksQuery()
+
+
+class UserCalls(ApiCalls):
+    """Users and their delayed tasks."""
+
+    def users(self, query: UsersQuery = EVERY_USER) -> AsyncIterator[UserView]:
+        """Iterate users."""
+        return self._iterate("/v1/users", query, UserView)
+
+    async def user(self, user_id: str) -> UserView:
+        """Return a user."""
+        return await self.get(place("users", user_id), UserView, user_id=user_id)
+
+    async def put_user(
+        self, user_id: str, body: UserBody = PLAIN_USER, *, command_id: str = "", wait_s: float | None = None
+    ) -> OutcomeView:
+        """Sign a user up, or state its registration anew."""
+        path = place("users", user_id)
+        return await self._command("PUT", path, "signup", user_id, body=body, command_id=command_id, wait_s=wait_s)
+
+    async def change_user(
+        self, user_id: str, change: UserChange, *, command_id: str = "", wait_s: float | None = None
+    ) -> OutcomeView:
+        """Change a user's plan or attributes; all else stays."""
+        path = place("users", user_id)
+        return await self._command(
+            "PATCH", path, "set_user", user_id, body=change, command_id=command_id, wait_s=wait_s
+        )
+
+    async def delete_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
+        """End a user with all monitors and pending tasks; results stay."""
+        path = place("users", user_id)
+        return await self._command("DELETE", path, "deregister", user_id, command_id=command_id, wait_s=wait_s)
+
+    async def pause_user(
+        self, user_id: str, until: int | str | None = None, *, command_id: str = "", wait_s: float | None = None
+    ) -> OutcomeView:
+        """Pause all monitors of a user; ``until``: ms or ISO 8601."""
+        path, body = place("users", user_id, "pause"), PauseBody(until)
+        return await self._command("POST", path, "pause_user", user_id, body=body, command_id=command_id, wait_s=wait_s)
+
+    async def resume_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
+        """Resume what a pause of the user paused."""
+        path = place("users", user_id, "resume")
+        return await self._command("POST", path, "resume_user", user_id, command_id=command_id, wait_s=wait_s)
+
+    async def maintain_user(
+        self,
+        user_id: str,
+        windows: Sequence[MaintenanceInput],
+        *,
+        command_id: str = "",
+        wait_s: float | None = None,
+    ) -> OutcomeView:
+        """Set a user's maintenance windows, in place of those there were."""
+        path, body = place("users", user_id, "maintenance"), MaintenanceBody(list(windows))
+        return await self._command("PUT", path, "maintain", user_id, body=body, command_id=command_id, wait_s=wait_s)
+
+    def tasks(self, query: AllTasksQuery = EVERY_TASK) -> AsyncIterator[TaskView]:
+        """Iterate delayed tasks, those due first, of all users or of ``query.user``."""
+        return self._iterate("/v1/tasks", query, TaskView, query.user)
+
+    async def task(self, user_id: str, task_id: str) -> TaskView:
+        """Return a delayed task."""
+        return await self.get(place("users", user_id, "tasks", task_id), TaskView, user_id=user_id)
+
+    async def create_task(
+        self, user_id: str, body: TaskBody, *, command_id: str = "", wait_s: float | None = None
+    ) -> OutcomeView:
+        """Create a delayed task; one without an id gets one (``monitor_id`` of the outcome)."""
+        path = place("users", user_id, "tasks")
+        return await self._command(
+            "POST", path, "put", user_id, body.task_id, body=body, command_id=command_id, wait_s=wait_s
+        )
+
+    async def cancel_task(
+        self, user_id: str, task_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> OutcomeView:
+        """Cancel a pending task."""
+        path = place("users", user_id, "tasks", task_id)
+        return await self._command("DELETE", path, "cancel", user_id, task_id, command_id=command_id, wait_s=wait_s)
