@@ -2,8 +2,6 @@
 
 import asyncio
 import hashlib
-import re
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
@@ -23,6 +21,7 @@ from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import BEHIND, Problem, unauthorized
 from everwatch.api.rate_limiting import Allowance, RateLimiter
+from everwatch.api.request_ids import request_id_of
 from everwatch.api.request_reading import (
     MOST_BODY_BYTES,
     BodyBudget,
@@ -45,11 +44,9 @@ DEADLINE_S = 10.0
 LONGEST_WAIT_S = 35.0
 """How much longer a command may take: clients may ask to wait 30 s for a worker's answer."""
 EVENT_STREAM = "text/event-stream"
-_ID_OF = web.RequestKey("request_id", str)
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
 NO_PROXIES = TrustedProxies()
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
 _encode = msgspec.json.Encoder().encode
@@ -332,15 +329,6 @@ class Edge:
                 return web.Response(status=304, headers=headers)
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
-
-
-def request_id_of(request: web.Request) -> str:
-    """Return the request's id: the one that it brings, if that is a plain one, else a new one."""
-    known = request.get(_ID_OF)
-    if known is None:
-        given = request.headers.get("X-Request-Id", "")
-        known = request[_ID_OF] = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
-    return known
 
 
 def _reads(request: web.Request) -> bool:

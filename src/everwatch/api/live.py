@@ -15,11 +15,12 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
-from everwatch.api.edge import EVENT_STREAM, request_id_of
+from everwatch.api.edge import EVENT_STREAM
 from everwatch.api.event_ids import Positions, positions_in, positions_text
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, unavailable
 from everwatch.api.queries import EventKind, LiveQuery, narrowed
+from everwatch.api.request_ids import request_id_of
 from everwatch.api.responses import SECURITY_HEADERS
 from everwatch.api.routing import Call
 from everwatch.core.clock import Clock
