@@ -382,8 +382,11 @@ async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Consol
         panel = page.locator("section", has=page.get_by_role("heading", name="Does it keep up?"))
         await panel.get_by_text("1 partition without an owner").wait_for()
         await panel.get_by_text("Start a process: everwatch executor").wait_for()
+        # what stands above is there, so that nothing moves any more
+        await panel.get_by_text("per second, begun").wait_for()
         # what was refused today, and why?
         await panel.get_by_role("link", name="6 records in the last day").click()
+        await page.wait_for_url("**/console/dead-letters?hours=24")
         await page.get_by_role("link", name="expected a duration such as 30s or 5m").click()
         await playwright.expect(page.locator(".json mark")).to_have_text('"every": "hourly"')
         # which customers does the outage of a provider hit?

@@ -137,7 +137,7 @@ def test_the_status_of_the_database_says_what_it_holds_and_what_goes_next(stored
     found = orjson.loads(status("--json"))
     tables = {each["table"]: each for each in found["tables"]}
     ageing = ["results", "transitions", "monitor_history", "tasks", "hourly_rollups", "daily_rollups"]
-    ageing += ["dead_letters", "replies", "audit_log"]
+    ageing += ["dead_letters", "replies", "audit_log", "former_specs"]
     assert list(tables) == [*ageing, "users", "monitors"]
     assert found["size"] > 0
     day = 86_400_000

@@ -7,9 +7,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from everwatch.demo.cast import PROVIDER
 from everwatch.demo.inbox import Arrival
 from everwatch.demo.observer import Lateness
-from everwatch.demo.ports import HOST
 from everwatch.demo.showcase import ShowpieceEnding
 from everwatch.model import State, Transition
 from everwatch.operations import state_colours
@@ -107,7 +107,7 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
     assert isinstance(alerts, dict)
     console.print(f"  alerts arrived         {_arrived(alerts)}")
     if alerts["webhook"]:
-        said = f"all failures at one host (here {HOST}) share a webhook: docs/notifications.md"
+        said = f"all failures at one host (here {PROVIDER}) share a webhook: docs/notifications.md"
         console.print(f"  {'':23}[dim]{said}[/]", highlight=False)
 
 
