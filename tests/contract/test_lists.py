@@ -239,8 +239,8 @@ def test_ids_of_monitors_are_listed_as_the_monitors_are(twins: Twins, which: Sel
     twins.put(*population())
     cursor = ""
     while True:
-        ids = twins.both(lambda reader: reader.list_monitor_ids(which, cursor, limit=7))  # noqa: B023
-        whole = twins.both(lambda reader: reader.list_monitors(which, cursor, limit=7))  # noqa: B023
+        ids = twins.both(lambda reader: reader.list_monitor_ids(which, cursor, limit=7))
+        whole = twins.both(lambda reader: reader.list_monitors(which, cursor, limit=7))
         assert list(ids) == [(each.user_id, each.monitor_id) for each in whole]
         # a job that was begun by pages of monitors goes on by pages of ids
         assert ids.next == whole.next
