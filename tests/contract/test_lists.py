@@ -234,6 +234,20 @@ def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
     assert len(twins.both(lambda reader: reader.list_monitors(Selection(contains="shop")))) > 7
 
 
+@pytest.mark.parametrize("which", [Selection(), Selection(contains="shop"), Selection(state="down")])
+def test_ids_of_monitors_are_listed_as_the_monitors_are(twins: Twins, which: Selection) -> None:
+    twins.put(*population())
+    cursor = ""
+    while True:
+        ids = twins.both(lambda reader: reader.list_monitor_ids(which, cursor, limit=7))
+        whole = twins.both(lambda reader: reader.list_monitors(which, cursor, limit=7))
+        assert list(ids) == [(each.user_id, each.monitor_id) for each in whole]
+        # a job that was begun by pages of monitors goes on by pages of ids
+        assert ids.next == whole.next
+        if not (cursor := ids.next):
+            break
+
+
 def test_without_an_index_of_trigrams_the_same_is_found(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     twins.put(*population())
     searches = [which for which in SELECTIONS if which.contains or which.prefix]

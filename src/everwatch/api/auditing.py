@@ -7,9 +7,9 @@ between leaves a change without its entry; so does a Kafka that takes the change
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from typing import Protocol
-from uuid import uuid4
 
 import msgspec
 
@@ -92,7 +92,8 @@ class AuditLog:
         self, route: str, asking: Asking, changes: Sequence[AuditedChange], now: int
     ) -> list[EverwatchError]:
         """Send entries in this order; gives why some are not on the topic."""
-        records = [self._record(_entry(route, asking, each, now)) for each in changes]
+        ids = random_ids(len(changes))
+        records = [self._record(_entry(id_, route, asking, each, now)) for id_, each in zip(ids, changes, strict=True)]
         return [failure for failure in await self._sender.send_each(records) if failure is not None]
 
     def _record(self, entry: AuditEntry) -> ToSend:
@@ -159,10 +160,16 @@ def _command_id(route: Route, call: Call) -> str:
     return (call.headers.get("Idempotency-Key") or call.new_id) if route.command else call.path.get("token_id", "")
 
 
-def _entry(route: str, asking: Asking, change: AuditedChange, now: int) -> AuditEntry:
+def random_ids(count: int) -> list[str]:
+    """Return ids of 128 random bits; the system is asked once for all of them."""
+    drawn = os.urandom(16 * count).hex()
+    return [drawn[at : at + 32] for at in range(0, 32 * count, 32)]
+
+
+def _entry(entry_id: str, route: str, asking: Asking, change: AuditedChange, now: int) -> AuditEntry:
     by = change.by or asking.principal
     return AuditEntry(
-        uuid4().hex,
+        entry_id,
         now,
         by.token_id,
         _plain(by.name, _LONG),
@@ -183,4 +190,6 @@ def _entry(route: str, asking: Asking, change: AuditedChange, now: int) -> Audit
 
 def _plain(text: str, most: int) -> str:
     """Text of a request as records take it: a path may name anything."""
+    if text.isascii() and text.isprintable():
+        return text[:most]
     return printable(text).translate(_BREAKS)[:most]

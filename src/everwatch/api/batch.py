@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 import msgspec
 import orjson
@@ -45,9 +46,9 @@ class Batches:
             raise Problem(400, "empty", "Send one command a line, as on the topic commands.")
         if len(lines) > MOST_LINES:
             raise Problem(413, "too_many", f"These are {len(lines)} commands: send at most {MOST_LINES} at once.")
-        key = key_of(call)
+        ids = line_ids_of(call)
         outcomes = await carry_out_lines(
-            self._commands, call, lines, lambda number, line: line_asked(line, number, call.principal, key)
+            self._commands, call, lines, lambda number, line: line_asked(line, number, call.principal, ids)
         )
         body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
         return Answer(body, 207, media_type=NDJSON, changes=[])
@@ -101,11 +102,34 @@ def read_lines(
     return asked
 
 
-def line_asked(line: bytes, number: int, principal: Principal, key: str = "") -> Asked:
-    """Return the input in a line. Raises InvalidInput, and Problem where the token does not permit it.
+class LineIds(NamedTuple):
+    """Ids for lines that have none. ``key``: the request's Idempotency-Key, "" for none; ``begin``: of each id."""
 
-    ``key``: the request's Idempotency-Key, of which a command or signup without an id gets one.
-    """
+    key: str
+    begin: str
+
+    def identify(self, wanted: dict[str, Any], line: bytes, number: int) -> None:
+        """Give a command or signup its id; with a key the one that it has each time its request is sent.
+
+        With a key it gets the digest of what it asks for, too.
+        """
+        name = {"signup": "signup_id", "signal": ""}.get(wanted.get("command", ""), "command_id")
+        if name and not wanted.get(name):
+            wanted[name] = f"{self.begin}-{number}"
+            if self.key:
+                wanted["request_digest"] = blake2b(line, digest_size=12).hexdigest()
+
+
+def line_ids_of(call: Call) -> LineIds:
+    """Return the ids for lines of a request. Raises Problem for a key that is none."""
+    key = key_of(call)
+    if not key:
+        return LineIds("", call.new_id or uuid4().hex)
+    return LineIds(key, blake2b(f"{call.principal.user_id}\0{key}".encode(), digest_size=16).hexdigest())
+
+
+def line_asked(line: bytes, number: int, principal: Principal, ids: LineIds) -> Asked:
+    """Return the input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
     try:
         wanted: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -113,8 +137,7 @@ def line_asked(line: bytes, number: int, principal: Principal, key: str = "") ->
     if not isinstance(wanted, dict):
         raise InvalidInput("a command is a JSON object")
     wanted.pop("reply", None)
-    if key:
-        _identify(wanted, line, number, principal, key)
+    ids.identify(wanted, line, number)
     match wanted.get("command"):
         case "signup":
             signup_id = _id_of(wanted, "signup_id")
@@ -132,15 +155,6 @@ def line_asked(line: bytes, number: int, principal: Principal, key: str = "") ->
     if asked.asker.command in _FOR_ADMINS and not principal.has(Scope.ADMIN):
         raise Problem(403, "forbidden", f"{asked.asker.command} takes the scope 'admin'")
     return asked
-
-
-def _identify(wanted: dict[str, Any], line: bytes, number: int, principal: Principal, key: str) -> None:
-    """Give a line the id that it has each time its request is sent, and the digest of what it asks for."""
-    name = {"signup": "signup_id", "signal": ""}.get(wanted.get("command", ""), "command_id")
-    if name and not wanted.get(name):
-        named = f"{principal.user_id}\0{key}\0{number}".encode()
-        wanted[name] = blake2b(named, digest_size=16).hexdigest()
-        wanted["request_digest"] = blake2b(line, digest_size=12).hexdigest()
 
 
 def _id_of(wanted: dict[str, Any], name: str) -> str:

@@ -30,12 +30,14 @@ from everwatch.api.routing import AuditedChange
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, RefusalCode
 from everwatch.kafka.command_client import Asked, asked_of
-from everwatch.model import CommandOutcome, Monitor, Reply
+from everwatch.model import CommandOutcome, Reply
 from everwatch.store.paging import StoredPage
 
 WAIT_S = 20.0
 """Seconds that a page's answers are waited for before the page is sent once more: less than a lease."""
 ROUTE = "POST /v1/jobs"
+MonitorId = tuple[str, str]
+"""User and name of a monitor."""
 
 
 class JobPace(NamedTuple):
@@ -59,7 +61,7 @@ class _SentPage(NamedTuple):
     """A page whose commands are under way, and the cursor that it began at."""
 
     cursor: str
-    monitors: StoredPage[Monitor]
+    monitors: StoredPage[MonitorId]
     outcomes: "asyncio.Task[list[JobItem] | None]"
     sent_s: float
 
@@ -121,13 +123,15 @@ class BulkJobWork:
     async def _sent(self, job: BulkJob, cursor: str) -> _SentPage:
         """Read a page and begin to send its commands."""
         which = selection_of(job.filter, job.user_id or job.filter.user)
-        page = await self._database.ask(lambda reader: reader.list_monitors(which, cursor, limit=self._pace.monitors))
+        page = await self._database.ask(
+            lambda reader: reader.list_monitor_ids(which, cursor, limit=self._pace.monitors)
+        )
         outcomes = asyncio.create_task(self._outcomes(job, page), name="page of a bulk job")
         # pages are sent in the order in which their tasks begin
         await asyncio.sleep(0)
         return _SentPage(cursor, page, outcomes, self._clock.monotonic_s())
 
-    async def _outcomes(self, job: BulkJob, page: Sequence[Monitor]) -> list[JobItem] | None:
+    async def _outcomes(self, job: BulkJob, page: Sequence[MonitorId]) -> list[JobItem] | None:
         """Send a page's commands; gives those that were refused, None if some are not answered."""
         if not page:
             return []
@@ -164,12 +168,13 @@ async def _ended(sent: deque[_SentPage]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _asked(job: BulkJob, monitor: Monitor) -> Asked:
+def _asked(job: BulkJob, monitor: MonitorId) -> Asked:
+    user_id, monitor_id = monitor
     wanted: dict[str, Any] = {
         "command": job.action.value,
-        "user_id": monitor.user_id,
-        "monitor_id": monitor.monitor_id,
-        "command_id": command_id_of(job.job_id, monitor.user_id, monitor.monitor_id),
+        "user_id": user_id,
+        "monitor_id": monitor_id,
+        "command_id": command_id_of(job.job_id, user_id, monitor_id),
     }
     return asked_of(wanted if job.until is None else wanted | {"until": job.until})
 

@@ -36,6 +36,26 @@ class Commands(Protocol):
         ...
 
 
+class _Awaited:
+    """Inputs whose answers are waited for together: a future for all of them costs less than one for each."""
+
+    __slots__ = ("all_settled", "left", "outcomes")
+
+    def __init__(self, count: int, all_settled: asyncio.Future[None]) -> None:
+        self.outcomes: list[Reply | EverwatchError | None] = [None] * count
+        self.left = count
+        self.all_settled = all_settled
+
+    def settle(self, place: int, outcome: Reply | EverwatchError) -> None:
+        """Note what became of one input; only the first thing counts."""
+        if self.outcomes[place] is not None:
+            return
+        self.outcomes[place] = outcome
+        self.left -= 1
+        if not self.left and not self.all_settled.done():
+            self.all_settled.set_result(None)
+
+
 class KafkaCommands:
     """Commands on Kafka. ``take`` is given all records of ``replies`` by a follower, in its thread."""
 
@@ -43,27 +63,31 @@ class KafkaCommands:
         self._topics = topics
         self._producer = producer
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[AskedKey, list[asyncio.Future[Reply]]] = {}
+        self._waiting: dict[AskedKey, list[tuple[_Awaited, int]]] = {}
         self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
 
     async def send(self, inputs: Sequence[Asked]) -> None:
         await self._producer.send_all([self._record(each) for each in inputs])
 
     async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
+        if not inputs:
+            return []
         # before they are sent: an answer may come before the acknowledgement
-        awaited = [self._await(each) for each in inputs]
+        awaited = _Awaited(len(inputs), self._loop.create_future())
+        for place, each in enumerate(inputs):
+            self._waiting.setdefault(each.asker.key, []).append((awaited, place))
         try:
             failures = await self._producer.send_each([self._record(each) for each in inputs])
-            waiting = [answer for (_, answer), failure in zip(awaited, failures, strict=True) if failure is None]
-            if wait_s > 0 and waiting:
-                await asyncio.wait(waiting, timeout=wait_s)
-            return [
-                failure or (answer.result() if answer.done() else None)
-                for (_, answer), failure in zip(awaited, failures, strict=True)
-            ]
+            for place, failure in enumerate(failures):
+                if failure is not None:
+                    awaited.settle(place, failure)
+            if wait_s > 0 and awaited.left:
+                await asyncio.wait([awaited.all_settled], timeout=wait_s)
+            return awaited.outcomes
         finally:
-            for key, answer in awaited:
-                self._forget(key, answer)
+            for place, each in enumerate(inputs):
+                if not isinstance(awaited.outcomes[place], Reply):
+                    self._forget(each.asker.key, (awaited, place))
 
     def reply(self, user_id: str, command_id: str) -> Reply | None:
         return self._replies.get((user_id, command_id))
@@ -82,19 +106,12 @@ class KafkaCommands:
     def _record(self, asked: Asked) -> tuple[str, bytes, bytes]:
         return asked.topic_of(self._topics), codec.user_key(asked.asker.user_id), asked.value
 
-    def _await(self, asked: Asked) -> tuple[AskedKey, asyncio.Future[Reply]]:
-        key = asked.asker.key
-        answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting.setdefault(key, []).append(answer)
-        return key, answer
-
-    def _forget(self, key: AskedKey, answer: asyncio.Future[Reply]) -> None:
+    def _forget(self, key: AskedKey, one: "tuple[_Awaited, int]") -> None:
         waiting = self._waiting.get(key)
-        if waiting is not None and answer in waiting:
-            waiting.remove(answer)
+        if waiting is not None and one in waiting:
+            waiting.remove(one)
             if not waiting:
                 del self._waiting[key]
-        answer.cancel()
 
     def _settle(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
@@ -102,10 +119,9 @@ class KafkaCommands:
                 self._replies[reply.user_id, command_id] = reply
             waiting = self._waiting.get(reply.key)
             if waiting:
-                answer = waiting.pop(0)
+                awaited, place = waiting.pop(0)
                 if not waiting:
                     del self._waiting[reply.key]
-                if not answer.done():
-                    answer.set_result(reply)
+                awaited.settle(place, reply)
         while len(self._replies) > KEPT_REPLIES:
             self._replies.popitem(last=False)

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.batch import MOST_LINES, carry_out_lines, line_asked, read_lines
+from everwatch.api.batch import MOST_LINES, LineIds, carry_out_lines, line_asked, line_ids_of, read_lines
 from everwatch.api.commanding import Commands
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Answer, Call
-from everwatch.api.sending import key_of
 from everwatch.api.views import LineOutcome
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, with_member
@@ -75,10 +74,10 @@ class ImportRoutes:
     async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
         rows = await asyncio.to_thread(_rows, data, query)
         numbered = [(row.line, row) for row in rows]
-        key = key_of(call)
+        ids = line_ids_of(call)
 
         def read(_: int, row: Row) -> Asked:
-            return self._asked(row, call, key, query.dry_run)
+            return self._asked(row, call, ids, query.dry_run)
 
         if query.dry_run:
             outcomes: dict[int, LineOutcome] = {}
@@ -89,15 +88,15 @@ class ImportRoutes:
             outcomes = await carry_out_lines(self._commands, call, numbered, read)
         return Answer(_view(rows, outcomes, query.dry_run), changes=[])
 
-    def _asked(self, row: Row, call: Call, key: str, dry_run: bool) -> Asked:
+    def _asked(self, row: Row, call: Call, ids: LineIds, dry_run: bool) -> Asked:
         """The input that a row is. Raises InvalidInput, and Problem where the token does not permit it."""
         if row.problem:
             raise InvalidInput(row.problem)
         if row.monitor_id:
-            return line_asked(row.value, row.line, call.principal, key)
+            return line_asked(row.value, row.line, call.principal, ids)
         if dry_run and (plans := self._plans()) is not None:
             admit_signup(row.value, plans=plans)
-        return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal, key)
+        return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal, ids)
 
 
 def _rows(data: bytes, query: ImportQuery) -> list[Row]:

@@ -18,7 +18,27 @@ _POLL_S = 0.1
 _FATAL = KafkaError._FATAL
 ToSend = tuple[str, bytes, bytes | None]
 """Topic, key and value of a record."""
-_Settled = tuple[asyncio.Future[None], EverwatchError | None]
+
+
+class _SentTogether:
+    """Records that are waited for together: a future for all of them costs less than one for each."""
+
+    __slots__ = ("all_settled", "failures", "left")
+
+    def __init__(self, count: int, all_settled: asyncio.Future[None]) -> None:
+        self.failures: list[EverwatchError | None] = [None] * count
+        self.left = count
+        self.all_settled = all_settled
+
+    def settle(self, place: int, failure: EverwatchError | None) -> None:
+        """Note what became of one record."""
+        self.failures[place] = failure
+        self.left -= 1
+        if not self.left and not self.all_settled.done():
+            self.all_settled.set_result(None)
+
+
+_Settled = tuple[_SentTogether, int, EverwatchError | None]
 
 
 class AcknowledgingProducer:
@@ -42,7 +62,7 @@ class AcknowledgingProducer:
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Send one record. Raises BrokerUnavailable, AccessError, and RecordRefused for one that is too large."""
-        await self.begin(topic, key, value)
+        await self.send_all([(topic, key, value)])
 
     async def send_all(self, records: Sequence[ToSend]) -> None:
         """Send records in this order; returns when all are acknowledged. Raises what ``send`` does."""
@@ -52,31 +72,32 @@ class AcknowledgingProducer:
 
     async def send_each(self, records: Sequence[ToSend]) -> list[EverwatchError | None]:
         """Send records in this order, and give why each is not acknowledged: None if it is."""
-        outcomes: list[asyncio.Future[None] | EverwatchError] = []
-        for topic, key, value in records:
-            try:
-                outcomes.append(self.begin(topic, key, value))
-            except (BrokerUnavailable, AccessError, RecordRefused) as error:
-                outcomes.append(error)
-        if waiting := [each for each in outcomes if isinstance(each, asyncio.Future)]:
-            await asyncio.wait(waiting)
-        return [_failure_of(each) for each in outcomes]
+        if not records:
+            return []
+        group = _SentTogether(len(records), self._loop.create_future())
+        for place, (topic, key, value) in enumerate(records):
+            failure = self._begin(group, place, topic, key, value)
+            if failure is not None:
+                group.settle(place, failure)
+        await group.all_settled
+        return group.failures
 
-    def begin(self, topic: str, key: bytes, value: bytes | None) -> asyncio.Future[None]:
-        """Queue one record; gives what is done once it is acknowledged. Raises BrokerUnavailable, RecordRefused."""
-        acknowledged: asyncio.Future[None] = self._loop.create_future()
+    def _begin(
+        self, group: _SentTogether, place: int, topic: str, key: bytes, value: bytes | None
+    ) -> EverwatchError | None:
+        """Queue one record of a group; gives why it cannot be."""
 
         def report(error: KafkaError | None, _: Message) -> None:
-            self._settled.append((acknowledged, None if error is None else self._failure(error, topic)))
+            self._settled.append((group, place, None if error is None else self._failure(error, topic)))
 
         try:
             with self._lock:
                 self._producer.produce(topic, value=value, key=key, on_delivery=report)
         except BufferError:
-            raise BrokerUnavailable("Kafka is slower than what is sent to it; too much is waiting already.") from None
+            return BrokerUnavailable("Kafka is slower than what is sent to it; too much is waiting already.")
         except KafkaException as error:
-            raise self._failure(error.args[0], topic) from None
-        return acknowledged
+            return self._failure(error.args[0], topic)
+        return None
 
     async def close(self) -> None:
         """Send what is queued, for a moment, and stop."""
@@ -112,18 +133,5 @@ class AcknowledgingProducer:
     def _release(self) -> None:
         settled = self._settled
         while settled:
-            acknowledged, failure = settled.popleft()
-            if acknowledged.done():
-                continue
-            if failure is None:
-                acknowledged.set_result(None)
-            else:
-                acknowledged.set_exception(failure)
-
-
-def _failure_of(outcome: "asyncio.Future[None] | EverwatchError") -> EverwatchError | None:
-    if isinstance(outcome, EverwatchError):
-        return outcome
-    failure = outcome.exception()
-    assert failure is None or isinstance(failure, EverwatchError)  # nothing else is set
-    return failure
+            group, place, failure = settled.popleft()
+            group.settle(place, failure)

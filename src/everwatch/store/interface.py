@@ -175,6 +175,10 @@ class Reader(Protocol):
         """A page of monitors; those of one instant, and all by id, by user and monitor."""
         ...
 
+    def list_monitor_ids(self, which: Selection, after: str = "", *, limit: int = 1_000) -> StoredPage[tuple[str, str]]:
+        """A page of the users and names of monitors, in the order of these; cursors are those of ``list_monitors``."""
+        ...
+
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
     ) -> StoredPage[ListedUser]:

@@ -174,6 +174,12 @@ class MemoryReader:
             question=question,
         )
 
+    def list_monitor_ids(self, which: Selection, after: str = "", *, limit: int = 1_000) -> StoredPage[tuple[str, str]]:
+        found = self.list_monitors(which, after, limit=limit)
+        page = StoredPage((monitor.user_id, monitor.monitor_id) for monitor in found)
+        page.next = found.next
+        return page
+
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
     ) -> StoredPage[ListedUser]:

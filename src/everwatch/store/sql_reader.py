@@ -139,6 +139,14 @@ class SqlReader:
             found = monitors_at(connection, places[:limit])
         return page_at(found, places, limit, question)
 
+    def list_monitor_ids(self, which: Selection, after: str = "", *, limit: int = 1_000) -> StoredPage[tuple[str, str]]:
+        question = ("monitors", which, Sort.ID, False)
+        place = place_of(question, after, tuple[str, str])
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
+            places = monitor_places(connection, which, Sort.ID, place, descending=False, limit=limit + 1)
+        found = [(str(user_id), str(monitor_id)) for user_id, monitor_id in places[:limit]]
+        return page_at(found, places, limit, question)
+
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
     ) -> StoredPage[ListedUser]:
