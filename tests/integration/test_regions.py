@@ -1,14 +1,21 @@
-"""Executors of three regions run the same ticks; one that is killed makes nothing down, and verdicts go on."""
+"""Executors of three regions run the same ticks; one that is killed makes nothing down, and verdicts go on.
+
+What a region has not run is in a backup, and goes along to another partition count.
+"""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from conftest import NewPipeline
+from support.command import run
 from support.pipeline import Pipeline, Process, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
+from everwatch.backup.folder import read_manifest
 from everwatch.model import Result, Status
 from everwatch.store.selections import TransitionSelection
 
@@ -35,6 +42,14 @@ def executors(pipeline: Pipeline) -> dict[str, Process]:
         log = pipeline.settings.data_dir / f"executor-{region}.log"
         pipeline.processes[f"executor-{region}"] = Process("executor", environment, log)
     return {region: pipeline.processes[f"executor-{region}"] for region in REGIONS}
+
+
+def run_executors(pipeline: Pipeline, *regions: str) -> None:
+    for region in regions:
+        log = pipeline.settings.data_dir / f"executor-{region}.log"
+        pipeline.processes[f"executor-{region}"] = Process(
+            "executor", pipeline.environment | {"EVERWATCH_REGION": region}, log
+        )
 
 
 def site(name: str, port: int, *, regions: tuple[str, ...] = REGIONS, **policy: object) -> dict[str, Any]:
@@ -97,3 +112,83 @@ def test_a_region_that_the_setting_does_not_name_is_refused(pipeline: Pipeline, 
     )
     headers = dict(letters[0].headers() or [])
     assert b"'mars' is not known; known: ap, eu, us" in b" ".join(value for value in headers.values() if value)
+
+
+def told(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
+    said = run(*arguments, "--json", environment=pipeline.environment)
+    assert said.returncode in (0, 1), said.stderr
+    found: dict[str, Any] = orjson.loads(said.stdout)
+    return found
+
+
+def wait_until_nothing_is_missed(pipeline: Pipeline, began: int) -> None:
+    """Wait until each region has a result of each tick since ``began``, and none counts twice."""
+    until = now_ms()
+    period = ("audit", "--since", str(began), "--until", str(until), "--settle", "0s", "--user", "dora")
+    found = wait_until(
+        "no region misses a tick", lambda: None if (held := told(pipeline, *period))["missed"] else held, 60, 1.0
+    )
+    assert (found["missed"], found["duplicate"], found["skipped"]) == (0, 0, 0), found
+    assert found["ticks"] > 3
+
+
+def wait_for_region(pipeline: Pipeline, region: str, since: int, until: int) -> None:
+    """Wait until the region has run a tick of that time."""
+    wait_until(
+        f"{region} has run what waited", lambda: any(
+            each.region == region and since < each.scheduled_at <= until for each in pipeline.results("dora")
+        ), 60,
+    )  # fmt: skip
+
+
+# some minutes: a backup, a restore and a repartitioning, with their processes
+@pytest.mark.live
+def test_ticks_that_a_region_has_not_run_go_through_a_backup_and_a_repartitioning(
+    pipeline: Pipeline, executors: dict[str, Process], new_pipeline: NewPipeline, target: Target, tmp_path: Path
+) -> None:
+    regions = {"regions": ",".join(REGIONS)}
+    # executors of us are away, and those of ap in the way
+    executors["ap"].kill()
+    executors["us"].kill()
+    of_both = site("site", target.port, regions=("eu", "us"), misfire_grace="2h", overlap="allow")
+    began = now_ms()
+    pipeline.sign_up("dora", of_both)
+    pipeline.wait_for_results("dora", "site", 2)
+    folder = tmp_path / "backup"
+    without = {name: value for name, value in pipeline.environment.items() if name != "EVERWATCH_REGIONS"}
+    refused = run("backup", str(folder), environment=without)
+    assert (refused.returncode, "set EVERWATCH_REGIONS=ap,eu,us" in refused.stderr) == (4, True), refused.stderr
+    assert told(pipeline, "backup", str(folder))["records"]["ticks@us"] > 0
+    cut = min(each.emitted_to for each in read_manifest(folder).cuts)
+    for process in pipeline.processes.values():
+        process.kill()
+
+    restored = new_pipeline(**regions)
+    without = {name: value for name, value in restored.environment.items() if name != "EVERWATCH_REGIONS"}
+    refused = run("restore", str(folder), environment=without)
+    assert (refused.returncode, "set EVERWATCH_REGIONS=ap,eu,us" in refused.stderr) == (4, True), refused.stderr
+    assert told(restored, "restore", str(folder))["monitors_hash"] == read_manifest(folder).monitors_hash
+    restored.ensure("worker", "sink")
+    run_executors(restored, "eu", "us")
+    restored.wait_until_ready()
+    wait_for_region(restored, "us", began, cut)
+    wait_until_nothing_is_missed(restored, began)
+
+    # and again
+    assert restored.processes.pop("executor-us").stop(120) == 0
+    stopped = now_ms()
+    restored.wait_for_results("dora", "site", 2, after=stopped)
+    for process in restored.processes.values():
+        assert process.stop(120) == 0
+    stopped_at = now_ms()
+    report = told(restored, "repartition", "--partitions", "6")
+    assert report["records"]["ticks@us"] > 0
+    settings = restored.settings
+    with Pipeline(
+        settings.data_dir, settings.bootstrap_servers, report["prefix"], partitions=report["partitions"], **regions
+    ) as successor:
+        successor.ensure("worker", "sink")
+        run_executors(successor, "eu", "us")
+        successor.wait_until_ready()
+        wait_for_region(successor, "us", stopped, stopped_at)
+        wait_until_nothing_is_missed(successor, began)

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from support.command import run
 from support.pipeline import Process as Running
@@ -120,6 +122,71 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
     for name, (status, log) in logs.items():
         assert status == 0, (name, log)
         assert "Traceback" not in log, (name, log)
+
+
+@pytest.mark.live
+def test_executors_of_a_region_run_its_ticks_and_read_no_others(
+    kafka: SecuredKafka, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("regions")
+    # a place of its own: others' rights stay as they are
+    place: dict[str, Any] = {"topic_prefix": "far.", "regions": "eu,us", "partitions": 2}
+    settings = load_settings(**place)
+    ensure_topics(new_admin(settings, kafka.in_the_clear), settings)
+    of_eu = rights_of(ProcessRole.EXECUTOR, load_settings(**place, region="eu"))
+    users = {"executor-eu": of_eu} | {
+        f"far-{role}": rights_of(role, settings) for role in (ProcessRole.WORKER, ProcessRole.SINK, ProcessRole.CLIENT)
+    }
+    for user, rights in users.items():
+        kafka.add_user(user)
+        kafka.grant(user, rights)
+        admin = new_admin(load_settings(**kafka.settings_of(user)), kafka.with_passwords)
+        wait_until(f"{user} has its rights", lambda admin=admin, rights=rights: not lacking(admin, rights))
+    # exactly its own
+    of_us = rights_of(ProcessRole.EXECUTOR, load_settings(**place, region="us"))
+    others = {right for right in of_us if right.operation is Operation.READ} - set(of_eu)
+    admin = new_admin(load_settings(**kafka.settings_of("executor-eu")), kafka.with_passwords)
+    assert set(lacking(admin, others)) == others
+    assert {right.name for right in others} == {
+        "far.ticks.us.high", "far.ticks.us", "far.ticks.us.low", "far.everwatch-executors.us",
+    }  # fmt: skip
+
+    def environment(user: str, **more: object) -> Mapping[str, str]:
+        return environment_of(kafka, folder, user, **place, allow_networks="127.0.0.0/8", **more)
+
+    refused = run("executor", environment=environment("executor-eu", region="us"))
+    assert (refused.returncode, "Traceback" in refused.stderr) == (10, False), refused.stderr
+    assert "the user 'executor-eu' the operation Read" in refused.stderr
+    assert "far.ticks.us" in refused.stderr
+    running = {
+        name: Running(name, environment(user, **more), folder / f"{name}.log")
+        for name, user, more in (
+            ("worker", "far-worker", {}), ("executor", "executor-eu", {"region": "eu"}), ("sink", "far-sink", {}),
+        )
+    }  # fmt: skip
+    try:
+        monitor = {
+            "monitor_id": "m", "kind": "tcp", "config": {"host": "127.0.0.1", "port": 9},
+            "schedule": {"every": "1s"}, "policy": {"regions": ["eu", "us"], "timeout": "1s"},
+        }  # fmt: skip
+        (folder / "users.jsonl").write_bytes(orjson.dumps({"user_id": "u-1", "monitors": [monitor]}))
+        said = run("signup", "--file", str(folder / "users.jsonl"), "--wait", environment=environment("far-client"))
+        assert said.returncode == 0, said.stderr + said.stdout
+
+        def answered() -> set[str]:
+            assert all(process.runs for process in running.values()), [each.logged() for each in running.values()]
+            try:
+                with closing(open_reader(load_settings(data_dir=folder))) as reader:
+                    return {each.result.region for each in reader.results(ResultSelection("u-1", "m"), limit=10)}
+            except StoreError:
+                return set()
+
+        wait_until("the region answers", lambda: answered() == {"eu"}, 90)
+    finally:
+        for process in running.values():
+            process.ask_to_stop()
+        statuses = {name: process.wait(120) for name, process in running.items()}
+    assert statuses == dict.fromkeys(running, 0), [process.logged() for process in running.values()]
 
 
 REFUSED = {

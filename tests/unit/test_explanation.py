@@ -130,6 +130,16 @@ def test_a_monitor_that_its_worker_judges_has_no_executor() -> None:
     ]
 
 
+def test_a_region_without_an_executor_is_told() -> None:
+    owners = GroupMembers("w", "e1", ("e1", "e2"), {"eu": "e1", "us": ""})
+    assert list(processes_of(explain(known(monitor(), owners=owners), NOON))) == [
+        "worker w",
+        "executor e1 (claims its ticks in eu)",
+        "executor e2",
+        "no executor claims its ticks in us",
+    ]
+
+
 def test_maintenance_is_the_monitors_and_its_users() -> None:
     own = monitor(policy=Policy(maintenance=(Maintenance(NOON - HOUR, NOON + MINUTE),)))
     user = User("anna", "pro", {}, (), 1, 1, (Maintenance(NOON, NOON + HOUR),))
@@ -286,7 +296,9 @@ class Groups:
         for group_id in group_ids:
             futures[group_id] = Future()
             if self._members:
-                description = type("Description", (), {"members": self._members[group_id.replace("-", "_")]})
+                description = type(
+                    "Description", (), {"members": self._members[group_id.replace("-", "_").replace(".", "_")]}
+                )
                 futures[group_id].set_result(description)
             else:
                 futures[group_id].set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
@@ -306,6 +318,17 @@ def test_the_owners_of_a_partition_are_the_members_it_is_assigned_to() -> None:
     assert owners_of(groups, Settings(), 3, Priority.NORMAL) == GroupMembers("w2", "e1", ("e1", "e2", "e3"))
     assert owners_of(groups, Settings(), 3, Priority.HIGH).executor == "e2"
     assert owners_of(groups, Settings(), 7, Priority.NORMAL) == GroupMembers("", "", ("e1", "e2", "e3"))
+
+
+def test_each_region_has_owners_of_its_own() -> None:
+    groups: Any = Groups(
+        everwatch=[member("w1", "commands", 0)],
+        everwatch_executors_eu=[member("e1", "ticks.eu", 0), member("e2", "ticks.eu", 1)],
+        everwatch_executors_us=[],
+    )
+    settings = Settings(regions=("eu", "us"))
+    found = owners_of(groups, settings, 0, Priority.NORMAL, regions=("eu", "us", "unnamed"))
+    assert found == GroupMembers("w1", "e1", ("e1", "e2"), {"eu": "e1", "us": "", "unnamed": ""})
 
 
 def test_groups_without_members_own_nothing() -> None:

@@ -29,11 +29,13 @@ def owners_of(
     ticks = [found for region in regions or ("",) if (found := topics.ticks_in(region)) is not None]
     groups = {each.region: executors_group(settings, each.region) for each in ticks}
     members = members_of(admin, [workers, *groups.values()], timeout_s=timeout_s)
-    owners = [_owner(members[groups[each.region]], each.of(priority), partition) for each in ticks]
+    owners = {each.region: _owner(members[groups[each.region]], each.of(priority), partition) for each in ticks}
     return GroupMembers(
         worker=_owner(members[workers], topics.commands, partition),
-        executor=next(filter(None, owners), ""),
+        executor=next(filter(None, owners.values()), ""),
         executors=tuple(member.client_id for group in groups.values() for member in members[group]),
+        # of a region that the settings do not name nobody claims ticks: there are none
+        by_region={region: owners.get(region, "") for region in regions},
     )
 
 

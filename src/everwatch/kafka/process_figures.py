@@ -47,9 +47,10 @@ class GroupMembers(msgspec.Struct, frozen=True):
     """Members for one partition of users, by client id (``everwatch-<host>-<process id>``).
 
     ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
-    there are.
+    there are. ``by_region``: of a monitor in regions, who claims its ticks in each; "" if nobody does.
     """
 
     worker: str
     executor: str
     executors: tuple[str, ...]
+    by_region: dict[str, str] = {}

@@ -259,5 +259,12 @@ def processes_of(explanation: Explanation) -> Iterator[str]:
         return
     if not owners.executors:
         yield "no executor is running"
+    in_region = {owner: region for region, owner in owners.by_region.items() if owner}
     for executor in owners.executors:
-        yield f"executor {executor}" + (" (claims its ticks)" if executor == owners.executor else "")
+        if executor in in_region:
+            yield f"executor {executor} (claims its ticks in {in_region[executor]})"
+        else:
+            yield f"executor {executor}" + (" (claims its ticks)" if executor == owners.executor else "")
+    for region, owner in owners.by_region.items():
+        if not owner:
+            yield f"no executor claims its ticks in {region}"
