@@ -284,14 +284,43 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, mo
     held = {(TOPICS.transitions, 0): range(3, 9)}
     monkeypatch.setattr("everwatch.diagnosis.checks.notifier.bounds_of", lambda *_: held)
     system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+    vars(system)["lag"] = system_with().lag
     nobody = "none has been started: no alert is sent"
     assert list(check_notifier(system)) == [well("notifier", nobody)]
     with_rules = replace(system, settings=Settings(data_dir=tmp_path, notify_file=tmp_path / "n.toml"))
+    vars(with_rules)["lag"] = system.lag
     [said] = faults(check_notifier, with_rules)
     assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
     open_storage(system.settings).close()
     vars(system)["admin"] = None
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
+
+
+def with_notifier(tmp_path: Path, *rows: PartitionLag, runs: bool = True, later: PartitionLag | None = None) -> System:
+    """A system whose notifier has run, or runs."""
+    system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+    members = {"notifier": (Member("everwatch-notifier-1", "h", frozenset()),) if runs else ()}
+    given = system_with(*rows).lag
+    vars(system)["lag"] = Lag(NOW, given.partitions, given.members | members)
+    vars(system)["later_lag"] = Lag(NOW, (later,), members) if later else vars(system)["lag"]
+    return system
+
+
+def test_a_notifier_that_is_gone_behind_or_without_partitions_is_told(tmp_path: Path) -> None:
+    well_read = row("notifier", TOPICS.transitions)
+    late = waits("notifier", TOPICS.transitions, 90)
+    [found] = check_notifier(with_notifier(tmp_path, well_read))
+    assert found == well("notifier", "everwatch-notifier-1, no record waits; its database cannot be read from here")
+    [said] = faults(check_notifier, with_notifier(tmp_path, late, runs=False))
+    assert said == "no notifier is running: no alert is sent; 5 records wait, the first for 90 s"
+    [said] = faults(check_notifier, with_notifier(tmp_path, late))
+    assert said == "everwatch-notifier-1 (h) stands still: 5 records wait, the first for 90 s"
+    moved = waits("notifier", TOPICS.transitions, 90, committed=11)
+    [said] = faults(check_notifier, with_notifier(tmp_path, late, later=moved))
+    assert "is behind" in said
+    alone = row("notifier", TOPICS.incidents, 3, client_id="")
+    [said] = faults(check_notifier, with_notifier(tmp_path, well_read, alone))
+    assert said == f"no notifier reads partitions 3 of {TOPICS.incidents}"
 
 
 def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
