@@ -329,6 +329,11 @@ def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
     assert said.startswith(
         f"partition 4 of {TOPICS.signals} cannot be read from offset 10 on (Invalid compressed data)"
     )
+    [finding] = check_unreadable(system_with(poisoned))
+    assert f"'everwatch topics skip {TOPICS.signals}/4/10 --dry-run'" in finding.remedy
+    [finding] = check_unreadable(system_with(waits("sink", TOPICS.monitors_changelog, None, unreadable="bad message")))
+    assert "--rebuild-changelog" in finding.remedy
+    assert "topics skip" not in finding.remedy
 
 
 @pytest.mark.parametrize(
