@@ -186,6 +186,21 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
     assert "not there any more" not in found.says
 
 
+def test_shares_that_differ_by_more_than_a_fifth_are_remarked(finished: dict[str, int]) -> None:
+    def owned(partitions: int, executors: int) -> list[PartitionLag]:
+        return [row("executor", TOPICS.ticks, n, client_id=f"everwatch-e-{n % executors}") for n in range(partitions)]
+
+    [found] = executors.check_executors(system_with(*owned(8, 3)))
+    assert found.ok
+    assert found.says.endswith(
+        f"; 3 executors share the 8 partitions of {TOPICS.ticks} as 3, 3, 2: 12 partitions would be shared evenly"
+        " ('everwatch repartition')"
+    )
+    for partitions, several in ((8, 1), (8, 2), (12, 3), (48, 5)):
+        [found] = executors.check_executors(system_with(*owned(partitions, several)))
+        assert "shared evenly" not in found.says
+
+
 def test_dead_letters_of_one_kind_are_one_line() -> None:
     many = Counter({("commands", f"there is no task 't-{n}' of user 'u'"): 2 for n in range(3)})
     one = Counter({("signups", "there is no plan 'gold'"): 4})
