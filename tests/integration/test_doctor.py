@@ -151,6 +151,24 @@ def test_a_frozen_worker_and_one_that_is_gone_are_told(watched: Pipeline) -> Non
     wait_until_well(watched)
 
 
+def test_a_notifier_counts_once_it_has_run(watched: Pipeline) -> None:
+    assert lag_of(watched, "--process", "notifier") == []
+    watched.ensure("notifier")
+    partitions = watched.settings.partitions
+
+    def has_all() -> bool:
+        rows = lag_of(watched, "--process", "notifier")
+        pids = {each["client_id"].rpartition("-")[2] for each in rows}
+        return len(rows) == 3 * partitions and pids == {str(watched.processes["notifier"].pid)}
+
+    wait_until("the notifier reads all of its partitions", has_all, 90, 0.5)
+    wait_until_well(watched)
+    watched.processes["notifier"].kill()
+    wait_for_fault(watched, "notifier", "no notifier is running")
+    watched.ensure("notifier")
+    wait_until_well(watched)
+
+
 def test_recent_dead_letters_are_told_by_source_and_reason(watched: Pipeline) -> None:
     watched.send(watched.topics.signups, "bad", {"user_id": "bad", "monitors": [{"kind": "nonsense"}]})
 
@@ -168,7 +186,7 @@ def test_lag_has_a_row_for_every_partition_with_its_owner(watched: Pipeline) -> 
     wait_until_well(watched)
     rows = lag_of(watched)
     partitions = watched.settings.partitions
-    readers = {"worker": 4, "executor": 3, "sink": 6}
+    readers = {"worker": 4, "executor": 3, "sink": 6, "notifier": 3}
     for process, topics in readers.items():
         some = [row for row in rows if row["process"] == process]
         assert len(some) == topics * partitions

@@ -13,6 +13,8 @@ from support.pipeline import PARTITIONS, Pipeline
 
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.clients import new_admin
+from everwatch.kafka.consumer_groups import bounds_of
+from everwatch.kafka.skipping import delete_before
 from everwatch.kafka.topic_administration import check_topics, ensure_topics
 from everwatch.kafka.topics import Topics
 
@@ -54,6 +56,20 @@ def test_topics_are_created_once_however_often_it_is_asked_for(unused: Pipeline)
     said = run("topics", "create", "--json", environment=unused.environment)
     assert said.returncode == 0
     assert {state["name"] for state in orjson.loads(said.stdout)} == {state.name for state in first}
+
+
+def test_records_that_are_given_up_are_gone_and_what_can_be_read_is_not_given_up(unused: Pipeline) -> None:
+    admin = new_admin(unused.settings, unused.settings.bootstrap_servers)
+    ensure_topics(admin, unused.settings)
+    topic = unused.topics.signals
+    for number in range(5):
+        unused.send(topic, "u", b"%d" % number, partition=1)
+    said = run("topics", "skip", f"{topic}/1/2", "--yes", environment=unused.environment)
+    assert said.returncode == 0, said.stderr
+    assert "nothing is given up" in said.stdout
+    assert bounds_of(admin, [(topic, 1)]) == {(topic, 1): range(5)}
+    delete_before(admin, topic, 1, 3)
+    assert bounds_of(admin, [(topic, 1)]) == {(topic, 1): range(3, 5)}
 
 
 def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: Pipeline) -> None:

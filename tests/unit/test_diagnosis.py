@@ -193,6 +193,21 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
     assert "not there any more" not in found.says
 
 
+def test_shares_that_differ_by_more_than_a_fifth_are_remarked(finished: dict[str, int]) -> None:
+    def owned(partitions: int, executors: int) -> list[PartitionLag]:
+        return [row("executor", TOPICS.ticks, n, client_id=f"everwatch-e-{n % executors}") for n in range(partitions)]
+
+    [found] = executors.check_executors(system_with(*owned(8, 3)))
+    assert found.ok
+    assert found.says.endswith(
+        f"; 3 executors share the 8 partitions of {TOPICS.ticks} as 3, 3, 2: 12 partitions would be shared evenly"
+        " ('everwatch repartition')"
+    )
+    for partitions, several in ((8, 1), (8, 2), (12, 3), (48, 5)):
+        [found] = executors.check_executors(system_with(*owned(partitions, several)))
+        assert "shared evenly" not in found.says
+
+
 def test_dead_letters_of_one_kind_are_one_line() -> None:
     many = Counter({("commands", f"there is no task 't-{n}' of user 'u'"): 2 for n in range(3)})
     one = Counter({("signups", "there is no plan 'gold'"): 4})
@@ -321,14 +336,43 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, mo
     held = {(TOPICS.transitions, 0): range(3, 9)}
     monkeypatch.setattr("everwatch.diagnosis.checks.notifier.bounds_of", lambda *_: held)
     system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+    vars(system)["lag"] = system_with().lag
     nobody = "none has been started: no alert is sent"
     assert list(check_notifier(system)) == [well("notifier", nobody)]
     with_rules = replace(system, settings=Settings(data_dir=tmp_path, notify_file=tmp_path / "n.toml"))
+    vars(with_rules)["lag"] = system.lag
     [said] = faults(check_notifier, with_rules)
     assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
     open_storage(system.settings).close()
     vars(system)["admin"] = None
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
+
+
+def with_notifier(tmp_path: Path, *rows: PartitionLag, runs: bool = True, later: PartitionLag | None = None) -> System:
+    """A system whose notifier has run, or runs."""
+    system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+    members = {"notifier": (Member("everwatch-notifier-1", "h", frozenset()),) if runs else ()}
+    given = system_with(*rows).lag
+    vars(system)["lag"] = Lag(NOW, given.partitions, given.members | members)
+    vars(system)["later_lag"] = Lag(NOW, (later,), members) if later else vars(system)["lag"]
+    return system
+
+
+def test_a_notifier_that_is_gone_behind_or_without_partitions_is_told(tmp_path: Path) -> None:
+    well_read = row("notifier", TOPICS.transitions)
+    late = waits("notifier", TOPICS.transitions, 90)
+    [found] = check_notifier(with_notifier(tmp_path, well_read))
+    assert found == well("notifier", "everwatch-notifier-1, no record waits; its database cannot be read from here")
+    [said] = faults(check_notifier, with_notifier(tmp_path, late, runs=False))
+    assert said == "no notifier is running: no alert is sent; 5 records wait, the first for 90 s"
+    [said] = faults(check_notifier, with_notifier(tmp_path, late))
+    assert said == "everwatch-notifier-1 (h) stands still: 5 records wait, the first for 90 s"
+    moved = waits("notifier", TOPICS.transitions, 90, committed=11)
+    [said] = faults(check_notifier, with_notifier(tmp_path, late, later=moved))
+    assert "is behind" in said
+    alone = row("notifier", TOPICS.incidents, 3, client_id="")
+    [said] = faults(check_notifier, with_notifier(tmp_path, well_read, alone))
+    assert said == f"no notifier reads partitions 3 of {TOPICS.incidents}"
 
 
 def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
@@ -337,6 +381,11 @@ def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
     assert said.startswith(
         f"partition 4 of {TOPICS.signals} cannot be read from offset 10 on (Invalid compressed data)"
     )
+    [finding] = check_unreadable(system_with(poisoned))
+    assert f"'everwatch topics skip {TOPICS.signals}/4/10 --dry-run'" in finding.remedy
+    [finding] = check_unreadable(system_with(waits("sink", TOPICS.monitors_changelog, None, unreadable="bad message")))
+    assert "--rebuild-changelog" in finding.remedy
+    assert "topics skip" not in finding.remedy
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ Position = tuple[str, int]
 
 Value = TypeVar("Value")
 
+OPTIONAL_PROCESS = "notifier"
+"""An installation may do without this one: it counts once its group has had a member."""
+
 
 class Member(NamedTuple):
     """A process in a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
@@ -55,7 +58,9 @@ def readings_of(settings: Settings) -> list[TopicReading]:
         for topic in ticks.names
     ]
     sink = [TopicReading(topic, f"{application}-sink", "sink", f"{application}-sink", topic) for topic in topics.stored]
-    return [*worker, *executor, *sink]
+    group = f"{application}-notifier"
+    notifier = [TopicReading(topic, group, OPTIONAL_PROCESS, group, topic) for topic in topics.notified]
+    return [*worker, *executor, *sink, *notifier]
 
 
 def executors_group(settings: Settings, region: str = "") -> str:

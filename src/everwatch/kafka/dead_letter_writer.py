@@ -81,8 +81,8 @@ class DeadLetters:
     A record that is refused once more by the same process (its batch is retried, or its partition came back before its
     offset was committed) has its letter already: no other one is written.
 
-    ``process``: who refuses (``worker``, ``executor``, ``sink``); a record that two processes read may be refused by
-    each.
+    ``process``: who refuses (``worker``, ``executor``, ``sink``, ``notifier``); a record that two processes read may be
+    refused by each.
     """
 
     def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, process: str) -> None:

@@ -18,6 +18,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import (
+    OPTIONAL_PROCESS,
     Member,
     Position,
     TopicReading,
@@ -41,7 +42,7 @@ class Lag(msgspec.Struct, frozen=True):
     members: dict[str, tuple[Member, ...]]
 
     def of(self, process: str) -> list[PartitionLag]:
-        """The partitions that one kind of process reads: worker, executor or sink."""
+        """The partitions that one kind of process reads: worker, executor, sink or, once one has run, notifier."""
         return [each for each in self.partitions if each.process == process]
 
 
@@ -57,9 +58,14 @@ def measure(
     """Ask the broker for all of it. Raises BrokerUnavailable."""
     readings = readings_of(settings)
     numbers = range(settings.partitions)
+    members = members_of(admin, {reading.owned_through for reading in readings}, timeout_s=timeout_s)
+    committed = {group: committed_of(admin, group) for group in {reading.group for reading in readings}}
+    readings = [
+        each for each in readings if each.process != OPTIONAL_PROCESS or members[each.group] or committed[each.group]
+    ]
     survey = _Survey(
-        members_of(admin, {reading.owned_through for reading in readings}, timeout_s=timeout_s),
-        {group: committed_of(admin, group) for group in {reading.group for reading in readings}},
+        members,
+        committed,
         bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers}),
         emitted_to,
     )

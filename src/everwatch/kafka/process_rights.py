@@ -47,7 +47,8 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             write = [topics.dead_letters]
             groups = [_group(f"{application}-sink")]
         case ProcessRole.NOTIFIER:
-            read = [topics.transitions, topics.monitors_changelog, topics.incidents]
+            read = [*topics.notified]
+            write = [topics.dead_letters]
             groups = [_group(f"{application}-notifier")]
         case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]

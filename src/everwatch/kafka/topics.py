@@ -125,6 +125,11 @@ class Topics:
         )
 
     @property
+    def notified(self) -> tuple[str, ...]:
+        """The topics that the notifier reads."""
+        return self.transitions, self.monitors_changelog, self.incidents
+
+    @property
     def all_ticks(self) -> tuple[str, ...]:
         """All tick topics: those without a region, then each region's; most urgent first."""
         return (*self.ticks_without_region.names, *(name for each in self.regions for name in each.names))

@@ -18,7 +18,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import is_retryable
 from everwatch.core.retrying import retry
-from everwatch.kafka.clients import KafkaClients
+from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.stored_source import Source
 from everwatch.kafka.topics import Topics
@@ -31,8 +31,9 @@ from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import ask_contacts
-from everwatch.notifier.metrics import REFUSED, TAKEN_IN
+from everwatch.notifier.metrics import TAKEN_IN
 from everwatch.notifier.planner import Planner
+from everwatch.notifier.refused_records import RefusedRecords
 from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import RulesFile
@@ -69,8 +70,16 @@ class Notifier(Process):
 
     name = "notifier"
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, rules: RulesFile) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        rules: RulesFile,
+        clients: Clients | None = None,
+    ) -> None:
         super().__init__(settings, clock)
+        self._given_clients = clients
         self._bootstrap_servers = bootstrap_servers
         self._topics = Topics.of(settings)
         self._rules = rules
@@ -80,6 +89,7 @@ class Notifier(Process):
         self._thread = ThreadPoolExecutor(1, "database")
         self._storage: Storage | None = None
         self._source: Source | None = None
+        self._refused: RefusedRecords | None = None
         self._dispatcher: Dispatcher | None = None
         self._log_throttle = LogThrottle(clock)
         self._planned = asyncio.Event()
@@ -123,13 +133,15 @@ class Notifier(Process):
         """Take in, plan and send until the process stops."""
         assert self._storage is not None
         assert self._dispatcher is not None
-        topics = [self._topics.transitions, self._topics.monitors_changelog, self._topics.incidents]
+        clients = self._given_clients or KafkaClients(self.settings, self._bootstrap_servers)
+        self._refused = RefusedRecords(clients, self._topics, self.clock, self._complain)
+        self._clients.push_async_callback(self._refused.close)
         self._source = Source(
             self.settings,
-            KafkaClients(self.settings, self._bootstrap_servers),
+            clients,
             self._storage,
             self.clock,
-            topics,
+            self._topics.notified,
             SCHEMA.process,
         )
         logger.info("telling of %s by %d routes", self._topics.transitions, len(self._current.routes))
@@ -163,9 +175,9 @@ class Notifier(Process):
         records, unreadable, lost = await self._while_busy(lambda: asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S))
         first_ms = records[0].timestamp_ms if records else 0
         INPUT_LAG.labels(self._topics.transitions).set(max(0, self.clock.now_ms() - first_ms) / 1000 if records else 0)
-        for each in unreadable:
-            # the sink reads the same topics and puts it into the dead letters; the next record has its offset
-            self._complain("unreadable", f"{each.topic}, partition {each.partition}: {each.refusal}")
+        assert self._refused is not None
+        # the next record has the offset behind it
+        await self._refused.bury_unreadable(unreadable)
         work = Bisection(records)
         while part := work.part:
             try:
@@ -176,6 +188,7 @@ class Notifier(Process):
                 self._complain("poison", f"{len(part)} records could not be taken in: {error}")
                 if not work.failed():
                     continue
+                await self._refused.bury_poison(part, error)
                 await self._store(source, part, empty=True)
             work.done()
         if lost:
@@ -186,10 +199,9 @@ class Notifier(Process):
         """Take records in with their offsets; ``empty``: the offsets alone, of what the database does not take."""
         batch = await asyncio.to_thread(build_batch, part, self._topics, self.clock.now_ms())
         if empty:
-            batch = batch._replace(transitions=[], entries=[], requests=[])
-        for record, error in batch.refused:
-            REFUSED.inc()
-            self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")
+            batch = batch._replace(transitions=[], entries=[], requests=[], refused=[])
+        assert self._refused is not None
+        await self._refused.bury(batch.refused)
         await self._in_database(partial(take_in, self._open, batch, self._current))
         source.commit(batch.offsets)
         rules, users = self._current, {each.user_id for each in batch.entries if each.user is not None}

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def lag(
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "",
-    process: Annotated[str, typer.Option(help="Only what this kind of process reads: worker, executor, sink.")] = "",
+    process: Annotated[
+        str, typer.Option(help="Only what this kind of process reads: worker, executor, sink, notifier.")
+    ] = "",
     behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False,

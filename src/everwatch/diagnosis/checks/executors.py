@@ -1,5 +1,6 @@
 """Check of the executors: gone without being asked to, frozen, or slower than the ticks come."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 
@@ -21,6 +22,8 @@ BEHIND_S = 20.0
 # an executor whose newest result is younger than this is at work
 ACTIVE_MS = 20_000
 RESULTS_LOOKED_AT = 50
+# shares of partitions that differ by more are remarked
+MOST_UNEVEN = 1.2
 _START = "Start one: 'everwatch up' or 'everwatch executor'."
 
 
@@ -97,7 +100,26 @@ def check_executors(system: System) -> Iterator[Finding]:
             )
     if not faults:
         names = ", ".join(member.client_id for member in members)
-        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}")
+        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}")
+
+
+def _uneven(rows: Iterable[PartitionLag]) -> str:
+    """Return how executors share the partitions of one topic, if one has far more of them than another."""
+    topics: dict[tuple[str, str], Counter[str]] = {}
+    for row in rows:
+        topics.setdefault((row.group, row.topic), Counter())[row.client_id] += 1
+    for (_, topic), shares in topics.items():
+        most, least = max(shares.values()), min(shares.values())
+        if most <= MOST_UNEVEN * least:
+            continue
+        told = ", ".join(str(share) for share in sorted(shares.values(), reverse=True))
+        executors, partitions = len(shares), sum(shares.values())
+        even = executors * -(-max(partitions, 12) // executors)
+        return (
+            f"; {executors} executors share the {partitions} partitions of {topic} as {told}: {even} partitions would"
+            " be shared evenly ('everwatch repartition')"
+        )
+    return ""
 
 
 def _names_of(members: Iterable[Member]) -> set[str]:
