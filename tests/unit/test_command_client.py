@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput
-from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, send_inputs, signal_asked, signup_asked
+from everwatch.kafka.command_client import (
+    Asked,
+    Patience,
+    Unanswered,
+    ask,
+    asked_of,
+    send_inputs,
+    signal_asked,
+    signup_asked,
+)
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
 
@@ -67,7 +76,7 @@ class World:
     def ask(
         self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30, **limits: int
     ) -> Iterator[tuple[Asked, Reply]]:
-        return ask(TOPICS, asked, self, self, self.clock, timeout_s, **limits)
+        return ask(TOPICS, asked, self, self, self.clock, Patience(timeout_s, **limits))
 
 
 def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
