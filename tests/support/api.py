@@ -412,10 +412,12 @@ async def api(
     console: Path = STATIC,
     clock: SettableClock | None = None,
     sock: socket.socket | None = None,
+    status_pages: StatusPagesFile | None = None,
     **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
     running = Api(console, clock)
+    running.status_pages = status_pages or running.status_pages
 
     async def at_once(position: str, _: float) -> None:
         running.waited_for.append(position)
