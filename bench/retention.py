@@ -81,7 +81,7 @@ def _kept(database: str, folder: Path = Path()) -> Settings:
     )
 
 
-def batches(rate: int) -> Iterator[SinkBatch]:
+def batches(rate: int, hours: int = HOURS) -> Iterator[SinkBatch]:
     """Yield the sink's batches of the simulated time. Each monitor has an instant of its own in each minute."""
     monitors = 60 * rate
     minutes = max(1, min(10, FEWEST_RESULTS // monitors))
@@ -90,7 +90,7 @@ def batches(rate: int) -> Iterator[SinkBatch]:
     received: list[Received[Result]] = []
     changes: list[Received[Transition]] = []
     offset = transition = 0
-    for minute in range(HOURS * 60):
+    for minute in range(hours * 60):
         begin = BEGIN_MS + minute * MINUTE_MS
         now = begin + MINUTE_MS
         for number, user in enumerate(users):
@@ -111,7 +111,7 @@ def batches(rate: int) -> Iterator[SinkBatch]:
             if len(received) == MOST_RECORDS:
                 yield _batch(now, received, changes)
                 received, changes = [], []
-        if received and ((minute + 1) % minutes == 0 or minute == HOURS * 60 - 1):
+        if received and ((minute + 1) % minutes == 0 or minute == hours * 60 - 1):
             yield _batch(now, received, changes)
             received, changes = [], []
 

@@ -166,9 +166,7 @@ class Engine(Service):
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
         result_application = ResultApplication(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
         self.events.handlers = self._new_handlers(outputs, secrets, inline, result_application)
-        agendas = AgendaRunner(
-            self.partitions, self.planner, self.units, self._store, outputs.transitions, result_application, clock
-        )
+        agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, result_application, clock)
         sending = TickSending(self._sender, self._packing, self.outbox, self.logs, topics)
         await self.add_runtime_dependency(
             Emitter(self.partitions, due_loader, Reports(inline, skipped), sending, clock, settings.sweep_ms)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from everwatch.model import Monitor, Result, User
+from everwatch.model import Monitor, Result, Transition, User
 from everwatch.rules import lifecycle
 from everwatch.rules.regional_runs import after_region
 from streams.outputs.transitions import Transitions
@@ -31,6 +31,10 @@ class ResultApplication:
             return self.after(monitor, user, (result,), earliest)
         waiting, verdicts = after_region(monitor, result, partition.answers_of(key), partition.opened_at)
         return self.after(waiting, user, verdicts, earliest)
+
+    def record(self, transition: Transition, monitor: Monitor, user: User | None) -> OutputRecord:
+        """Return what is to be announced of a transition that no result leads to."""
+        return self._transitions.record(transition, monitor, user)
 
     def after(
         self, monitor: Monitor, user: User | None, results: Iterable[Result], earliest: int

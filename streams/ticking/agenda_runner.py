@@ -13,7 +13,6 @@ from everwatch.observability.logs import labelled, labelled_key
 from everwatch.rules import lifecycle
 from everwatch.rules.regional_runs import after_waiting
 from everwatch.timetable import NotPlanned
-from streams.outputs.transitions import Transitions
 from streams.result_application import ResultApplication
 from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
@@ -36,7 +35,6 @@ class AgendaRunner:
         planner: TimetablePlanner,
         units: UnitsOfWork,
         store: EntryStore,
-        transitions: Transitions,
         result_application: ResultApplication,
         clock: Clock,
     ) -> None:
@@ -44,7 +42,6 @@ class AgendaRunner:
         self._planner = planner
         self._units = units
         self._store = store
-        self._transitions = transitions
         self._result_application = result_application
         self._clock = clock
         self._log_throttle = LogThrottle(clock)
@@ -146,5 +143,5 @@ class AgendaRunner:
         for transition in (lifecycle.transition_between(monitor, after), reminder):
             if transition is not None:
                 user = work.user(partition.number, monitor.user_id)
-                work.announce(partition.number, self._transitions.record(transition, after, user))
+                work.announce(partition.number, self._result_application.record(transition, after, user))
         return before, after

@@ -17,6 +17,7 @@ from everwatch.api.auditing import AuditLog
 from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
+from everwatch.api.edge_options import EdgeOptions
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
@@ -429,10 +430,12 @@ async def api(
     console: Path = STATIC,
     clock: SettableClock | None = None,
     sock: socket.socket | None = None,
+    status_pages: StatusPagesFile | None = None,
     **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
     running = Api(console, clock)
+    running.status_pages = status_pages or running.status_pages
 
     async def at_once(position: str, _: float) -> None:
         running.waited_for.append(position)
@@ -443,7 +446,7 @@ async def api(
     more.setdefault("proxies", TrustedProxies((ip_network("127.0.0.0/8"),)))
     sock = sock or listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server = Server(running.services(), at_once, **more)
+    server = Server(running.services(), at_once, EdgeOptions(**more))
     running.server = server  # type: ignore[attr-defined]
     await server.start(sock)
     # a path is sent as it is written

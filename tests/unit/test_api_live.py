@@ -161,9 +161,9 @@ async def test_a_client_that_comes_back_sees_nothing_of_another_user(server: Api
 
 
 async def test_of_what_a_client_missed_for_long_the_newest_is_read_again_and_the_rest_counted(
-    server: Api, monkeypatch: pytest.MonkeyPatch
+    server: Api,
 ) -> None:
-    monkeypatch.setattr(live_module, "MOST_REPLAYED", 4)
+    server.live.most_replayed = 4
     server.held = [changed("ann", number) for number in range(10)]
     server.ends = {("transitions", 0): 10, ("results", 0): 0}
     async with stream(server, last_event_id=";r=0;t=1") as events:

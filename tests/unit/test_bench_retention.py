@@ -8,11 +8,8 @@ from everwatch.store import SinkBatch
 
 
 @pytest.mark.parametrize("rate", [1, 7, 40])
-def test_each_monitor_has_a_result_a_minute_and_every_result_is_in_one_batch(
-    monkeypatch: pytest.MonkeyPatch, rate: int
-) -> None:
-    monkeypatch.setattr(retention, "HOURS", 1)
-    batches: list[SinkBatch] = list(retention.batches(rate))
+def test_each_monitor_has_a_result_a_minute_and_every_result_is_in_one_batch(rate: int) -> None:
+    batches: list[SinkBatch] = list(retention.batches(rate, hours=1))
     results = [received for batch in batches for received in batch.results]
     assert [received.offset for received in results] == list(range(rate * 3_600))
     assert len({(received.value.user_id, received.value.scheduled_at) for received in results}) == rate * 3_600

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput
-from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, send_inputs, signal_asked, signup_asked
+from everwatch.kafka.command_client import (
+    Asked,
+    Patience,
+    Unanswered,
+    ask,
+    asked_of,
+    send_inputs,
+    signal_asked,
+    signup_asked,
+)
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
 
@@ -45,13 +54,18 @@ class World:
         self.sent: list[tuple[str, str]] = []
         self.answers: list[Reply] = []
         self.most_under_way = 0
-        self.taken = 0
+        self.taken = self.looks = 0
+        # at one look of so many there are answers
+        self.answers_each = 1
+        self.is_gone = False
 
     def send(self, topic: str, user_id: str, value: bytes) -> None:
         assert topic == "commands"
         self.queued.append((user_id, value.decode()))
 
     def finish(self) -> None:
+        if self.is_gone:
+            raise BrokerUnavailable("gone")
         for user_id, command_id in self.queued:
             self.answers += self.judge(user_id, command_id)
         self.sent += self.queued
@@ -59,6 +73,10 @@ class World:
         self.most_under_way = max(self.most_under_way, len(self.sent) - self.taken)
 
     def take(self, timeout_s: float) -> Sequence[Reply]:
+        self.looks += 1
+        if self.looks % self.answers_each:
+            self.clock.advance(int(timeout_s * 1000))
+            return []
         self.clock.advance(int(timeout_s * 1000))
         some, self.answers = self.answers[: self.answers_at_once], self.answers[self.answers_at_once :]
         self.taken += len(some)
@@ -67,7 +85,7 @@ class World:
     def ask(
         self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30, **limits: int
     ) -> Iterator[tuple[Asked, Reply]]:
-        return ask(TOPICS, asked, self, self, self.clock, timeout_s, **limits)
+        return ask(TOPICS, asked, self, self, self.clock, Patience(timeout_s, **limits))
 
 
 def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
@@ -108,19 +126,9 @@ def test_silence_is_told_in_a_sentence_and_with_the_status_of_no_broker(count: i
     assert len(world.sent) == count
 
 
-def test_while_answers_come_nobody_gives_up_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_answers_come_nobody_gives_up_however_long_it_takes() -> None:
     world = World(answers_at_once=1)
-    looks, take = 0, world.take
-
-    def seldom(timeout_s: float) -> Sequence[Reply]:
-        nonlocal looks
-        looks += 1
-        if looks % 3:
-            world.clock.advance(int(timeout_s * 1000))
-            return []
-        return take(timeout_s)
-
-    monkeypatch.setattr(world, "take", seldom)
+    world.answers_each = 3
     assert len(list(world.ask(commands(*map(str, range(100))), timeout_s=1))) == 100
     assert world.clock.now_ms() - START_MS == 75_000
 
@@ -165,13 +173,9 @@ def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time() -> None:
     assert most <= 100
 
 
-def test_a_broker_that_takes_nothing_ends_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_takes_nothing_ends_the_asking() -> None:
     world = World()
-
-    def refuse() -> None:
-        raise BrokerUnavailable("gone")
-
-    monkeypatch.setattr(world, "finish", refuse)
+    world.is_gone = True
     with pytest.raises(BrokerUnavailable):
         list(world.ask(commands("c-1")))
 

@@ -202,7 +202,7 @@ async def test_a_check_that_takes_too_long_fails_in_time(executor: Executor, kin
 async def test_a_kind_that_keeps_time_and_does_not_end_is_cancelled_in_the_end(
     executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kind, "keeps_time", True, raising=False)
+    kind.keeps_time = True
     monkeypatch.setattr("everwatch.kinds.execution.kind_runner.LONGEST_WAIT_S", 0.2)
     executor.take("hangs", timeout_ms=100)
     [result] = await executor.sent(1)
@@ -637,11 +637,11 @@ async def test_draining_leaves_what_waits_for_its_host_to_others(polite_executor
 
 
 async def test_a_kind_that_cannot_tell_its_target_is_run_all_the_same(
-    polite_executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+    polite_executor: Executor, kind: PlainKind
 ) -> None:
-    monkeypatch.setattr(kind, "target", lambda config: 1 / 0, raising=False)
+    kind.target = lambda config: 1 / 0
     polite_executor.take("succeeds")
-    monkeypatch.setattr(kind, "target", lambda config: None, raising=False)
+    kind.target = lambda config: None
     polite_executor.take("succeeds")
     assert [result.status for result in await polite_executor.sent(2)] == [Status.SUCCESS] * 2
 

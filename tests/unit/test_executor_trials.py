@@ -15,7 +15,6 @@ from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding.trial_records import TrialOutcome, TrialRequest, decode_trial, encode_trial
-from everwatch.executor import trials
 from everwatch.executor.executor_process import Executor
 from everwatch.executor.trials import AT_ONCE, MOST_WAITING, Trials
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
@@ -121,13 +120,10 @@ class Outbox:
         self.sent.append(decode_trial(value, TrialOutcome))
 
 
-async def test_only_some_trials_run_at_once_and_those_that_nobody_waits_for_are_dropped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_only_some_trials_run_at_once_and_those_that_nobody_waits_for_are_dropped() -> None:
     slow, outbox, clock = SlowKind(), Outbox(), SettableClock(1_000)
-    monkeypatch.setattr(trials, "run_job", slow.run)
     context: Any = type("Context", (), {"clock": clock})()
-    made = Trials(Settings(), context, outbox, "e")  # type: ignore[arg-type]
+    made = Trials(Settings(), context, outbox, "e", slow.run)  # type: ignore[arg-type]
     made.accept([(0, request("http://a", n, expires_at=1_000_000)) for n in range(AT_ONCE + 3)])
     made.accept([(0, request("http://a", 99, expires_at=9_000_000))])
     await asyncio.sleep(0)
@@ -146,11 +142,10 @@ async def test_only_some_trials_run_at_once_and_those_that_nobody_waits_for_are_
     assert len(outbox.sent) == AT_ONCE + 1
 
 
-async def test_a_trial_gives_up_its_place_when_nobody_waits_for_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trial_gives_up_its_place_when_nobody_waits_for_it_any_more() -> None:
     slow, outbox = SlowKind(), Outbox()
-    monkeypatch.setattr(trials, "run_job", slow.run)
     context: Any = type("Context", (), {"clock": SettableClock(1_000)})()
-    made = Trials(Settings(), context, outbox, "e")  # type: ignore[arg-type]
+    made = Trials(Settings(), context, outbox, "e", slow.run)  # type: ignore[arg-type]
     made.accept([(0, request("http://a", n, expires_at=1_020)) for n in range(AT_ONCE)])
     made.accept([(0, request("http://a", 99))])
     async with asyncio.timeout(10 * PATIENCE):

@@ -183,20 +183,11 @@ def test_without_any_answer_the_pass_ends_and_what_came_of_it_is_learned_later(i
     assert (tally.unchanged, tally.again, tally.refused_before) == (1, 1, 1)
 
 
-def test_a_refusal_that_overtakes_the_brokers_acknowledgement_is_not_forgotten(
-    importer: Importer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importer.workers, "arrived", list)
+def test_a_refusal_that_overtakes_the_brokers_acknowledgement_is_not_forgotten(importer: Importer) -> None:
     importer.most_waiting = 0
-    finish = importer.workers.finish
-
-    def late(within_s: float = 0) -> Any:
-        marks, importer.workers.marks = importer.workers.marks, []
-        return marks
-
-    monkeypatch.setattr(importer.workers, "finish", late)
+    importer.workers.acknowledges_late = True
     assert importer.take(user("b", plan="gold"), wait=True).refused == 1
-    monkeypatch.setattr(importer.workers, "finish", finish)
+    importer.workers.acknowledges_late = False
     assert importer.take(user("b", plan="gold"), wait=True).again == 1
 
 

@@ -483,7 +483,7 @@ async def test_connections_are_kept_for_so_many_monitors_and_none_after_a_redire
             await check(context, url=url + path, keep_alive=True, monitor=monitor)
         return len(set(peers))
 
-    monkeypatch.setattr("everwatch.network.http_client.MOST_KEPT", 2)
+    context.http.most_kept = 2
     url = await serve(handler)
     assert await connections(("a", "/"), ("b", "/"), ("a", "/"), ("b", "/")) == 2
     assert await connections(("c", "/"), ("b", "/"), ("c", "/")) == 2  # b's is the old one
@@ -515,9 +515,7 @@ async def test_a_monitor_that_asks_twice_at_once_has_two_connections_and_keeps_o
     assert not caplog.records  # aiohttp says so where a session was forgotten instead of closed
 
 
-async def test_a_connection_that_nobody_uses_any_more_is_closed_in_time(
-    context: RunContext, serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_nobody_uses_any_more_is_closed_in_time(context: RunContext, serve) -> None:
     peers: list[object] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -526,9 +524,9 @@ async def test_a_connection_that_nobody_uses_any_more_is_closed_in_time(
 
     url = await serve(handler)
     await check(context, url=url, keep_alive=True, monitor="gone")
-    monkeypatch.setattr("everwatch.network.http_client.KEPT_S", -1)
+    usual_s, context.http.kept_s = context.http.kept_s, -1
     await check(context, url=url, keep_alive=True, monitor="other")
-    monkeypatch.undo()
+    context.http.kept_s = usual_s
     await check(context, url=url, keep_alive=True, monitor="gone")
     assert len(set(peers)) == 3
 

@@ -55,10 +55,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def server(file: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+async def server(file: Path) -> AsyncIterator[Api]:
     pages = StatusPagesFile(file)
-    monkeypatch.setattr("support.api.StatusPagesFile", lambda _: pages)
-    async with api() as running:
+    async with api(status_pages=pages) as running:
         for user, public in (("ann", "yes"), ("bob", "yes"), ("eve", "no")):
             site = {
                 "monitor_id": "site",

@@ -108,15 +108,14 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
     file = tmp_path / "status.toml"
     file.write_text(FILE)
     pages = StatusPagesFile(file)
-    monkeypatch.setattr("support.api.StatusPagesFile", lambda _: pages)
     notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
     for user in ("ann", "bob"):
         notifying.sign_up(user, name=f"{user.title()} Ltd")
-    async with api(proxies=TrustedProxies()) as running:
+    async with api(proxies=TrustedProxies(), status_pages=pages) as running:
         running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
         running.storage, running.take_incidents = notifying.storage, notifying.ask
         yield Site(running, notifying, pages)

@@ -102,7 +102,7 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
             FakePartitions([broken, intact]),
             SimpleNamespace(record=lambda *_: OutputRecord("transitions", b"ann", b"")),
         )
-        wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, Broken(life.store), told, told, clock)  # type: ignore[arg-type]
+        wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, Broken(life.store), told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.run_due()
         await wakes.run_due()

@@ -14,8 +14,8 @@ from multidict import CIMultiDictProxy
 
 from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
-from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import check_same_origin, cookie_name
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
@@ -23,7 +23,6 @@ from everwatch.api.problems import BEHIND, Problem, unauthorized
 from everwatch.api.rate_limiting import Allowance, RateLimiter
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.request_reading import (
-    MOST_BODY_BYTES,
     BodyBudget,
     Hold,
     body_of,
@@ -39,14 +38,11 @@ from everwatch.api.sending import key_of
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
 
-DEADLINE_S = 10.0
-"""Within which a request is answered, what it waits for on purpose not counted."""
 LONGEST_WAIT_S = 35.0
 """How much longer a command may take: clients may ask to wait 30 s for a worker's answer."""
 EVENT_STREAM = "text/event-stream"
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
-NO_PROXIES = TrustedProxies()
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
 _encode = msgspec.json.Encoder().encode
@@ -68,12 +64,7 @@ class Edge:
         wait_for_position: WaitForPosition,
         audit: AuditLog,
         claim_key: ClaimKey,
-        *,
-        origins: frozenset[str] = frozenset(),
-        proxies: TrustedProxies = NO_PROXIES,
-        requests_per_min: int = 0,
-        most_body_bytes: int = MOST_BODY_BYTES,
-        deadline_s: float = DEADLINE_S,
+        options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
         """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
 
@@ -85,12 +76,12 @@ class Edge:
         self._audit = audit
         self._claim_key = claim_key
         self._noting: set[asyncio.Task[None]] = set()
-        self._origins = Origins(origins)
-        self._proxies = proxies
-        self._limiter = RateLimiter(requests_per_min)
-        self._deadline_s = deadline_s
-        self._bodies = BodyBudget(most_body_bytes)
-        self._failures = Failures(clock, deadline_s)
+        self._origins = Origins(options.origins)
+        self._proxies = options.proxies
+        self._limiter = RateLimiter(options.requests_per_min)
+        self._deadline_s = options.deadline_s
+        self._bodies = BodyBudget(options.most_body_bytes)
+        self._failures = Failures(clock, options.deadline_s)
         # of the users written last: where in the changelog that stands
         self._written: OrderedDict[str, str] = OrderedDict()
 

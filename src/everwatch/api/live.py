@@ -153,6 +153,7 @@ class Live:
         self._topics: dict[EventKind, str] = {kind: topic for topic, kind in self._kinds.items()}
         self._follow = follow
         self._replay = replay
+        self.most_replayed = MOST_REPLAYED
         self._replaying = asyncio.Semaphore(REPLAYS_AT_ONCE)
         # of each partition that is followed: behind the last record
         self._positions: Positions = {}
@@ -227,7 +228,7 @@ class Live:
         if not places:
             return Missed((), 0)
         # of many the older ones are left out, so that no client makes this process read whole topics
-        most, wanted, dropped = MOST_REPLAYED // len(places), dict[tuple[str, int], range](), 0
+        most, wanted, dropped = self.most_replayed // len(places), dict[tuple[str, int], range](), 0
         for kind, number in places:
             start = max(since[kind, number], begun[kind, number] - most)
             dropped += start - since[kind, number]

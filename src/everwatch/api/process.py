@@ -18,6 +18,7 @@ from everwatch.api.client_address import TrustedProxies
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
+from everwatch.api.edge_options import EdgeOptions
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.leased_work import LeasedRunner, Leases
@@ -145,9 +146,11 @@ class Api(Process):
         self._server = Server(
             services,
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
-            origins=frozenset(self.settings.api_origins),
-            proxies=TrustedProxies(self.settings.api_trusted_proxies),
-            requests_per_min=self.settings.api_requests_per_min,
+            EdgeOptions(
+                frozenset(self.settings.api_origins),
+                TrustedProxies(self.settings.api_trusted_proxies),
+                self.settings.api_requests_per_min,
+            ),
         )
         # to look for cycles among all that is loaded would stop every request for 50 ms, each few seconds
         expect_batches()

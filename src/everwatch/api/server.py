@@ -11,17 +11,14 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
-from everwatch.api.client_address import TrustedProxies
-from everwatch.api.edge import EVENT_STREAM, NO_PROXIES, Edge
+from everwatch.api.edge import EVENT_STREAM, Edge
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
 from everwatch.api.openapi import document
-from everwatch.api.request_reading import MOST_BODY_BYTES
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
 
 logger = logging.getLogger(__name__)
 
-FIRST_REQUEST_S = 10.0
-"""A connection on which no whole request has come for this long is closed."""
 IDLE_S = 75.0
 """A connection that is not used for this long after a request is closed."""
 STOP_S = 5.0
@@ -37,12 +34,7 @@ class Server:
         self,
         services: Services,
         wait_for_position: Callable[[str, float], Awaitable[None]],
-        *,
-        origins: frozenset[str] = frozenset(),
-        proxies: TrustedProxies = NO_PROXIES,
-        requests_per_min: int = 0,
-        first_request_s: float = FIRST_REQUEST_S,
-        most_body_bytes: int = MOST_BODY_BYTES,
+        options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
         self._edge = edge = Edge(
             services.tokens,
@@ -52,10 +44,7 @@ class Server:
             lambda principal, key, digest: services.used_keys.claim(
                 services.records, services.jobs_topic, principal.user_id, key, digest
             ),
-            origins=origins,
-            proxies=proxies,
-            requests_per_min=requests_per_min,
-            most_body_bytes=most_body_bytes,
+            options,
         )
         system = system_of(services)
         self._pages = status_pages_of(services)
@@ -64,7 +53,7 @@ class Server:
         system.describe(self.document)
         self._clock = services.clock
         self._live = services.live
-        self._first_request_s = first_request_s
+        self._first_request_s = options.first_request_s
         # of connections on which no request has begun yet: since when
         self._silent: dict[object, float] = {}
         self._spoken: set[object] = set()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaException, Message
@@ -24,10 +24,10 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.kinds.execution.config_secrets import config_secrets
-from everwatch.kinds.execution.kind_runner import job_of, run_job
+from everwatch.kinds.execution.kind_runner import Job, job_of, run_job
 from everwatch.kinds.execution.result_builder import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.kinds.protocol import RunContext
-from everwatch.model import Tick
+from everwatch.model import Outcome, Tick
 from everwatch.observability.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,22 @@ _CONSUME_S = 0.2
 _RETRY_S = 1.0
 Taken = tuple[int, TrialRequest]
 """The number of a partition, and a request of it."""
+RunJob = Callable[[Job, Tick, RunContext, Callable[[BaseException], None]], Awaitable[Outcome]]
 
 
 class Trials:
     """Runs trials, ``AT_ONCE`` at most, and sends their outcomes. Lives on the event loop."""
 
-    def __init__(self, settings: Settings, context: RunContext, outbox: Outbox, executor_id: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        context: RunContext,
+        outbox: Outbox,
+        executor_id: str,
+        run: RunJob = run_job,
+    ) -> None:
+        """``run``: runs a kind."""
+        self._run_job = run
         self._context = context
         self._outbox = outbox
         self._executor_id = executor_id
@@ -106,7 +116,7 @@ class Trials:
         complain = partial(self._complain, request.kind)
         try:
             async with asyncio.timeout(max(0, request.expires_at - started_at) / 1000):
-                outcome = await run_job(job_of(tick, self._secrets), tick, self._context, complain)
+                outcome = await self._run_job(job_of(tick, self._secrets), tick, self._context, complain)
         except TimeoutError:
             return  # a kind may wait for minutes until it begins; its asker has gone, and others need the place
         duration_ms = max(0.0, round((clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))

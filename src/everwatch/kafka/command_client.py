@@ -105,20 +105,27 @@ def send_inputs(topics: Topics, inputs: Iterable[Asked], sender: Sender, at_once
         _send(topics, some, sender)
 
 
+class Patience(NamedTuple):
+    """``timeout_s``: how long an answer is waited for; ``at_once``: most inputs without an answer."""
+
+    timeout_s: float
+    at_once: int = AT_ONCE
+
+
 def ask(
     topics: Topics,
     inputs: Iterable[Asked],
     sender: Sender,
     replies: ReplyReader,
     clock: Clock,
-    timeout_s: float,
-    at_once: int = AT_ONCE,
+    patience: Patience,
 ) -> Iterator[tuple[Asked, Reply]]:
     """Send inputs and give each with its answer, in the order of the answers.
 
     ``replies`` must have been opened before. Raises BrokerUnavailable, and Unanswered when inputs wait for an answer
-    and none of them gets one for ``timeout_s``.
+    and none of them gets one for the ``timeout_s`` of ``patience``.
     """
+    timeout_s, at_once = patience
     source = iter(inputs)
     waiting: dict[AskedKey, list[Asked]] = {}
     count = 0

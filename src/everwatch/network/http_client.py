@@ -51,6 +51,8 @@ class HttpClient:
         self._clock = clock
         self._guard = guard
         self._resolver = resolver
+        self.most_kept, self.kept_s = MOST_KEPT, float(KEPT_S)
+        """Limits of the connections that are kept: their number, and the seconds without a request."""
         self._fresh = Transfers()
         self._kept: OrderedDict[object, tuple[Transfers, float]] = OrderedDict()
         self._proxy = outgoing.proxy
@@ -95,7 +97,7 @@ class HttpClient:
         self._kept[owner] = transfers, now_s
         # in the order of their last use
         for other, (old, used_s) in list(islice(self._kept.items(), _LOOKED_AT)):
-            if len(self._kept) > MOST_KEPT or used_s < now_s - KEPT_S:
+            if len(self._kept) > self.most_kept or used_s < now_s - self.kept_s:
                 old.close()
                 del self._kept[other]
 

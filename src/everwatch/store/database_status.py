@@ -83,12 +83,15 @@ def status_of(settings: Settings, plans: PlanKeeping = NO_PLANS) -> DatabaseStat
         engine.dispose()
 
 
-def contents_of(settings: Settings) -> str:
-    """Say how many users, monitors and results there are, without going through a large table. Raises StoreError."""
+def contents_of(settings: Settings, most_counted: int = MOST_COUNTED) -> str:
+    """Say how many users, monitors and results there are; of a table it counts ``most_counted`` rows at most.
+
+    Raises StoreError.
+    """
     engine = open_for_reading(settings.database_url)
     try:
         with clear_errors(engine.url), engine.begin() as connection:
-            return ", ".join(f"{_about(connection, table)} {table}" for table in (*_LASTING, "results"))
+            return ", ".join(f"{_about(connection, table, most_counted)} {table}" for table in (*_LASTING, "results"))
     finally:
         engine.dispose()
 
@@ -108,13 +111,13 @@ def _has_rows(connection: Connection, table: str) -> bool:
     return bool(_one(connection, f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608 - own names
 
 
-def _about(connection: Connection, table: str) -> str:
-    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {MOST_COUNTED + 1}) AS found"  # noqa: S608 - own names
+def _about(connection: Connection, table: str, most_counted: int) -> str:
+    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {most_counted + 1}) AS found"  # noqa: S608 - own names
     counted = _one(connection, some)
-    if counted <= MOST_COUNTED:
+    if counted <= most_counted:
         return f"{counted:,}"
     estimate = _table(connection, table).rows if connection.dialect.name == "postgresql" else 0
-    return f"about {estimate:,}" if estimate > counted else f"more than {MOST_COUNTED:,}"
+    return f"about {estimate:,}" if estimate > counted else f"more than {most_counted:,}"
 
 
 def _status(connection: Connection, engine: Engine, keep: Keep, plans: PlanKeeping) -> DatabaseStatus:

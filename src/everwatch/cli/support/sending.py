@@ -24,7 +24,7 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, send_inputs
+from everwatch.kafka.command_client import Asked, Patience, ReplyReader, ask, asked_of, send_inputs
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
@@ -148,7 +148,7 @@ class Link:
     def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
         """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""
         assert self._replies is not None  # asked for by delivery.wait
-        return ask(self._topics, inputs, self._publisher, self._replies, SystemClock(), self._timeout_s)
+        return ask(self._topics, inputs, self._publisher, self._replies, SystemClock(), Patience(self._timeout_s))
 
 
 @contextmanager

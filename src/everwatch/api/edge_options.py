@@ -1,0 +1,30 @@
+"""Options of the HTTP API's edge: who may ask from where, and how much."""
+
+from typing import NamedTuple
+
+from everwatch.api.client_address import TrustedProxies
+from everwatch.api.request_reading import MOST_BODY_BYTES
+
+DEADLINE_S = 10.0
+"""Within which a request is answered, what it waits for on purpose not counted."""
+FIRST_REQUEST_S = 10.0
+"""A connection on which no whole request has come for this long is closed."""
+NO_PROXIES = TrustedProxies()
+
+
+class EdgeOptions(NamedTuple):
+    """``origins``: those of pages that may call the API. ``proxies``: those whose ``X-Forwarded-…`` count.
+
+    ``requests_per_min``: of one token or address, 0 for no limit. ``first_request_s``: a connection without a whole
+    request is closed after it. ``most_body_bytes``: of all bodies that are read at once.
+    """
+
+    origins: frozenset[str] = frozenset()
+    proxies: TrustedProxies = NO_PROXIES
+    requests_per_min: int = 0
+    first_request_s: float = FIRST_REQUEST_S
+    most_body_bytes: int = MOST_BODY_BYTES
+    deadline_s: float = DEADLINE_S
+
+
+DEFAULT_EDGE = EdgeOptions()
