@@ -1,7 +1,7 @@
 """``everwatch notify``: rules, what was told to whom, and a test of the way."""
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,19 +11,18 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from everwatch.cli.commands.notify_contacts import contacts, verify
+from everwatch.cli.commands.notify_explain import explain
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.global_options import CommandReach
-from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
+from everwatch.cli.support.notifier_reading import known_user, problem_of, reading_notifier, rules_in
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
-    MonitorArgument,
     OptionalUser,
-    UserArgument,
     instant_of,
     settings_of,
 )
@@ -32,9 +31,8 @@ from everwatch.cli.support.route_display import print_routes
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.trial_messages import trial_messages
@@ -54,7 +52,7 @@ def _note_reach(context: typer.Context) -> None:
         global_options.COMMAND.set(("notify", CommandReach.API))
 
 
-for command in (incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
+for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
@@ -154,39 +152,6 @@ def show(
         typer.echo(f"  {line}")
 
 
-@app.command()
-def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show which routes sent alerts of a monitor's newest changes, or why none did.
-
-    First successes, pauses and resumes are no alerts and are not listed.
-
-    Example: `everwatch notify explain u-1 shop`
-    """
-    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
-        incident = work.incidents([(user, monitor)]).get((user, monitor))
-        events = work.verdicts(user, monitor, 20)[::-1]
-        ack = work.acks([incident.incident_id]).get(incident.incident_id) if incident is not None else None
-    if as_json:
-        told = [
-            {"at": t.at, "from_state": t.from_state, "to_state": t.to_state, "reminder": t.reminder, "verdict": verdict}
-            for t, _, verdict in events
-        ]
-        typer.echo(orjson.dumps({"incident": to_builtins(incident), "ack": to_builtins(ack), "events": told}).decode())
-        return
-    if incident is None:
-        typer.echo(f"The notifier knows no incident of {user}/{monitor}.")
-    else:
-        since = time_text(incident.opened_at)
-        typer.echo(f"Incident {incident.incident_id}: {incident.phase.value}, {incident.state} by {incident.reason!r},")
-        typer.echo(f"  opened {since}, severity {incident.severity.value}")
-        if ack is not None:
-            what = f"snoozed until {time_text(ack.snoozed_until)}" if ack.snoozed_until else "acknowledged"
-            typer.echo(f"  {what}{f' by {ack.acked_by}' if ack.acked_by else ''} at {time_text(ack.acked_at)}")
-    for event, _, verdict in events:
-        change = f"still {event.to_state}" if event.reminder else f"{event.from_state} → {event.to_state}"
-        typer.echo(f"{time_text(event.at)}  {change}  {verdict or 'waits to be judged'}")
-
-
 @app.command("test")
 def send_test(
     user: OptionalUser = None,
@@ -261,21 +226,9 @@ def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) 
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"
         return told
-    try:
-        address = route.address(given)
-    except NoAddress as error:
-        told["problem"] = str(error)
-        return told
-    told["address"] = address.shown
-    contact_id = contact_id_of(route, rules, given)
-    contact = work.contacts([contact_id]).get(contact_id) if contact_id else None
-    if contact_id and (contact is None or not contact.verified_at):
-        told["problem"] = "not verified"
-        return told
-    channel_id = channel_id_of(route, given, address)
-    channel = work.channels([channel_id]).get(channel_id)
-    if channel is not None and channel.disabled_at:
-        told["problem"] = f"given up at {time_text(channel.disabled_at)}: {channel.reason}"
+    with suppress(NoAddress):
+        told["address"] = route.address(given).shown
+    told["problem"] = problem_of(work, rules, route, given) or None
     return told
 
 

@@ -1,0 +1,67 @@
+"""``everwatch notify explain``: what became of a monitor's changes, and what each rule decides."""
+
+from functools import partial
+
+import orjson
+import typer
+from msgspec import to_builtins
+
+from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.notifier_reading import problem_of, reading_notifier, rules_in
+from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, settings_of
+from everwatch.cli.support.time_display import time_text
+from everwatch.notifier.alerts import AlertKind
+from everwatch.notifier.incidents import Incident, alert_of
+from everwatch.notifier.route_reasons import RouteReason, reasons_of
+from everwatch.notifier.routes import Rules
+from everwatch.notifier.storage import Work
+
+
+def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show what became of a monitor's newest changes, and what each rule decides on an alert of its incident.
+
+    Of a route that does not take it, the first condition that is not met is shown. The rules are those of
+    EVERWATCH_NOTIFY_FILE as it is now. First successes, pauses and resumes are no alerts and are not listed.
+
+    Example: `everwatch notify explain u-1 shop`
+    """
+    settings = settings_of(data_dir)
+    rules = rules_in(settings) if settings.notify_file is not None else None
+    with reading_notifier(settings) as storage, storage.look() as work:
+        incident = work.incidents([(user, monitor)]).get((user, monitor))
+        events = work.verdicts(user, monitor, 20)[::-1]
+        ack = work.acks([incident.incident_id]).get(incident.incident_id) if incident is not None else None
+        reasons = _reasons(work, rules, incident) if rules is not None and incident is not None else []
+    if as_json:
+        told = [
+            {"at": t.at, "from_state": t.from_state, "to_state": t.to_state, "reminder": t.reminder, "verdict": verdict}
+            for t, _, verdict in events
+        ]
+        known = {"incident": to_builtins(incident), "ack": to_builtins(ack), "events": told}
+        typer.echo(orjson.dumps(known | {"routes": to_builtins(reasons)}).decode())
+        return
+    if incident is None:
+        typer.echo(f"The notifier knows no incident of {user}/{monitor}.")
+    else:
+        since = time_text(incident.opened_at)
+        typer.echo(f"Incident {incident.incident_id}: {incident.phase.value}, {incident.state} by {incident.reason!r},")
+        typer.echo(f"  opened {since}, severity {incident.severity.value}")
+        if ack is not None:
+            what = f"snoozed until {time_text(ack.snoozed_until)}" if ack.snoozed_until else "acknowledged"
+            typer.echo(f"  {what}{f' by {ack.acked_by}' if ack.acked_by else ''} at {time_text(ack.acked_at)}")
+    for event, _, verdict in events:
+        change = f"still {event.to_state}" if event.reminder else f"{event.from_state} → {event.to_state}"
+        typer.echo(f"{time_text(event.at)}  {change}  {verdict or 'waits to be judged'}")
+    if reasons:
+        typer.echo()
+        rows = [(each.route, "takes it" if each.takes else "no", each.reason) for each in reasons]
+        print_columns(("route", "an alert of it", "why"), rows)
+    elif rules is None and incident is not None:
+        typer.echo("EVERWATCH_NOTIFY_FILE names no file of rules, so what each of them decides is not shown.")
+
+
+def _reasons(work: Work, rules: Rules, incident: Incident) -> list[RouteReason]:
+    given = work.users([incident.user_id]).get(incident.user_id)
+    alert = alert_of(incident, AlertKind.OPENED, incident.changed_at)
+    problem = partial(problem_of, work, rules, given=given)
+    return reasons_of(rules, alert, given.plan if given is not None else "", problem)
