@@ -147,11 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--only",
-        choices=["", "postgresql", "sqlite", "load", "lists", "jobs"],
+        choices=["", "postgresql", "sqlite", "load", "lists", "jobs", "steps", "growth", "outages", "burst", "kills"],
         default="",
         metavar="PART",
         help="measure one kind of database: postgresql or sqlite (bench queries, console, retention, chain); one part:"
-        " load, lists or jobs (bench api)",
+        " load, lists or jobs (bench api), steps, growth, outages, burst or kills (bench notifier)",
     )
     parser.add_argument(
         "--folder",

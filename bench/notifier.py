@@ -6,195 +6,73 @@ the real steps over a real database, with a clock that is set and receivers in t
 are of a real ``everwatch notifier`` that reads from a broker.
 """
 
-import asyncio
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
 import uvloop
 
 from bench.errors import Unmeasured
+from bench.notifier_growth import growth
+from bench.notifying import (
+    MINUTE_MS,
+    PATIENCE_S,
+    START,
+    USERS_ROUTE,
+    Changes,
+    CountingReceivers,
+    Notifying,
+    Users,
+    changes,
+)
 from bench.plan import Plan
-from bench.producing import Records, publishing
+from bench.producing import publishing
 from bench.receiver import Receiver, receiver
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
 from bench.worker import Worker
-from everwatch.core.clock import Clock, SettableClock, SystemClock
-from everwatch.core.config import Settings
+from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.errors import StoreError
-from everwatch.core.output_format import OutputFormat
-from everwatch.encoding import codec
-from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.topics import Topics
-from everwatch.model import State, Transition, User
 from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.composing import compose
-from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp
-from everwatch.notifier.intake import build_batch, take_in
-from everwatch.notifier.judging import judge
-from everwatch.notifier.rules_file import rules_of
-from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.senders.over_http import HttpSender
-from everwatch.notifier.storage import open_existing, open_storage
+from everwatch.notifier.storage import open_existing
 from everwatch.store.partition import Partition
 
-BATCH = 5_000
-START = 1_800_000_000_000
-MINUTE_MS = 60_000
 GROUP_WAIT_S = 1
-_AT_ONCE = Limits(200, 100)
-_PATIENCE_S = 240.0
 _LOCAL = Guard((ip_network("127.0.0.0/8"),))
-USERS_ROUTE = '[[users]]\nname = "own"\nwebhook = {{ url = "{url}" }}\n'
 OPERATORS_ROUTE = '[[operators]]\nname = "ops"\nwebhook = { url = "http://127.0.0.1:9/ops" }\n'
 
 
 def measure(plan: Plan) -> Outcome:
-    """Measure the steps, the outages, a burst and SIGKILLs."""
+    """Measure the steps, how they grow, the outages, a burst and SIGKILLs."""
     quick = plan.quick
-    figures = [
-        *uvloop.run(_steps(5_000 if quick else 50_000)),
-        *uvloop.run(_one_target(plan.users or (5_000 if quick else 100_000))),
-        *uvloop.run(_cut_off(500 if quick else 5_000)),
-    ]
-    with receiver() as taking, rig(partitions=4) as made:
-        figures += _burst(made, taking, seconds=5 if quick else 60, a_second=500 if quick else 3_334, monitors=10)
-        figures += _killed(made, taking, kills=3 if quick else 100)
+    figures: list[Figure] = []
+    if plan.takes("steps"):
+        figures += uvloop.run(_steps(5_000 if quick else 50_000))
+    if plan.takes("growth"):
+        figures += uvloop.run(growth((2_000, 10_000) if quick else (2_000, 10_000, 50_000, 200_000)))
+    if plan.takes("outages"):
+        figures += uvloop.run(_one_target(plan.users or (5_000 if quick else 100_000)))
+        figures += uvloop.run(_cut_off(500 if quick else 5_000))
+    if plan.takes("burst") or plan.takes("kills"):
+        figures += _with_broker(plan)
     return Outcome(figures)
 
 
-def changes(
-    users: range,
-    from_state: str,
-    to_state: str,
-    at: int,
-    step_ms: float = 0.0,
-    monitor_id: str = "shop",
-    **more: object,
-) -> Iterator[Transition]:
-    """A change of one monitor of each user, each at a target of its own unless ``target`` says which."""
-    states = State(from_state), State(to_state)
-    for n in users:
-        given: dict[str, object] = {"reason": "status 500", "version": 1, "kind": "http", "target": f"t-{n}.example"}
-        when = at + int((n - users.start) * step_ms)
-        yield Transition(f"u-{n:07}", monitor_id, when, *states, **given | more)  # type: ignore[arg-type]
-
-
-class CountingReceivers:
-    """Receivers in this process that accept every message and count it."""
-
-    def __init__(self) -> None:
-        self.users, self.operators = 0, 0
-
-    async def send(self, *_: object, from_user: bool = False) -> AttemptOutcome:
-        """Accept a message."""
-        self.users += from_user
-        self.operators += not from_user
-        return AttemptOutcome(Verdict.SENT, "taken")
-
-
-class Notifying:
-    """A notifier over SQLite whose steps are called one by one."""
-
-    def __init__(self, folder: Path, rules: str, http: OverHttp, clock: Clock) -> None:
-        settings = Settings(data_dir=folder)
-        self._topics = Topics.of(settings)
-        self._rules = rules_of(rules.encode(), folder / "notify.toml")
-        self._clock = clock
-        self._offsets: Counter[str] = Counter()
-        self._storage = open_storage(settings)
-        with self._storage.begin() as work:
-            work.begun_at(clock.now_ms() - MINUTE_MS)
-        self._dispatcher = Dispatcher(
-            self._storage, lambda: self._rules, http, _NoMail(), clock, _AT_ONCE, self._at_once
-        )
-
-    async def _at_once(self, call: Callable[[], int]) -> int:
-        return call()
-
-    def users(self, users: range) -> list[Record]:
-        """The records of users, as the changelog has them."""
-        topic = self._topics.monitors_changelog
-        return [
-            self._record(topic, codec.table_key(user), codec.encode_entry(User(user, "pro", {}, (), START, START)))
-            for user in (f"u-{n:07}" for n in users)
-        ]
-
-    def records(self, transitions: Iterator[Transition]) -> list[Record]:
-        """The records of transitions."""
-        return [
-            self._record(
-                self._topics.transitions,
-                codec.user_key(each.user_id),
-                codec.encode_transition(each, OutputFormat.AVRO),
-            )
-            for each in transitions
-        ]
-
-    def _record(self, topic: str, key: bytes, value: bytes) -> Record:
-        self._offsets[topic] += 1
-        return Record(topic, 0, self._offsets[topic], self._clock.now_ms(), key, value)
-
-    def take(self, records: list[Record]) -> None:
-        """Take in records, in batches."""
-        for begin in range(0, len(records), BATCH):
-            take_in(self._storage, build_batch(records[begin : begin + BATCH], self._topics, self._clock.now_ms()))
-
-    def judge(self) -> None:
-        """Judge all that waits."""
-        while judge(self._storage, self._rules, [0], self._topics.transitions, self._clock.now_ms()).events:
-            pass
-
-    def compose(self) -> None:
-        """Compose messages of all groups that are due."""
-        while compose(self._storage, self._rules, self._clock.now_ms()):
-            with self._storage.look() as work:
-                if not work.groups_to_flush(self._clock.now_ms(), 1):
-                    return
-
-    async def send(self, is_all: Callable[[], bool]) -> None:
-        """Send as the process does until ``is_all`` is true."""
-        sending = asyncio.create_task(self._dispatcher.run())
-        async with asyncio.timeout(_PATIENCE_S):
-            while not is_all():  # noqa: ASYNC110 - another process counts
-                await asyncio.sleep(0.05)
-        self._dispatcher.stop()
-        await sending
-        await self._dispatcher.finish(10)
-
-    async def send_at_once(self) -> None:
-        """Send all that is due now, to receivers in this process."""
-        begun = True
-        while begun:
-            begun = bool(await self._dispatcher.turn())
-            for _ in range(10):
-                await asyncio.sleep(0)
-
-    async def later(self, ms: int) -> None:
-        """Move the clock by ``ms`` and do what is due then."""
-        assert isinstance(self._clock, SettableClock)
-        self._clock.advance(ms)
-        self.judge()
-        self.compose()
-        await self.send_at_once()
-
-    def close(self) -> None:
-        """Close the database."""
-        self._storage.close()
-
-
-class _NoMail:
-    async def send(self, *_: object) -> AttemptOutcome:
-        raise Unmeasured("No mail is sent here.")
+def _with_broker(plan: Plan) -> list[Figure]:
+    quick, figures = plan.quick, []
+    with receiver() as taking, rig(partitions=4) as made:
+        if plan.takes("burst"):
+            figures += _burst(made, taking, seconds=5 if quick else 60, a_second=500 if quick else 3_334, monitors=10)
+        if plan.takes("kills"):
+            figures += _killed(made, taking, kills=3 if quick else 100)
+    return figures
 
 
 async def _steps(users: int) -> list[Figure]:
@@ -300,41 +178,6 @@ def _cpu_of(call: Callable[[], object]) -> float:
 # --- with a broker ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Users:
-    """Entries of users in the changelog."""
-
-    users: int
-
-    def records(self) -> Records:
-        """Keys and values."""
-        for n in range(self.users):
-            user = f"u-{n:07}"
-            yield codec.table_key(user), codec.encode_entry(User(user, "pro", {}, (), START, START))
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Changes of each user's monitors, alternately down and up, stamped when they are sent."""
-
-    users: int
-    first: int
-    count: int
-    monitor_id: str = "shop"
-    monitors: int = 1
-
-    def records(self) -> Records:
-        """Keys and values."""
-        clock = SystemClock()
-        for number in range(self.first, self.first + self.count):
-            turn, rest = divmod(number, self.users * self.monitors)
-            n, which = divmod(rest, self.monitors)
-            states = ("up", "down") if turn % 2 == 0 else ("down", "up")
-            monitor_id = f"{self.monitor_id}-{which}"
-            [change] = changes(range(n, n + 1), *states, clock.now_ms(), monitor_id=monitor_id)
-            yield codec.user_key(change.user_id), codec.encode_transition(change, OutputFormat.AVRO)
-
-
 def _start(made: Rig, rules: str) -> Worker:
     file = made.folder / "notify.toml"
     file.write_text(rules)
@@ -365,7 +208,7 @@ def _wait_taken_in(made: Rig) -> None:
             for number, end in enumerate(made.ends(topic))
         )
 
-    made.wait_until(is_stored, "the notifier has taken everything in", _PATIENCE_S)
+    made.wait_until(is_stored, "the notifier has taken everything in", PATIENCE_S)
 
 
 def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: int) -> list[Figure]:
@@ -389,7 +232,10 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
             standing = work.standing(made.clock.now_ms() + 10 * MINUTE_MS, 0)
         return not standing.events.amount and not standing.overdue.amount
 
-    made.wait_until(is_told, "all is told", _PATIENCE_S, look_s=0.5)
+    try:
+        made.wait_until(is_told, "all is told", PATIENCE_S, look_s=0.5)
+    except Unmeasured as error:
+        raise Unmeasured(f"{error} {_why_not_told(made, notifier)}") from None
     arrivals = taking.arrivals()
     late = sorted(each.arrived_at - each.at - 1_000 * GROUP_WAIT_S for each in arrivals)
     mib, used_s = notifier.resident_mib() - before_mib, notifier.cpu_s() - cpu_s
@@ -404,6 +250,18 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
         Figure(f"{who}: memory", mib, "MiB more", "<= 100"),
         Figure(f"{who}: CPU", used_s / count * 1e6, "µs a transition"),
     ]
+
+
+def _why_not_told(made: Rig, notifier: Worker) -> str:
+    """What is left, and whether the process waited for a core: a machine that is busy is no fault of the notifier."""
+    with closing(open_existing(made.settings)) as storage, storage.look() as work:
+        standing = work.standing(made.clock.now_ms() + 10 * MINUTE_MS, 0)
+    ran_s, waited_s = notifier.scheduled_s()
+    failing = "; ".join(f"{each.amount} to {each.lane}: {each.reason}" for each in standing.failing)
+    return (
+        f"{standing.events.amount:,} events are not judged, {standing.overdue.amount:,} messages not sent"
+        f" ({failing or 'no attempt failed'}). Its threads ran {ran_s:.0f} s, and waited {waited_s:.0f} s for a core."
+    )
 
 
 def _killed(made: Rig, taking: Receiver, kills: int) -> list[Figure]:
@@ -440,7 +298,7 @@ def _killed(made: Rig, taking: Receiver, kills: int) -> list[Figure]:
         return len(got) >= sent
 
     try:
-        made.wait_until(all_came, "all messages have come", _PATIENCE_S, look_s=0.5)
+        made.wait_until(all_came, "all messages have come", PATIENCE_S, look_s=0.5)
     except Unmeasured:
         made.say(f"{len(got)} of {sent} messages came")
     made.stop_worker(notifier)

@@ -63,6 +63,14 @@ class Worker:
         """Resident memory, MiB."""
         return sum(float(process.memory_info().rss) for process in self._processes()) / 2**20
 
+    def scheduled_s(self) -> tuple[float, float]:
+        """Seconds for which its threads ran, and for which they could run and had no core (Linux)."""
+        ran, waited = 0, 0
+        for file in Path(f"/proc/{self._popen.pid}/task").glob("*/schedstat"):
+            took, waits, _ = map(int, file.read_text().split())
+            ran, waited = ran + took, waited + waits
+        return ran / 1e9, waited / 1e9
+
     def check(self) -> None:
         """Raises Unmeasured if it has ended."""
         if self._popen.poll() is not None:

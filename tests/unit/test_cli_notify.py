@@ -66,6 +66,83 @@ async def test_what_was_told_is_listed_shown_and_explained(notifying: Notifying)
     assert "up → down  told: mail, hook" in explained
 
 
+RULES_OF_MANY = """
+[smtp]
+host = "127.0.0.1"
+from = "alerts@example.com"
+
+[[users]]
+name = "vip"
+match = { plan = ["enterprise"] }
+email = { to = "{{user.attributes.email}}" }
+
+[[users]]
+name = "phone"
+ntfy = { url = "{{user.attributes.phone}}" }
+
+[[users]]
+name = "mail"
+email = { to = "{{user.attributes.email}}" }
+
+[[users]]
+name = "second"
+webhook = { url = "https://hooks.example/second" }
+
+[[operators]]
+name = "db-team"
+match = { target = ["*.db.example"] }
+webhook = { url = "https://hooks.example/db" }
+
+[[operators]]
+name = "minor"
+match = { severity = ["warning"] }
+webhook = { url = "https://hooks.example/minor" }
+
+[[operators]]
+name = "shop-team"
+match = { label = { team = "shop" } }
+webhook = { url = "https://hooks.example/shop" }
+
+[[operators]]
+name = "all"
+continue = true
+webhook = { url = "https://hooks.example/all" }
+
+[[operators]]
+name = "late"
+after = "15m"
+webhook = { url = "https://hooks.example/late" }
+"""
+
+
+def write(file: Path, text: str) -> None:
+    """Replace the rules."""
+    file.write_text(text)
+
+
+async def test_of_each_rule_that_does_not_match_the_first_condition_that_failed_is_named(
+    notifying: Notifying, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    write(rules, RULES_OF_MANY)
+    found = orjson.loads(run("explain", "u-1", "shop", "--json"))["routes"]
+    assert [(each["route"], each["takes"], each["reason"]) for each in found] == [
+        ("vip", False, "plan is pro, and the route takes enterprise"),
+        ("phone", False, "users[1].ntfy.url needs this attribute, and the signup has none (at $.attributes.phone)"),
+        ("mail", True, "and ends the search"),
+        ("second", False, "route mail takes it and does not continue"),
+        ("db-team", False, "target is shop.example, and the route takes *.db.example"),
+        ("minor", False, "severity is critical, and the route takes warning"),
+        ("shop-team", False, "label team is not given, and the route takes shop"),
+        ("all", True, "and lets it go on"),
+        ("late", True, "once the incident has lasted 900 s and nobody has acknowledged it"),
+    ]
+    assert "db-team    no" in run("explain", "u-1", "shop")
+    monkeypatch.delenv("EVERWATCH_NOTIFY_FILE")
+    assert run("explain", "u-1", "shop").endswith("so what each of them decides is not shown.\n")
+
+
 def test_what_is_not_there_says_what_to_do(notifying: Notifying) -> None:
     assert run("deliveries") == "no such messages\n"
     assert run("deliveries", "--state", "lost", status=2).startswith("--state is one of pending, ")

@@ -78,7 +78,8 @@ def test_a_message_passes_any_number_that_wait_behind_a_full_server(storage: Sto
 def test_what_was_passed_by_is_looked_at_again_after_a_while(storage: Storage) -> None:
     sending = Sending(10, 3)
     with storage.begin() as work:
-        assert sending.look(work, START + MINUTE) == []
+        sending.put(work, *(message(n, "mail", START) for n in range(10, 20)))
+        assert len(sending.look(work, START + MINUTE)) == 3
         # made by a notifier whose clock is behind
         sending.put(work, message(1, "hook", START))
         assert sending.look(work, START + MINUTE + SECOND) == []

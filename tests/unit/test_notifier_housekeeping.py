@@ -34,3 +34,22 @@ async def test_a_chore_that_fails_is_reported_and_stops_no_other(tmp_path: Path)
     # what comes after it is done: old messages are deleted
     assert notifying.deliveries() == []
     notifying.close()
+
+
+async def test_old_events_go_however_many_there_are_in_transactions_of_some(tmp_path: Path) -> None:
+    notifying = Notifying(Settings(data_dir=tmp_path))
+    notifying.tell(*(transition("up", "down", n / 100, f"u-{n}") for n in range(4_100)))
+    with notifying.storage.begin() as work:
+        ids = [event.event_id for event in work.events_to_judge([0], START + HOUR, 5_000)]
+        work.put_verdicts([(id_, None, "told") for id_ in ids])
+    transactions: list[int] = []
+
+    async def at_once(chore: Callable[[], object]) -> object:
+        transactions.append(1)
+        return chore()
+
+    todo = list(chores(notifying.storage, notifying.rules, START + 8 * DAY_MS, keep_days=7))
+    await run_chores(todo, at_once, lambda *_: None)
+    assert len(transactions) == len(todo) + 2
+    assert notifying.verdicts("u-0") == notifying.verdicts("u-4099") == []
+    notifying.close()

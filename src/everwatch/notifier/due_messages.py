@@ -110,7 +110,8 @@ class _Looking:
                 else:
                     crowded.add(lane)
             if len(due) < left:
-                return self._now - _OVERLAP_MS
+                # where nobody is crowded there is nothing to go through again
+                return self._now - _OVERLAP_MS if crowded else 0
         return since
 
     def _put_off(self, lane: str) -> bool:

@@ -14,10 +14,11 @@ from everwatch.notifier.subscriptions import forget_unconfirmed, tell_subscriber
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 
 _TRIMMED_AT_ONCE = 2_000
+_MOST_REPEATS = 50
 NO_PAGES: Mapping[str, OperatorPage] = {}
 
 Chore = tuple[str, Callable[[], object]]
-"""The name of a chore, and what does it."""
+"""The name of a chore, and what does it; it returns True if there is more of the same to do."""
 
 
 def chores(
@@ -44,19 +45,24 @@ async def run_chores(
     in_database: Callable[[Callable[[], object]], Awaitable[object]],
     complain: Callable[[str, str], None],
 ) -> None:
-    """Do these chores. One that fails is reported, and stops no other; raises what may be tried again."""
+    """Do these chores. One that fails is reported, and stops no other; raises what may be tried again.
+
+    One that has more to do is called again, at most 50 times; in between the database does other work.
+    """
     for name, chore in todo:
         try:
-            await in_database(chore)
+            for _ in range(_MOST_REPEATS):
+                if await in_database(chore) is not True:
+                    break
         except Exception as error:
             if is_retryable(error):
                 raise
             complain(name, f"{name} failed and will be retried: {type(error).__name__}: {error}")
 
 
-def _trim(storage: Storage, before: int) -> None:
+def _trim(storage: Storage, before: int) -> bool:
     with storage.begin() as work:
-        work.trim(before, _TRIMMED_AT_ONCE)
+        return work.trim(before, _TRIMMED_AT_ONCE) >= _TRIMMED_AT_ONCE
 
 
 def _trim_shared(storage: Storage, before: int) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ from everwatch.cli.support.notifier_by_api import (
     state_of,
     trial_by_api,
 )
-from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
+from everwatch.cli.support.notifier_reading import known_user, problem_of, reading_notifier, rules_in
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -44,9 +44,8 @@ from everwatch.cli.support.route_display import print_routes
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.trial_messages import trial_messages
@@ -267,21 +266,9 @@ def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) 
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"
         return told
-    try:
-        address = route.address(given)
-    except NoAddress as error:
-        told["problem"] = str(error)
-        return told
-    told["address"] = address.shown
-    contact_id = contact_id_of(route, rules, given)
-    contact = work.contacts([contact_id]).get(contact_id) if contact_id else None
-    if contact_id and (contact is None or not contact.verified_at):
-        told["problem"] = "not verified"
-        return told
-    channel_id = channel_id_of(route, given, address)
-    channel = work.channels([channel_id]).get(channel_id)
-    if channel is not None and channel.disabled_at:
-        told["problem"] = f"given up at {time_text(channel.disabled_at)}: {channel.reason}"
+    with suppress(NoAddress):
+        told["address"] = route.address(given).shown
+    told["problem"] = problem_of(work, rules, route, given) or None
     return told
 
 

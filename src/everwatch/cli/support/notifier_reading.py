@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.routes import Rules
+from everwatch.notifier.contacts import contact_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_existing
 from everwatch.plans.placeholders import PlaceholderUser
@@ -32,3 +34,23 @@ def known_user(work: Work, user: str) -> PlaceholderUser:
     if given is None:
         raise EverwatchError(f"The notifier knows no user {user!r} (a moment ago, or not yet).")
     return given
+
+
+def problem_of(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser | None) -> str:
+    """Return why a route reaches nobody, or not this user; "" if it does."""
+    if route.audience is Audience.USERS and given is None:
+        return "the notifier does not know the user yet"
+    whose = given if route.audience is Audience.USERS else None
+    try:
+        address = route.address(whose)
+    except NoAddress as error:
+        return str(error)
+    contact_id = contact_id_of(route, rules, whose)
+    contact = work.contacts([contact_id]).get(contact_id) if contact_id else None
+    if contact_id and (contact is None or not contact.verified_at):
+        return "not verified"
+    channel_id = channel_id_of(route, whose, address)
+    channel = work.channels([channel_id]).get(channel_id)
+    if channel is not None and channel.disabled_at:
+        return f"given up at {time_text(channel.disabled_at)}: {channel.reason}"
+    return ""
