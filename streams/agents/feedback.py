@@ -69,7 +69,7 @@ class Feedback:
                                 earliest = max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS
                                 holds.enter_context(partition.sweeps_held_at(earliest - 1))
                             change = self._change(work, record, key, value, earliest)
-                            if change and change[0].agenda.retry_at != change[1].agenda.retry_at:
+                            if change and _retry_of(change[0]) != _retry_of(change[1]):
                                 replanned.append((number, *change))
                 await work.finish()
                 with all_or_rebuilt():
@@ -103,6 +103,12 @@ class Feedback:
         work.add(record.partition, key, after)
         self._judging.send(record.partition, changes)
         return monitor, after
+
+
+def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
+    """What the timetable has of a monitor's retry: the instant alone may be the same for the next attempt."""
+    agenda = monitor.agenda
+    return agenda.retry_at, agenda.retry_of, agenda.retry_attempt
 
 
 def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:
