@@ -60,8 +60,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.name == PLOTS and not (given.reports and given.plot):
         parser.error("plots needs saved reports and --plot FOLDER")
-    if given.runs < 1 or given.processes < 1 or given.monitors < 1 or given.users < 0 or given.rate < 0:
-        parser.error("--runs, --processes and --monitors must be at least 1, --users and --rate no less than 0")
+    if (
+        given.runs < 1
+        or given.processes < 1
+        or given.monitors < 1
+        or min(given.users, given.rate, given.fencing_turns) < 0
+    ):
+        parser.error(
+            "--runs, --processes and --monitors must be at least 1, --users, --rate and --fencing-turns no less than 0"
+        )
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -70,7 +77,15 @@ def main() -> None:
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
         plan = Plan(
-            given.quick, given.peers, given.processes, given.users, given.rate, given.only, given.folder, given.monitors
+            given.quick,
+            given.peers,
+            given.processes,
+            given.users,
+            given.rate,
+            given.only,
+            given.folder,
+            given.monitors,
+            given.fencing_turns,
         )
         outcome = _run(given.name, plan, given.runs)
     except KeyboardInterrupt:
@@ -137,6 +152,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--monitors", type=int, default=1, metavar="N", help="monitors of each user (bench registration)"
+    )
+    parser.add_argument(
+        "--fencing-turns",
+        type=int,
+        default=0,
+        metavar="N",
+        help="no peers: a worker with transactions and one without take N turns each (bench registration, churn)",
     )
     parser.add_argument(
         "--rate",

@@ -1,8 +1,10 @@
 """The cost of ticks while 1 % of the monitors change each minute: their users sign up again with another config.
 
-1,000,000 monitors every 10 s (quick: 30,000 every second), the same for Kafka Streams in the same run.
+1,000,000 monitors every 10 s (quick: 30,000 every second), the same for Kafka Streams in the same run; with
+``--fencing-turns`` for a worker without transactions in its place.
 """
 
+from bench.fencing import in_turns, surcharge
 from bench.plan import Plan
 from bench.population import PORT, Population, Recurring
 from bench.producing import Signups, publishing
@@ -21,6 +23,11 @@ def measure(plan: Plan) -> Outcome:
     users, interval_s = (30_000, 1) if plan.quick else (1_000_000, 10)
     population = Population((Recurring("tcp", interval_s * 1000),), users)
     with rig() as bench:
+        if plan.fencing_turns:
+            found = in_turns(
+                bench, plan.fencing_turns, lambda each, is_fenced: _alone(each, population, plan, is_fenced)
+            )
+            return Outcome([*found.figures, surcharge(found, COST)], found.peers)
         worker = bench.start_worker()
         peers = [beside(STREAMS, lambda: _peer(bench, population, plan))] if plan.peers else []
         figures = _watched(bench, the_worker(bench, worker), population, plan)
@@ -30,6 +37,13 @@ def measure(plan: Plan) -> Outcome:
                 name = f"CPU per million with churn, against {peer.name}"
                 figures.append(Figure(name, cost / theirs, "of theirs", "<= 0.2"))
         return Outcome(figures, peers)
+
+
+def _alone(bench: Rig, population: Population, plan: Plan, is_fenced: bool) -> list[Figure]:
+    worker = bench.start_worker(is_fenced=is_fenced)
+    figures = _watched(bench, the_worker(bench, worker), population, plan)
+    bench.stop_worker(worker)
+    return figures
 
 
 def _peer(bench: Rig, population: Population, plan: Plan) -> Peer:

@@ -2,10 +2,12 @@
 
 One monitor each (``--monitors``: more, then without peers). Two rates: from the start of the process to the look at
 which the changelog held all users, and from the last look at which it had grown by nothing, without the start. Kafka
-Streams and plain Faust do the same in the same run.
+Streams and plain Faust do the same in the same run; with ``--fencing-turns`` a worker without transactions takes their
+place.
 """
 
 from bench.errors import Unmeasured
+from bench.fencing import in_turns, loss, surcharge
 from bench.pace import Pace, pace_of
 from bench.plan import Plan
 from bench.population import Population, Recurring
@@ -16,6 +18,7 @@ from bench.rivals import FAUST, STREAMS, beside, figure_of, running_peer
 from bench.watching import Watched, per_million
 
 RATE = "registrations"
+COST = "CPU, with the start"
 FROM_START = "registrations, from the start of the process"
 
 
@@ -24,9 +27,13 @@ def measure(plan: Plan) -> Outcome:
     users, faust_users = (40_000, 2_000) if plan.quick else (600_000, 10_000)
     users = plan.users or users
     with rig() as bench:
-        bench.say(f"{users:,} signups wait on the topic")
-        bench.publish(bench.topics.signups, Signups(_population(users, plan.monitors)))
-        figures = _worker(bench, users, plan.monitors)
+        if plan.fencing_turns:
+            found = in_turns(
+                bench, plan.fencing_turns, lambda each, is_fenced: _alone(each, users, plan.monitors, is_fenced)
+            )
+            figures = [*found.figures, loss(found, RATE), surcharge(found, COST)]
+            return Outcome(figures, found.peers)
+        figures = _alone(bench, users, plan.monitors)
         peers = []
         if plan.peers and plan.monitors == 1:
             peers = [
@@ -53,9 +60,15 @@ def _backlog(bench: Rig, users: int) -> str:
     return topic
 
 
-def _worker(bench: Rig, users: int, monitors: int) -> list[Figure]:
+def _alone(bench: Rig, users: int, monitors: int, is_fenced: bool = True) -> list[Figure]:
+    bench.say(f"{users:,} signups wait on the topic")
+    bench.publish(bench.topics.signups, Signups(_population(users, monitors)))
+    return _worker(bench, users, monitors, is_fenced)
+
+
+def _worker(bench: Rig, users: int, monitors: int, is_fenced: bool) -> list[Figure]:
     changelog, signups = bench.topics.monitors_changelog, bench.topics.signups
-    worker = bench.start_worker()
+    worker = bench.start_worker(is_fenced=is_fenced)
     pace = pace_of(
         bench,
         lambda: bench.written(changelog),
@@ -106,6 +119,6 @@ def _figures(pace: Pace, began_s: float, users: int, cpu_s: float, resident_mib:
         Figure(RATE, pace.rate(users), "users/s", target),
         Figure(FROM_START, users / (pace.seen[-1][0] - began_s), "users/s"),
         Figure("users", users, "users"),
-        Figure("CPU, with the start", per_million(cpu_s, users), "CPU s per million"),
+        Figure(COST, per_million(cpu_s, users), "CPU s per million"),
         Figure("resident", resident_mib, "MiB"),
     ]

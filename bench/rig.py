@@ -6,11 +6,12 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
 
+import msgspec
 import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -65,12 +66,27 @@ class Rig:
             f"{self.clock.monotonic_s() - self.begun_s:6.1f} s  {sentence}", highlight=False, soft_wrap=True
         )
 
-    def start_worker(self, name: str = "1", variables: Mapping[str, str] | None = None) -> Worker:
-        """Start a worker; ``wait_on_time`` tells when it works."""
-        shared = {"EVERWATCH_PARTITIONS": str(self.partitions)}
-        worker = Worker(name, self.folder, self.bootstrap_servers, variables=shared | dict(variables or {}))
+    def start_worker(
+        self, name: str = "1", variables: Mapping[str, str] | None = None, *, is_fenced: bool = True
+    ) -> Worker:
+        """Start a worker; ``wait_on_time`` tells when it works. ``is_fenced``: it writes in transactions."""
+        shared = {
+            "EVERWATCH_PARTITIONS": str(self.partitions),
+            "EVERWATCH_TOPIC_PREFIX": self.settings.topic_prefix,
+        }
+        module, command = ("everwatch", ("worker",)) if is_fenced else ("bench.unfenced_worker", ())
+        given = shared | dict(variables or {})
+        worker = Worker(name, self.folder, self.bootstrap_servers, command, given, module)
         self.workers.append(worker)
         return worker
+
+    def beside(self, name: str) -> "Rig":
+        """The same broker with topics, and processes, of another prefix and folder."""
+        folder = self.folder / name
+        folder.mkdir()
+        settings = msgspec.structs.replace(self.settings, topic_prefix=f"{name}.", data_dir=folder)
+        ensure_topics(new_admin(settings, self.bootstrap_servers), settings)
+        return replace(self, settings=settings, topics=Topics.of(settings), folder=folder)
 
     def start_executor(self, processes: int, at_once: int, name: str = "executor") -> Worker:
         """Start an executor with ``processes``, for ``at_once`` checks in flight, all on loopback."""

@@ -17,7 +17,7 @@ STOP_WITHIN_S = 15.0
 class Worker:
     """A worker process, named ``name``; ``folder`` has its tables, and it began at ``begun_ms``.
 
-    ``command`` and ``variables`` make another of Everwatch's processes of it.
+    ``command`` and ``variables`` make another of Everwatch's processes of it, ``module`` a process of the bench.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Worker:
         bootstrap_servers: str,
         command: Sequence[str] = ("worker",),
         variables: Mapping[str, str] | None = None,
+        module: str = "everwatch",
     ) -> None:
         self.name = name
         self.folder = data_folder / "workers" / name
@@ -34,7 +35,7 @@ class Worker:
         self.begun_ms = SystemClock().now_ms()
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "everwatch", *command, "--stop-with-parent"],
+                [sys.executable, "-m", module, *command, "--stop-with-parent"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

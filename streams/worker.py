@@ -14,6 +14,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import FolderInUse
 from everwatch.core.private_files import make_private_folder
 from everwatch.core.process_memory import expect_batches
+from everwatch.kafka.clients import Clients
 from everwatch.processes import Process
 from streams.app import App, create_app
 from streams.options import WorkerOptions
@@ -25,17 +26,25 @@ MOST_WORKERS_A_FOLDER = 64
 class Worker(Process):
     """Keeps its users' monitors and emits their ticks.
 
-    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. ``start`` raises
-    FolderInUse; ``run`` and ``stop`` raise what the worker ended for.
+    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. ``clients``: of
+    the engine; default: clients of ``bootstrap_servers``. ``start`` raises FolderInUse; ``run`` and ``stop`` raise what
+    the worker ended for.
     """
 
     name = "worker"
 
     def __init__(
-        self, settings: Settings, bootstrap_servers: str, clock: Clock, *, rebuild_changelog: bool = False
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        *,
+        rebuild_changelog: bool = False,
+        clients: Clients | None = None,
     ) -> None:
         super().__init__(settings, clock)
         self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._rebuild_changelog = rebuild_changelog
         self._claim = ExitStack()
         self._app: App | None = None
@@ -52,6 +61,7 @@ class Worker(Process):
             self._bootstrap_servers,
             self.clock,
             folder,
+            clients=self._clients,
             options=WorkerOptions(rebuild_changelog=self._rebuild_changelog),
         )
         self._app = app

@@ -68,7 +68,7 @@ class Feedback:
                 await work.finish()
                 with all_or_rebuilt():
                     for number, before, after in changed:
-                        if before.agenda.retry_at != after.agenda.retry_at:
+                        if _retry_of(before) != _retry_of(after):
                             self._planner.replace(work.owned(number), before, after)
 
     async def _counting(
@@ -128,6 +128,12 @@ class Feedback:
                     work.add(number, key, new)
                     changed.append((old, new))
         return changed
+
+
+def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
+    """What the timetable has of a monitor's retry: the instant alone may be the same for the next attempt."""
+    agenda = monitor.agenda
+    return agenda.retry_at, agenda.retry_of, agenda.retry_attempt
 
 
 def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:

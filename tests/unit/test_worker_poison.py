@@ -284,3 +284,35 @@ async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it
     await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, n, START, *each) for n, each in enumerate(some)])
     assert letters(broker) == [orjson.dumps(large)]
     assert {key.partition(b"\0")[0] for key, _ in broker.pairs[CHANGELOG]} == {b"bob"}
+
+
+async def test_attempts_that_come_in_one_batch_leave_the_retry_that_is_planned_the_one_that_is_known(
+    life: Life, broker: Broker
+) -> None:
+    monitor = every("m", "noop", "1h") | {"policy": {"retries": {"max": 3, "base": "1s"}}}
+    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [monitor]})
+    await until("it is known", lambda: broker.is_acknowledged(TOPICS.signups))
+    await until("what is due soon is in the timetable", lambda: life.timetable.loaded_to[0] > START + 60_000)
+    # both ended long ago, so both are tried again at the earliest instant
+    await life.handle(TOPICS.results, [attempt_of("failure", 1), attempt_of("failure", 2)])
+    # this one takes the retry out of the timetable
+    await life.handle(TOPICS.results, [attempt_of("success", 3)])
+    await life.tick_to(START + 20_000)
+    assert broker.ticks == []
+    assert not letters(broker)
+
+
+def attempt_of(status: str, attempt: int) -> Record:
+    value = {
+        "user_id": "ann",
+        "monitor_id": "m",
+        "scheduled_at": START + 10_000,
+        "kind": "noop",
+        "version": 1,
+        "status": status,
+        "reason": "",
+        "started_at": START - 60_000,
+        "duration_ms": 1.0,
+        "attempt": attempt,
+    }
+    return Record(TOPICS.results, 0, attempt, START, b"ann", orjson.dumps(value))

@@ -125,17 +125,16 @@ class Sieve:
     def sift(self, messages: list[Message]) -> Sifted:
         """Separate messages. What cannot be read is logged, counted, and not given again by the consumer.
 
-        The caller records it, and only then commits (or stores) any offset behind it.
+        The caller records it, and only then commits (or stores) any offset behind it. ``messages`` may be empty then:
+        one that is too large is let go of at once, and what is read again is before a second client looks there.
         """
         if all(message.error() is None and len(message) <= LARGEST_RECORD_BYTES for message in messages):
             return Sifted(messages, [], [])
         sifted = Sifted([], [], [])
-        # what follows an unreadable batch is read again behind it
-        passed: set[tuple[str, int]] = set()
-        for message in messages:
-            error, place = message.error(), (message.topic() or "", message.partition() or 0)
-            if place in passed:
-                continue
+        messages.reverse()
+        while messages:
+            message = messages.pop()
+            error, place = message.error(), _place_of(message)
             if error is None:
                 if len(message) <= LARGEST_RECORD_BYTES:
                     sifted.records.append(message)
@@ -143,7 +142,7 @@ class Sieve:
                     self._pass_over(sifted, [_too_large(message)])
             elif is_unreadable(message):
                 # whatever came behind the error is read again
-                passed.add(place)
+                messages[:] = [other for other in messages if _place_of(other) != place]
                 self._pass_over(sifted, self._find(message, error))
             else:
                 sifted.errors.append(message)
@@ -274,6 +273,10 @@ class _Prober:
                 # reported after the next assignment, and then nothing is fetched for that either.
                 self._consumer.assign([place])
         raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
+
+
+def _place_of(message: Message) -> tuple[str, int]:
+    return message.topic() or "", message.partition() or 0
 
 
 def _too_large(message: Message) -> Unreadable:
