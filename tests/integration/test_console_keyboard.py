@@ -189,8 +189,6 @@ async def test_a_user_gets_a_monitor_and_maintenance_and_all_is_paused_and_resum
         await page.get_by_text("The maintenance is withdrawn").wait_for()
         await keys.use("Ask visitors to sign in")
         await page.get_by_text("The page asks visitors to sign in").wait_for()
-        await keys.use("Open it to whoever has the address")
-        await page.get_by_text("Whoever has the address reads the page").wait_for()
         await keys.use("Pause all")
         await keys.use("Pause all", "submit")
         await closed(page)
