@@ -57,7 +57,7 @@ def _measured(bench: Rig, first: ApiProcess, monitors: int) -> list[Figure]:
     resumed_s = bench.clock.monotonic_s()
     _wait_for(bench, lambda: call(second, "GET", path)["state"] == "done", "the job is done")
     over_s = bench.clock.monotonic_s()
-    over = call(second, "GET", path)
+    over, resident = call(second, "GET", path), second.worker.resident_mib()
     bench.say("an outcome of each monitor")
     outcomes = _outcomes(bench, job["job_id"], replies)
     _wait_for(bench, lambda: _paused(second) >= monitors, "the database has all outcomes")
@@ -73,6 +73,7 @@ def _measured(bench: Rig, first: ApiProcess, monitors: int) -> list[Figure]:
         Figure("monitors of the job with an outcome on the topic", len(outcomes), "monitors", f">= {monitors}"),
         Figure(f"of {len(names)} asked for, outcomes that the API tells", told, "outcomes", f">= {len(names)}"),
         Figure("from the kill until another process goes on", resumed_s - killed_s, "s"),
+        Figure("resident of the process that ended it", resident, "MiB"),
         Figure("monitors", monitors / (over_s - begun_s - (resumed_s - killed_s)), "a second, while it is carried out"),
     ]
 
