@@ -190,7 +190,7 @@ COMMANDS = (
     ListedCommand(
         "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
     ),
-    ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics of Everwatch."),
+    ListedCommand("topics", OPERATE, "topics:app", "Create and check topics, skip what cannot be read."),
     ListedCommand(
         "lag",
         OPERATE,
