@@ -86,6 +86,8 @@ def create_app(
         broker_credentials=_credentials(settings),
         broker_client_id=f"everwatch-{settings.instance}",
         broker_session_timeout=settings.session_timeout_ms / 1000,
+        # Faust refuses to start with a longer session than this, which is 90 s by default
+        broker_request_timeout=max(90.0, settings.session_timeout_ms / 1000),
         broker_heartbeat_interval=heartbeat_s(settings.session_timeout_ms),
         consumer_group_instance_id=member,
         broker_commit_interval=1.0,

@@ -294,6 +294,31 @@ def test_a_user_of_many_monitors_is_paused_and_resumed(pipeline: Pipeline, tmp_p
     assert answer(pipeline, "user", "pause", "cmd-22", status=1)["code"] == "not_found"
 
 
+def test_dead_letters_are_followed(pipeline: Pipeline) -> None:
+    arguments = ("dead-letters", "list", "--follow", "--json", "--user", "cmd-24")
+    following = everwatch(*arguments, environment=pipeline.environment)
+    try:
+        assert following.stdout is not None
+        seen: list[str] = []
+        reader = Thread(target=lambda: seen.extend(iter(following.stdout.readline, "")), daemon=True)
+        reader.start()
+
+        def shown() -> bool:
+            # it begins at the topic's end, which it may still be looking for
+            pipeline.send(pipeline.topics.signups, "cmd-24", b'{"user_id": "cmd-24", "plan": 7}')
+            pipeline.send(pipeline.topics.signups, "cmd-25", b'{"user_id": "cmd-25", "plan": 7}')
+            return bool(seen)
+
+        wait_until("a dead letter is shown", shown, 60, 0.5)
+    finally:
+        following.kill()
+        following.wait()
+    letter = orjson.loads(seen[0])
+    assert letter["source_topic"] == pipeline.topics.signups
+    assert letter["key"] == "cmd-24"
+    assert "plan" in f"{letter['path']} {letter['reason']}"
+
+
 def test_transitions_are_followed(pipeline: Pipeline) -> None:
     answer(pipeline, "monitor", "put", "cmd-23", "m", *NOOP)
     following = everwatch("transitions", "--user", "cmd-23", "--follow", "--json", environment=pipeline.environment)

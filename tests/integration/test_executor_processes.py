@@ -14,6 +14,9 @@ from support.ports import free_ports
 from support.target import Target
 from support.waiting import wait_until
 
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.store.selections import ResultSelection
 
 pytestmark = pytest.mark.integration
@@ -25,6 +28,21 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
     running.ensure("worker", "sink")
     running.wait_until_ready()
     return running
+
+
+def is_balanced(pipeline: Pipeline) -> bool:
+    """Tell whether two processes have each topic's partitions between them, within one."""
+    admin = new_admin(pipeline.settings, pipeline.settings.bootstrap_servers)
+    group = executors_group(pipeline.settings)
+    try:
+        members = members_of(admin, [group])[group]
+    except BrokerUnavailable:
+        return False  # it is asked again: the machine may be busy with other things
+    for topic in pipeline.topics.all_ticks:
+        shares = [sum(held == topic for held, _ in member.partitions) for member in members]
+        if len(shares) != 2 or sum(shares) != pipeline.settings.partitions or max(shares) - min(shares) > 1:
+            return False
+    return True
 
 
 def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_together(
@@ -53,6 +71,7 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
             }
 
         wait_until("both have run checks", lambda: len(executors()) == 2, 60)
+        wait_until("each topic is balanced", lambda: is_balanced(pipeline), 60)
         metrics = f"http://127.0.0.1:{port}/metrics"
         with urllib.request.urlopen(metrics, timeout=60) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
@@ -66,6 +85,7 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
         killed, other = wait_until("there are two", lambda: len(found := ours.children()) == 2 and found)
         killed.kill()
         wait_until("another has taken its place and works", lambda: len(executors()) == 3, 60)
+        wait_until("each topic is balanced again", lambda: is_balanced(pipeline), 60)
         assert other.is_running()
     finally:
         executor.terminate()

@@ -197,7 +197,7 @@ COMMANDS = (
         "Check a file of plans, and see what it makes of a user and what is in force.",
         CommandReach.LOCAL,
     ),
-    ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics of Everwatch."),
+    ListedCommand("topics", OPERATE, "topics:app", "Create and check topics, skip what cannot be read."),
     ListedCommand(
         "lag",
         OPERATE,

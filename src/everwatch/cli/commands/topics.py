@@ -20,7 +20,7 @@ from everwatch.kafka.skipping import delete_before, first_readable, is_readable
 from everwatch.kafka.topic_administration import TopicState, check_topics, ensure_topics, problems_of
 from everwatch.kafka.topics import plan_topics
 
-app = typer.Typer(no_args_is_help=True, help="Create and check the topics of Everwatch, skip what cannot be read.")
+app = typer.Typer(no_args_is_help=True, help="Create and check topics, skip what cannot be read.")
 
 
 @app.command()

@@ -1,0 +1,102 @@
+"""Workers are static members: a killed one comes back without a rebalance, and one that stops leaves at once."""
+
+from contextlib import closing
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from conftest import NewPipeline
+from support.pipeline import PARTITIONS, WATCHING, Pipeline
+from support.waiting import PATIENCE, wait_until
+
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.consumer_groups import members_of
+
+pytestmark = pytest.mark.integration
+# no session ends within these tests
+SESSION_S = 300
+LEFT_WITHIN_S = 30
+OFFSETS_TOPIC = "__consumer_offsets"
+_GROUP_METADATA = 2
+
+
+@pytest.fixture(scope="module")
+def pipeline(new_pipeline: NewPipeline) -> Pipeline:
+    return new_pipeline(session_timeout_ms=SESSION_S * 1_000)
+
+
+@pytest.fixture
+def workers(pipeline: Pipeline) -> Pipeline:
+    """The same, with two workers that share the partitions."""
+    pipeline.ensure("worker", "worker-2")
+    pipeline.wait_until_watched()
+    return pipeline
+
+
+def generation_of(pipeline: Pipeline) -> int:
+    """The generation of the workers' group: of the last record that the broker has written about the group."""
+    group = pipeline.settings.application
+    settings = {"bootstrap.servers": pipeline.settings.bootstrap_servers, "group.id": "t", "enable.partition.eof": True}
+    found = -1
+    with closing(Consumer(settings | {"enable.auto.commit": False, "auto.offset.reset": "earliest"})) as consumer:
+        partitions = consumer.list_topics(OFFSETS_TOPIC, timeout=30).topics[OFFSETS_TOPIC].partitions
+        consumer.assign([TopicPartition(OFFSETS_TOPIC, number, 0) for number in partitions])
+        left = set(partitions)
+
+        def is_read() -> bool:
+            nonlocal found
+            for message in consumer.consume(1_000, 1.0):
+                error = message.error()
+                if error is not None:
+                    assert error.code() == KafkaError._PARTITION_EOF, error.str()
+                    left.discard(message.partition())
+                elif _is_about(message.key(), group) and message.value():
+                    found = _generation(message.value())
+            return not left
+
+        wait_until(f"{OFFSETS_TOPIC} is read", is_read, 60)
+    assert found >= 0
+    return found
+
+
+def _is_about(key: bytes | None, group: str) -> bool:
+    """Tell whether a key (version, length of the name, name) is that of a group's metadata."""
+    return key is not None and key[:2] == _GROUP_METADATA.to_bytes(2, "big") and key[4:] == group.encode()
+
+
+def _generation(value: bytes) -> int:
+    """Read what follows the version and the type of protocol (length, text)."""
+    begin = 4 + int.from_bytes(value[2:4], "big")
+    return int.from_bytes(value[begin : begin + 4], "big")
+
+
+def test_a_worker_that_is_killed_and_started_again_over_its_folder_causes_no_rebalance(workers: Pipeline) -> None:
+    other, killed = workers.processes["worker"], workers.processes["worker-2"]
+    own = killed.partitions()
+    before = generation_of(workers)
+    opened = WATCHING.findall(other.logged())
+    killed.kill()
+    workers.ensure("worker-2")
+    wait_until("it has its partitions again", lambda: workers.processes["worker-2"].partitions(), 60)
+    assert workers.processes["worker-2"].partitions() == own
+    assert generation_of(workers) == before
+    assert WATCHING.findall(other.logged()) == opened
+    assert other.runs
+
+
+def test_a_worker_that_stops_leaves_the_group_long_before_its_session_ends(workers: Pipeline) -> None:
+    other, stopped = workers.processes["worker"], workers.processes["worker-2"]
+    admin = new_admin(workers.settings, workers.settings.bootstrap_servers)
+    group = workers.settings.application
+
+    def names() -> set[str]:
+        try:
+            return {member.client_id.rpartition("-")[2] for member in members_of(admin, [group])[group]}
+        except BrokerUnavailable:
+            return set()  # it is asked again: the machine may be busy with other things
+
+    wait_until("both are members", lambda: names() == {str(other.pid), str(stopped.pid)}, 60)
+    assert LEFT_WITHIN_S * PATIENCE < SESSION_S
+    assert stopped.stop(within_s=60) == 0
+    wait_until("the other one is the only member", lambda: names() == {str(other.pid)}, LEFT_WITHIN_S)
+    wait_until("it has all partitions", lambda: other.partitions() == set(range(PARTITIONS)), LEFT_WITHIN_S)
