@@ -209,7 +209,7 @@ def _killed(name: str, bench: Rig, context: Any, api: ConsoleProcess) -> Iterato
 
 @dataclass(frozen=True)
 class ChangesOfState:
-    """Source of changes of state with a reason that is told from others."""
+    """Source of changes of state with a reason of its own."""
 
     reason: str
     many: int

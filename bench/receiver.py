@@ -25,7 +25,7 @@ _AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 class Arrival(NamedTuple):
     """An accepted message: its id (or incident and action), when it arrived and when its newest alert was; ms.
 
-    ``incidents``: ids of the incidents that it tells of.
+    ``incidents``: ids of its incidents.
     """
 
     key: str

@@ -38,7 +38,7 @@ class ManualRuns:
         """
         name = wanted.command_id.encode() if isinstance(wanted, Command) else b""
         number = crc32(name) if name else source.offset
-        # one that only begins later runs now all the same, beside its state; the broker takes no tick from far ahead
+        # one that only begins later runs now anyway, beside its state; the broker takes no tick from far ahead
         begun = monitor.since if monitor.since < now + BROKER_AHEAD_MS // 2 else 0
         instant = min(max(self._produced_at(source), begun + PHASE_STEP_MS), now + BROKER_AHEAD_MS // 2)
         scheduled_at = instant - instant % PHASE_STEP_MS + 1 + number % (PHASE_STEP_MS - 1)

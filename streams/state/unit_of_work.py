@@ -265,7 +265,7 @@ class UnitOfWork:
         return self._positions[partition]
 
     def abandon(self) -> None:
-        """Give the unit up. A part that was sent may be committed all the same, without being in the local store."""
+        """Give the unit up. A part that was sent may be committed anyway, without being in the local store."""
         if self.commits:
             self._logs.renew()
 

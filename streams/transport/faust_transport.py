@@ -1,7 +1,7 @@
 """Faust's Kafka transport: its consumer reads committed records only, and leaves some topics to others.
 
 Faust reads committed only when its own processing guarantee is exactly-once. Records of a client's aborted transaction
-must not be seen all the same, nor may they keep a standby waiting.
+must not be seen anyway, nor may they keep a standby waiting.
 
 Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
 is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.

@@ -30,7 +30,7 @@ def member_name(folder: Path, worker: str) -> str:
     """The ``group.instance.id`` of the worker whose local state lives in ``folder``: the same after each restart.
 
     It is made when the folder is first used, and made anew in a copy of the folder: two living members of one name
-    would take each other's place for ever. The inode of the file tells a copy from the original.
+    would take each other's place forever. The inode of the file tells a copy from the original.
     """
     path = folder / _FILE
     try:

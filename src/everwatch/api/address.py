@@ -54,7 +54,7 @@ def _bound(host: str, port: int, unread_ms: int) -> socket.socket:
     try:
         # after a restart connections of the process before may still be closing
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # connections inherit it; a server that waits for a client to read would wait for ever
+        # connections inherit it; a server that waits for a client to read would wait forever
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
         sock.bind((host, port))

@@ -148,7 +148,7 @@ def _looking(call: Call) -> Callable[[Work], IncidentView | None]:
         if incident_id is not None:
             incident = work.incident(incident_id)
             found = [] if incident is None else with_acks(work, [incident])
-            # of another user nobody is told whether it exists
+            # the answer must not say whether a monitor of another user exists
             return found[0] if found and call.principal.user_id in ("", found[0].user_id) else None
         key = call.path["user_id"], call.path["monitor_id"]
         found = with_acks(work, work.incidents([key]).values())

@@ -184,7 +184,7 @@ class Monitors:
         return done(reply)
 
     async def _known(self, call: Call) -> Monitor | None:
-        """The monitor as the database has it; None where that is not known: a change is carried out all the same."""
+        """The monitor as the database has it; None where that is not known: a change is carried out anyway."""
         try:
             return await self._found(call)
         except (Problem, StoreError):

@@ -17,7 +17,7 @@ def roles_by_group(mapping: Iterable[str]) -> dict[str, Role]:
 
 
 def role_of(groups: Sequence[str], roles: Mapping[str, Role]) -> Role | None:
-    """Return the highest role that any of these groups has, or everybody; None if none has one."""
+    """Return the highest role that any of these groups has, or any person; None if none has one."""
     found = [roles[group] for group in (*groups, EVERYBODY) if group in roles]
     return max(found, key=_RANK.__getitem__) if found else None
 

@@ -1,6 +1,6 @@
 """Logging in with the name and the password of an operator.
 
-An answer does not tell whether there is such an operator: for a name of nobody a hash is computed all the same, and
+An answer does not tell whether there is such an operator: for an unknown name a hash is computed anyway, and
 attempts are limited for it too.
 """
 

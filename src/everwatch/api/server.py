@@ -108,7 +108,7 @@ class Server:
         return await handler(request)
 
     async def _close_silent(self) -> None:
-        """Close connections that send their first request byte by byte, or none: aiohttp waits for them for ever."""
+        """Close connections that send their first request byte by byte, or none: aiohttp waits for them forever."""
         server = self._runner.server
         assert server is not None  # it was set up
         while True:

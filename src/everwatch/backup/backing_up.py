@@ -125,7 +125,7 @@ class BackingUp:
 
     def _copy_changelog(self, folder: Path, stored: Mapping[int, int]) -> tuple[list[Cut], _Copied]:
         """Copy the table's changelog up to the cuts, and choose these."""
-        # a note that is younger than the copies of databases tells of all that was emitted by then
+        # a note that is younger than the copies of databases covers all ticks that were emitted by then
         not_before = self._clock.now_ms() + CLOCKS_DIFFER_MS
         held = self._source.bounds(CHANGELOG)
         self._stages.begin("reading the table of monitors", sum(map(len, held.values())))

@@ -39,7 +39,7 @@ def exact_cut(number: int, noted: Noted | None, reached: Reached, topic_id: str)
 
 
 def filter_of(name: str, cuts: Mapping[int, Cut]) -> Keep:
-    """Return what tells of a record of a topic whether it lies before its partition's cut."""
+    """Return a function that tells whether a record of a topic lies before its partition's cut."""
     kept = _FILTERS.get(of_any_region(name))
     if kept is None:
         return lambda _: True

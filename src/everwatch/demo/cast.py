@@ -91,7 +91,7 @@ class Cast:
             trade.job,
             "heartbeat",
             DemoState.LATE if is_silent(number) else DemoState.UP,
-            # a signal comes each second: on a machine that is busy for some, the job is well all the same
+            # a signal comes each second: on a machine that is busy for some, the job is well anyway
             {"period": "4s", "grace": "3s"} if is_silent(number) else {"period": "4s", "grace": "16s"},
         )
 

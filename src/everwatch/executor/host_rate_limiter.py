@@ -76,7 +76,7 @@ class HostRateLimiter(Generic[Item]):
 
     @property
     def limits_hosts(self) -> bool:
-        """Tell whether there is a limit for hosts; what is no host may have its own limit all the same."""
+        """Tell whether there is a limit for hosts; another target may have a limit of its own."""
         return bool(self._in_flight or self._spacing_s)
 
     @property

@@ -146,7 +146,7 @@ class Outbox:
                 try:
                     on_delivered(message)
                 except Exception as problem:
-                    # raised here, it would end the outbox's thread, and every barrier would wait for ever
+                    # raised here, it would end the outbox's thread, and every barrier would wait forever
                     failure = BrokerUnavailable(
                         f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
                     )

@@ -20,7 +20,7 @@ LONGEST_MS = 1 << 53
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """For how long a topic holds a record that it holds now, ms at the latest; None: for ever, as far as is known.
+    """For how long a topic holds a record that it holds now, ms at the latest; None: forever, as far as is known.
 
     ``rule``: the configuration that says so, for people.
     """

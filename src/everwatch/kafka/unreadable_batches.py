@@ -1,6 +1,6 @@
 """Batches of records that librdkafka cannot read: found, measured, and passed over.
 
-A consumer that meets a batch that it cannot unpack reports an error and asks for the same batch again, for ever. Only
+A consumer that meets a batch that it cannot unpack reports an error and asks for the same batch again, forever. Only
 its first offset is reported. Its end is found by reading on from later offsets with a second client until the answer
 is another one: that takes nothing but what every broker answers, where decoding the header of the batch would take a
 second implementation of the protocol.

@@ -82,7 +82,7 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.is_open and not self.released and now >= self._limit(rules)
 
     def is_forgotten(self, now: int) -> bool:
-        """Tell whether users were told, and nothing has spoken against the executor since."""
+        """Tell whether users got messages, and nothing has spoken against the executor since."""
         return self.is_open and self.released and now - self.seen_at >= FORGOTTEN_AFTER_MS
 
     def _limit(self, rules: OwnOutage) -> int:

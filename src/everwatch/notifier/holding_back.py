@@ -50,7 +50,7 @@ class HoldingBack:
     def part(
         self, route: AlertRoute, told: list[Alert], items: Mapping[str, list[Item]]
     ) -> tuple[list[Alert], list[Alert], int]:
-        """Return what is told, what is held, and until when (0: nothing is)."""
+        """Return the alerts to send, those to hold back, and until when (0: none is held)."""
         if not self._depended_on and (route.audience is not Audience.USERS or not self._outages):
             return told, [], 0
         kept: list[Alert] = []

@@ -26,7 +26,7 @@ def chores(
 ) -> Iterator[Chore]:
     """Yield the chores that are due at ``now`` with their names; each is one transaction, and needs none of the others.
 
-    ``pages``: operators' status pages. ``keep_days``: for how long events and settled messages are kept; 0: for ever.
+    ``pages``: operators' status pages. ``keep_days``: for how long events and settled messages are kept; 0: forever.
     """
     yield "deciding on messages in doubt", partial(resolve_doubts, storage, rules, now, everything=False)
     yield "ending snoozes", partial(end_snoozes, storage, rules, now)

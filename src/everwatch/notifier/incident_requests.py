@@ -28,7 +28,7 @@ class AckWithdrawal(msgspec.Struct, frozen=True, tag="ack_withdrawal"):
 
 
 class ResolveRequest(msgspec.Struct, frozen=True, tag="resolve"):
-    """An incident is over, as somebody says: nothing more is told of it, whatever its monitor does."""
+    """A person resolves an incident: no further message is sent about it, whatever its monitor does."""
 
     incident_id: str
     user_id: str

@@ -162,7 +162,7 @@ class _Judging:
             self._verdicts.append((event.event_id, None, verdict))
 
     def _silence_of(self, transition: Transition) -> AlertSilence | None:
-        """Return the silence that keeps a change from being told, if any: the end of an incident is told."""
+        """Return the silence that suppresses the message of a change, if any: the end of an incident is sent."""
         if not self._silences or not transition.alert or meaning_of(transition) not in _SILENCED:
             return None
         given = self._users.get(transition.user_id)
@@ -172,7 +172,7 @@ class _Judging:
         )
 
     def _silence_on(self, incident: Incident) -> AlertSilence | None:
-        """Return the silence that keeps an incident from being told, if any."""
+        """Return the silence that suppresses the messages of an incident, if any."""
         given = self._users.get(incident.user_id)
         plan = given.plan if given is not None else ""
         return silence_of(

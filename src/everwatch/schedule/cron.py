@@ -50,7 +50,7 @@ _NICKNAMES = {
 # a week may end on Sunday: to cronsim, as to cron, SUN is 0, and a range from MON to it runs backwards
 _TO_SUNDAY = re.compile(r"(?<![A-Z0-9])(MON|TUE|WED|THU|FRI|SAT|[1-7])-SUN(?![A-Z0-9])")
 RAREST = timedelta(days=5 * 366)
-# any instant would do; a fixed one makes an expression good or bad for ever
+# any instant would do; a fixed one makes an expression good or bad forever
 JUDGED_FROM = datetime(2026, 1, 1)
 
 

@@ -97,7 +97,7 @@ def count_due(schedule: Schedule, key: bytes, since: int, upto: int, most: int) 
 
 
 def ends_at_of(spec: MonitorSpec, key: bytes, since: int, runs: int) -> int:
-    """The last instant at which a monitor is due under ``end_at`` and ``max_runs``; 0 if it goes on for ever.
+    """The last instant at which a monitor is due under ``end_at`` and ``max_runs``; 0 if it goes on forever.
 
     ``runs`` of its runs are used up, and it is due strictly after ``since`` (and from ``start_at`` on). 0 for a task,
     which ends by itself, and where the last of ``max_runs`` is too far ahead to be known. Raises NeverDue, with one

@@ -22,7 +22,7 @@ def phase_of(key: bytes, schedule: Every) -> int:
     if schedule.align is not _PHASE:
         assert schedule.align is not Align.MIDNIGHT, "what is counted from midnight has no phase"
         return 0
-    # BLAKE2b (RFC 7693), eight bytes of it: the same in every process, on every machine, for ever
+    # BLAKE2b (RFC 7693), eight bytes of it: the same in every process, on every machine, forever
     number = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
     return number % (schedule.interval_ms // PHASE_STEP_MS) * PHASE_STEP_MS
 

@@ -105,7 +105,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     yield audit_log, audit_log.c.at <= ended_at
     sent = dead_letters.c.source_ms
     yield dead_letters, or_(dead_letters.c.refused_at <= ended_at, and_(sent > 0, sent <= ended_at))
-    # one that was to begin later ended all the same
+    # one that was to begin later ended anyway
     yield monitor_history, or_(everything, history.since <= ended_at, history.until <= ended_at)
     yield tasks, or_(everything, tasks.c.created_at <= ended_at)
     yield former_specs, or_(everything, former_specs.c.replaced_at <= ended_at)

@@ -220,7 +220,7 @@ class SqlReader:
     def tasks(
         self, user_id: str = "", status: str = "", *, when: When = ALWAYS, now: int, after: str = "", limit: int = 100
     ) -> StoredPage[StoredTask]:
-        # not ``now``: a page asked for later goes on all the same
+        # not ``now``: a page asked for later goes on anyway
         question = ("tasks", user_id, status, *when)
         place = place_of(question, after, TaskPlace)
         statement = tasks_page(user_id, status, when, now, place, limit + 1)

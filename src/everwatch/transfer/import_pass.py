@@ -52,7 +52,7 @@ class Interruption:
             raise KeyboardInterrupt
 
     def unless_asked(self, read: Callable[[], list[Row]]) -> list[Row]:
-        """Return the result of ``read``, or nothing once it is to stop: a pipe or a database may block for ever."""
+        """Return the result of ``read``, or nothing once it is to stop: a pipe or a database may block forever."""
         self._reading = True
         try:
             return [] if self.wanted else read()

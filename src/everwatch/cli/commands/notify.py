@@ -1,4 +1,4 @@
-"""``everwatch notify``: rules, what was told to whom, and a test of the way."""
+"""``everwatch notify``: rules, sent messages and their receivers, and a test of routes."""
 
 import time
 from collections.abc import Sequence

@@ -133,7 +133,7 @@ def stop_stale_broker(folder: KafkaFolder) -> int | None:
 
 
 def _ends(process: psutil.Process) -> bool:
-    """Ask a process that is not our child to end, then make it; False if it runs on all the same."""
+    """Ask a process that is not our child to end, then make it; False if it runs on anyway."""
     pause = Event()
     try:
         for end in (process.terminate, process.kill):

@@ -65,7 +65,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     """Run the job within the tick's timeout. ``on_error`` gets errors that the kind should have handled.
 
     A kind that keeps time itself (``keeps_time``) begins later than it is asked, and ends within the timeout from then.
-    One that does not is cancelled ``LONGEST_WAIT_S`` after that: it would hold its slot for ever.
+    One that does not is cancelled ``LONGEST_WAIT_S`` after that: it would hold its slot forever.
 
     Raises CancelledError only if the caller is cancelled.
     """
