@@ -56,7 +56,8 @@ def test_up_restarts_nothing_and_a_user_beside_all_that_misses_nothing(
             [sys.executable, "-m", "everwatch", "up"], env=pipeline.environment, stdout=stream, stderr=stream
         )
     try:
-        wait_until("up is up", lambda: "Everwatch is up" in log.read_text(), 120)
+        wait_until("up is up", lambda: "Everwatch is up" in log.read_text() or up.poll() is not None, 120)
+        assert up.poll() is None, log.read_text()
         mutants.sign_up_standing(pipeline)
         for number in range(PARTITIONS):
             site = beside(every("site", "http", url=target.url(f"/ok-{number}")))
