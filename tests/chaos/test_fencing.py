@@ -2,21 +2,26 @@
 
 import logging
 import os
+import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import orjson
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from conftest import NewPipeline
 from support.account import settle_ticks
 from support.pipeline import PARTITIONS, Pipeline, every
 from support.waiting import now_ms, wait_until
 
 from everwatch.encoding import codec
-from everwatch.kafka.clients import new_transactional_producer
+from everwatch.kafka.clients import new_admin, new_transactional_producer
 from everwatch.kafka.transactional_producer import RecordRun, TransactionalProducer
 from everwatch.model import Monitor
 
@@ -25,6 +30,10 @@ pytestmark = pytest.mark.chaos
 USERS = 4_000
 WORKERS = ("worker", "worker-2")
 LOST = "has another owner; this worker gives up its partitions"
+# so many changes of everybody wait when a worker is stopped, so that it is at one of them
+CHANGES = 3
+# closed segments are compacted as soon as the cleaner comes, and a segment is closed by the next record
+COMPACTED_SOON = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1"}
 
 
 def users() -> Iterator[tuple[int, str]]:
@@ -43,11 +52,13 @@ def change_all(pipeline: Pipeline, mark: str) -> None:
 
 
 def marks(pipeline: Pipeline) -> dict[bytes, str]:
-    """The mark of every monitor, as compaction would leave it."""
+    """The mark of each of the users' monitors, as compaction would leave it."""
     found: dict[bytes, str] = {}
+    known = {user for _, user in users()}
     for message in pipeline.read(pipeline.topics.monitors_changelog):
         key, value = message.key(), message.value()
-        entry = codec.decode_entry(key, value) if value is not None and codec.split_key(key)[1] else None
+        user, monitor = codec.split_key(key)
+        entry = codec.decode_entry(key, value) if value is not None and monitor and user in known else None
         if isinstance(entry, Monitor):
             found[key] = str(orjson.loads(entry.spec.config)["url"]).rpartition("/")[2]
     return found
@@ -58,16 +69,26 @@ def bear(pipeline: Pipeline, mark: str) -> bool:
     return list(marks(pipeline).values()) == [mark] * USERS
 
 
+def written(pipeline: Pipeline, numbers: set[int]) -> int:
+    """How far the changelog of some partitions has come."""
+    topic = pipeline.topics.monitors_changelog
+    settings = {"bootstrap.servers": pipeline.settings.bootstrap_servers, "group.id": "fencing"}
+    with closing(Consumer(settings)) as consumer:
+        return sum(consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=60)[1] for number in numbers)
+
+
 def owners(pipeline: Pipeline) -> dict[str, set[int]]:
     return {name: pipeline.processes[name].partitions() for name in WORKERS}
 
 
 def stop_and_continue(pipeline: Pipeline, stopped: str, other: str, name: str) -> tuple[int, int]:
     """One round: gives the number of values that are not the successor's, and how often a fence was run into."""
-    changelog, process = pipeline.topics.monitors_changelog, pipeline.processes[stopped]
-    before, said = len(pipeline.read(changelog)), process.logged().count(LOST)
-    change_all(pipeline, f"{name}-stopped")
-    wait_until("it is in the middle of it", lambda: len(pipeline.read(changelog)) > before, 60, 0.01)
+    process = pipeline.processes[stopped]
+    said, numbers = process.logged().count(LOST), process.partitions()
+    before = written(pipeline, numbers)
+    for change in range(CHANGES):
+        change_all(pipeline, f"{name}-stopped-{change}")
+    wait_until("it is in the middle of it", lambda: written(pipeline, numbers) > before, 60, 0.01)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         wait_until("the other has all", lambda: owners(pipeline)[other] == set(range(PARTITIONS)), 60)
@@ -77,6 +98,8 @@ def stop_and_continue(pipeline: Pipeline, stopped: str, other: str, name: str) -
         os.kill(process.pid, signal.SIGCONT)
     pipeline.wait_until_watched()
     assert all(each.runs for each in pipeline.processes.values())
+    # signups that were not acknowledged before partitions moved are carried out once more, in their order
+    sign_up_late(pipeline, f"round-{name}")
     zombies = sum(mark != f"{name}-successor" for mark in marks(pipeline).values())
     return zombies, process.logged().count(LOST) - said
 
@@ -97,6 +120,60 @@ def test_a_worker_that_is_stopped_and_continued_writes_nothing_over_its_successo
         zombies, fenced = zombies + found, fenced + ran
         logger.info("round %d: %d zombie values of %d; fenced %d times so far", number + 1, found, USERS, fenced)
     assert zombies == 0
+    # a stopped worker that had nothing under way would prove nothing
+    assert fenced
+    mark = f"{rounds - 1}-successor"
+    compact(pipeline)
+    assert bear(pipeline, mark)
+    restore(pipeline)
+    # what it has restored is what the last successor wrote: the same signups say nothing new to it
+    already = values_of(pipeline)
+    change_all(pipeline, mark)
+    sign_up_late(pipeline, "restored")
+    assert values_of(pipeline) == already
+    assert bear(pipeline, mark)
+
+
+def values_of(pipeline: Pipeline) -> Counter[bytes]:
+    """How often each key of the users stands in the changelog."""
+    known = {user for _, user in users()}
+    keys = (message.key() for message in pipeline.read(pipeline.topics.monitors_changelog))
+    return Counter(key for key in keys if codec.split_key(key)[0] in known)
+
+
+def compact(pipeline: Pipeline) -> None:
+    """Have the changelog compacted: of each key of the users only the newest value is left."""
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in COMPACTED_SOON.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, pipeline.topics.monitors_changelog, incremental_configs=entries)
+    admin = new_admin(pipeline.settings, pipeline.settings.bootstrap_servers)
+    admin.incremental_alter_configs([resource])[resource].result(60)
+    looks = count(1)
+
+    def is_compacted() -> bool:
+        sign_up_late(pipeline, f"compacted-{next(looks)}")
+        return set(values_of(pipeline).values()) == {1}
+
+    wait_until("it is compacted", is_compacted, 120, 2)
+
+
+def restore(pipeline: Pipeline) -> None:
+    """End the workers and their tables, and have a new one restore all from the changelog."""
+    for name in WORKERS:
+        pipeline.processes.pop(name).stop()
+    shutil.rmtree(pipeline.settings.data_dir / "workers")
+    pipeline.ensure("worker")
+    pipeline.wait_until_watched()
+
+
+def sign_up_late(pipeline: Pipeline, name: str) -> None:
+    """Sign one more user up on each partition, and wait until all that came before is taken in, too."""
+    for number in range(PARTITIONS):
+        pipeline.sign_up(f"{name}-{number}", every("m", "noop", "1h"), partition=number)
+    known = {codec.table_key(f"{name}-{number}", "m") for number in range(PARTITIONS)}
+    topic = pipeline.topics.monitors_changelog
+    wait_until("all are known", lambda: known <= {message.key() for message in pipeline.read(topic)}, 60, 0.5)
 
 
 def test_a_worker_whose_producer_is_fenced_by_mistake_takes_its_partition_up_again(new_pipeline: NewPipeline) -> None:
@@ -114,10 +191,7 @@ def test_a_worker_whose_producer_is_fenced_by_mistake_takes_its_partition_up_aga
     [offset] = other.commit([RecordRun(topic, [(key, None, 0)])])
     assert offset >= 0
     wait_until("the worker finds out", lambda: LOST in worker.logged(), 30)
-    for number in range(PARTITIONS):
-        pipeline.sign_up(f"late-{number}", every("m", "noop"), partition=number)
-    known = {codec.table_key(f"late-{number}", "m") for number in range(PARTITIONS)}
-    wait_until("all are known", lambda: known <= {message.key() for message in pipeline.read(topic)}, 60, 0.5)
+    sign_up_late(pipeline, "late")
     assert worker.runs
     other.close()
 

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import cache
 
 import cramjam
 from aiokafka import AIOKafkaProducer
+from aiokafka.codec import snappy_encode
 from aiokafka.errors import KafkaError
 
 from everwatch.kafka.stamped_batch import StampedBatch
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _CHUNK = 1024 * 1024
+_STREAMS = {
+    "gzip": cramjam.gzip.Compressor,
+    # Kafka reads independent blocks only (KIP-57)
+    "lz4": lambda: cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False),
+    "zstd": cramjam.zstd.Compressor,
+}
 
 
 def varint(number: int) -> bytes:
@@ -25,11 +33,11 @@ def varint(number: int) -> bytes:
 
 
 def packed(pieces: Iterable[bytes], codec: str) -> bytes:
-    """Pieces compressed as one stream, which is never in memory as a whole."""
-    if codec == "none":
-        return b"".join(pieces)
-    module = {"gzip": cramjam.gzip, "snappy": cramjam.snappy, "lz4": cramjam.lz4, "zstd": cramjam.zstd}[codec]
-    compressor = module.Compressor()
+    """Pieces compressed as one stream, as Kafka reads it; but for snappy it is never in memory as a whole."""
+    if codec in ("none", "snappy"):
+        whole = b"".join(pieces)
+        return snappy_encode(whole) if codec == "snappy" else whole
+    compressor = _STREAMS[codec]()
     for piece in pieces:
         compressor.compress(piece)
     return bytes(compressor.finish())
@@ -52,13 +60,17 @@ def zeros(length: int) -> Iterable[bytes]:
 
 def bomb(codec: str, size: int, timestamp_ms: int, key: bytes = b"bomb", honest: int = 0) -> StampedBatch:
     """A batch with a record that unpacks to ``size`` zeros, behind ``honest`` small ones."""
+    return StampedBatch(_packed_bomb(codec, size, key, honest), honest + 1, CODECS[codec], timestamp_ms, 0)
 
+
+@cache
+def _packed_bomb(codec: str, size: int, key: bytes, honest: int) -> bytes:
     def records() -> Iterable[bytes]:
         for number in range(honest):
             yield from record(number, key, [b"{}"], 2)
         yield from record(honest, key, zeros(size), size)
 
-    return StampedBatch(packed(records(), codec), honest + 1, CODECS[codec], timestamp_ms, 0)
+    return packed(records(), codec)
 
 
 def send_batches(bootstrap_servers: str, batches: Iterable[tuple[str, int, StampedBatch]]) -> list[int | None]:

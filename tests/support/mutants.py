@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from everwatch.encoding import avro_schemas
 from support.batches import CODECS
+from support.standing_monitors import StandingInputs, is_beyond, wrong_within_types
 
 HOSTILE_TEXTS = (
     "", " ", "\0", "a\0b", "\x01commands", "__everwatch", "written__", "\x7f", "\u202eevil", "\u200b", "\ufeff",
@@ -24,6 +25,7 @@ KINDS = (("noop", {}), ("heartbeat", {"period": "1h"}), ("threshold", {"above": 
 HOUR_MS = 3_600_000
 # of a hundred mutants so many are sent as they should be
 _UNTOUCHED = 5
+_TO_STANDING = ("result", "signal", "command")
 
 
 class Mutant(NamedTuple):
@@ -42,18 +44,47 @@ class Mutant(NamedTuple):
 
 
 class Mutator:
-    """Makes mutants of one seed."""
+    """Makes mutants of one seed. ``now_ms``: from then on the users of ``standing_monitors`` are signed up."""
 
     def __init__(self, seed: str, now_ms: int, partitions: int) -> None:
         self._random = random.Random(seed)
         self._now_ms = now_ms
         self._partitions = partitions
         self._number = 0
+        self._standing = StandingInputs(self._random, now_ms, partitions)
 
     def mutants(self, topic: str, role: str, count: int) -> Iterator[Mutant]:
-        """So many mutants for a topic; ``role`` is what its records are: signup, command, signal, tick or result."""
-        for _ in range(count):
-            yield self._mutant(topic, role)
+        """So many mutants for a topic; ``role`` is what its records are: signup, command, signal, tick or result.
+
+        Two of three results, signals and commands are about monitors that exist.
+        """
+        for number in range(count):
+            is_standing = role in _TO_STANDING and self._random.randrange(3) > 0
+            yield self._of_standing(topic, role, number / count) if is_standing else self._mutant(topic, role)
+
+    def _of_standing(self, topic: str, role: str, share: float) -> Mutant:
+        """One about a monitor that exists: most are wrong in what they say of it only."""
+        roll = self._random
+        user, record = self._standing.record(role, share)
+        untouched = roll.randrange(100) < 3 * _UNTOUCHED
+        is_mangled = not untouched and roll.random() < 0.15
+        if not untouched and not is_mangled:
+            record = wrong_within_types(roll, record)
+        value = _avro_or_json(role, record) if roll.random() < 0.5 else _json(record)
+        if is_mangled:
+            value = self._mangled_json(record) if roll.random() < 0.5 else self._mangled_bytes(value)
+        return Mutant(
+            topic=topic,
+            partition=user.partition,
+            key=user.user_id.encode(),
+            value=value,
+            headers=[],
+            timestamp_ms=self._now_ms if roll.random() < 0.8 else self._hostile_timestamp(),
+            codec=roll.choice(tuple(CODECS)),
+            user_id=user.user_id,
+            hopeless=is_hopeless(role, value) or (not is_mangled and is_beyond(role, record, self._now_ms)),
+            untouched=untouched,
+        )
 
     def _mutant(self, topic: str, role: str) -> Mutant:
         roll = self._random
@@ -229,6 +260,14 @@ def is_hopeless(role: str, value: bytes | None) -> bool:
 
 def _json(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode()
+
+
+def _avro_or_json(role: str, record: dict[str, Any]) -> bytes:
+    """The record in Avro, or in JSON if the schema has no room for a value."""
+    try:
+        return avro_schemas.encode(role, _for_avro(record))
+    except (ValueError, TypeError, OverflowError, KeyError):
+        return _json(record)
 
 
 def _for_avro(record: dict[str, Any]) -> dict[str, Any]:
