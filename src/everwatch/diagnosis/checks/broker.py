@@ -7,6 +7,7 @@ from everwatch.diagnosis.system import System
 from everwatch.kafka import topic_administration
 
 ANSWERS_WITHIN_S = 5
+_UNNAMED_REMEDY = "Name them in EVERWATCH_REGIONS of every process, or delete their topics; see docs/regions.md."
 _REMEDY = "'everwatch topics check' lists every topic with its count; see docs/topics.md."
 
 
@@ -23,5 +24,6 @@ def check_topics(system: System) -> Iterator[Finding]:
         fault("topics", sentence, _REMEDY) for sentence in topic_administration.problems_of(states, system.settings)
     ]
     if unknown := topic_administration.unknown_regions(system.admin, system.settings):
-        wrong.append(Finding("topics", False, topic_administration.unnamed_regions(unknown, system.settings)))
+        sentence = topic_administration.unnamed_regions(unknown, system.settings)
+        wrong.append(fault("topics", sentence, _UNNAMED_REMEDY))
     yield from wrong or [well("topics", f"all there, {system.settings.partitions} partitions each")]
