@@ -24,6 +24,8 @@ from support.shared_broker import SharedBroker, shared_broker
 from support.target import Target
 from xdist.remote import Producer
 
+pytest_plugins = ["support.console_fixtures"]
+
 # how long an example takes is nothing that a test asserts: the machine may be busy with other things
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

@@ -147,6 +147,8 @@ def judge_letters(pipeline: Pipeline, sent: dict[Place, Mutant], seed: str) -> s
     for letter in pipeline.read(pipeline.topics.dead_letters):
         headers = {name: value.decode() for name, value in letter.headers()}
         place = Place(headers["source_topic"], int(headers["source_partition"]), int(headers["source_offset"]))
+        if place not in sent and place.topic == pipeline.topics.results and "from the future" in headers["reason"]:
+            continue  # an executor has run a mutant of a tick that was from the future
         letters[place, headers["refused_by"]] += 1
         assert place in sent, f"{place} is refused and was not sent by this test: {headers} (seed {seed})"
         assert headers["reason"], headers

@@ -12,7 +12,7 @@ from everwatch.core.errors import ChangelogLost
 from everwatch.encoding.codec import table_key
 from everwatch.rules.changelog_marks import Mark
 from everwatch.timetable import NotPlanned
-from streams.state.partition_logs import Change
+from streams.state.partition_logs import ChangelogRecord
 
 
 class Killed(Exception):
@@ -190,7 +190,7 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
         writing = asyncio.Event()
         write = life.engine.logs.write
 
-        async def slow(number: int, changes: Sequence[Change]) -> int:
+        async def slow(number: int, changes: Sequence[ChangelogRecord]) -> int:
             offset = await write(number, changes)
             writing.set()
             await asyncio.Event().wait()

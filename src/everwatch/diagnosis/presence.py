@@ -44,7 +44,7 @@ def ended_unasked(
     """Return executors that were killed, are frozen or cut off, and when each was at work last, ms.
 
     ``seen``: when each finished something last; ``present``: members of the group. One that was started on the same
-    host since stands for one that is gone, as it was started in its place.
+    host since stands for one that is gone, as it was started in its place, also when it has been stopped on purpose.
     """
     gone = {
         name: max(note.at, seen.get(name, 0))
@@ -52,12 +52,12 @@ def ended_unasked(
         if not note.left and name not in present and now - max(note.at, seen.get(name, 0)) > SILENT_MS
     }
     begun = sorted((note for note in notes.values() if note.executor not in gone), key=lambda note: note.began_at)
-    return _without_replaced(gone, [note for note in begun if not note.left])
+    return _without_replaced(gone, begun)
 
 
-def _without_replaced(gone: Mapping[str, int], living: Iterable[PresenceNote]) -> dict[str, int]:
+def _without_replaced(gone: Mapping[str, int], others: Iterable[PresenceNote]) -> dict[str, int]:
     left = dict(gone)
-    for note in living:
+    for note in others:
         replaced = [name for name, at in left.items() if _host(name) == _host(note.executor) and at <= note.began_at]
         if replaced:
             del left[min(replaced, key=lambda name: left[name])]

@@ -1,8 +1,9 @@
-"""Fixtures of several modules: the console in a browser."""
+"""Fixtures of the modules that test the console in a browser; tests/conftest.py makes them known."""
 
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+
 from support.console_browser import Console, console_in_browser
 
 
