@@ -24,6 +24,7 @@ export function Palette() {
   const element = useRef(null);
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
+  const [isEntered, setEntered] = useState(false);
   const wanted = useSettled(text.trim(), 120);
   // the API finds one part: of several words the longest is asked for, and the others are looked for in what it finds
   const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
@@ -34,6 +35,8 @@ export function Palette() {
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
   useLayoutEffect(() => element.current.showModal(), []);
   useLayoutEffect(() => setAt(0), [text]);
+  // what is chosen may change until the answers to all that was typed are there
+  const isFound = text.trim() === wanted && !exact.loading && !loose.loading && !users.loading;
 
   const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
   const groups = [
@@ -61,6 +64,10 @@ export function Palette() {
     element.current.close();
     item.act();
   };
+  const onInput = (event) => {
+    setText(event.target.value);
+    setEntered(false);
+  };
   const onKey = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
@@ -68,13 +75,16 @@ export function Palette() {
       const next = (at + step + items.length) % items.length;
       setAt(next);
       document.getElementById(`option-${items[next]?.id}`)?.scrollIntoView({ block: "nearest" });
-    } else if (event.key === "Enter" && chosen) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      pick(chosen);
+      setEntered(true);
     }
   };
+  useLayoutEffect(() => {
+    if (isEntered && isFound && chosen) pick(chosen);
+  }, [isEntered, isFound]);
   return html`<dialog class="palette" ref=${element} aria-label="Search" onClose=${closed("palette")} onClick=${(event) => event.target === element.current && element.current.close()}>
-    <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-autocomplete="list" aria-activedescendant=${chosen ? `option-${chosen.id}` : undefined} aria-label="Search" placeholder="Search monitors, users, pages" autocomplete="off" spellcheck=${false} maxLength="128" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} autofocus />
+    <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-autocomplete="list" aria-activedescendant=${chosen ? `option-${chosen.id}` : undefined} aria-label="Search" placeholder="Search monitors, users, pages" autocomplete="off" spellcheck=${false} maxLength="128" value=${text} onInput=${onInput} onKeyDown=${onKey} autofocus />
     <div role="listbox" id="palette-list" aria-label="Found">
       ${groups.map(([name, some]) => html`<div role="group" aria-label=${name} key=${name}>
         <div class="group" aria-hidden="true">${name}</div>
