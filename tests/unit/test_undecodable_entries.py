@@ -84,6 +84,14 @@ def test_mangled_entries_are_decoded_or_refused_and_nothing_else_happens(
         timetable.remove(planned)
 
 
+@pytest.mark.parametrize("interval_ms", [0, 1, 99])
+def test_an_interval_that_no_timetable_can_hold_cannot_be_decoded(interval_ms: int) -> None:
+    spec = MonitorSpec("m", "noop", "{}", Every(interval_ms))
+    value = codec.encode_entry(Monitor("ann", spec, Origin.SIGNUP, 1, START))
+    with pytest.raises(UndecodableEntry, match=f"an interval of {interval_ms} ms"):
+        codec.decode_entry(b"ann\x00m", value)
+
+
 def test_the_error_says_which_entry_it_is() -> None:
     with pytest.raises(UndecodableEntry, match=r"'ann\\x00m' cannot be decoded: unknown Avro schema") as caught:
         codec.decode_entry(b"ann\x00m", b"\xc3\x01" + b"newer..." + b"?")

@@ -45,6 +45,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.schedule.due import next_due
+from everwatch.schedule.every import PHASE_STEP_MS
 
 SEPARATOR = b"\x00"
 # no id begins with a control character: what else the table remembers of a user stands behind one
@@ -326,7 +327,7 @@ def _check_plausible(monitor: Monitor) -> None:
     schedule = spec.schedule
     plain = isinstance(schedule, Every) and schedule.align is Align.PHASE
     due = schedule.interval_ms if isinstance(schedule, Every) else schedule.at if isinstance(schedule, At) else 1
-    if isinstance(schedule, Every) and due <= 0:
+    if isinstance(schedule, Every) and due < PHASE_STEP_MS:
         raise ValueError(f"an interval of {due} ms")
     instants: tuple[int, ...] = (due, monitor.since, spec.policy.misfire_grace_ms, spec.policy.timeout_ms)
     if agenda is not NOTHING:
