@@ -233,7 +233,7 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
         return not standing.events.amount and not standing.overdue.amount
 
     try:
-        made.wait_until(is_told, "all is told", PATIENCE_S, look_s=0.5)
+        made.wait_until(is_told, "all transitions are told", PATIENCE_S, look_s=0.5)
     except Unmeasured as error:
         raise Unmeasured(f"{error} {_why_not_told(made, notifier)}") from None
     arrivals = taking.arrivals()
@@ -253,7 +253,7 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
 
 
 def _why_not_told(made: Rig, notifier: Worker) -> str:
-    """What is left, and whether the process waited for a core: a machine that is busy is no fault of the notifier."""
+    """Return a sentence: what is left, and how long the process waited for a core: the machine may be too busy."""
     with closing(open_existing(made.settings)) as storage, storage.look() as work:
         standing = work.standing(made.clock.now_ms() + 10 * MINUTE_MS, 0)
     ran_s, waited_s = notifier.scheduled_s()

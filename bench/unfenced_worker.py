@@ -30,7 +30,7 @@ class PlainProducer:
         """Fence nobody."""
 
     def begin_transaction(self) -> None:
-        """Nothing begins."""
+        """Do nothing."""
 
     def commit_transaction(self, timeout: float = -1) -> None:
         """Wait until all is acknowledged. Raises KafkaException, retriable, if that takes longer."""
@@ -38,7 +38,7 @@ class PlainProducer:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "not acknowledged yet", False, True))
 
     def abort_transaction(self, timeout: float = -1) -> None:
-        """What was sent stays."""
+        """Do nothing: sent records are not taken back."""
 
 
 class UnfencedClients(KafkaClients):
@@ -50,7 +50,7 @@ class UnfencedClients(KafkaClients):
 
 
 def main() -> None:
-    """Run it until its parent ends or it is told to stop."""
+    """Run the worker until its parent process ends or SIGTERM comes."""
     settings = load_settings()
     prepare_data_folder(settings)
     bootstrap = ready_broker(settings, ProcessRole.WORKER)

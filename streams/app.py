@@ -131,7 +131,7 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
         topics.results: "feedback",
     }
     for topic, channel in engine.channels.items():
-        _declare_agent(app, channel, names[topic], engine.isolated[topic])
+        _declare_agent(app, channel, names[topic], engine.isolations[topic])
 
     # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one
     @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")

@@ -133,11 +133,11 @@ class Engine(Service):
             topics.signals: events.signals,
             topics.results: events.results,
         }
-        self.isolated = {
+        self.isolations = {
             topic: PoisonIsolation(topic, handle, events.rejected, clock) for topic, handle in handlers.items()
         }
         # an agent takes a topic's batches from its channel
-        self.channels = {topic: app.channel(maxsize=1) for topic in self.isolated}
+        self.channels = {topic: app.channel(maxsize=1) for topic in self.isolations}
         self.batch_consumers = [self._new_batch_consumer(topic, channel) for topic, channel in self.channels.items()]
         self.ownership = events.ownership = Ownership(
             self,

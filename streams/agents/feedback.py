@@ -17,8 +17,8 @@ from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import MonitorWithUser, UnitOfWork, UnitsOfWork, all_or_rebuilt
 
 Judged = tuple[Record, bytes, Status]
-# the table key of the monitor, and the result
-Counting = tuple[bytes, Result]
+KeyedResult = tuple[bytes, Result]
+"""The table key of a monitor, and a result that may change it."""
 # long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
 RETRY_AFTER_MS = 500
 # how many results of a batch are asked whether an executor is alive
@@ -61,22 +61,22 @@ class Feedback:
                 for number, some in judged.items():
                     partition = work.owned(number)
                     entries = work.look_up(number, list({key for _, key, _ in some}))
-                    counting, earliest = await self._counting(partition, some, entries)
+                    relevant, earliest = await self._relevant(partition, some, entries)
                     if earliest:
                         holds.enter_context(partition.sweeps_held_at(earliest - 1))
-                    changed += [(number, *each) for each in await self._change(work, partition, counting, earliest)]
+                    changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
                 await work.finish()
                 with all_or_rebuilt():
                     for number, before, after in changed:
                         if _retry_of(before) != _retry_of(after):
                             self._planner.replace(work.owned(number), before, after)
 
-    async def _counting(
+    async def _relevant(
         self, partition: OwnedPartition, judged: list[Judged], entries: Mapping[bytes, bytes | None]
-    ) -> tuple[list[Counting], int]:
+    ) -> tuple[list[KeyedResult], int]:
         """Return the results that may change their monitors, and the earliest instant of a retry; 0 if none failed."""
         _note_answers(partition, judged)
-        counting: list[Counting] = []
+        relevant: list[KeyedResult] = []
         met: set[bytes] = set()
         has_failures = False
         async for few in cooperative_chunks(judged):
@@ -93,19 +93,19 @@ class Feedback:
                 except InvalidInput as error:
                     self._rejected.refuse(record, error)
                     continue
-                counting.append((key, result))
+                relevant.append((key, result))
                 met.add(key)
                 has_failures = has_failures or status is Status.FAILURE
-        return counting, max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS if has_failures else 0
+        return relevant, max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS if has_failures else 0
 
     async def _change(
-        self, work: UnitOfWork, partition: OwnedPartition, counting: list[Counting], earliest: int
+        self, work: UnitOfWork, partition: OwnedPartition, relevant: list[KeyedResult], earliest: int
     ) -> list[tuple[Monitor, Monitor]]:
         """Write what the results change into the unit of work; gives the monitors before and after."""
         number = partition.number
         before: dict[bytes, MonitorWithUser] = {}
         after: dict[bytes, MonitorWithUser] = {}
-        async for few in cooperative_chunks(counting):
+        async for few in cooperative_chunks(relevant):
             met = work.with_users(number, {key for key, _ in few} - before.keys())
             before |= met
             after |= met

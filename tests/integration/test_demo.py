@@ -24,8 +24,8 @@ from everwatch.store.sql_reader import open_reader
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 KEYS = {
-    "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "missed", "duplicates", "lateness_ms", "up",
-    "down", "late", "seconds", "showcase", "alerts",
+    "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "waiting", "missed", "duplicates",
+    "lateness_ms", "up", "down", "late", "seconds", "showcase", "alerts",
 }  # fmt: skip
 RUN_WITHIN_S = 120 * PATIENCE
 # a silent job is late at most 9 s (period, grace, interval) after it was put, and a moment more until that is stored
@@ -97,7 +97,7 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     summary = demo.summary
     assert summary.keys() == KEYS
     assert summary["lateness_ms"].keys() == {"p50", "p99", "max"}
-    assert (summary["missed"], summary["duplicates"]) == (0, 0), demo.err
+    assert (summary["waiting"], summary["missed"], summary["duplicates"]) == (0, 0, 0), demo.err
     assert summary["users"] == demo.users + 1, "the showcase is one more"
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
     meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).all_parts()]

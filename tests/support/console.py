@@ -29,7 +29,7 @@ from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
 from support.console_day import answer_of, tell_alerts, tell_day
-from support.notifying import Notifying
+from support.notifying import MAIL_AT_ONCE, Notifying
 
 MINUTE, HOUR = 60_000, 3_600_000
 RESULTS, TRANSITIONS = Partition("everwatch-results", 0), Partition("everwatch-transitions", 0)
@@ -102,29 +102,17 @@ title = "Card payments"
 about = "Whether the provider of card payments answers, as seen from each shop that uses it."
 match = { target = "api.cardpay.example" }
 """
-RULES = """
-[defaults]
-group_wait = "0s"
-group_interval = "0s"
-
-[smtp]
-host = "127.0.0.1"
-from = "alerts@example.com"
-
-[[users]]
-name = "mail"
-email = { to = "{{user.attributes.email}}" }
-
+RULES = f"""{MAIL_AT_ONCE}
 [[operators]]
 name = "payments-desk"
-match = { target = ["*.cardpay.example"], severity = ["critical"] }
+match = {{ target = ["*.cardpay.example"], severity = ["critical"] }}
 min_down = "5m"
 continue = true
-webhook = { url = "https://desk.shops.example/pages" }
+webhook = {{ url = "https://desk.shops.example/pages" }}
 
 [[operators]]
 name = "hook"
-webhook = { url = "https://hooks.example/ops" }
+webhook = {{ url = "https://hooks.example/ops" }}
 """
 STATUS_PAGES += """
 [[pages]]

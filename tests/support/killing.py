@@ -175,7 +175,7 @@ class KillTrial:
         """Run a notifier until everything is told."""
         process = self.start()
         try:
-            wait_until("all is told", self._is_told, 200)
+            wait_until("the notifier has told all incidents", self._is_told, 200)
             assert process.poll() is None, self.log()
             process.terminate()
             assert process.wait(120) == 0

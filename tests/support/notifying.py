@@ -27,7 +27,7 @@ from support.waiting import PATIENCE
 
 START = 1_800_000_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
-RULES = """
+MAIL_AT_ONCE = """
 [defaults]
 group_wait = "0s"
 group_interval = "0s"
@@ -39,10 +39,11 @@ from = "alerts@example.com"
 [[users]]
 name = "mail"
 email = { to = "{{user.attributes.email}}" }
-
+"""
+RULES = f"""{MAIL_AT_ONCE}
 [[operators]]
 name = "hook"
-webhook = { url = "https://hooks.example/ops" }
+webhook = {{ url = "https://hooks.example/ops" }}
 """
 Value = TypeVar("Value")
 

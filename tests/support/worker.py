@@ -377,7 +377,7 @@ class Life:
 
     async def handle(self, topic: str, records: Iterable[Record]) -> None:
         """Handle records of a topic as its agent does."""
-        await self.engine.isolated[topic].run(Bisection(list(records)))
+        await self.engine.isolations[topic].run(Bisection(list(records)))
 
     async def tick_to(self, instant: int) -> list[tuple[str, int]]:
         """Let time pass until everything due up to ``instant`` is out; gives those ticks, in order."""

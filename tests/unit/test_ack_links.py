@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 from support.api import Api, api
-from support.notifying import HOUR, MAIL, MINUTE, Notifying, transition
+from support.notifying import HOUR, MAIL, MAIL_AT_ONCE, MINUTE, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.notifier.ack_links import AckKey, key_of, key_text, new_secret
@@ -20,26 +20,14 @@ from everwatch.notifier.senders.mail import mail_of
 from everwatch.notifier.senders.over_http import post_of
 from everwatch.schedule.duration import DAY_MS
 
-RULES = """
+RULES = f"""{MAIL_AT_ONCE}
 [acknowledge]
 url = "https://alerts.example.com/"
 valid = "2d"
 
-[defaults]
-group_wait = "0s"
-group_interval = "0s"
-
-[smtp]
-host = "127.0.0.1"
-from = "alerts@example.com"
-
-[[users]]
-name = "mail"
-email = { to = "{{user.attributes.email}}" }
-
 [[operators]]
 name = "ops"
-email = { to = "ops@example.com" }
+email = {{ to = "ops@example.com" }}
 """
 OPS = "ops@example.com"
 

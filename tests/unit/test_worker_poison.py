@@ -44,7 +44,7 @@ Handler = Callable[[Sequence[Record]], Awaitable[None]]
 
 
 def replace_handler(life: Life, topic: str, handle: Handler) -> None:
-    life.engine.isolated[topic].handle = handle
+    life.engine.isolations[topic].handle = handle
 
 
 @pytest.mark.parametrize("topic", INPUTS)
@@ -85,7 +85,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
             raise BrokerUnavailable("nobody answers")
         handled.extend(record.value for record in part)
 
-    work = life.engine.isolated[TOPICS.signals]
+    work = life.engine.isolations[TOPICS.signals]
     work.handle = handle
     bisection = Bisection(records(TOPICS.signals, 10))
     for _ in range(3):

@@ -41,7 +41,7 @@ MonitorId = tuple[str, str]
 
 
 class JobPace(NamedTuple):
-    """How much of a job is under way at once: ``pages`` at most, of ``monitors`` each.
+    """Limits of the commands of a job that wait for answers: ``pages`` at most, each of ``monitors``.
 
     One page more is sent ahead when one was answered within ``quick_s``, one less when it was not. ``again_s``: pause
     before pages without an answer are sent again. ``most_errors``: refusals of a job that are kept.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.core.settled_together import SettledTogether
 from everwatch.encoding import codec
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.command_client import Asked
@@ -36,24 +37,7 @@ class Commands(Protocol):
         ...
 
 
-class _Awaited:
-    """Inputs whose answers are waited for together: a future for all of them costs less than one for each."""
-
-    __slots__ = ("all_settled", "left", "outcomes")
-
-    def __init__(self, count: int, all_settled: asyncio.Future[None]) -> None:
-        self.outcomes: list[Reply | EverwatchError | None] = [None] * count
-        self.left = count
-        self.all_settled = all_settled
-
-    def settle(self, place: int, outcome: Reply | EverwatchError) -> None:
-        """Note what became of one input; only the first thing counts."""
-        if self.outcomes[place] is not None:
-            return
-        self.outcomes[place] = outcome
-        self.left -= 1
-        if not self.left and not self.all_settled.done():
-            self.all_settled.set_result(None)
+_Awaited = SettledTogether[Reply | EverwatchError]
 
 
 class KafkaCommands:
@@ -106,7 +90,7 @@ class KafkaCommands:
     def _record(self, asked: Asked) -> tuple[str, bytes, bytes]:
         return asked.topic_of(self._topics), codec.user_key(asked.asker.user_id), asked.value
 
-    def _forget(self, key: AskedKey, one: "tuple[_Awaited, int]") -> None:
+    def _forget(self, key: AskedKey, one: tuple[_Awaited, int]) -> None:
         waiting = self._waiting.get(key)
         if waiting is not None and one in waiting:
             waiting.remove(one)

@@ -1,4 +1,4 @@
-"""What an export is asked for and says of its pages, as types."""
+"""Types of an export's query and of its pages."""
 
 from typing import Annotated
 

@@ -1,12 +1,8 @@
 """Writes bulk jobs to their topic."""
 
-import asyncio
-
 from everwatch.api.job_records import AuditRun, BulkJob, JobRecord, Jobs, encoded, key_of
+from everwatch.api.read_back import has_read
 from everwatch.api.token_routes import RecordSender
-
-SEEN_WITHIN_S = 5.0
-_LOOK_AGAIN_S = 0.02
 
 
 class JobWriter:
@@ -21,12 +17,7 @@ class JobWriter:
         """Write a job, or a run of the audit, and wait for a moment until this process has read what came of that."""
         before = self._jobs.held(job)
         await self.send(job)
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + SEEN_WITHIN_S
-        while self._jobs.held(job) is before:
-            if loop.time() >= end_s:
-                return
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        await has_read(lambda: self._jobs.held(job) is not before)
 
     async def send(self, record: JobRecord) -> None:
         """Write a record."""

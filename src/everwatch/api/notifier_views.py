@@ -1,6 +1,6 @@
 """Requests to and answers of the notifier beside incidents, as types: servers validate with them, clients read them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -8,6 +8,7 @@ from msgspec import Meta
 from everwatch.api.queries import InstantMs, Limit, OfUser
 from everwatch.api.views import Instant
 from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.notifier.listed_routes import RouteFacts
 
 DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
 
@@ -67,7 +68,7 @@ class RoutesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: OfUser = ""
 
 
-class RouteView(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on": "continue"}):
+class RouteView(RouteFacts, frozen=True):
     """A route of the notification rules, without addresses. Durations in ms.
 
     ``belongs_to``: who has the address: ``operator``, ``plan`` (users of the plans in ``match``) or ``user``.
@@ -77,17 +78,6 @@ class RouteView(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on
     what becomes of a message that may have been sent.
     """
 
-    route: str
-    audience: str
-    sender: str
-    match: dict[str, Any]
-    group_wait_ms: int
-    group_interval_ms: int
-    min_down_ms: int
-    goes_on: bool
-    doubt: str
-    belongs_to: str = ""
-    needs: list[str] = []
     reaches: bool | None = None
     problem: str = ""
 

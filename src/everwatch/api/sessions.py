@@ -12,14 +12,13 @@ from everwatch.api.cookies import session_cookie
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import unavailable
+from everwatch.api.read_back import has_read
 from everwatch.api.routing import Call
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, encoded, key_of, new_session
 from everwatch.core.clock import Clock
 
 SESSION_MS = 12 * 3_600_000
-SEEN_WITHIN_S = 5.0
-_LOOK_AGAIN_S = 0.01
 # a login tidies up after earlier ones: what has expired, and an hour later for clocks that differ
 _MOST_TIDIED, _TIDIED_AFTER_MS = 20, 3_600_000
 
@@ -66,12 +65,8 @@ class Sessions:
 
     async def seen(self, is_there: Callable[[], bool]) -> None:
         """Wait until this process has read what it has written. Raises Problem if it does not within seconds."""
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + SEEN_WITHIN_S
-        while not is_there():
-            if loop.time() >= end_s:
-                raise unavailable("kafka_unavailable", "This process cannot read the topic of tokens at the moment.")
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        if not await has_read(is_there):
+            raise unavailable("kafka_unavailable", "This process cannot read the topic of tokens at the moment.")
 
     async def _tidy(self, now: int) -> None:
         """Delete some sessions and codes that are over, so that the topic does not grow with each login."""

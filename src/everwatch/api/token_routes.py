@@ -1,6 +1,5 @@
 """Tokens as a resource: made, listed, revoked. A token's text is shown once, when it is made."""
 
-import asyncio
 from typing import Annotated, Protocol
 
 import msgspec
@@ -8,6 +7,7 @@ from msgspec import Meta
 
 from everwatch.api.permissions import SCOPES_OF, Role
 from everwatch.api.problems import Problem, not_found
+from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.core.bounds import LATEST_MS
@@ -15,7 +15,6 @@ from everwatch.core.clock import Clock
 from everwatch.encoding.input_models import Name, UserId
 
 SEEN_WITHIN_S = 2.0
-_LOOK_AGAIN_S = 0.01
 
 
 class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,11 +125,7 @@ class TokenRoutes:
 
     async def _seen(self, token_id: str, *, present: bool) -> None:
         """Wait for a moment until this process has read what it has written; others follow as fast."""
-        end_s = asyncio.get_running_loop().time() + SEEN_WITHIN_S
-        while (self._tokens.get(token_id) is not None) is not present:
-            if asyncio.get_running_loop().time() >= end_s:
-                return
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        await has_read(lambda: (self._tokens.get(token_id) is not None) is present, SEEN_WITHIN_S)
 
 
 def _view(record: TokenRecord) -> TokenView:

@@ -4,14 +4,15 @@ Each is one record of the topic ``jobs``, which every API process follows, under
 the keys of commands and signups by themselves.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import islice
 
 import msgspec
 
 from everwatch.api.problems import Problem
+from everwatch.api.read_back import has_read
 from everwatch.api.token_routes import RecordSender
 from everwatch.core.clock import Clock
 from everwatch.core.errors import RefusalCode
@@ -23,8 +24,6 @@ KEPT_MS = 7 * 86_400_000
 MOST_KEPT = 100_000
 """Keys that are known at once; the oldest is forgotten for a new one."""
 FORGOTTEN_AT_ONCE = 10
-SEEN_WITHIN_S = 5.0
-_LOOK_AGAIN_S = 0.01
 
 
 class UsedKey(msgspec.Struct, frozen=True):
@@ -78,12 +77,7 @@ class UsedKeys:
         if self._known(name, now) is None:
             await self._forget_old(records, topic, now)
             await records.send(topic, name, msgspec.json.encode(UsedKey(digest, now)))
-            loop = asyncio.get_running_loop()
-            end_s = loop.time() + SEEN_WITHIN_S
-            while self._known(name, now) is None:
-                if loop.time() >= end_s:
-                    return
-                await asyncio.sleep(_LOOK_AGAIN_S)
+            await has_read(lambda: self._known(name, now) is not None)
         held = self._known(name, now)
         if held is not None and held.digest != digest:
             raise Problem(422, RefusalCode.REUSED_KEY, "This Idempotency-Key was that of another request.")
@@ -94,6 +88,7 @@ class UsedKeys:
 
     async def _forget_old(self, records: RecordSender, topic: str, now: int) -> None:
         """Delete some keys that were used too long ago."""
-        for name, held in list(self._held.copy().items())[:FORGOTTEN_AT_ONCE]:
+        # in one step of the interpreter: the follower's thread changes them
+        for name, held in list(islice(self._held.items(), FORGOTTEN_AT_ONCE)):
             if held.at + KEPT_MS <= now:
                 await records.send(topic, name, None)

@@ -1,4 +1,4 @@
-"""What all methods of the client are made of: a request, a page, a command."""
+"""Base of the client's methods: a request, a page, a command."""
 
 import asyncio
 from collections.abc import AsyncIterator

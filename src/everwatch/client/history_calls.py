@@ -41,7 +41,7 @@ EVERY_CHANGE = AuditQuery()
 
 
 class HistoryCalls(ApiCalls):
-    """What has happened, and what happens."""
+    """Methods for results, transitions, changes, dead letters and live events."""
 
     def results(self, query: AllResultsQuery = EVERY_RESULT, monitor_id: str = "") -> AsyncIterator[ResultView]:
         """Iterate results, the latest first; ``monitor_id``: of this monitor of ``query.user``."""

@@ -39,7 +39,7 @@ EVERY_DELIVERY = DeliveriesQuery()
 
 
 class NotifierCalls(ApiCalls):
-    """What the notifier knows and is asked for."""
+    """Methods for messages, routes, contacts, incidents and silences."""
 
     async def incidents(self, user_id: str = "", limit: int = 100) -> Listed[IncidentView]:
         """Return incidents that are not closed, of a user or of all."""
@@ -75,7 +75,7 @@ class NotifierCalls(ApiCalls):
     async def resolve_incident(
         self, incident_id: str, *, command_id: str = "", wait_s: float | None = None
     ) -> IncidentView:
-        """End an incident by hand: nothing more is told of it, until its monitor recovers and fails again."""
+        """End an incident by hand: no more messages about it, until its monitor recovers and fails again."""
         wait_s = self._wait_s if wait_s is None else wait_s
         path = place("incidents", incident_id, "resolve")
         sent = command("POST", path, command_id or uuid4().hex, user_id="", wait_s=wait_s)

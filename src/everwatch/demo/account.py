@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from everwatch.operations.audit import Label, audit
+from everwatch.operations.audit import Label, Waits, audit
 from everwatch.store.interface import Reader
 
 
@@ -10,8 +10,9 @@ from everwatch.store.interface import Reader
 class Account:
     """Ticks due in a window of time.
 
-    ``missed``: due, but neither a result nor a skipped one stands for it. ``duplicates``: results that would count
-    twice or that no schedule asked for. ``redelivered``: results that came more than once and are held once.
+    ``missed``: due, but neither a result nor a skipped one stands for it. ``waiting``: still in an executor's queue.
+    ``duplicates``: results that would count twice or that no schedule asked for. ``redelivered``: results that came
+    more than once and are held once.
     """
 
     due: int
@@ -19,16 +20,18 @@ class Account:
     missed: int
     duplicates: int
     redelivered: int
+    waiting: int = 0
 
 
-def settle_account(reader: Reader, after: int, upto: int) -> Account:
-    """Count what was due at after < t <= upto, and what became of it."""
-    report = audit(reader.history(), reader.identities(after + 1, upto + 1), after + 1, upto + 1)
-    missed = report.counts[Label.MISSED]
+def settle_account(reader: Reader, after: int, upto: int, waits: Waits = lambda _stretch, _instant: False) -> Account:
+    """Count what was due at after < t <= upto, and what became of it. ``waits``: see ``audit``."""
+    report = audit(reader.history(), reader.identities(after + 1, upto + 1), after + 1, upto + 1, waits=waits)
+    missed, waiting = report.counts[Label.MISSED], report.counts[Label.WAITING]
     return Account(
         due=report.ticks,
-        stored=report.ticks - missed,
+        stored=report.ticks - missed - waiting,
         missed=missed,
         duplicates=report.counts[Label.DUPLICATE],
         redelivered=report.redelivered,
+        waiting=waiting,
     )

@@ -94,6 +94,9 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
     console.print(f"  due by the schedules   {summary['ticks_due']:>10,}")
     console.print(f"  emitted (topics)       {summary['ticks_emitted']:>10,}")
     console.print(f"  stored (database)      {summary['results_stored']:>10,}")
+    if summary["waiting"]:
+        waits = f"  wait for an executor   {summary['waiting']:>10,}  this machine is too slow for so many monitors"
+        console.print(waits, style="yellow", highlight=False)
     console.print(f"  missed                 {missed:>10,}", style="green" if missed == 0 else "bold red")
     console.print(f"  counted twice          {duplicates:>10,}", style="green" if duplicates == 0 else "bold red")
     if redelivered:

@@ -45,8 +45,10 @@ log = logging.getLogger(__name__)
 
 
 class CheckLimits(NamedTuple):
-    """Limits that are no settings. ``crowded``: from so many waiting ticks on, half of what a consumer lets wait, only
-    the newest late tick of a monitor is kept. The others are those of ``Standstill``.
+    """Limits that are no settings; ``look_every_s`` and ``cancellations_within_s`` are those of ``Standstill``.
+
+    ``crowded``: where more ticks wait, only the newest late tick of a monitor is kept. A consumer lets twice as many
+    wait.
     """
 
     crowded: int = 10_000

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordRefused, is_retryable
+from everwatch.core.settled_together import SettledTogether
 from everwatch.kafka.access_errors import refused, write_to
 from everwatch.observability.metrics import PRODUCER_ERRORS
 
@@ -20,25 +21,8 @@ ToSend = tuple[str, bytes, bytes | None]
 """Topic, key and value of a record."""
 
 
-class _SentTogether:
-    """Records that are waited for together: a future for all of them costs less than one for each."""
-
-    __slots__ = ("all_settled", "failures", "left")
-
-    def __init__(self, count: int, all_settled: asyncio.Future[None]) -> None:
-        self.failures: list[EverwatchError | None] = [None] * count
-        self.left = count
-        self.all_settled = all_settled
-
-    def settle(self, place: int, failure: EverwatchError | None) -> None:
-        """Note what became of one record."""
-        self.failures[place] = failure
-        self.left -= 1
-        if not self.left and not self.all_settled.done():
-            self.all_settled.set_result(None)
-
-
-_Settled = tuple[_SentTogether, int, EverwatchError | None]
+_Group = SettledTogether[EverwatchError]
+_Settled = tuple[_Group, int, EverwatchError | None]
 
 
 class AcknowledgingProducer:
@@ -74,17 +58,15 @@ class AcknowledgingProducer:
         """Send records in this order, and give why each is not acknowledged: None if it is."""
         if not records:
             return []
-        group = _SentTogether(len(records), self._loop.create_future())
+        group = _Group(len(records), self._loop.create_future())
         for place, (topic, key, value) in enumerate(records):
             failure = self._begin(group, place, topic, key, value)
             if failure is not None:
                 group.settle(place, failure)
         await group.all_settled
-        return group.failures
+        return group.outcomes
 
-    def _begin(
-        self, group: _SentTogether, place: int, topic: str, key: bytes, value: bytes | None
-    ) -> EverwatchError | None:
+    def _begin(self, group: _Group, place: int, topic: str, key: bytes, value: bytes | None) -> EverwatchError | None:
         """Queue one record of a group; gives why it cannot be."""
 
         def report(error: KafkaError | None, _: Message) -> None:

@@ -5,14 +5,13 @@ from typing import Any
 import msgspec
 
 
-class ListedRoute(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on": "continue"}):
+class RouteFacts(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_on": "continue"}):
     """A route of the notification rules, without addresses. Durations in ms.
 
     ``audience``: users or operators. ``match``: which alerts it takes. ``min_down_ms``: how long a monitor is down
     before. ``goes_on``: later routes get what it takes, too. ``doubt``: what becomes of a message that may have been
     sent. ``belongs_to``: who has the address: ``operator``, ``plan`` (users of the plans that ``match`` names) or
-    ``user``. ``needs``: the user's attributes that the address takes. ``verifies``: whether mail goes to verified
-    addresses alone. ``mailbox``: the attribute that is the whole mail address, "" if none is.
+    ``user``. ``needs``: the user's attributes that the address takes.
     """
 
     route: str
@@ -26,5 +25,14 @@ class ListedRoute(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_
     doubt: str
     belongs_to: str = ""
     needs: list[str] = []
+
+
+class ListedRoute(RouteFacts, frozen=True):
+    """A route as the notifier notes it in its database.
+
+    ``verifies``: whether mail goes to verified addresses alone. ``mailbox``: the attribute that is the whole mail
+    address, "" if none is.
+    """
+
     verifies: bool = False
     mailbox: str = ""

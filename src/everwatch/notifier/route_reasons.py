@@ -1,12 +1,11 @@
 """Why each route takes an alert, or the first condition that it does not meet. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from everwatch.notifier.alerts import Alert
 from everwatch.notifier.routes import AlertRoute, Audience, Match, Rules
-from everwatch.notifier.silences import is_host
 
 
 class RouteReason(msgspec.Struct, frozen=True):
@@ -42,23 +41,16 @@ def reasons_of(rules: Rules, alert: Alert, plan: str, problem_of: Callable[[Aler
 
 
 def missed(match: Match, alert: Alert, plan: str) -> str:
-    """Return the first condition of ``match`` that an alert does not meet, "" if it meets all."""
-    for name, value, wanted in (
-        ("plan", plan, match.plan),
-        ("user", alert.user_id, match.user),
-        ("kind", alert.monitor_kind, match.kind),
-    ):
-        if wanted and value not in wanted:
-            return _differs(name, value, wanted)
-    if match.target and not any(is_host(alert.target, pattern) for pattern in match.target):
-        return _differs("target", alert.target, match.target)
-    if match.severity and alert.severity not in match.severity:
-        return _differs("severity", alert.severity.value, [each.value for each in match.severity])
-    for key, value in match.label.items():
-        if alert.labels.get(key) != value:
-            return _differs(f"label {key}", alert.labels.get(key, ""), [value])
-    return ""
-
-
-def _differs(name: str, value: str, wanted: list[str]) -> str:
-    return f"{name} is {value or 'not given'}, and the route takes {' or '.join(wanted)}"
+    """Return a sentence on the first condition of ``match`` that an alert does not meet, "" if it meets all."""
+    name = match.unmet(alert, plan)
+    key = name.removeprefix("label ")
+    given: dict[str, tuple[str, Sequence[str]]] = {
+        "": ("", ()),
+        "plan": (plan, match.plan),
+        "user": (alert.user_id, match.user),
+        "kind": (alert.monitor_kind, match.kind),
+        "target": (alert.target, match.target),
+        "severity": (alert.severity.value, [each.value for each in match.severity]),
+    }
+    value, wanted = given[name] if name in given else (alert.labels.get(key, ""), [match.label[key]])
+    return f"{name} is {value or 'not given'}, and the route takes {' or '.join(wanted)}" if name else ""

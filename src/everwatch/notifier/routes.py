@@ -63,13 +63,21 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def takes(self, alert: Alert, plan: str) -> bool:
         """Tell whether an alert of a user with this plan is taken."""
-        return (
-            self.is_for(alert.user_id, plan)
-            and (not self.kind or alert.monitor_kind in self.kind)
-            and (not self.target or any(is_host(alert.target, pattern) for pattern in self.target))
-            and (not self.severity or alert.severity in self.severity)
-            and all(alert.labels.get(key) == value for key, value in self.label.items())
-        )
+        return not self.unmet(alert, plan)
+
+    def unmet(self, alert: Alert, plan: str) -> str:
+        """Return the name of the first condition that an alert does not meet ("label KEY" for a label); "" for none."""
+        if self.plan and plan not in self.plan:
+            return "plan"
+        if self.user and alert.user_id not in self.user:
+            return "user"
+        if self.kind and alert.monitor_kind not in self.kind:
+            return "kind"
+        if self.target and not any(is_host(alert.target, pattern) for pattern in self.target):
+            return "target"
+        if self.severity and alert.severity not in self.severity:
+            return "severity"
+        return next((f"label {key}" for key, value in self.label.items() if alert.labels.get(key) != value), "")
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
             path=f"{_INCIDENT}/resolve",
             permission=_RUN,
             handler=writes.resolve,
-            summary="End an incident by hand: nothing more is told of it, until its monitor recovers and fails again.",
+            summary="End an incident by hand: no more messages about it, until its monitor recovers and fails again.",
             audited="resolve",
             answers=_SEEN,
             command=True,

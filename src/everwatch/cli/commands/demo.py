@@ -106,7 +106,7 @@ def demo(
         )
         print_showcase(Console(), endings)
         Console().print(f"  [dim]look inside: everwatch results --data-dir {settings.data_dir}[/]", highlight=False)
-    if account.missed or account.duplicates or any(ending.problem for ending in endings):
+    if account.missed or account.waiting or account.duplicates or any(ending.problem for ending in endings):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What the notifier knows and is asked for, through the HTTP API."""
+"""Commands of ``everwatch notify`` over the HTTP API."""
 
 from collections.abc import Sequence
 from math import ceil
