@@ -322,6 +322,11 @@ async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_
     assert (await say("notify", "show", "nothing"))[0] == 1
     explained = await say("notify", "explain", "ann", "shop")
     assert (explained[0], "Incident " in explained[1]) == (0, True)
+    assert "takes it" not in explained[1], "it is not registered"
+    shop = {"monitor_id": "shop", "kind": "noop", "schedule": {"every": "1m"}}
+    assert (await server.call("PUT", "/v1/users/ann", body={"monitors": [shop]})).status < 300
+    decided = (await say("notify", "explain", "ann", "shop", "--json")).json["routes"]
+    assert {each["route"]: each["takes"] for each in decided} == {"mail": True, "hook": True}
     tested = await say("notify", "test", "ann", "--within", "1")
     assert (tested[0], "pending" in tested[1]) == (1, True), "no notifier sends it"
     assert "would send by hook" in (await say("notify", "test", "--dry-run"))[1]

@@ -31,8 +31,9 @@ class ListedRoute(RouteFacts, frozen=True):
     """A route as the notifier notes it in its database.
 
     ``verifies``: whether mail goes to verified addresses alone. ``mailbox``: the attribute that is the whole mail
-    address, "" if none is.
+    address, "" if none is. ``after_ms``: an escalation, sent after so long without acknowledgement; 0: it is none.
     """
 
     verifies: bool = False
     mailbox: str = ""
+    after_ms: int = 0

@@ -31,6 +31,7 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
             sorted({name.attribute for name in _names(route) if name.attribute and name.default is None}),
             rules.contacts.verify and route.audience is Audience.USERS and route.sender == "email",
             _mailbox_of(route),
+            route.timing.after_ms,
         )
         for route in rules.routes
     ]
