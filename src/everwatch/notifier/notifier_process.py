@@ -39,6 +39,7 @@ from everwatch.notifier.refused_records import RefusedRecords
 from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import RulesFile
+from everwatch.notifier.senders.apprise import AppriseSender
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.status_file import StatusPagesFile
@@ -125,7 +126,7 @@ class Notifier(Process):
         self._dispatcher = Dispatcher(
             self._storage,
             lambda: self._current,
-            HttpSender(self.clock, guarded, free),
+            AppriseSender(HttpSender(self.clock, guarded, free)),
             mail,
             self.clock,
             Limits(self.settings.notifier_in_flight, self.settings.notifier_per_receiver),

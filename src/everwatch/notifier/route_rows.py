@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Dialect, delete, select
 
 from everwatch.notifier.listed_routes import ListedRoute
-from everwatch.notifier.routes import AlertRoute, Audience, Rules
+from everwatch.notifier.routes import VERIFIED_SENDERS, AlertRoute, Audience, Rules
 from everwatch.notifier.rows import Rows, insert_once
 from everwatch.notifier.tables import notifier_routes
 from everwatch.plans.placeholders import Name, texts_of
@@ -29,7 +29,7 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
             route.doubt.value,
             _owner_of(route),
             sorted({name.attribute for name in _names(route) if name.attribute and name.default is None}),
-            rules.contacts.verify and route.audience is Audience.USERS and route.sender == "email",
+            rules.contacts.verify and route.audience is Audience.USERS and route.sender in VERIFIED_SENDERS,
             _mailbox_of(route),
         )
         for route in rules.routes
