@@ -18,6 +18,7 @@ from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
 from everwatch.notifier.addresses import EmailAddress, SmsAddress
 from everwatch.notifier.judging import ask_contacts
+from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Doubt
 from everwatch.notifier.rules_file import WrongRules, rules_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
@@ -139,6 +140,12 @@ async def test_a_number_gets_its_code_alone_until_it_is_confirmed(notifying: Not
     notifying.tell(transition("up", "down", 120))
     await notifying.later(MINUTE)
     assert texts(notifying)[-1] == "DOWN: shop (http, shop.example): status 500 — since 2027-01-15 08:02:00 UTC"
+
+
+async def test_the_api_knows_which_attribute_is_the_number_and_nothing_of_the_provider(notifying: Notifying) -> None:
+    listed = listed_routes(notifying.rules)[0]
+    assert (listed.verifies, listed.mailbox, listed.needs) == (True, "contacts.phone", ["contacts.phone"])
+    assert "secret-token" not in str(listed)
 
 
 async def test_a_text_in_doubt_is_not_sent_again(notifying: Notifying) -> None:

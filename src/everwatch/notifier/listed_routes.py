@@ -30,8 +30,8 @@ class RouteFacts(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_o
 class ListedRoute(RouteFacts, frozen=True):
     """A route as the notifier notes it in its database.
 
-    ``verifies``: whether mail goes to verified addresses alone. ``mailbox``: the attribute that is the whole mail
-    address, "" if none is.
+    ``verifies``: whether its messages go to verified addresses alone. ``mailbox``: the attribute that is the whole mail
+    address or number, "" if none is.
     """
 
     verifies: bool = False

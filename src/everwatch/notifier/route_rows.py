@@ -48,8 +48,8 @@ def _names(route: AlertRoute) -> list[Name]:
 
 
 def _mailbox_of(route: AlertRoute) -> str:
-    """The attribute that is the whole mail address of a route; "" if none is."""
-    texts = texts_of(route.target) if route.sender == "email" else ()
+    """The attribute that is the whole mail address or number of a route; "" if none is."""
+    texts = [text for text in texts_of(route.target) if text.names] if route.sender in VERIFIED_SENDERS else []
     whole = [text.whole for text in texts if text.whole is not None]
     return whole[0].attribute if len(texts) == len(whole) == 1 else ""
 
