@@ -22,7 +22,7 @@ _MOST_BYTES_A_PARTITION = 16 * 1024 * 1024
 _ANSWER_WITHIN_S = 30.0
 # unknown topic or partition, no leader yet, not the leader yet: a topic's first moments
 _PASSING = frozenset({3, 5, 6})
-_PATIENCE, _RETRY_S = 100, 0.1
+_PATIENCE, _RETRY_S = 600, 0.1
 
 Position = tuple[str, int]
 
