@@ -189,6 +189,20 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
     assert "not there any more" not in found.says
 
 
+def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path: Path) -> None:
+    for name, written in (("1", "7\n"), ("2", "8\n"), ("3", "")):
+        (tmp_path / "workers" / name).mkdir(parents=True)
+        (tmp_path / "workers" / name / "lock").write_text(written)
+    system = system_with(worker=False, settings=Settings(data_dir=tmp_path))
+    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
+    frozen, gone = check_workers(system)
+    assert frozen.says == (
+        "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; its session has ended"
+    )
+    assert frozen.remedy == "Continue it ('kill -CONT 7') or end it ('kill -KILL 7')."
+    assert gone.says == "no worker is running: no monitor runs"
+
+
 def test_shares_that_differ_by_more_than_a_fifth_are_remarked() -> None:
     def owned(partitions: int, executors: int) -> list[PartitionLag]:
         return [row("executor", TOPICS.ticks, n, client_id=f"everwatch-e-{n % executors}") for n in range(partitions)]
