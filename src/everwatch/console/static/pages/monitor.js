@@ -141,7 +141,7 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">
-      ${target && html`<div class="broad"><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
+      ${target && html`<div class="broad"><dt>${spec.kind === "heartbeat" ? "Signal" : "Target"}</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       ${range !== LONG && html`<div><dt>Available, ${LONG}</dt><dd>${month ? percent(month.availability) : "–"}</dd></div>`}
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
