@@ -485,6 +485,24 @@ def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -
     assert world.sent[1] == {"user_id": "u-1", "monitor_id": "backup", "signal_id": "n-1"}
 
 
+@pytest.mark.usefixtures("no_broker")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("u-1", "--every", "30s"), "A schedule needs a monitor"),
+        (("u-1", "--plan", "pro", "--max-runs", "3"), "A schedule needs a monitor"),
+        (("u-1", "--heartbeat", ""), "--heartbeat wants a period"),
+        (("--file", "-", "--http", "https://example.com"), "With --file the rows say it all"),
+        (("--file", "-", "--every", "30s"), "With --file the rows say it all"),
+        (("--file", "-", "--attribute", "city=Bern"), "With --file the rows say it all"),
+        (("--file", "-", "--contact", "email=ada@example.com"), "With --file the rows say it all"),
+    ],
+)
+def test_an_option_of_a_signup_that_would_change_nothing_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    said = say("signup", *arguments)
+    assert (said.status, told in said.err) == (2, True)
+
+
 def test_a_refused_signup_names_the_reason_and_fails(world: World) -> None:
     world.answer, world.reason, world.path, world.code = (
         CommandOutcome.REFUSED,
