@@ -13,7 +13,7 @@ import typer
 from support.command_line import Said, run_command
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
-from everwatch.cli.support import input_file, options, sending
+from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -42,12 +42,12 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_broker() -> Iterator[None]:
     def looked_for(*_: object) -> None:
         raise AssertionError("a broker was looked for")
 
-    monkeypatch.setattr(options, "broker_of", looked_for)
-    monkeypatch.setattr(options, "clients_of", looked_for)
+    with commands_given(new_clients=looked_for):
+        yield
 
 
 class World:
@@ -95,11 +95,10 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> Iterator[World]:
     made = World()
-    monkeypatch.setattr(sending, "connected", made.connected)
-    monkeypatch.setattr(input_file, "connected", made.connected)
-    return made
+    with commands_given(connect=made.connected):
+        yield made
 
 
 # --- refused at once --------------------------------------------------------------------------------------------------
