@@ -264,6 +264,15 @@ def test_executors_of_a_region_that_are_gone_are_told_by_its_name() -> None:
     assert faults(check_executors, more) == [f"no executor claims partitions 0 of {TOPICS.ticks}"]
 
 
+def test_an_executor_that_is_well_is_named_with_its_region() -> None:
+    settings = Settings(regions=("eu",))
+    system = system_with(settings=settings)
+    members = {"executor": tuple(Member(f"e-{topic}", "h", frozenset({(topic, 0)})) for topic in ("ticks", "ticks.eu"))}
+    vars(system)["lag"] = msgspec.structs.replace(system.lag, members=members)
+    [found] = executors.check_executors(system)
+    assert found.says.startswith("e-ticks, e-ticks.eu (in eu): no tick waits")
+
+
 def test_executors_of_all_regions_are_executors() -> None:
     settings = Settings(regions=("eu", "us"))
     members = {group: [Member(f"of {group}", "h", frozenset())] for group in executors_groups(settings)}
