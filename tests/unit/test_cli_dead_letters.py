@@ -9,6 +9,7 @@ import orjson
 import pytest
 import typer
 from confluent_kafka import KafkaError
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
@@ -26,7 +27,6 @@ from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
 from everwatch.sink.batch_builder import build_batch
-from everwatch.store import open_store
 
 TOPICS = Topics.of(load_settings())
 AT = 1_795_262_400_000
@@ -367,7 +367,7 @@ def stored(broker: Broker, tmp_path: Path) -> Broker:
     ]
     batch, refused = build_batch(records, TOPICS, AT)
     assert not refused
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(batch)
     store.close()
     return broker
