@@ -8,6 +8,7 @@ All in one file: a setting is one line of one struct, and a reader looks for it 
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
@@ -19,11 +20,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, RegionName
+from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, REGION_PATTERN, REGION_RULE, RegionName
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
-from everwatch.core.validation_errors import fault_of
+from everwatch.core.validation_errors import ValidationFault, fault_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
@@ -193,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
     ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
     topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
-    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 8
+    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
     results_retention_hours: Annotated[
         int, Meta(ge=1, description="How long results and transitions stay on their topics.")
@@ -641,9 +642,20 @@ def _item(wanted: Any, value: object) -> Any:
         if isinstance(choices, type) and issubclass(choices, StrEnum):
             expected = f"Expected one of {', '.join(choices)}"
         else:
-            expected = fault_of(error).without_value
+            expected = _in_words(fault_of(error))
         # without the value: it may be a secret that was put into the wrong setting
         raise ValueError(expected) from None
+
+
+def _in_words(fault: ValidationFault) -> str:
+    """Return what is wrong with a value; of a pattern that few people read at once, its rule."""
+    if fault.is_about(REGION_PATTERN):
+        return REGION_RULE
+    if choices := re.search(r"matching regex '\^\(([\w|]+)\)\$'", fault.reason):
+        return f"Expected one of {choices[1].replace('|', ', ')}"
+    if re.search(r"matching regex '\^\[A-Za-z0-9\._-\][*+]\$'", fault.reason):
+        return "Expected letters, digits, '.', '_' and '-' only"
+    return fault.without_value
 
 
 def _from_text(wanted: Any, value: Any) -> Any:
@@ -674,7 +686,9 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
     if settings.region and settings.regions and settings.region not in settings.regions:
-        wrong.append(f"region {settings.region} is not one of regions ({', '.join(settings.regions)})")
+        wrong.append(
+            f"setting {_PREFIX}REGION: {settings.region} is not in {_PREFIX}REGIONS={','.join(settings.regions)}"
+        )
     if len(settings.all_regions) > MOST_REGIONS:
         wrong.append(f"setting {_PREFIX}REGIONS: Expected at most {MOST_REGIONS} names")
     return wrong

@@ -14,6 +14,7 @@ from everwatch.notifier.group_rows import Group, Item
 from everwatch.notifier.grouping import Collapse, message_of
 from everwatch.notifier.holding_back import DOUBTFUL, HoldingBack
 from everwatch.notifier.metrics import CANCELLED
+from everwatch.notifier.outcome_rows import SettledDelivery
 from everwatch.notifier.routes import AlertRoute, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
@@ -41,6 +42,7 @@ class _Composing:
         self._linking = AckLinking(work, rules)
         self._groups: list[Group] = []
         self._new: list[Delivery] = []
+        self._settled: list[SettledDelivery] = []
         self._deleted: list[tuple[str, int]] = []
         self._held: list[tuple[str, str, Alert]] = []
         self._targets: dict[str, TargetIncident] = {}
@@ -63,6 +65,7 @@ class _Composing:
         work.delete_items(self._deleted)
         work.put_items(self._held)
         work.put_deliveries(self._in_their_turns())
+        work.put_outcomes(self._settled, self._now)
         work.put_verdicts(self._back.verdicts)
         CANCELLED.inc(self._back.cancelled)
         work.put_groups(self._groups)
@@ -140,6 +143,8 @@ class _Composing:
                     attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
                 )
             self._new.append(delivery)
+            if delivery.state == "dead":
+                self._settled.append(SettledDelivery(delivery, "dead", delivery.reason))
             after = after._replace(flushed_at=now, open_delivery=message.message_id)
         self._groups.append(after)
 
@@ -214,7 +219,11 @@ class _Composing:
         return any(target is not None and target.paces(self._now) for target in known)
 
     def _give_up(self, delivery: Delivery) -> bool:
-        return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+        reason = "told anew, with what has happened since"
+        if not self._work.supersede(delivery.delivery_id, self._now, reason):
+            return False
+        self._settled.append(SettledDelivery(delivery, "superseded", reason))
+        return True
 
 
 def _parted(route: AlertRoute, told: list[Alert]) -> list[list[Alert]]:

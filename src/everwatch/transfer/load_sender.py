@@ -44,6 +44,10 @@ class LoadSender(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the brokers."""
+        ...
+
 
 class _Load:
     """Rows sent together, and how many of them are on the way yet."""

@@ -61,6 +61,10 @@ def signup(
     if file is not None:
         if sending.asked_id is not None:
             raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
+        if http or tcp or attribute or contact or heartbeat is not None or schedule != NOT_GIVEN:
+            raise SettingsError(
+                "With --file the rows say it all: leave the options of one user away (--plan is that of rows without)."
+            )
         reading = RowReading(plan=plan, has_shorthand=True)
         source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
         delivery = delivery_of(sending)
@@ -68,7 +72,13 @@ def signup(
         send_file(source, signups, delivery, "Signing up")
         return
     assert user is not None  # one of the two is given
+    if heartbeat == "":
+        raise SettingsError("--heartbeat wants a period, e.g. 1h.")
     attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
+    if schedule != NOT_GIVEN and not (http or tcp or heartbeat):
+        raise SettingsError(
+            "A schedule needs a monitor: give --http, --tcp or --heartbeat, or leave the schedule away."
+        )
     try:
         monitors = monitors_of(http or [], tcp or [], heartbeat, schedule_of(schedule))
     except InvalidInput as error:

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 import typer
 
+from everwatch.cli.support.given import given
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -160,6 +161,10 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
     Raises BrokerUnavailable, TopicMismatch.
     """
     settings = delivery.settings
+    if (connect := given().connect) is not None:
+        with connect(delivery, first) as link:
+            yield link
+        return
     if settings.api_url:
         from everwatch.cli.support.api_connection import ApiLink, api_client  # aiohttp takes a while to import
 
