@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.new_databases import open_new_storage, open_new_store
 from support.waiting import wait_until
 
 from everwatch.core.clock import SettableClock
@@ -40,9 +41,7 @@ from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
-from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held
-from everwatch.store import open_store
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
 
@@ -313,7 +312,7 @@ def test_a_sink_is_locked_out_while_another_process_holds_the_database(
 ) -> None:
     monkeypatch.setattr("everwatch.store.sqlite.LOCKED_S", 0.05)
     settings = Settings(data_dir=tmp_path)
-    open_store(settings).close()
+    open_new_store(settings).close()
     system = replace(system_with(), settings=settings)
     vars(system).update(lag=system_with(waits("sink", TOPICS.results, 45)).lag, later_lag=system_with().lag)
     with closing(sqlite3.connect(tmp_path / "everwatch.db", isolation_level=None)) as other:
@@ -362,7 +361,7 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path) ->
     vars(with_rules)["lag"] = system.lag
     [said] = faults(check_notifier, with_rules)
     assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
-    open_storage(system.settings).close()
+    open_new_storage(system.settings).close()
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
 
 
