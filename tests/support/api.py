@@ -21,7 +21,7 @@ from everwatch.api.edge_options import EdgeOptions
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
-from everwatch.api.live import Following, Live
+from everwatch.api.live import BEAT_S, Following, Live
 from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
@@ -252,7 +252,7 @@ class AuditTopic:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None) -> None:
+    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None, beat_s: float = BEAT_S) -> None:
         self.console = console
         self.clock = clock or SettableClock(START)
         self.store = MemoryStore()
@@ -292,6 +292,7 @@ class Api:
             self._replayed,
             lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
             self.clock,
+            beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
 
@@ -431,10 +432,11 @@ async def api(
     clock: SettableClock | None = None,
     sock: socket.socket | None = None,
     status_pages: StatusPagesFile | None = None,
+    beat_s: float = BEAT_S,
     **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api(console, clock)
+    running = Api(console, clock, beat_s)
     running.status_pages = status_pages or running.status_pages
 
     async def at_once(position: str, _: float) -> None:

@@ -42,6 +42,8 @@ from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
 from everwatch.rules.changelog_marks import Held
+from everwatch.store import sqlite
+from everwatch.store.database import parse_url
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
 
@@ -307,13 +309,12 @@ def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> Non
     assert "the sink is behind" in said
 
 
-def test_a_sink_is_locked_out_while_another_process_holds_the_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everwatch.store.sqlite.LOCKED_S", 0.05)
+def test_a_sink_is_locked_out_while_another_process_holds_the_database(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     open_new_store(settings).close()
-    system = replace(system_with(), settings=settings)
+    system = replace(
+        system_with(), settings=settings, is_locked=lambda url: sqlite.is_locked(parse_url(url), locked_s=0.05)
+    )
     vars(system).update(lag=system_with(waits("sink", TOPICS.results, 45)).lag, later_lag=system_with().lag)
     with closing(sqlite3.connect(tmp_path / "everwatch.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -22,6 +22,7 @@ from everwatch.kafka.process_rights import ProcessRole
 from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
 from everwatch.kafka.topic_administration import check_topics
 from everwatch.kafka.topics import Topics
+from everwatch.store.database import is_locked
 
 # a rebalance is over by then, and an executor or sink that works has committed
 SECOND_LOOK_S = 4.0
@@ -57,6 +58,7 @@ class System:
 
     ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
     ``pause`` waits a number of seconds. ``host``: this machine's name. ``is_stopped``: is a process of it stopped.
+    ``is_locked``: is the database of a URL locked by another process.
     """
 
     settings: Settings
@@ -67,6 +69,7 @@ class System:
     disk_space: Callable[[Path], DiskSpace] = disk_space
     host: str = field(default_factory=socket.gethostname)
     is_stopped: Callable[[int], bool] = is_stopped
+    is_locked: Callable[[str], bool] = is_locked
     pause: Callable[[float], object] = field(default_factory=lambda: Event().wait)
     given_clients: Clients | None = None
 
