@@ -80,7 +80,7 @@ def test_monitors_go_on_under_another_partition_count(source: Pipeline, successo
         killed = everwatch(*COMMAND, environment=source.environment, stderr=stderr)
         try:
             wait_until("it says when to stop", lambda: killed.poll() is not None or _is_ready(tmp_path / "stderr"))
-            assert _is_ready(tmp_path / "stderr")
+            assert killed.poll() is None, (tmp_path / "stderr").read_text()
         finally:
             killed.kill()
             killed.wait()
