@@ -118,7 +118,7 @@ def print_trial_by_api(settings: Settings, user: str, route: str, as_json: bool)
 
 
 def contacts_by_api(settings: Settings, user: str) -> list[ContactView]:
-    """Return a user's mail addresses that are or are to be verified. Raises ApiError."""
+    """Return a user's mail addresses and numbers that are or are to be verified. Raises ApiError."""
     with api_client(settings) as client:
         return client.contacts(user).items
 
