@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from everwatch.api.incident_views import Listed, NotificationsView
 from everwatch.api.notifier_views import (
+    ChannelView,
     ContactView,
     DeliveriesQuery,
     DeliveryDetail,
@@ -115,6 +116,12 @@ def print_trial_by_api(settings: Settings, user: str, route: str, as_json: bool)
     for each in chosen:
         why = f"  {each.problem}" if each.problem else ""
         typer.echo(f"would send by {each.route} ({each.sender}){why}")
+
+
+def channels_by_api(settings: Settings, user: str) -> list[ChannelView]:
+    """Return the addresses that were given up; ``user`` "": of all. Raises ApiError, EverwatchError."""
+    with api_client(settings) as client:
+        return _known(client.channels(user))
 
 
 def contacts_by_api(settings: Settings, user: str) -> list[ContactView]:
