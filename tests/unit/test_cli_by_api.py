@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
+from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,10 @@ def _app_of(name: str) -> typer.Typer:
 
 def said(name: str, *arguments: str, **environment: str) -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
-    return run_command(_app_of(name), *arguments, **environment)
+    context = copy_context()
+    # a test of a command that takes no API may have run in this process before
+    context.run(global_options.COMMAND.set, ("", global_options.CommandReach.API))
+    return context.run(run_command, _app_of(name), *arguments, **environment)
 
 
 @pytest.fixture(autouse=True)
