@@ -53,7 +53,7 @@ def stop(pipeline: Pipeline) -> None:
     for process in pipeline.processes.values():
         process.ask_to_stop()
     for process in pipeline.processes.values():
-        assert process.wait() == 0
+        assert process.wait(120) == 0
 
 
 def reached(pipeline: Pipeline) -> tuple[Settings, Clients, Admin]:
