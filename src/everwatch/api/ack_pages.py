@@ -1,7 +1,7 @@
 """Links in messages that acknowledge incidents: a page that says of which, and its one button.
 
-Opening a link changes nothing: mail scanners and chat programs do so. Whoever holds it may acknowledge what its message
-told of, until it is over; the signature is checked with the notifier's secret, in its database.
+Opening a link changes nothing: mail scanners and chat programs do so. Its holder may acknowledge the incidents of its
+message until they are over; the signature is checked with the notifier's secret, in its database.
 """
 
 from collections.abc import Sequence

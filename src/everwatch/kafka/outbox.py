@@ -60,8 +60,8 @@ class Outbox:
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
-        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size.
-        What the producer refuses outright (a record that is too large) is raised here and not waited for.
+        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size. A
+        record that the producer refuses outright (one that is too large) raises here and is not waited for.
         ``may_be_lost``: if it cannot be delivered, no ``delivered()`` fails for that.
         """
         gathered = self._groups[group]

@@ -129,7 +129,7 @@ def read_tails(
 ) -> dict[int, list[Tail]]:
     """The last records of each partition, about as many as ``look_back`` offsets hold, but the last one at least.
 
-    None where a partition has none. What is not wanted does not count. ``consumer`` reads committed records, and
+    None where a partition has none. Records that are not wanted do not count. ``consumer`` reads committed records, and
     otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
     """
     tails: dict[int, list[Tail]] = {}

@@ -137,7 +137,7 @@ class StatusPagesFile:
         return next((page for page in self.current.values() if page.domain and page.domain == name), None)
 
     def look(self) -> None:
-        """Take the file as it is now, if it has changed. What is wrong with it is logged once. For a thread."""
+        """Take the file as it is now, if it has changed. A fault in it is logged once. For a thread."""
         if self._path is None:
             return
         try:

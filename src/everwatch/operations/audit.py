@@ -108,9 +108,8 @@ def audit(history: Iterable[Stretch], identities: Iterable[Identity], terms: Aud
     result says so of it, or of a span that it lies in: of such a span the first ticks within the interval, as many
     as the result says.
 
-    A tick without a result is waiting where the terms say so, and unknown if it was due before results are known; else
-    it was missed. A result of before the first version that the
-    history knows is no result too many.
+    A tick without a result is waiting where the terms say so, and unknown if it was due before results are known;
+    else it was missed. A result of before the first version that the history knows is no result too many.
 
     A tick of a monitor in regions is due once in each of them, so it counts as many times.
 

@@ -49,7 +49,7 @@ class Process:
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run ``work`` beside ``run``. The process ends when it raises, or returns before the process stops.
 
-        What still runs after ``stop`` is cancelled.
+        A part that still runs after ``stop`` is cancelled.
         """
         task = asyncio.get_running_loop().create_task(work, name=f"{self.name}: {name}")
         self._parts.add(task)
