@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from support.new_databases import open_new_store
 
 from everwatch.core.config import Settings
 from everwatch.kafka.dead_letter_record import alike
@@ -38,7 +39,6 @@ from everwatch.store import (
     SinkBatch,
     SqlReader,
     open_reader,
-    open_store,
 )
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import LetterSelection, StoredLetter
@@ -114,7 +114,7 @@ class Twins:
 def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     settings = Settings(data_dir=tmp_path, database=url)
-    store = open_store(settings)
+    store = open_new_store(settings)
     reader = open_reader(settings)
     yield Twins(store, reader)
     reader.close()
@@ -367,7 +367,7 @@ def test_a_purged_user_is_counted_and_found_no_more(twins: Twins) -> None:
 
 
 def test_no_file_holds_a_part_of_a_purged_user_s_names(tmp_path: Path) -> None:
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     for offset, value in enumerate((user("bert"), user("#~|>"), monitor("#~|>", "shop", name="}{^<"))):
         entry = CatalogueEntry(value.user_id, "shop" if isinstance(value, Monitor) else "", value)
         received = Received(CHANGELOGS[0], offset, MINUTE, entry)

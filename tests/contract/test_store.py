@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from support.new_databases import open_new_store
 
 from everwatch.core.config import Settings
 from everwatch.model import (
@@ -49,7 +50,6 @@ from everwatch.store import (
     TaskStatus,
     When,
     open_reader,
-    open_store,
 )
 from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
@@ -146,7 +146,7 @@ def fed(request: pytest.FixtureRequest, tmp_path: Path, kept_days: dict[str, Any
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     settings = Settings(data_dir=tmp_path, database=url, **kept_days)
-    store = open_store(settings)
+    store = open_new_store(settings)
     reader = open_reader(settings)
     yield Feed(store, reader)
     reader.close()

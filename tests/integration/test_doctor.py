@@ -141,6 +141,7 @@ def test_a_frozen_worker_and_one_that_is_gone_are_told(watched: Pipeline) -> Non
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         wait_for_fault(watched, "ticks", "no ticks for")
+        wait_for_fault(watched, "workers", f"process {worker.pid} of this machine is stopped by a signal")
         wait_for_fault(watched, "workers", "no worker is running")
     finally:
         os.kill(worker.pid, signal.SIGCONT)

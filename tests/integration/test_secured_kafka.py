@@ -115,6 +115,8 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
         assert said.returncode == 0, said.stderr
         said = run("results", "--from", "topic", "--user", "u-1", environment=of_client)
         assert "u-1/m" in said.stdout, said.stderr
+        said = run("backup", str(folder / "backup"), environment=environment_of(kafka, folder, "backup"))
+        assert said.returncode == 0, said.stderr
     finally:
         for process in running.values():
             process.ask_to_stop()

@@ -66,6 +66,11 @@ def test_a_transaction_changes_nothing_when_aborted_and_everything_when_committe
     wait_until_seen(pipeline, "ann", up, set())
 
     aborted = Transaction(pipeline)
+    # it waits as long as the transaction is open, also by what people see
+    told = run("lag", "--process", "worker", "--behind", "--json", environment=pipeline.environment)
+    waiting = {row["topic"]: (row["lag"], row["lag_s"]) for row in map(orjson.loads, told.stdout.splitlines())}
+    inputs = pipeline.topics.commands, pipeline.topics.signals, pipeline.topics.signups
+    assert {topic: waiting[topic] for topic in inputs} == dict.fromkeys(inputs, (1, None))
     aborted.producer.abort_transaction(30)
     # what comes behind it on the same partitions takes effect
     pipeline.command("pause", "ann", "other")

@@ -266,8 +266,10 @@ def test_topics_of_strimzi_are_those_of_the_code(replicas: int) -> None:
 @needs_helm
 def test_users_of_strimzi_have_the_rights_of_the_code_and_no_others() -> None:
     settings = load_settings(topic_prefix="Prod.", app_id="watch", publish_topics=("orders", "reminders"))
-    users = of_kind(rendered("strimzi"), "KafkaUser")
+    backup = "backup.enabled=true,backup.claimName=backups"
+    users = of_kind(rendered("strimzi", "--set", backup), "KafkaUser")
     assert set(users) == {f"watch-{role}" for role in ProcessRole}
+    assert "watch-backup" not in of_kind(rendered("strimzi"), "KafkaUser")
     types = {"topic": "topic", "group": "consumer group", "transactionalId": "transactional id"}
     for role in ProcessRole:
         spec = users[f"watch-{role}"]["spec"]
@@ -286,7 +288,8 @@ def test_users_of_strimzi_have_the_rights_of_the_code_and_no_others() -> None:
 
 @needs_helm
 def test_each_process_logs_in_as_its_own_user_of_strimzi() -> None:
-    for owner, pod in pods_of(rendered("strimzi")).items():
+    backup = "backup.enabled=true,backup.claimName=backups"
+    for owner, pod in pods_of(rendered("strimzi", "--set", backup)).items():
         user = f"watch-{owner.rpartition('-')[2]}"
         variables = {each["name"]: each for each in pod["containers"][0]["env"]}
         assert variables["EVERWATCH_SASL_USERNAME"]["value"] == user
@@ -384,7 +387,11 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("sqlite", "backup.enabled=true", "run everwatch backup there"),
         ("sqlite", "sink.enabled=false", "run in the sink's pod"),
         ("default", "metrics.prometheusRule.runbookBaseUrl=git.example.com", "runbookBaseUrl"),
-        ("strimzi", "backup.enabled=true,backup.claimName=x", "kafka.users.backup.username"),
+        (
+            "strimzi",
+            "strimzi.users=false,kafka.user.username=x,kafka.user.passwordSecret.name=,backup.enabled=true,backup.claimName=x",
+            "passwordSecret.name",
+        ),
         ("regions", "regions.executors.mars.replicas=1", "mars is not one of regions.names"),
         ("regions", "regions.executors.us.autoscaling.maxReplicas=1", "executor-us.autoscaling: minReplicas is larger"),
         (
@@ -423,7 +430,7 @@ def test_each_region_has_executors_topics_and_rights_of_its_own() -> None:
 @needs_helm
 def test_each_region_has_a_kafka_user_with_exactly_its_rights() -> None:
     names = ("ap", "eu", "us")
-    users = of_kind(rendered("regions"), "KafkaUser")
+    users = of_kind(rendered("regions", "--set", "backup.enabled=true,backup.claimName=backups"), "KafkaUser")
     assert set(users) == {f"everwatch-{role}" for role in ProcessRole} | {
         f"everwatch-executor-{each}" for each in names
     }

@@ -11,6 +11,7 @@ import orjson
 import pytest
 import typer
 from support.command_line import Said, run_command
+from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support.given import commands_given
@@ -20,7 +21,7 @@ from everwatch.core.config import Settings
 from everwatch.kafka.command_client import Asked, Unanswered
 from everwatch.model import At, CommandOutcome, MonitorSpec, Origin, Reply
 from everwatch.rules import lifecycle
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
 SINGLE = {"signup": typer.Typer(), "signal": typer.Typer()}
@@ -332,7 +333,7 @@ def test_a_task_that_the_worker_does_not_know_any_more_is_told_as_the_database_h
     )
     gone = CatalogueEntry("u-1", "t-1", None)
     records = [Received(source, i, at, e) for i, (at, e) in enumerate([(NOON_MS - 60_000, put), (NOON_MS, gone)])]
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOON_MS, {source: 2}, entries=records))
     store.close()
 

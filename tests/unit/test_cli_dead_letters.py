@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import typer
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
@@ -24,7 +25,6 @@ from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
 from everwatch.sink.batch_builder import build_batch
-from everwatch.store import open_store
 
 TOPICS = Topics.of(load_settings())
 AT = 1_795_262_400_000
@@ -299,7 +299,7 @@ def stored(broker: Broker, tmp_path: Path) -> Broker:
     ]
     batch, refused = build_batch(records, TOPICS, AT)
     assert not refused
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(batch)
     store.close()
     return broker

@@ -13,6 +13,7 @@ import typer
 from msgspec.structs import replace
 from support.command_line import Said, run_command
 from support.importing import Workers
+from support.new_databases import open_new_store
 
 from everwatch.cli.commands import export, import_
 from everwatch.cli.support.given import commands_given
@@ -21,7 +22,7 @@ from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import newcomer
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.transfer.ledger import Ledger
 
 APP = typer.Typer()
@@ -279,7 +280,7 @@ def database(tmp_path: Path) -> None:
     held += [put("bea", PUT, state=State.PAUSED), put("bea", TASK), put("bea", OVER, state=State.DONE)]
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in held]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path / "data"))
+    store = open_new_store(Settings(data_dir=tmp_path / "data"))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.new_databases import open_new_store
 from typer.testing import CliRunner, Result
 
 from everwatch.cli.commands.monitor_set import FieldChanges
@@ -24,7 +25,7 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome, Every, Monitor, MonitorSpec, Origin, Reply, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_signup
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 OLD_KEY = "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
 NEW_KEY = "bmV3IGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
@@ -66,7 +67,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.delenv("EVERWATCH_SECRETS_KEY", raising=False)
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
     with commands_given(new_clients=lambda _: NoBroker()):

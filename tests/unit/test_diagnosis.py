@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.new_databases import open_new_storage, open_new_store
 from support.waiting import wait_until
 
 from everwatch.core.clock import SettableClock
@@ -21,7 +22,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.diagnosis import CHECKS, System, diagnose
 from everwatch.diagnosis.check_list import Check
-from everwatch.diagnosis.checks import executors
+from everwatch.diagnosis.checks import executors, transactions
 from everwatch.diagnosis.checks.changelog import EntryCounters, compared, count_entries, database_counts
 from everwatch.diagnosis.checks.dead_letters import grouped
 from everwatch.diagnosis.checks.disk import check_disk
@@ -40,9 +41,8 @@ from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
-from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held
-from everwatch.store import open_store, sqlite
+from everwatch.store import sqlite
 from everwatch.store.database import parse_url
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
@@ -190,6 +190,20 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
     assert "not there any more" not in found.says
 
 
+def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path: Path) -> None:
+    for name, written in (("1", "7\n"), ("2", "8\n"), ("3", "")):
+        (tmp_path / "workers" / name).mkdir(parents=True)
+        (tmp_path / "workers" / name / "lock").write_text(written)
+    system = system_with(worker=False, settings=Settings(data_dir=tmp_path))
+    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
+    frozen, gone = check_workers(system)
+    assert frozen.says == (
+        "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; its session has ended"
+    )
+    assert frozen.remedy == "Continue it ('kill -CONT 7') or end it ('kill -KILL 7')."
+    assert gone.says == "no worker is running: no monitor runs"
+
+
 def test_shares_that_differ_by_more_than_a_fifth_are_remarked() -> None:
     def owned(partitions: int, executors: int) -> list[PartitionLag]:
         return [row("executor", TOPICS.ticks, n, client_id=f"everwatch-e-{n % executors}") for n in range(partitions)]
@@ -251,6 +265,15 @@ def test_executors_of_a_region_that_are_gone_are_told_by_its_name() -> None:
     assert faults(check_executors, more) == [f"no executor claims partitions 0 of {TOPICS.ticks}"]
 
 
+def test_an_executor_that_is_well_is_named_with_its_region() -> None:
+    settings = Settings(regions=("eu",))
+    system = system_with(settings=settings)
+    members = {"executor": tuple(Member(f"e-{topic}", "h", frozenset({(topic, 0)})) for topic in ("ticks", "ticks.eu"))}
+    vars(system)["lag"] = msgspec.structs.replace(system.lag, members=members)
+    [found] = executors.check_executors(system)
+    assert found.says.startswith("e-ticks, e-ticks.eu (in eu): no tick waits")
+
+
 def test_executors_of_all_regions_are_executors() -> None:
     settings = Settings(regions=("eu", "us"))
     members = {group: [Member(f"of {group}", "h", frozenset())] for group in executors_groups(settings)}
@@ -288,7 +311,7 @@ def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> Non
 
 def test_a_sink_is_locked_out_while_another_process_holds_the_database(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    open_store(settings).close()
+    open_new_store(settings).close()
     system = replace(
         system_with(), settings=settings, is_locked=lambda url: sqlite.is_locked(parse_url(url), locked_s=0.05)
     )
@@ -339,7 +362,7 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path) ->
     vars(with_rules)["lag"] = system.lag
     [said] = faults(check_notifier, with_rules)
     assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
-    open_storage(system.settings).close()
+    open_new_storage(system.settings).close()
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
 
 
@@ -476,3 +499,32 @@ def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
     assert finding.ok is not bool(says)
     assert says in finding.says
     assert remedy in f"{finding.remedy} {finding.says}"
+
+
+def test_a_transaction_that_a_client_has_left_open_is_a_fault_and_one_that_ends_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[dict[tuple[str, int], range]] = []
+    asked: list[int] = []
+
+    def held_back_of(_: object, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], range]:
+        asked.append(len(list(places)))
+        return looks.pop(0) if looks else {}
+
+    monkeypatch.setattr(transactions, "held_back_of", held_back_of)
+    paused: list[float] = []
+    system = replace(SYSTEM, pause=paused.append)
+    assert list(transactions.check_transactions(system)) == [well("transactions", "none is left open")]
+    assert (len(asked), paused) == (1, [])
+    # one of them ends, another begins where it ended: both are as they should be
+    ended = {("ticks", 0): range(7, 9), ("ticks", 1): range(7, 9)}
+    looks[:] = [ended, {("ticks", 1): range(9, 12)}]
+    assert list(transactions.check_transactions(system)) == [well("transactions", "none is left open")]
+    left = {("ticks", 0): range(7, 9), ("results", 3): range(1, 2)}
+    looks[:] = [left | {("signups", 1): range(5, 6)}, *[left] * 3]
+    results, ticks = transactions.check_transactions(system)
+    assert "on results, partitions [3] (partition 3: at offset 1); 1 records" in results.says
+    assert "on ticks, partitions [0] (partition 0: at offset 7); 2 records" in ticks.says
+    assert "transaction.max.timeout.ms" in ticks.remedy
+    # as long as the transaction of a worker that was killed may last
+    assert sum(paused[-3:]) > 10

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.new_databases import open_new_store
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
@@ -15,7 +16,7 @@ from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.model import Result, State, Status, Transition
 from everwatch.plans.plans_file import PlansFile
 from everwatch.sink.sink_process import Storing, StoringParts
-from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader
 from everwatch.store.database_status import contents_of, status_of
 from everwatch.store.interface import Unstorable
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
@@ -34,7 +35,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 
 def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings: Settings) -> None:
-    store = open_store(settings)
+    store = open_new_store(settings)
     offset = 0
     sizes: dict[int, int] = {}
     for hour in range(1, 73):
@@ -70,7 +71,7 @@ def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings:
 
 
 def test_results_that_cannot_be_deleted_keep_nothing_else_from_being_deleted(tmp_path: Path) -> None:
-    store = open_store(Settings(data_dir=tmp_path, keep_results_days=1, keep_transitions_days=1))
+    store = open_new_store(Settings(data_dir=tmp_path, keep_results_days=1, keep_transitions_days=1))
     transition = Transition("ann", "shop", DAY, State.NEW, State.UP, "", 1)
     old = Result("ann", "shop", DAY, "http", 1, Status.SUCCESS, "", DAY, 1.0)
     source = Partition("transitions", 0)
@@ -91,7 +92,7 @@ def test_results_that_cannot_be_deleted_keep_nothing_else_from_being_deleted(tmp
 
 
 def test_what_a_large_database_holds_is_told_without_counting_it(settings: Settings) -> None:
-    store = open_store(settings)
+    store = open_new_store(settings)
     results = [
         Received(SOURCE, n, DAY, Result("ann", "shop", DAY + n, "http", 1, Status.SUCCESS, "", DAY, 1.0))
         for n in range(5)

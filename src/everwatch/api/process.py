@@ -71,7 +71,7 @@ LOOK_AT_FILE_S = 10.0
 _DIAGNOSED = frozenset(
     {
         *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink", "notifier"),
-        *("unreadable", "dead letters", "database", "disk"),
+        *("transactions", "unreadable", "dead letters", "database", "disk"),
     }
 )
 Say = Callable[[str], None]

@@ -9,6 +9,8 @@ from everwatch.kafka.consumed_record import Headers
 
 _FLUSH_S = 600.0
 _POLL_S = 0.05
+# more than a client takes in of one record
+_LARGEST_BYTES = 128 * 1024 * 1024
 
 
 class TopicWriter:
@@ -16,7 +18,8 @@ class TopicWriter:
 
     def __init__(self, clients: Clients) -> None:
         self._errors: list[KafkaError] = []
-        self._producer = clients.producer(on_delivery=self._delivered)
+        # records are copied whatever their keys; how large a batch may be is the broker's to say, packed
+        self._producer = clients.producer(on_delivery=self._delivered, **{"message.max.bytes": _LARGEST_BYTES})
 
     def write(
         self, topic: str, number: int, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()

@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,15 @@ class System:
     def admin(self) -> Admin:
         """A client that describes topics and groups."""
         return self.clients.admin()
+
+    @property
+    def stopped_workers(self) -> list[int]:
+        """Return the ids of processes of workers with folders here that are stopped by a signal."""
+        found = []
+        for file in sorted((self.settings.data_dir / "workers").glob("*/lock")):
+            with suppress(OSError, ValueError):
+                found.append(int(file.read_text()))
+        return [pid for pid in found if self.is_stopped(pid)]
 
     @cached_property
     def emitted_to(self) -> dict[int, int]:

@@ -68,7 +68,7 @@ class _Composing:
         work.put_outcomes(self._settled, self._now)
         work.put_verdicts(self._back.verdicts)
         CANCELLED.inc(self._back.cancelled)
-        work.put_groups(self._groups)
+        work.put_groups(self._groups, {group.group_id for group in groups})
 
     def _to_escalate(
         self, groups: list[Group], open_ones: dict[str, Delivery], waiting: dict[str, list[Item]]

@@ -224,11 +224,11 @@ def _resolve(work: Work, incident: Incident, request: ResolveRequest, offset: in
 
 def event_id_of(transition: Transition) -> str:
     """Return the id of a transition, the same however often it is sent."""
-    return alerts.derived_id(
+    return alerts.dated_id(
+        transition.at,
         "event",
         transition.user_id,
         transition.monitor_id,
-        transition.at,
         transition.to_state.value,
         transition.reminder,
     )

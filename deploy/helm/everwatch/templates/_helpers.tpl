@@ -94,7 +94,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if and (eq .process "executor") .root.Values.region -}}
 {{- $component = printf "executor-%s" .root.Values.region -}}
 {{- end -}}
-{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (not (has .process (list "topics" "backup"))) -}}
+{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (ne .process "topics") -}}
 {{- $name := printf "%s-%s" (include "everwatch.fullname" .root) $component -}}
 {{- $user = dict "username" $name "passwordSecret" (dict "name" $name "key" "password") "certificateSecret" (dict "name" $name "certificate" "user.crt" "key" "user.key") -}}
 {{- end -}}

@@ -8,8 +8,9 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import database, print_columns
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, UserArgument, broker_of, duration_of, settings_of
-from everwatch.cli.support.sending import SendingOptions, connected
+from everwatch.cli.support.sending import connected
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import SystemClock

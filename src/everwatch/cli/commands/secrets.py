@@ -6,8 +6,9 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, settings_of
-from everwatch.cli.support.sending import ANSWER_WITHIN, SendingOptions, Timeout, connected
+from everwatch.cli.support.sending import ANSWER_WITHIN, Timeout, connected
 from everwatch.core.encryption import generate_key as new_key
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, asked_of

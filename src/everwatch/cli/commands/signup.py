@@ -8,9 +8,10 @@ import orjson
 import typer
 
 from everwatch.cli.support.input_file import Made, send_file
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import pairs_of, plans_of
 from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
-from everwatch.cli.support.sending import Sending, SendingOptions, delivery_of, send_one, with_sending
+from everwatch.cli.support.sending import Sending, delivery_of, send_one, with_sending
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, signup_asked
 from everwatch.model import Asker

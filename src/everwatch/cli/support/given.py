@@ -10,8 +10,7 @@ from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 
 if TYPE_CHECKING:
-    from everwatch.cli.support.api_connection import ApiLink
-    from everwatch.cli.support.sending import Link, SendingOptions
+    from everwatch.cli.support.input_way import InputWay, SendingOptions
     from everwatch.kafka.clients import Clients
     from everwatch.kafka.command_client import Asked
     from everwatch.store import SqlReader
@@ -41,7 +40,7 @@ class Given(NamedTuple):
 
     clock: Clock
     new_clients: "Callable[[Settings], Clients] | None" = None
-    connect: "Callable[[SendingOptions, Asked], AbstractContextManager[Link | ApiLink]] | None" = None
+    connect: "Callable[[SendingOptions, Asked], AbstractContextManager[InputWay]] | None" = None
     open_reader: "Callable[[Settings], SqlReader] | None" = None
     row_ways: RowWays | None = None
     new_stop: Callable[[], Event] = Event

@@ -112,8 +112,14 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
                 " One that is stopped by SIGTERM, and is given 10 s, is no fault.",
             )
     if not faults:
-        names = ", ".join(member.client_id for member in members)
+        names = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
         yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}")
+
+
+def _in_region(system: System, member: Member) -> str:
+    """Return the region whose ticks an executor claims, in words; empty without one."""
+    claimed = {topic for topic, _ in member.partitions}
+    return next((f" (in {each.region})" for each in system.topics.regions if claimed.intersection(each.names)), "")
 
 
 def _uneven(rows: Iterable[PartitionLag]) -> str:

@@ -105,7 +105,7 @@ function Each({ items, list, done }) {
     { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-s", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
-    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
+    { id: "seen", label: "Seen", width: "w-seen", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
     { id: "told", label: "Told", width: "w-xs", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<a href=${to(["incidents", each.incident_id])} title="What happened, and comments"><${Ago} ms=${each.opened_at} suffix=${false} /></a>` },
   ]} />`;

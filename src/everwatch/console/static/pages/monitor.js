@@ -141,7 +141,7 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">
-      ${target && html`<div class="broad"><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
+      ${target && html`<div class="broad"><dt>${spec.kind === "heartbeat" ? "Signal" : "Target"}</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       ${range !== LONG && html`<div><dt>Available, ${LONG}</dt><dd>${month ? percent(month.availability) : "–"}</dd></div>`}
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
@@ -198,7 +198,7 @@ function Results({ path, nonce }) {
   return html`<${Panel} title="Results" aside=${html`<${Choice} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${STATUSES} />`}>
     <${Loaded} of=${list} lines="6">${({ items, next }) => (items.length === 0 && !cursor
       ? html`<${Empty} title=${status ? "No result with this status" : "No results yet"}>${status ? "" : "The first one appears after the next run."}</${Empty}>`
-      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}`} columns=${[
+      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}\n${each.region}`} columns=${[
           { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.status} />` },
           { id: "due", label: "Due", width: "w-m", cell: (each) => html`<span class="muted"><${Instant} ms=${each.scheduled_at} /></span>` },
           { id: "says", label: "Says", narrow: false, cell: (each) => html`<span title=${each.detail || each.reason}>${notes(each)}${each.reason || html`<span class="faint">–</span>`}</span>` },
@@ -210,6 +210,7 @@ function Results({ path, nonce }) {
 
 function notes(result) {
   const said = [];
+  if (result.region) said.push(result.region);
   if (result.manual) said.push("by hand");
   if (result.attempt > 1) said.push(`attempt ${result.attempt}`);
   if (result.skipped_count > 1) said.push(plural(result.skipped_count, "run"));
