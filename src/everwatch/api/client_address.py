@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from everwatch.core.config import Network
+from everwatch.core.setting_conversion import Network
 
 FORWARDED_PROTO = "X-Forwarded-Proto"
 

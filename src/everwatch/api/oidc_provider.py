@@ -25,8 +25,9 @@ from everwatch.api.key_sets import AGAIN_AFTER_FAILURE_MS, ALGORITHMS, LEEWAY_S,
 from everwatch.api.oidc_begun import BegunLogin
 from everwatch.api.oidc_roles import groups_in, role_of, roles_by_group
 from everwatch.api.permissions import Role
-from everwatch.core.config import Settings, is_safe_url
+from everwatch.core.config import Settings
 from everwatch.core.printable import printable
+from everwatch.core.safe_urls import is_safe_url
 from everwatch.encoding.input_models import Name
 
 logger = logging.getLogger(__name__)
