@@ -40,7 +40,7 @@ class _Told(NamedTuple):
 
     @property
     def unseen(self) -> list[IncidentView]:
-        """Return its open incidents that nobody has acknowledged."""
+        """Return its open incidents without acknowledgement."""
         return _unseen(self.incidents)
 
 
@@ -62,7 +62,7 @@ class AckPages:
         return _page(title, told.incidents, call.raw_path if told.unseen else "")
 
     async def acknowledge(self, call: Call, _: bytes) -> Answer:
-        """Acknowledge the open incidents that a message told of, and that nobody has acknowledged."""
+        """Acknowledge the open incidents of a message that have no acknowledgement yet."""
         told = await self._told(call)
         if told is None:
             return _over()

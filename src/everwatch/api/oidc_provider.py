@@ -68,7 +68,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True):
 
 
 class KnownPerson(NamedTuple):
-    """A person whom the provider knows; ``role`` is None if none of the groups has one."""
+    """A person known to the provider; ``role`` is None if none of the groups has one."""
 
     name: str
     role: Role | None
@@ -94,7 +94,7 @@ class OidcProvider:
         self._keys = RemoteKeys("the keys of the identity provider (EVERWATCH_OIDC_ISSUER)", self._fetch_keys)
 
     async def look(self, now: int) -> None:
-        """Log what would keep everybody from logging in: for a start, when whoever has set it reads the log."""
+        """Log what would prevent every login: for a start, when whoever has set it reads the log."""
         try:
             await self._known(now)
         except (ProviderAway, NotTrusted) as error:

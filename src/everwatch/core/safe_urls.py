@@ -1,10 +1,10 @@
-"""URLs from which nobody on the way can change what is fetched. Pure."""
+"""URLs whose content no third party can change on the way. Pure."""
 
 from urllib.parse import urlsplit
 
 
 def is_safe_url(url: str) -> bool:
-    """Tell whether nobody on the way can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
+    """Tell whether no third party can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
     try:
         found = urlsplit(url)
         has_port = found.port != 0  # ValueError of one that is none

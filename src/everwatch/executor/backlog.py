@@ -50,7 +50,7 @@ class WaitingTick(Generic[Source]):
         return [self.source, *self.again]
 
     def is_late(self, now: int) -> bool:
-        """Tell whether its nominal instant passed a while ago, as far as that can be told."""
+        """Tell whether its nominal instant passed a while ago, as far as that is known."""
         return self.tick.is_scheduled and now - self.tick.scheduled_at > LATE_MS
 
 
