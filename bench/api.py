@@ -1,6 +1,6 @@
 """The HTTP API over a broker, a worker and a sink: pings, batches, lists, writes that are read, edits, streams, a job.
 
-The client runs beside it on the same cores, so what a core of the API does is told by its CPU time. Lists are of a
+The client runs beside it on the same cores, so what a core of the API does is measured by its CPU time. Lists are of a
 generated database, on PostgreSQL and on SQLite (``--only lists``; ``--folder`` keeps both). Their peers are the plain
 statements that one writes first, without HTTP. The peer of pings is a bare aiohttp handler that produces to Kafka:
 Healthchecks' own handler is not on the package index, so this is the bound that any handler in Python has, and not

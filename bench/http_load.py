@@ -53,7 +53,7 @@ def request_of(method: str, url: str, token: str = "", body: bytes = b"", **head
 
 
 async def load(url: str, next_request: NextRequest, connections: int, rate: float = 0) -> Answers:
-    """Send requests over so many connections, one at a time on each, until there is none. Raises OSError.
+    """Send requests over a number of connections, one at a time on each, until none is left. Raises OSError.
 
     With a ``rate`` (a second) a request is due at an instant of its own, and what it took counts from there: one that
     finds no free connection is late.

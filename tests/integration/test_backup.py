@@ -39,7 +39,7 @@ from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.kafka.topic_configs import topic_configs
 from everwatch.model import Result, State, Status
-from everwatch.operations.audit import AuditReport, Label, audit
+from everwatch.operations.audit import AuditReport, AuditTerms, Label, audit
 from everwatch.store import Partition, Received, SinkBatch
 
 pytestmark = pytest.mark.integration
@@ -62,7 +62,11 @@ def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]
 
 def audited(pipeline: Pipeline, since: int, until: int) -> AuditReport:
     reader = pipeline.reader
-    return audit(reader.history(), reader.identities(since, until), since, until, known_since=reader.known_since())
+    return audit(
+        reader.history(),
+        reader.identities(since, until),
+        AuditTerms(since, until, known_since=reader.known_since()),
+    )
 
 
 class Watching(Silent):

@@ -1,7 +1,7 @@
 """The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -229,14 +229,20 @@ class TrialRunner:
 
 
 class AuditTopic:
-    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each."""
+    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each.
+
+    ``before``: what is waited for before some are taken.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.entries: list[AuditEntry] = []
         self.failure: EverwatchError | None = None
+        self.before: Callable[[Sequence[Any]], Awaitable[object]] | None = None
 
     async def send_each(self, records: Sequence[tuple[str, bytes, bytes | None]]) -> list[EverwatchError | None]:
+        if self.before is not None:
+            await self.before(records)
         if self.failure is not None:
             return [self.failure for _ in records]
         for topic, key, value in records:

@@ -116,8 +116,8 @@ def redriving(
 ) -> Redriving:
     """Return what carries out a redrive; it blocks, and raises BrokerUnavailable, AccessError.
 
-    ``opened``: opens the topic. ``most``: letters that are sent at once. What came from other topics than inputs
-    is left out: an API process writes to none.
+    ``opened``: opens the topic. ``most``: letters that are sent at once. Letters of other topics than inputs are left
+    out: an API process writes to none.
     """
     inputs = frozenset((topics.signups, topics.commands, topics.signals))
 

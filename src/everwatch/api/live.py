@@ -1,9 +1,9 @@
 """Live events: results and transitions as they come, by server-sent events.
 
-One consumer for all clients of a process, and only while there is one. What a client cannot take is dropped, and it is
-told how much: nothing waits for a client, and what waits for one is bounded. Records are decoded for the clients that
-get them, not before. A client that comes back names what it has seen last (``Last-Event-ID``): what came since is read
-again for it, within bounds.
+One consumer for all clients of a process, and only while there is one. Events that a client cannot take are dropped,
+and it is sent their number: nothing waits for a client, and what waits for one is bounded. Records are decoded for the
+clients that get them, not before. A client that comes back names what it has seen last (``Last-Event-ID``): what came
+since is read again for it, within bounds.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Routes of the notification rules: whom each reaches, and which of them take the alert of one monitor."""
+"""Routes of the notification rules: which users each reaches, and which of them take the alert of one monitor."""
 
 from collections.abc import Sequence
 

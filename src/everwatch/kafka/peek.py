@@ -129,8 +129,8 @@ def read_tails(
 ) -> dict[int, list[Tail]]:
     """The last records of each partition, about as many as ``look_back`` offsets hold, but the last one at least.
 
-    None where a partition has none. What is not wanted does not count, nor does what cannot be read. ``consumer``
-    reads committed records, and otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
+    None where a partition has none. Records that are not wanted, or cannot be read, do not count. ``consumer`` reads
+    committed records, and otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
     """
     tails: dict[int, list[Tail]] = {}
     left = list(partitions)

@@ -12,7 +12,7 @@ from everwatch.notifier.routes import AlertRoute, Audience, Match
 class OfferedRoute(NamedTuple):
     """A route that an alert is offered to. ``after_ms``: it is an escalation, sent after so long; 0: it is none.
 
-    ``problem``: why it reaches nobody, "" if it does.
+    ``problem``: why it has no receiver, "" if it has one.
     """
 
     route: str

@@ -38,7 +38,7 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
 
 
 def _owner_of(route: AlertRoute) -> str:
-    """Who has the address of a route."""
+    """Return the owner of the address of a route."""
     if route.audience is Audience.OPERATORS:
         return "operator"
     return "plan" if route.match.plan else "user"

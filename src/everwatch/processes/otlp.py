@@ -1,7 +1,7 @@
 """Metrics to OpenTelemetry by OTLP over HTTP, set up by the standard variables (``OTEL_…``).
 
-What Prometheus would scrape is what is sent: names lose the suffix ``_total``, and units are those of the names.
-Imports OpenTelemetry only where it is wanted; it is in the extra ``everwatch[otel]``.
+It sends what Prometheus would scrape: names lose the suffix ``_total``, and units are those of the names. Imports
+OpenTelemetry only where it is wanted; it is in the extra ``everwatch[otel]``.
 """
 
 import logging

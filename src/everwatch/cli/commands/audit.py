@@ -22,7 +22,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.topics import Topics
-from everwatch.operations.audit import AuditFinding, AuditReport, Label
+from everwatch.operations.audit import AuditFinding, AuditReport, AuditTerms, Label
 from everwatch.operations.audit import audit as audit_stored
 from everwatch.operations.waiting_ticks import WaitingTicks
 from everwatch.schedule.duration import describe_duration
@@ -131,12 +131,9 @@ def _by_database(settings: Settings, wanted: _Wanted, console: Console) -> tuple
         report = audit_stored(
             reader.history(wanted.user),
             _counted(reader.identities(wanted.begin, wanted.end, wanted.user), progress, task),
-            wanted.begin,
-            wanted.end,
-            late_after_ms=wanted.late_after_ms,
-            most_examples=wanted.limit,
-            waits=backlog.holds,
-            known_since=known_since,
+            AuditTerms(
+                wanted.begin, wanted.end, wanted.late_after_ms, wanted.limit, backlog.holds, known_since=known_since
+            ),
         )
         return report, known_since, backlog.problem
 

@@ -55,8 +55,8 @@ def purge(
     """End a user, delete everything that the database holds of it, and say what remains on topics until when.
 
     Results, roll-ups, transitions, history, tasks, replies, entries of the audit log, dead letters whose key is the
-    user's, monitors and the user itself go. What comes of it from the topics later is not stored. Safe to repeat, also
-    after it was interrupted, and for a user who is gone already.
+    user's, monitors and the user itself go. Records of it that the topics hold later are not stored. Safe to repeat,
+    also after it was interrupted, and for a user who is gone already.
 
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
     """

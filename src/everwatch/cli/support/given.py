@@ -1,4 +1,4 @@
-"""What a run of the command line works with, beside its settings. Tests give other parts (``commands_given``)."""
+"""Parts of a run of the command line, beside its settings. Tests give other parts (``commands_given``)."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping

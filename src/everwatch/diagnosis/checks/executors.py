@@ -149,7 +149,7 @@ def _names_of(members: Iterable[Member]) -> set[str]:
 def _unclaimed(system: System, rows: Iterable[PartitionLag]) -> dict[str, list[PartitionLag]]:
     """Return the partitions of ticks without an owner, by region.
 
-    Where there are regions nobody need run ticks that no monitor has.
+    Where there are regions, topics without ticks need no executor.
     """
     claimed = {row.group for row in rows if row.client_id}
     found: dict[str, list[PartitionLag]] = {}
