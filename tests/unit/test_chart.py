@@ -370,7 +370,7 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
     ("values", "option", "said"),
     [
         ("default", "kafka.bootstrapServers=", "kafka.bootstrapServers: host:port"),
-        ("default", "worker.replicas=9", "9 workers, but only 8 partitions"),
+        ("default", "worker.replicas=13", "13 workers, but only 12 partitions"),
         ("default", "worker.settings.EVERWATCH_SWEEPMS=100", "EVERWATCH_SWEEPMS"),
         ("default", "settings.EVERWATCH_DATABASE=x", "EVERWATCH_DATABASE"),
         ("default", "worker.terminationGracePeriodSeconds=5", "30"),

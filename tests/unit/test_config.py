@@ -34,7 +34,7 @@ def refused(**overrides: object) -> str:
 
 def test_nothing_has_to_be_set() -> None:
     settings = load_settings()
-    assert (settings.partitions, settings.sweep_ms, settings.application) == (8, 100, "everwatch")
+    assert (settings.partitions, settings.sweep_ms, settings.application) == (12, 100, "everwatch")
     assert settings.database_url == f"sqlite:///{settings.data_dir / 'everwatch.db'}"
     assert settings.allow_networks == ()
 

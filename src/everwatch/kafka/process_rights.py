@@ -49,7 +49,7 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             groups = [_group(f"{application}-sink")]
         case ProcessRole.NOTIFIER:
             read = [*topics.notified]
-            write = [topics.dead_letters]
+            write = [topics.dead_letters, topics.notifications]
             groups = [_group(f"{application}-notifier")]
         case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]

@@ -15,14 +15,13 @@ from everwatch.cli.support.options import (
     MonitorArgument,
     ShowSecrets,
     UserArgument,
-    broker_of,
+    clients_of,
     settings_of,
 )
 from everwatch.cli.support.schedule_options import maintenance_text, schedule_text
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
-from everwatch.kafka.clients import new_admin
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
@@ -104,7 +103,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
     if partition is None:
         return None, "its user is not stored yet"
     try:
-        admin = new_admin(settings, broker_of(settings))
+        admin = clients_of(settings).admin()
         policy = monitor.spec.policy
         return owners_of(admin, settings, partition, policy.priority, regions=policy.regions), ""
     except Transient as error:
