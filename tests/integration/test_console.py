@@ -121,6 +121,23 @@ async def test_overview_counts_what_there_is_and_names_the_worst_first(console: 
         assert await page.locator("tbody tr").count() == 9
 
 
+async def test_overview_says_which_executor_alone_sees_every_check_fail(console: Console) -> None:
+    async def blinded(route: Any) -> None:
+        answer = await route.fetch()
+        overview = await answer.json()
+        overview["results"]["executors"] = [
+            {"executor": name, "results": 40, "failures": failures}
+            for name, failures in (("executor-bern-1", 40), ("executor-bern-2", 3))
+        ]
+        await route.fulfill(response=answer, json=overview)
+
+    async with console.context() as context:
+        await context.route("**/v1/overview", blinded)
+        page = await console.page(context)
+        warning = page.get_by_role("alert")
+        assert "executor-bern-1 sees every check fail while others do not" in await warning.inner_text()
+
+
 async def test_a_view_is_its_address(console: Console) -> None:
     async with console.opened("monitors?kind=tls&q=lantern") as page:
         assert await page.locator("tbody tr").count() == 1
@@ -130,6 +147,31 @@ async def test_a_view_is_its_address(console: Console) -> None:
         await page.reload()
         await page.get_by_text("the certificate has expired").wait_for()
         assert await page.get_by_role("searchbox").input_value() == "kestrel"
+
+
+async def test_a_start_asks_for_each_thing_once_and_the_next_one_for_no_file_again(console: Console) -> None:
+    async with console.context() as context:
+        asked: list[str] = []
+        context.on("request", lambda request: asked.append(request.url.removeprefix(console.running.url)))
+        page = await console.page(context, "monitors?kind=tls&sort=changed")
+        for url in ("/v1/me", "/v1/monitors?kind=tls&sort=changed&limit=50"):
+            assert asked.count(url) == 1, asked
+        # the modules of the page are asked for with those of the shell, and not when these have run
+        [module] = [url for url in asked if url.endswith("/pages/monitors.js")]
+        assert asked.index(module) < asked.index("/v1/counts")
+        files = [url for url in asked if url.startswith("/console/@")]
+        assert len(files) == len(set(files))
+        # without the clock of tests, which keeps no entries of performance
+        other = await context.new_page()
+        await other.goto(f"{console.running.url}/console/monitors")
+        await settled(other)
+        loaded = await other.evaluate(
+            "performance.getEntriesByType('resource').filter((each) => each.name.includes('/console/@'))"
+            ".map((each) => [each.name, each.transferSize])"
+        )
+        assert len(loaded) > 30
+        assert [name for name, size in loaded if size] == []
+        await page.close()
 
 
 async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:
@@ -208,7 +250,7 @@ async def test_routes_say_which_of_them_take_the_alert_of_one_monitor(console: C
         told = page.get_by_role("region", name="Who is told")
         await told.get_by_text("payments-desk").wait_for()
         await page.get_by_label("Its monitor").fill("front-page")
-        await page.get_by_text("no: its target is bonsai-co.example").wait_for()
+        await page.get_by_text("no: target is bonsai-co.example").wait_for()
         assert "goes to mail and hook" in await told.inner_text()
         await page.get_by_label("Its monitor").fill("none")
         await page.get_by_text("There is no such monitor").wait_for()
@@ -380,6 +422,7 @@ async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Consol
     async with console.opened() as page:
         # does the system keep up, and if not, what is to be done?
         panel = page.locator("section", has=page.get_by_role("heading", name="Does it keep up?"))
+        await panel.get_by_text("No: executors").wait_for()
         await panel.get_by_text("1 partition without an owner").wait_for()
         await panel.get_by_text("Start a process: everwatch executor").wait_for()
         # what stands above is there, so that nothing moves any more

@@ -189,6 +189,11 @@ async def test_a_user_gets_a_monitor_and_maintenance_and_all_is_paused_and_resum
         await page.get_by_text("The maintenance is withdrawn").wait_for()
         await keys.use("Ask visitors to sign in")
         await page.get_by_text("The page asks visitors to sign in").wait_for()
+        assert store.user(user).attributes["status_page"] == "signed-in"
+        await page.get_by_text("Only people who are signed in here").wait_for()
+        await keys.use("Open it to whoever has the address")
+        await page.get_by_text("Whoever has the address reads the page").wait_for()
+        assert store.user(user).attributes["status_page"] == "link"
         await keys.use("Pause all")
         await keys.use("Pause all", "submit")
         await closed(page)
@@ -200,7 +205,7 @@ async def test_a_user_gets_a_monitor_and_maintenance_and_all_is_paused_and_resum
 async def test_a_task_is_cancelled_alone_and_as_a_selection(console: Console) -> None:
     async with console.opened("tasks?user=lantern-toys") as page:
         assert await page.locator("tbody tr").count() == 0
-    async with console.opened("tasks") as page:
+    async with console.opened("tasks?status=all") as page:
         keys = Keyboard(page)
         before = await page.get_by_text("Pending", exact=True).count()
         await keys.use("Cancel", "button")
@@ -213,7 +218,7 @@ async def test_a_task_is_cancelled_alone_and_as_a_selection(console: Console) ->
         await closed(page)
         await playwright.expect(page.locator("tbody").get_by_text("Cancelled", exact=True)).to_have_count(3)
         await keys.use("Pending", "button")
-        await page.wait_for_url("**status=pending**")
+        await page.wait_for_url("**/console/tasks")
         await settled(page)
         await playwright.expect(page.locator("tbody tr")).to_have_count(before - 4)
 
@@ -247,8 +252,9 @@ async def test_changes_audit_and_partitions_are_filtered(console: Console) -> No
         await settled(page)
         await keys.choose("Time", "Last day")
         await page.wait_for_url("**hours=24**")
-        await keys.fill("User", "paper-crane")
-        await page.wait_for_url("**user=paper-crane**")
+        await keys.fill("User", "paper-cr")
+        await keys.use("paper-crane", "button")
+        await page.wait_for_url("**user=paper-crane")
         await keys.press("Escape", "g", "p")
         await page.wait_for_url("**/console/partitions")
         await settled(page)

@@ -1,7 +1,7 @@
 """The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +21,7 @@ from everwatch.api.edge_options import EdgeOptions
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
-from everwatch.api.live import Following, Live
+from everwatch.api.live import BEAT_S, Following, Live
 from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
@@ -51,7 +51,7 @@ from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Pr
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
-from everwatch.rules.registration_rules import carry_out, sign_up
+from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
 
 START = 1_795_000_000_000
@@ -143,9 +143,9 @@ class Worker:
             held = self._store.monitor(command.user_id, command.monitor_id)
             return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
-            if user is None:
-                raise InvalidInput("there is no such user", "$.user_id", "not_found")
-            return CommandOutcome.DONE, 0
+            changes = sign_up(changed_signup(command, user, monitors, ()), user, monitors, now, now)
+            self._store_changes(changes, command.user_id)
+            return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), 0
         changes = carry_out(command, user, monitors, now, now)
         self._digests[command.user_id, command.command_id] = command.request_digest
         self._store_changes(changes, command.user_id)
@@ -229,14 +229,20 @@ class TrialRunner:
 
 
 class AuditTopic:
-    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each."""
+    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each.
+
+    ``before``: what is waited for before some are taken.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.entries: list[AuditEntry] = []
         self.failure: EverwatchError | None = None
+        self.before: Callable[[Sequence[Any]], Awaitable[object]] | None = None
 
     async def send_each(self, records: Sequence[tuple[str, bytes, bytes | None]]) -> list[EverwatchError | None]:
+        if self.before is not None:
+            await self.before(records)
         if self.failure is not None:
             return [self.failure for _ in records]
         for topic, key, value in records:
@@ -252,7 +258,7 @@ class AuditTopic:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None) -> None:
+    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None, beat_s: float = BEAT_S) -> None:
         self.console = console
         self.clock = clock or SettableClock(START)
         self.store = MemoryStore()
@@ -292,6 +298,7 @@ class Api:
             self._replayed,
             lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
             self.clock,
+            beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
 
@@ -431,10 +438,11 @@ async def api(
     clock: SettableClock | None = None,
     sock: socket.socket | None = None,
     status_pages: StatusPagesFile | None = None,
+    beat_s: float = BEAT_S,
     **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api(console, clock)
+    running = Api(console, clock, beat_s)
     running.status_pages = status_pages or running.status_pages
 
     async def at_once(position: str, _: float) -> None:

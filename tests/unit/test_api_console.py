@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -84,6 +85,26 @@ async def test_a_file_that_has_not_changed_is_not_sent_again(server: Api) -> Non
     assert again.headers["Content-Security-Policy"] == POLICY
     page = await server.call("GET", "/console/", token=None, If_None_Match=first.headers["ETag"])
     assert page.status == 200
+
+
+async def test_a_file_is_kept_for_good_where_its_address_names_the_version_and_the_page_does_so(folder: Path) -> None:
+    page = '<head><link href="/console/logo.svg"></head><script src="/console/vendor/app.js"></script>'
+    (folder / "index.html").write_text(page)
+    async with api(console=folder) as running:
+        first = await running.call("GET", "/console/monitors", token=None)
+        [script] = re.findall(r'src="(/console/@[0-9a-f]+/vendor/app\.js)"', first.data.decode())
+        assert first.headers["Cache-Control"] == "no-cache"
+        own = await running.call("GET", script, token=None)
+        assert (own.data.decode(), own.headers["Cache-Control"]) == (SCRIPT, "public, max-age=31536000, immutable")
+        # a page that came from a process of another version
+        other = await running.call("GET", "/console/@0123/vendor/app.js", token=None)
+        assert (other.data.decode(), other.headers["Cache-Control"]) == (SCRIPT, "no-cache")
+        assert (await running.call("GET", "/console/@0123/vendor/gone.js", token=None)).status == 404
+    (folder / "logo.svg").write_text("<svg></svg>")
+    async with api(console=folder) as running:
+        then = await running.call("GET", "/console/", token=None)
+        assert then.headers["ETag"] != first.headers["ETag"]
+        assert script not in then.data.decode()
 
 
 async def test_a_browser_gets_it_compressed_and_a_cache_tells_both_forms_apart(server: Api) -> None:

@@ -14,8 +14,9 @@ PAGE_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "X-Frame-Options": "DENY",
 }
-# names stay as they are when a file changes, so it is asked each time whether it has
+# what keeps its name when it changes is asked for each time; what has its version in its address never again
 _CACHED = "no-cache"
+_LASTING = "public, max-age=31536000, immutable"
 _NO_GZIP = re.compile(r"q=0(\.0*)?\Z")
 
 
@@ -28,8 +29,9 @@ class ConsoleRoutes:
     async def file(self, call: Call) -> Answer:
         found = self._files.find(call.path["path"])
         if found is None:
-            raise Problem(404, "no_console", "This installation has no console: /openapi.json lists all there is.")
-        headers = {**PAGE_HEADERS, "Cache-Control": _CACHED, "ETag": f'"{found.digest}"', "Vary": "Accept-Encoding"}
+            raise Problem(404, "no_console", "There is no such file of the console: /openapi.json lists all there is.")
+        cached = _LASTING if found.lasts else _CACHED
+        headers = {**PAGE_HEADERS, "Cache-Control": cached, "ETag": f'"{found.digest}"', "Vary": "Accept-Encoding"}
         if found.packed is not None and takes_gzip(call.headers.get("Accept-Encoding", "")):
             headers |= {"ETag": f'"{found.digest}-gzip"', "Content-Encoding": "gzip"}
             return Answer(found.packed, headers=headers, media_type=found.content_type)

@@ -14,10 +14,12 @@ from queue import Empty, SimpleQueue
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, Transient
 from everwatch.encoding.cancellation_records import Cancellation, Key, decode_cancellation
+from everwatch.encoding.codec import check_not_ahead
 from everwatch.executor.cancelled_monitors import MOST_KEPT
 from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
@@ -143,10 +145,14 @@ class CancellationReader:
 
     def _take(self, sifted: Sifted, behind: set[int]) -> Cancellations:
         found: Cancellations = []
+        latest = self._clock.now_ms() + BROKER_AHEAD_MS
         for message in sifted.records:
             self._next[message.partition() or 0] = (message.offset() or 0) + 1
             try:
-                found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
+                key, cancellation = decode_cancellation(bytes_of(message.key()), bytes_of(message.value()))
+                # a worker cancels what it has emitted; one of years ahead would end a monitor for good
+                check_not_ahead(cancellation.until, latest, "$.until")
+                found.append((key, cancellation))
             except InvalidInput as wrong:
                 if self._log_throttle.may_log("wrong"):
                     log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)

@@ -123,6 +123,10 @@ class Follower:
 
     def _take(self) -> None:
         sifted = self._sieve.take(_AT_ONCE, _TAKE_S, _REST_S)
+        # the consumer stands behind it, and says so only once it has read a record there
+        for each in sifted.unreadable:
+            if each.end >= self._left.get((each.topic, each.partition), each.end + 1):
+                del self._left[each.topic, each.partition]
         if sifted.errors:
             raise_refused(sifted.errors, sifted.errors[0].topic() or "")
         if not sifted.records:

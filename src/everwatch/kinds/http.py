@@ -194,7 +194,7 @@ async def explain_failure(
 ) -> str:
     """Return the reason for a missing answer; ``hide`` removes secrets that were sent to the server.
 
-    What only TLS shows is fetched from the server once more, but never past a proxy.
+    Details that only TLS shows are fetched from the server once more, but never past a proxy.
     """
     reason = error.sentence(lambda said: _one_line(said, hide))
     url = error.untrusted or error.hung_up

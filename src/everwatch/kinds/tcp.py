@@ -42,8 +42,8 @@ Escaped = Annotated[str, msgspec.Meta(max_length=4096)]
 class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     r"""``host`` is a name or an IP address (IPv6 without brackets).
 
-    ``send``, ``expect`` and ``expect_start`` are text with the escapes \n, \r, \t, \\ and \x00 to \xff. What is
-    expected is compared byte by byte; there are no patterns, so an answer costs what its length costs, however it
+    ``send``, ``expect`` and ``expect_start`` are text with the escapes \n, \r, \t, \\ and \x00 to \xff. The expected
+    answer is compared byte by byte; there are no patterns, so an answer costs what its length costs, however it
     trickles in, and what servers say first (220, +OK, SSH-2.0-) is a fixed beginning anyway.
     """
 

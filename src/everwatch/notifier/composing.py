@@ -182,7 +182,7 @@ class _Composing:
         return replace(alert, monitors=max(alert.monitors, known.failing - known.before))
 
     def _is_told_otherwise(self, route: AlertRoute, alert: Alert, untold: Collection[str]) -> bool:
-        """Tell whether an alert to operators came before its target's or executor's incident, which tells of it now.
+        """Tell whether an alert to operators came before its target's or executor's incident, which now covers it.
 
         The end of an incident is not sent if its beginning (one of ``untold``) is not.
         """

@@ -123,7 +123,7 @@ def _request(record: Record) -> IncidentRequest:
 
 
 def take_in(storage: Storage, batch: Batch, rules: Rules = NO_RULES) -> None:
-    """Store a batch and its offsets in one transaction. What another notifier has stored already is left out.
+    """Store a batch and its offsets in one transaction. Records that another notifier has stored already are left out.
 
     ``rules``: whose routes test messages go by.
     """

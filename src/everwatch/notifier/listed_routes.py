@@ -31,8 +31,9 @@ class ListedRoute(RouteFacts, frozen=True):
     """A route as the notifier notes it in its database.
 
     ``verifies``: whether its messages go to verified addresses alone. ``mailbox``: the attribute that is the whole mail
-    address or number, "" if none is.
+    address or number, "" if none is. ``after_ms``: an escalation, sent after so long without acknowledgement; 0: none.
     """
 
     verifies: bool = False
     mailbox: str = ""
+    after_ms: int = 0

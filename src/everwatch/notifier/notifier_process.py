@@ -47,6 +47,7 @@ from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_st
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import INPUT_LAG
 from everwatch.processes import Process
+from everwatch.processes.periodic import Periodic
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
 
@@ -157,7 +158,7 @@ class Notifier(Process):
         self.begin("publishing of outcomes", self._publisher.run())
         self.begin("planning", self._plan())
         sending = self.begin("sending", self._dispatcher.run())
-        self.begin("housekeeping", self._keep_house())
+        self.begin("housekeeping", Periodic(self._keep_house, HOUSEKEEPING_EVERY_S, at_once=False).run())
         try:
             while not self.stopping.is_set():
                 await self._take(self._source)
@@ -241,17 +242,15 @@ class Notifier(Process):
 
     async def _keep_house(self) -> None:
         """Follow the rules' file, and do the periodic work."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
-            before = self._rules.current
-            await asyncio.to_thread(self._rules.look)
-            if self._rules.current is not before:
-                await self._in_database(partial(_note_routes, self._open, self._rules.current))
-            await asyncio.to_thread(self._pages.look)
-            now = self.clock.now_ms()
-            days, pages = self.settings.keep_deliveries_days, self._pages.current
-            todo = chores(self._open, self._current, now, days, pages)
-            await run_chores(todo, self._in_database, self._complain)
+        before = self._rules.current
+        await asyncio.to_thread(self._rules.look)
+        if self._rules.current is not before:
+            await self._in_database(partial(_note_routes, self._open, self._rules.current))
+        await asyncio.to_thread(self._pages.look)
+        now = self.clock.now_ms()
+        days, pages = self.settings.keep_deliveries_days, self._pages.current
+        todo = chores(self._open, self._current, now, days, pages)
+        await run_chores(todo, self._in_database, self._complain)
 
     # --- the database -------------------------------------------------------------------------------------------------
 

@@ -31,13 +31,14 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
             sorted({name.attribute for name in _names(route) if name.attribute and name.default is None}),
             rules.contacts.verify and route.audience is Audience.USERS and route.sender in VERIFIED_SENDERS,
             _mailbox_of(route),
+            route.timing.after_ms,
         )
         for route in rules.routes
     ]
 
 
 def _owner_of(route: AlertRoute) -> str:
-    """Who has the address of a route."""
+    """Return the owner of the address of a route."""
     if route.audience is Audience.OPERATORS:
         return "operator"
     return "plan" if route.match.plan else "user"

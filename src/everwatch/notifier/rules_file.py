@@ -243,7 +243,7 @@ class RulesFile:
     def look(self) -> bool:
         """Take the file as it is now, if it changed since the last look; return whether the rules were replaced.
 
-        What is wrong with it is logged once, and the rules stay as they were. May be called in a thread.
+        A fault in it is logged once, and the rules stay as they were. May be called in a thread.
         """
         if self._path is None:
             return False

@@ -20,9 +20,11 @@ from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of,
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings
+from everwatch.core.config import SecurityProtocol, Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import KafkaClients, new_admin
+from everwatch.kafka.permission_check import expect_rights
+from everwatch.kafka.process_rights import ProcessRole, rights_of
 
 
 class BackupReport(msgspec.Struct, frozen=True):
@@ -119,6 +121,8 @@ def create(
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
+        if settings.security_protocol is not SecurityProtocol.PLAINTEXT:
+            expect_rights(admin, rights_of(ProcessRole.BACKUP, settings))
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)
     report = _report(folder, manifest)
     if keep:

@@ -24,6 +24,7 @@ from everwatch.cli.support.database_reading import print_columns
 from everwatch.client import ApiError
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
+from everwatch.notifier.route_reasons import RouteReason
 from everwatch.schedule.duration import format_duration
 
 Item = TypeVar("Item")
@@ -38,6 +39,18 @@ def routes_by_api(settings: Settings, user: str) -> list[RouteView]:
     """Return the routes of the rules; ``user`` "": of no user. Raises ApiError."""
     with api_client(settings) as client:
         return _known(client.routes(user))
+
+
+def decisions_by_api(settings: Settings, user: str, monitor: str) -> list[RouteReason]:
+    """Return what each route decides on an alert of a monitor; none if it is not registered. Raises ApiError."""
+    with api_client(settings) as client:
+        try:
+            routes = _known(client.routes(user, monitor))
+        except ApiError as error:
+            if error.code != "not_found":
+                raise
+            return []
+    return [RouteReason(each.route, each.takes, each.reason) for each in routes if each.takes is not None]
 
 
 def print_listed_routes(routes: Sequence[RouteView], as_json: bool, *, of_user: bool) -> None:

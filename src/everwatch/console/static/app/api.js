@@ -11,6 +11,9 @@ export const unreachable = signal(false);
 
 // reads within this time after a write see it
 const SEE_WRITES_MS = 10_000;
+// what early.js asked for before there were modules; an answer that is not taken soon is old
+const BEGUN_FOR_MS = 10_000;
+const begun = window.everwatchBegun ?? new Map();
 let position = "";
 let positionUntil = 0;
 
@@ -31,9 +34,10 @@ export async function request(method, path, { query, body, headers = {}, signal:
   if (method !== "GET") given["X-Everwatch-Console"] = "1";
   if (body !== undefined) given["Content-Type"] = type;
   if (method === "GET" && position && Date.now() < positionUntil) given["Everwatch-After"] = position;
+  const url = text ? `${path}?${text}` : path;
   let response;
   try {
-    response = await fetch(text ? `${path}?${text}` : path, {
+    response = (await taken(method, url, stop)) ?? await fetch(url, {
       method, headers: given, signal: stop, credentials: "same-origin",
       body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
     });
@@ -50,10 +54,24 @@ export async function request(method, path, { query, body, headers = {}, signal:
   }
   const data = await decoded(response);
   if (!response.ok) {
-    if (response.status === 401) signedOut.value = true;
+    if (response.status === 401) {
+      begun.clear();
+      signedOut.value = true;
+    }
     throw new ApiError(response.status, data && typeof data === "object" ? data : {});
   }
   return { status: response.status, data, etag: response.headers.get("ETag") ?? "" };
+}
+
+/** The answer to a request that was begun before; once, and undefined where there is none. */
+async function taken(method, url, stop) {
+  // after a change, and after somebody else signed in, they are old
+  if (method !== "GET") begun.clear();
+  const answer = performance.now() < BEGUN_FOR_MS ? begun.get(url) : undefined;
+  begun.delete(url);
+  const response = await answer;
+  stop?.throwIfAborted();
+  return response;
 }
 
 async function decoded(response) {

@@ -125,5 +125,6 @@ export function targetOf(spec) {
   const config = spec.config ?? {};
   if (config.url) return String(config.url);
   if (config.host) return config.port ? `${config.host}:${config.port}` : String(config.host);
+  if (spec.kind === "heartbeat") return `expected ${config.cron ? `by ${config.cron}` : `every ${config.period}`}, grace ${config.grace ?? "10s"}`;
   return String(config.name ?? config.server_name ?? config.topic ?? config.callable ?? "");
 }

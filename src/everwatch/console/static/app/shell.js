@@ -1,8 +1,8 @@
 // What surrounds every page: navigation, search, theme, zone, connection, overlays.
-import { html, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { unreachable } from "./api.js";
-import { useGet, useThrottled } from "./load.js";
-import { connection, ONLY_TRANSITIONS, useLive } from "./live.js";
+import { ailing, Counts } from "./counts.js";
+import { connection } from "./live.js";
 import { overlay } from "./keys.js";
 import { compact } from "./format.js";
 import { nextTheme, nextZone, theme, zone } from "./prefs.js";
@@ -14,9 +14,6 @@ import { Banner, Empty } from "../components/notice.js";
 import { Dialogs } from "../components/dialog.js";
 import { Toasts } from "../components/toast.js";
 import { Keys, Palette } from "../components/palette.js";
-
-/** How many monitors are down or late, for the navigation; null where the token does not see it. */
-export const ailing = signal(null);
 
 const THEME_ICONS = { auto: "auto", light: "sun", dark: "moon" };
 const CONNECTIONS = { live: "Live", connecting: "Connecting", lost: "Reconnecting" };
@@ -47,23 +44,12 @@ export function Shell() {
     ${overlay.value === "menu" && html`<${Menu} />`}
     <${Dialogs} />
     <${Toasts} />
-    ${seesAll.value && html`<${Ailing} />`}
+    ${seesAll.value && html`<${Counts} />`}
   </div>`;
 }
 
 function Missing() {
   return html`<h1>No such page</h1><section class="panel"><${Empty} title="There is nothing at this address">The link may be old. <a class="link" href=${to([])}>Go to the overview</a>, or press Ctrl K to search.</${Empty}></section>`;
-}
-
-/** Keeps the count of what is down up to date, on every page. */
-function Ailing() {
-  const { data, reload } = useGet("/v1/counts", null, { every: 30_000 });
-  const soon = useThrottled(reload, 3_000);
-  useLive(ONLY_TRANSITIONS, soon);
-  useEffect(() => {
-    if (data) ailing.value = data.monitors.filter((each) => each.state === "down" || each.state === "late").reduce((sum, each) => sum + each.monitors, 0);
-  }, [data]);
-  return null;
 }
 
 function Navigation() {

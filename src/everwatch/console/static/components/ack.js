@@ -9,5 +9,5 @@ export const isSnoozed = (ack) => Boolean(ack) && ack.snoozed_until > now.value;
 export function Ack({ ack, none = null }) {
   if (!ack) return none;
   const by = ack.acked_by ? ` by ${ack.acked_by}` : "";
-  return isSnoozed(ack) ? html`<span class="tag">snoozed until <${Instant} ms=${ack.snoozed_until} />${by}</span>` : html`<span class="tag">acknowledged${by}</span>`;
+  return isSnoozed(ack) ? html`<span class="tag" title=${`snoozed${by}`}>snoozed until <${Instant} ms=${ack.snoozed_until} />${by}</span>` : html`<span class="tag" title=${`acknowledged${by}`}>acknowledged${by}</span>`;
 }

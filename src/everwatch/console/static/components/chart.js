@@ -5,7 +5,7 @@ import { theme, zone } from "../app/prefs.js";
 
 let loading = null;
 const load = () => (loading ??= import("../vendor/uplot.js").then((module) => {
-  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/console/vendor/uplot.css" });
+  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("../vendor/uplot.css", import.meta.url).href });
   document.head.append(sheet);
   return module.default;
 }));

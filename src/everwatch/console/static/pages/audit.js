@@ -3,12 +3,13 @@ import { html } from "../app/html.js";
 import { useGet } from "../app/load.js";
 import { query, setQuery, to } from "../app/router.js";
 import { has } from "../app/session.js";
-import { Choice, Search } from "../components/form.js";
+import { Choice } from "../components/form.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { SpecChanges } from "../components/spec-changes.js";
 import { Pager, Table } from "../components/table.js";
 import { TickAudits } from "../components/tick-audit.js";
 import { Instant } from "../components/time.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const PAGE = 50;
 const RANGES = [["", "All that is kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
@@ -17,8 +18,10 @@ const went = (each) => each.status < 300 || each.status === 303;
 // what the id of an entry without a user is of, by the end of its command
 const NAMED = ["silence", "view", "token"];
 
+const WORDS = { ack: "acknowledge", put: "save", run: "run now" };
+
 /** What was done, in words; a job says what it does. */
-const wordsOf = ({ command, outcome, status }) => (command === "ack" ? "acknowledge" : command === "job" && status < 300 ? `job: ${outcome}` : command).replaceAll("_", " ");
+const wordsOf = ({ command, outcome, status }) => WORDS[command] ?? (command === "job" && status < 300 ? `job: ${outcome}` : command).replaceAll("_", " ");
 
 function Subject({ entry }) {
   if (/_?job$/.test(entry.command)) return html`<a class="name" href=${to(["jobs"], { job: entry.command_id })}>job ${entry.command_id.slice(0, 8)}</a>`;
@@ -36,20 +39,20 @@ export function Audit() {
   return html`
     <div class="page-head"><h1>Audit</h1><span class="sub">who changed what over HTTP, the latest first</span></div>
     <div class="filters">
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each, monitor: "" }, { replace: true })} label="User (the whole id)" />
-      <${Search} value=${token} set=${(each) => setQuery({ token: each }, { replace: true })} label="Token (its id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each, monitor: "" }, { replace: true })} />
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       ${user && monitor && html`<button class="tag" type="button" onClick=${() => setQuery({ monitor: "" })}>monitor ${monitor} ×</button>`}
+      ${token && html`<button class="tag" type="button" onClick=${() => setQuery({ token: "" })}>by ${list.data?.items[0]?.token_name || `token ${token}`} ×</button>`}
     </div>
-    ${has("POST /v1/audit/runs") && html`<${TickAudits} user=${user} />`}
     <section class="panel" aria-label="Audit log"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="Nothing was changed" icon="audit">No change over HTTP fits these filters.</${Empty}>`
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
-          { id: "who", label: "Who", width: "w-m", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
-          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
+          { id: "who", label: "Who", width: "w-who", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint not-narrow">${each.role}</span><span class=${`small narrow-only ${went(each) ? "faint" : "bad"}`}>${wordsOf(each)}</span></span>` },
+          { id: "what", label: "What", width: "w-m", narrow: false, cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
           { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} /><${SpecChanges} entry=${each} />`, wrap: true },
           { id: "outcome", label: "Outcome", width: "w-m", narrow: false, cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.command === "job" && went(each) ? "accepted" : each.outcome.replaceAll("_", " ")}</span>` },
           { id: "from", label: "From", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted" title=${each.forwarded_for && `by ${each.address}`}>${each.forwarded_for || each.address}</span>` },
-        ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "change" : "changes"} />`}</${Loaded}></section>`;
+        ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "change" : "changes"} />`}</${Loaded}></section>
+    ${has("POST /v1/audit/runs") && html`<${TickAudits} user=${user} />`}`;
 }

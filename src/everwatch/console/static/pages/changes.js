@@ -10,6 +10,7 @@ import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
 import { Instant } from "../components/time.js";
 import { Views } from "../components/views.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const PAGE = 50;
 const RANGES = [["", "Any time"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
@@ -25,7 +26,7 @@ export function Changes() {
     <div class="page-head"><h1>Changes</h1><span class="sub">of state, the latest first</span></div>
     <${Segments} label="Into state" value=${state} set=${(each) => setQuery({ state: each })} options=${[["", "All"], ...STATES.map((each) => [each, wordOf(each)])]} />
     <div class="filters">
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
       <${Search} value=${target} set=${(each) => setQuery({ target: each }, { replace: true })} label="Target (the host)" />
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       <${Choice} label="Alerts" value=${alerts} set=${(each) => setQuery({ alerts: each })} options=${[["", "All changes"], ["true", "Only alerts"]]} />

@@ -5,13 +5,14 @@ import { count, plural } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
 import { mendMany, mendOne, redrive } from "../app/letter-actions.js";
 import { has } from "../app/session.js";
-import { Choice, Search } from "../components/form.js";
+import { Choice } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Json } from "../components/json.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
 import { Pager, Table, useSelection } from "../components/table.js";
 import { Instant } from "../components/time.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const MOST = 100;
 const REDRIVE = "POST /v1/dead-letters/redrive";
@@ -36,7 +37,7 @@ export function DeadLetters() {
       <button class="button" type="button" onClick=${() => mendMany(filter, list.data?.items ?? [], "all records that these filters have", done)}><${Icon} name="edit" size="14" />Set a field in these…</button>
       <button class="button" type="button" onClick=${() => redrive(filter, done)}>Send these again</button></div>`}</div>
     <div class="filters">
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
       <${Choice} label="From" value=${source} set=${(each) => setQuery({ source: each })} options=${[["", "Any topic"], ...some("source", source)]} />
       <${Choice} label="Code" value=${code} set=${(each) => setQuery({ code: each })} options=${[["", "Any code"], ...some("code", code)]} />
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />

@@ -7,13 +7,14 @@ import { query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { Ack } from "../components/ack.js";
-import { Action, Search, Segments } from "../components/form.js";
+import { Action, Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
 import { State } from "../components/state.js";
 import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const MOST = 500;
 const SHOWN_USERS = 3;
@@ -30,7 +31,7 @@ export function Incidents() {
     <div class="page-head"><h1>Incidents</h1>${canSilence() && html`<div class="end"><${NewSilence} done=${silences.reload} /></div>`}</div>
     <div class="filters">
       <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${[["", "By target"], ["each", "Each incident"]]} />
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
     </div>
     ${shared.data?.executors.map((each) => html`<${Banner} key=${each.executor} tone="bad" icon="incidents"><b>Executor ${each.executor}</b> did not reach ${each.percent} % of its targets since <${Ago} ms=${each.began_at} suffix=${false} />: ${plural(each.doubted, "monitor")} of it in doubt. Look at its network first; users' alerts are held.</${Banner}>`)}
     ${shared.data?.targets.map((each) => html`<${Banner} key=${each.target} tone="warn" icon="incidents"><b>${each.target}</b> fails for ${plural(each.failing, "monitor")} since <${Ago} ms=${each.opened_at} suffix=${false} />: operators got one alert for all of them. <a class="link" href=${to(["users"], { target: each.target })}>Which users</a></${Banner}>`)}
@@ -100,11 +101,11 @@ function Each({ items, list, done }) {
   return html`${chosen.length > 0 && html`<${Acts} chosen=${chosen} selection=${selection} done=${done} />`}
   <${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard selection=${canAct() ? selection : undefined} href=${(each) => to(["incidents", each.incident_id])} columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
-    { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}><span class="narrow-only">${each.user_id} · </span>${each.reason}</span></span>` },
     { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-s", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
-    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
+    { id: "seen", label: "Seen", width: "w-seen", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
     { id: "told", label: "Told", width: "w-xs", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<a href=${to(["incidents", each.incident_id])} title="What happened, and comments"><${Ago} ms=${each.opened_at} suffix=${false} /></a>` },
   ]} />`;

@@ -4,12 +4,13 @@ import { connection, useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
 import { count, duration } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
-import { Search, Segments } from "../components/form.js";
+import { Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty } from "../components/notice.js";
 import { State, wordOf } from "../components/state.js";
 import { Table } from "../components/table.js";
 import { Instant } from "../components/time.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const MOST = 200;
 const PAINT_MS = 200;
@@ -58,7 +59,7 @@ export function LivePage() {
     <div class="filters">
       <${Segments} label="What" value=${only} set=${(each) => setQuery({ only: each })} options=${[["", "Everything"], ["result", "Results"], ["transition", "Changes of state"]]} />
       <${Segments} label="Outcome" value=${failed} set=${(each) => setQuery({ failed: each })} options=${[["", "All"], ["true", "Not well"]]} />
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
     </div>
     ${frozen && html`<${Banner} tone="warn" icon="pause">Frozen: what you see stays. New events wait, the newest ${MOST} of them are kept.</${Banner}>`}
     <section class="panel stream" aria-label="Events">${shown.length === 0

@@ -27,6 +27,8 @@ import { Feed } from "./feed.js";
 
 const RANGES = [["1h", "1 h", 3_600_000], ["24h", "24 h", DAY], ["7d", "7 d", 7 * DAY], ["30d", "30 d", 30 * DAY], ["90d", "90 d", 90 * DAY]];
 const BARS = 60;
+// availability is said of this range besides the one that is looked at
+const LONG = "30d";
 // a range moves with the present by steps, so that not every second is another request
 const STEPS = 240;
 const ROUTE = "/v1/users/{user_id}/monitors/{monitor_id}";
@@ -40,6 +42,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
   const step = length / STEPS;
   const until = Math.floor(now.value / step) * step;
   const timeline = useGet(path("/timeline"), { since: until - length, bars: BARS });
+  const month = useGet(range === LONG ? null : path("/timeline"), { since: Math.floor(now.value / DAY) * DAY - 29 * DAY, bars: 1 });
   const transitions = useGet(path("/transitions"), { limit: 30 });
   const explained = useGet(has(`GET ${ROUTE}/explain`) ? path("/explain") : null);
   const notified = useGet(has(`GET ${ROUTE}/notifications`) ? path("/notifications") : null);
@@ -59,7 +62,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
     <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
-      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} changed=${onChange} />
+      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} month=${month.data?.whole} range=${range} changed=${onChange} />
       <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
         <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
       </${Panel}>
@@ -124,7 +127,7 @@ function IncidentLine({ incident, done }) {
   </div>`;
 }
 
-function Verdict({ monitor, incident, seen, explained, whole, range, changed }) {
+function Verdict({ monitor, incident, seen, explained, whole, month, range, changed }) {
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
   const target = targetOf(spec);
@@ -138,14 +141,14 @@ function Verdict({ monitor, incident, seen, explained, whole, range, changed }) 
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">
-      ${target && html`<div class="broad"><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
+      ${target && html`<div class="broad"><dt>${spec.kind === "heartbeat" ? "Signal" : "Target"}</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
+      ${range !== LONG && html`<div><dt>Available, ${LONG}</dt><dd>${month ? percent(month.availability) : "–"}</dd></div>`}
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
       ${monitor.last_body_at > 0 && html`<div class="broad"><dt>Printed last, <${Ago} ms=${monitor.last_body_at} /></dt><dd><pre>${monitor.last_body}</pre></dd></div>`}
-      <div><dt>Version</dt><dd>${monitor.version}, by ${monitor.origin}</dd></div>
     </dl>
     ${spec.labels && html`<p class="tags">${Object.entries(spec.labels).map(([key, value]) => html`<a key=${key} class="tag" href=${to(["monitors"], { label: `${key}=${value}` })}>${key}=${value}</a>`)}</p>`}</div>
   </section>`;
@@ -194,7 +197,7 @@ function Results({ path, nonce }) {
   return html`<${Panel} title="Results" aside=${html`<${Choice} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${STATUSES} />`}>
     <${Loaded} of=${list} lines="6">${({ items, next }) => (items.length === 0 && !cursor
       ? html`<${Empty} title=${status ? "No result with this status" : "No results yet"}>${status ? "" : "The first one appears after the next run."}</${Empty}>`
-      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}`} columns=${[
+      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}\n${each.region}`} columns=${[
           { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.status} />` },
           { id: "due", label: "Due", width: "w-m", cell: (each) => html`<span class="muted"><${Instant} ms=${each.scheduled_at} /></span>` },
           { id: "says", label: "Says", narrow: false, cell: (each) => html`<span title=${each.detail || each.reason}>${notes(each)}${each.reason || html`<span class="faint">–</span>`}</span>` },
@@ -206,6 +209,7 @@ function Results({ path, nonce }) {
 
 function notes(result) {
   const said = [];
+  if (result.region) said.push(result.region);
   if (result.manual) said.push("by hand");
   if (result.attempt > 1) said.push(`attempt ${result.attempt}`);
   if (result.skipped_count > 1) said.push(plural(result.skipped_count, "run"));
@@ -272,7 +276,7 @@ function notifiedText(notified) {
 }
 
 function Config({ monitor }) {
-  return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
+  return html`<${Panel} title="Specification" aside=${`version ${monitor.version}, by ${monitor.origin}`}><${Json} value=${monitor.spec} /></${Panel}>`;
 }
 
 const BY_ORIGIN = { signup: "A signup, or its plan", command: "A command" };

@@ -1,10 +1,11 @@
 // Monitors of all users: facets, search, order, pages, and what can be done to those that are selected.
 import { html, useMemo, useState } from "../app/html.js";
+import { counts } from "../app/counts.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { briefSchedule, compact, schedule, targetOf } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
-import { has, may, seesAll } from "../app/session.js";
+import { has, may } from "../app/session.js";
 import { keyOf, pauseMany, removeMany, resumeMany, runMany } from "../app/monitor-actions.js";
 import { beginJob, canRunJobs, filterOf } from "../app/job-actions.js";
 import { Action, Choice, Search, Segments } from "../components/form.js";
@@ -32,9 +33,9 @@ export function Monitors() {
 }
 
 function Filters({ given }) {
-  const counts = useGet(seesAll.value ? "/v1/counts" : null, null, { every: 30_000 });
-  const { states, kinds, plans } = useMemo(() => facets(counts.data?.monitors ?? [], given), [counts.data, given.state, given.kind, given.plan]);
-  const number = (n) => (counts.data && !given.q && !given.target && !given.label && !given.user ? compact(n ?? 0) : undefined);
+  const all = counts.value;
+  const { states, kinds, plans } = useMemo(() => facets(all?.monitors ?? [], given), [all, given.state, given.kind, given.plan]);
+  const number = (n) => (all && !given.q && !given.target && !given.label && !given.user ? compact(n ?? 0) : undefined);
   const options = (none, some, chosen) => [["", none], ...new Set([...Object.keys(some).sort(), ...(chosen ? [chosen] : [])])].map((each) => (Array.isArray(each) ? each : [each, number(some[each]) === undefined ? each : `${each} (${number(some[each])})`]));
   const active = FILTERS.some((name) => given[name]);
   return html`<div class="stack">

@@ -6,7 +6,7 @@ import { plural } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
 import { has, may } from "../app/session.js";
 import { ask } from "../components/dialog.js";
-import { Field, Search, Segments } from "../components/form.js";
+import { Field, Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
@@ -14,6 +14,7 @@ import { State, wordOf } from "../components/state.js";
 import { Table } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
 import { toast } from "../components/toast.js";
+import { UserFilter } from "../components/user-filter.js";
 
 const MOST = 100;
 
@@ -26,7 +27,7 @@ export function Notifications() {
       ${may("run") && has("POST /v1/deliveries/replay") && html`<div class="end"><button class="button" type="button" onClick=${() => replay({ user, route }, list.reload)}><${Icon} name="bell" size="14" />Send again…</button></div>`}</div>
     <div class="filters">
       ${states.length > 0 && html`<${Segments} label="State" value=${state} set=${(each) => setQuery({ state: each })} options=${[["", "All"], ...states.map((each) => [each, wordOf(each)])]} />`}
-      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
       ${route && html`<button class="tag" type="button" onClick=${() => setQuery({ route: "" })}>route ${route} ×</button>`}
     </div>
     ${has("GET /v1/channels") && html`<${Channels} />`}
