@@ -22,7 +22,7 @@ import { Panel } from "../components/panel.js";
 import { changesOf, SpecChanges } from "../components/spec-changes.js";
 import { iconOf, lookOf, shownOf, State } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
-import { Ago, Instant } from "../components/time.js";
+import { Ago, Instant, NextRun } from "../components/time.js";
 import { Feed } from "./feed.js";
 
 const RANGES = [["1h", "1 h", 3_600_000], ["24h", "24 h", DAY], ["7d", "7 d", 7 * DAY], ["30d", "30 d", 30 * DAY], ["90d", "90 d", 90 * DAY]];
@@ -148,7 +148,7 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       ${target && html`<div class="broad"><dt>${spec.kind === "heartbeat" ? "Signal" : "Target"}</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       ${range !== LONG && html`<div><dt>Available, ${LONG}</dt><dd>${month ? percent(month.availability) : "–"}</dd></div>`}
-      <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
+      <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${NextRun} monitor=${monitor} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
