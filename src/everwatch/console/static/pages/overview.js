@@ -125,7 +125,7 @@ function usePast(lists) {
   const path = roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null;
   const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
   const past = new Map(found.flatMap((each) => each.data?.items ?? []).map((each) => [keyOf(each), each]));
-  const soon = useThrottled(() => found.forEach((each) => each.reload()), 5_000);
+  const soon = useThrottled(() => found.forEach((each) => each.reload()), 15_000);
   // what went down since has no bars yet
   const isMissing = found.every((each) => each.data) && lists.some((list) => list.data?.items.some((each) => !past.has(keyOf(each))));
   useEffect(() => {
