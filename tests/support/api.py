@@ -285,7 +285,7 @@ class Api:
         self.records = Records(takers)
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
-        self.failure: EverwatchError | None = None
+        self.failure: Exception | None = None
         self.storage: Storage | None = None
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""
