@@ -120,7 +120,7 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
     finally:
         for process in running.values():
             process.ask_to_stop()
-        logs = {name: (process.wait(120), process.logged()) for name, process in running.items()}
+        logs = {name: (process.wait(), process.logged()) for name, process in running.items()}
     for name, (status, log) in logs.items():
         assert status == 0, (name, log)
         assert "Traceback" not in log, (name, log)
@@ -187,7 +187,7 @@ def test_executors_of_a_region_run_its_ticks_and_read_no_others(
     finally:
         for process in running.values():
             process.ask_to_stop()
-        statuses = {name: process.wait(120) for name, process in running.items()}
+        statuses = {name: process.wait() for name, process in running.items()}
     assert statuses == dict.fromkeys(running, 0), [process.logged() for process in running.values()]
 
 

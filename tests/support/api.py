@@ -51,7 +51,7 @@ from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Pr
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
-from everwatch.rules.registration_rules import carry_out, sign_up
+from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
 
 START = 1_795_000_000_000
@@ -143,9 +143,9 @@ class Worker:
             held = self._store.monitor(command.user_id, command.monitor_id)
             return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
-            if user is None:
-                raise InvalidInput("there is no such user", "$.user_id", "not_found")
-            return CommandOutcome.DONE, 0
+            changes = sign_up(changed_signup(command, user, monitors, ()), user, monitors, now, now)
+            self._store_changes(changes, command.user_id)
+            return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), 0
         changes = carry_out(command, user, monitors, now, now)
         self._digests[command.user_id, command.command_id] = command.request_digest
         self._store_changes(changes, command.user_id)

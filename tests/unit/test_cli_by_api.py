@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,10 @@ def _app_of(name: str) -> typer.Typer:
 
 def said(name: str, *arguments: str, **environment: str) -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
-    return run_command(_app_of(name), *arguments, **environment)
+    context = copy_context()
+    # a test of a command that takes no API may have run in this process before
+    context.run(global_options.COMMAND.set, ("", global_options.CommandReach.API))
+    return context.run(run_command, _app_of(name), *arguments, **environment)
 
 
 @pytest.fixture(autouse=True)
@@ -320,6 +324,7 @@ async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_
     assert (tested[0], "pending" in tested[1]) == (1, True), "no notifier sends it"
     assert "would send by hook" in (await say("notify", "test", "--dry-run"))[1]
     assert (await say("notify", "contacts", "ann"))[0] == 0
+    assert (await say("notify", "dead", "--json")).json == []
     trusted = await say("notify", "verify", "ann", "--trust")
     assert (trusted[0], "count as verified" in trusted[1]) == (0, True)
     replayed = await say("notify", "replay", "--since", "1d", "--state", "sent")

@@ -297,6 +297,22 @@ async def test_messages_that_were_given_up_are_sent_again_under_their_ids(notify
     assert "--state is one of dead, skipped, sent" in run("replay", "--since", "1h", "--state", "all", status=2)
 
 
+async def test_addresses_that_were_given_up_are_listed(notifying: Notifying) -> None:
+    assert run("dead").splitlines() == ["user  route  address  given up  failures  reason"]
+    notifying.sign_up("u-2")
+    notifying.receiver.answers = lambda address, _: AttemptOutcome(
+        Verdict.GONE if "u-2" in str(getattr(address, "to", "")) else Verdict.SENT, "550 no such user"
+    )
+    notifying.tell(transition("up", "down", user_id="u-1"), transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    [line] = run("dead").splitlines()[1:]
+    assert line.split()[:3] == ["u-2", "mail", "u…@example.com"]
+    assert line.endswith("550 no such user")
+    assert run("dead", "u-1").splitlines()[1:] == []
+    [told] = orjson.loads(run("dead", "u-2", "--json"))
+    assert (told["user_id"], told["route"], told["failures"]) == ("u-2", "mail", 1)
+
+
 def test_addresses_are_listed_and_verified_by_code_or_by_trust(notifying: Notifying, rules: Path) -> None:
     rules.write_text(RULES + "[contacts]\nverify = true\n")
     assert "not verified" in run("routes", "u-1")

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaException
 from support.executing import AT, PATIENCE_S, TOPICS, Executor
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.encoding.cancellation_records import Cancellation
@@ -488,7 +489,7 @@ async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_execut
     executor.outbox.broken = True
     executor.take("waits", monitor_id="m", at=AT + 1_000)
     with pytest.raises(KafkaException):
-        await asyncio.wait_for(executor.checks.failed, 5)
+        await asyncio.wait_for(executor.checks.failed, 5 * PATIENCE)
 
 
 # --- politeness -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support.manifests import CHART, ROOT, SCRIPT, VERSIONS, faults_of, needs_helm, of_kind, parsed, pods_of
+import yaml
+from support.manifests import CHART, ROOT, SCRIPT, VERSIONS, faults_of, needs_helm, of_kind, parsed, pods_of, rendered
 
 from everwatch.core.config import Settings
 
@@ -41,7 +42,7 @@ def test_the_pod_for_commands_fits_the_release_and_the_strictest_standard(tmp_pa
     nothing = ("--set", ",".join(re.findall(r"\w+\.enabled=false", page)), "--set", "regions.executors=null")
     manifests = parsed(SCRIPT["rendered"](values, *nothing))
     # nothing runs, and the settings are there
-    assert pods_of(manifests) == {}
+    assert pods_of(manifests) == pods_of(rendered("regions", *nothing)) == {}
     assert list(of_kind(manifests, "ConfigMap")) == [pod["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]]
     sink = pods_of(parsed(SCRIPT["rendered"](values)))["Deployment/everwatch-sink"]
     assert pod["spec"]["securityContext"].items() <= sink["securityContext"].items()
@@ -50,6 +51,19 @@ def test_the_pod_for_commands_fits_the_release_and_the_strictest_standard(tmp_pa
     [container], [model] = pod["spec"]["containers"], sink["containers"]
     assert container["securityContext"] == model["securityContext"]
     assert container["env"][0] in model["env"]
+    # with a secured Kafka
+    [more] = [
+        yaml.safe_load(block) for block in re.findall(r"^# additions[^\n]*\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ]
+    pod["spec"]["volumes"] += more["spec"]["volumes"]
+    for name in ("env", "volumeMounts"):
+        container[name] += more["spec"]["containers"][0][name]
+    assert faults_of(pod, VERSIONS[-1]) == []
+    secured = pods_of(rendered("strimzi"))["Deployment/watch-sink"]
+    [volume] = [each for each in secured["volumes"] if each["name"] == "kafka-ca"]
+    assert more["spec"]["volumes"][0]["secret"].keys() == volume["secret"].keys()
+    named = {each["name"] for each in secured["containers"][0]["env"]}
+    assert {each["name"] for each in container["env"]} <= named
 
 
 def test_the_page_has_what_the_tests_look_for() -> None:

@@ -3,14 +3,36 @@
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.stored_source import Source
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 
 ONE, TWO = Partition("results", 1), Partition("results", 2)
+
+
+class Report:
+    """What a consumer says of a partition in place of a record."""
+
+    def __init__(self, topic: str, partition: int, code: int) -> None:
+        self._topic, self._partition, self._error = topic, partition, KafkaError(code)
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> None: ...
+
+    def error(self) -> KafkaError:
+        return self._error
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Consumer:
@@ -18,6 +40,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self.fetched: dict[tuple[str, int], int] | None = None
+        self.reports: list[Report] = []
         self._given = False
 
     def subscribe(
@@ -28,11 +51,12 @@ class Consumer:
     ) -> None:
         self._on_assign = on_assign
 
-    def consume(self, _most: int, _timeout: float) -> list[Message]:
+    def consume(self, _most: int, _timeout: float) -> "list[Report]":
         if not self._given:
             self._given = True
             self._on_assign(self, [TopicPartition(*each) for each in (ONE, TWO)])
-        return []
+        reports, self.reports = self.reports, []
+        return reports
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.fetched = {(each.topic, each.partition): each.offset for each in partitions}
@@ -98,3 +122,15 @@ def test_a_partition_whose_offset_is_forgotten_is_read_from_its_beginning_also_i
         source.take(10, 0)
     source.take(10, 0)
     assert consumer.fetched == {ONE: OFFSET_BEGINNING, TWO: 9}
+
+
+@pytest.mark.parametrize("code", [KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART])
+def test_a_topic_that_is_deleted_while_it_is_read_is_the_end_and_one_that_is_not_there_yet_is_waited_for(
+    consumer: Consumer, code: int
+) -> None:
+    source = Source(Settings(), OneClient(consumer), Store(busy=0), SettableClock(0), ["results", "transitions"])
+    consumer.reports = [Report("transitions", 0, code)]
+    assert source.take(10, 0) == ([], [], [])
+    consumer.reports = [Report("results", 1, code)]
+    with pytest.raises(BrokerUnavailable, match="Topic results was deleted, or made anew, while it was read"):
+        source.take(10, 0)

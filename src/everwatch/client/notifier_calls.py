@@ -130,7 +130,7 @@ class NotifierCalls(ApiCalls):
         return await self.get("/v1/channels", Listed[ChannelView], user=user_id)
 
     async def contacts(self, user_id: str) -> Listed[ContactView]:
-        """Return a user's mail addresses that are or are to be verified."""
+        """Return a user's mail addresses and numbers that are or are to be verified."""
         return await self.get(place("users", user_id, "contacts"), Listed[ContactView], user_id=user_id)
 
     async def verify_contact(self, user_id: str, code: str, *, wait_s: float | None = None) -> Listed[ContactView]:

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import AccessError
+from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import Clients
@@ -23,6 +23,8 @@ from everwatch.store import Partition, StoreBusy
 
 logger = logging.getLogger(__name__)
 
+# of a partition that is being read: its topic was deleted. librdkafka does not read it again when it is made anew
+_DELETED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
@@ -83,7 +85,8 @@ class Source:
         partitions whose stored offset is not in the log.
 
         Waits while no broker answers. Raises StoreError when the stored offsets cannot be read (after StoreBusy the
-        same call may be made again), AccessError when the broker refuses this user.
+        same call may be made again), AccessError when the broker refuses this user, BrokerUnavailable when a topic that
+        is being read was deleted, or made anew: the next process reads what is there.
         """
         lost: list[Partition] = []
         if self._unplaced:
@@ -93,6 +96,11 @@ class Source:
             error = message.error()
             if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
                 lost.append(Partition(message.topic() or "", message.partition() or 0))
+            elif error is not None and error.code() in _DELETED and self._is_assigned(message):
+                raise BrokerUnavailable(
+                    f"Topic {message.topic()} was deleted, or made anew, while it was read: started again, the"
+                    f" {self._process} reads what is there."
+                )
             elif error is not None:
                 self._complain(error)
         if self._refusal is not None:
@@ -101,6 +109,9 @@ class Source:
             self._complaints.clear()
         records = self._gate.admit([self._record(message) for message in readable])
         return records, [each for each in unreadable if self._gate.passes(each.topic, each.partition)], lost
+
+    def _is_assigned(self, message: Message) -> bool:
+        return Partition(message.topic() or "", message.partition() or 0) in self.assigned
 
     def _record(self, message: Message) -> Record:
         # results are many, and their headers are not needed

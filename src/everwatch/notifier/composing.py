@@ -23,6 +23,7 @@ from everwatch.plans.placeholders import PlaceholderUser
 
 MOST_GROUPS = 500
 _LOOK_AGAIN_MS = 1_000
+_ESCALATIONS = "\x1fescalations"
 
 
 def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
@@ -206,13 +207,18 @@ class _Composing:
             # a message that is composed anew keeps its place
             is_new = delivery.due_at <= self._now and delivery.state == "pending"
             if is_new and delivery.user_id and self._is_paced(delivery.message):
-                paced.setdefault(delivery.lane, []).append(delivery)
+                paced.setdefault(self._queue_of(delivery), []).append(delivery)
             else:
                 yield delivery
-        for lane, some in sorted(paced.items()):
-            slots = self._work.paced_slots(lane, len(some), self._now, self._rules.correlation.per_s)
+        for queue, some in sorted(paced.items()):
+            slots = self._work.paced_slots(queue, len(some), self._now, self._rules.correlation.per_s)
             for delivery, slot in zip(some, slots, strict=True):
                 yield delivery._replace(due_at=slot)
+
+    def _queue_of(self, delivery: Delivery) -> str:
+        """Return the queue whose turns a message takes: its server's, where escalations do not wait behind the rest."""
+        route = self._rules.named(delivery.route)
+        return f"{delivery.lane}{_ESCALATIONS}" if route is not None and route.is_escalation else delivery.lane
 
     def _is_paced(self, message: Message) -> bool:
         known = (self._targets.get(alert.target) for alert in message.alerts)

@@ -214,7 +214,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             path=f"{USER}/contacts",
             permission=READ_USER,
             handler=requests.contacts,
-            summary="List mail addresses of a user that are or are to be verified.",
+            summary="List mail addresses and numbers of a user that are or are to be verified.",
             answers={200: contacts},
         ),
         Route(
@@ -222,7 +222,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             path=f"{USER}/contacts/verify",
             permission=RUN_USER,
             handler=requests.verify,
-            summary="Confirm the mail addresses of a user that were sent a code.",
+            summary="Confirm the mail addresses and numbers of a user that were sent a code.",
             audited="verify_contact",
             body=VerifyBody,
             answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},

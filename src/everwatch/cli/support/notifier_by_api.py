@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from everwatch.api.incident_views import Listed, NotificationsView
 from everwatch.api.notifier_views import (
+    ChannelView,
     ContactView,
     DeliveriesQuery,
     DeliveryDetail,
@@ -130,8 +131,14 @@ def print_trial_by_api(settings: Settings, user: str, route: str, as_json: bool)
         typer.echo(f"would send by {each.route} ({each.sender}){why}")
 
 
+def channels_by_api(settings: Settings, user: str) -> list[ChannelView]:
+    """Return the addresses that were given up; ``user`` "": of all. Raises ApiError, EverwatchError."""
+    with api_client(settings) as client:
+        return _known(client.channels(user))
+
+
 def contacts_by_api(settings: Settings, user: str) -> list[ContactView]:
-    """Return a user's mail addresses that are or are to be verified. Raises ApiError."""
+    """Return a user's mail addresses and numbers that are or are to be verified. Raises ApiError."""
     with api_client(settings) as client:
         return client.contacts(user).items
 

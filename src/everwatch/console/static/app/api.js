@@ -13,7 +13,7 @@ export const unreachable = signal(false);
 const SEE_WRITES_MS = 10_000;
 // what early.js asked for before there were modules; an answer that is not taken soon is old
 const BEGUN_FOR_MS = 10_000;
-const begun = window.everwatchBegun;
+const begun = window.everwatchBegun ?? new Map();
 let position = "";
 let positionUntil = 0;
 
@@ -65,7 +65,9 @@ export async function request(method, path, { query, body, headers = {}, signal:
 
 /** The answer to a request that was begun before; once, and undefined where there is none. */
 async function taken(method, url, stop) {
-  const answer = method === "GET" && !position && performance.now() < BEGUN_FOR_MS ? begun.get(url) : undefined;
+  // after a change, and after somebody else signed in, they are old
+  if (method !== "GET") begun.clear();
+  const answer = performance.now() < BEGUN_FOR_MS ? begun.get(url) : undefined;
   begun.delete(url);
   const response = await answer;
   stop?.throwIfAborted();

@@ -48,8 +48,8 @@ export function Audit() {
       ? html`<${Empty} title="Nothing was changed" icon="audit">No change over HTTP fits these filters.</${Empty}>`
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
-          { id: "who", label: "Who", width: "w-m", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint">${each.role}</span></span>` },
-          { id: "what", label: "What", width: "w-m", cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
+          { id: "who", label: "Who", width: "w-who", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint not-narrow">${each.role}</span><span class=${`small narrow-only ${went(each) ? "faint" : "bad"}`}>${wordsOf(each)}</span></span>` },
+          { id: "what", label: "What", width: "w-m", narrow: false, cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
           { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} /><${SpecChanges} entry=${each} />`, wrap: true },
           { id: "outcome", label: "Outcome", width: "w-m", narrow: false, cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.command === "job" && went(each) ? "accepted" : each.outcome.replaceAll("_", " ")}</span>` },
           { id: "from", label: "From", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted" title=${each.forwarded_for && `by ${each.address}`}>${each.forwarded_for || each.address}</span>` },

@@ -101,7 +101,7 @@ function Each({ items, list, done }) {
   return html`${chosen.length > 0 && html`<${Acts} chosen=${chosen} selection=${selection} done=${done} />`}
   <${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard selection=${canAct() ? selection : undefined} href=${(each) => to(["incidents", each.incident_id])} columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
-    { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}><span class="narrow-only">${each.user_id} · </span>${each.reason}</span></span>` },
     { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-s", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },

@@ -149,7 +149,6 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
       ${monitor.last_body_at > 0 && html`<div class="broad"><dt>Printed last, <${Ago} ms=${monitor.last_body_at} /></dt><dd><pre>${monitor.last_body}</pre></dd></div>`}
-      <div><dt>Version</dt><dd>${monitor.version}, by ${monitor.origin}</dd></div>
     </dl>
     ${spec.labels && html`<p class="tags">${Object.entries(spec.labels).map(([key, value]) => html`<a key=${key} class="tag" href=${to(["monitors"], { label: `${key}=${value}` })}>${key}=${value}</a>`)}</p>`}</div>
   </section>`;
@@ -277,7 +276,7 @@ function notifiedText(notified) {
 }
 
 function Config({ monitor }) {
-  return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
+  return html`<${Panel} title="Specification" aside=${`version ${monitor.version}, by ${monitor.origin}`}><${Json} value=${monitor.spec} /></${Panel}>`;
 }
 
 const BY_ORIGIN = { signup: "A signup, or its plan", command: "A command" };

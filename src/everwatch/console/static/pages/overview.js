@@ -186,10 +186,19 @@ function ByKind({ monitors }) {
 
 const PROCESSES = { worker: "Workers", executor: "Executors", sink: "Sinks", notifier: "Notifiers" };
 
+/** The answer in a word, and what it is about. */
+function Answer({ rows, late }) {
+  const [broken, behind] = ["bad", "warn"].map((look) => rows.filter((each) => each.look === look).map((each) => (PROCESSES[each.process] ?? each.process).toLowerCase()));
+  if (broken.length) return html`<b class="bad">No: ${broken.join(", ")}</b>`;
+  if (late) behind.unshift("checks");
+  return behind.length ? html`<b class="warn">Late: ${behind.join(", ")}</b>` : html`<b class="ok">Yes</b>`;
+}
+
 function System({ lag, results }) {
-  return html`<${Panel} title="Does it keep up?" aside=${html`<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
+  const late = Boolean(results?.lateness_ms) && results.lateness_ms.p99 > LATE_S * 1000;
+  return html`<${Panel} title="Does it keep up?" aside=${html`${lag.data && html`<${Answer} rows=${summed(lag.data.items)} late=${late} />`}<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
     ${results && html`<ul class="explain">
-      <li><span class=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "warn" : "ok"}><${Icon} name=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "incidents" : "up"} /></span><span>Results</span>
+      <li><span class=${late ? "warn" : "ok"}><${Icon} name=${late ? "incidents" : "up"} /></span><span>Results</span>
         <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
     </ul>`}
     <${Refused} />

@@ -83,11 +83,11 @@ export function TaskTable({ items, withUser = false, reload, keyboard = false })
   };
   return html`${pending.length > 0 && html`<div class="bulk" role="toolbar" aria-label="Selected tasks"><b>${pending.length} selected</b><button class="button danger" type="button" onClick=${() => cancel(pending, done)}><${Icon} name="skipped" size="14" />Cancel</button><button class="button plain" type="button" onClick=${selection.clear}>Clear</button></div>`}
   <${Table} label="Tasks" rows=${items} keyOf=${keyOf} keyboard=${keyboard} selection=${keyboard && may("write") ? selection : undefined} tall columns=${[
-    { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} outcome=${each.outcome} />` },
+    { id: "status", label: "Status", width: "w-status", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} outcome=${each.outcome} />` },
     { id: "task", label: "Task", cell: (each) => html`<span class="two"><span class="name">${each.task_id}</span>${each.reason ? html`<span class="small faint" title=${each.reason}>${each.reason}</span>` : html`<span class="small faint">${each.kind}${each.created_at > 0 && html`, made <${Ago} ms=${each.created_at} />`}</span>`}</span>` },
     withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },
-    { id: "in", label: "When", width: "w-m", num: true, cell: (each) => (each.status === "pending" && !each.paused && each.due_at < now.value ? html`<span class="warn">overdue <${Ago} ms=${each.due_at} suffix=${false} /></span>` : html`<${Ago} ms=${each.ended_at || each.due_at} />`) },
+    { id: "in", label: "When", width: "w-when", num: true, cell: (each) => (each.status === "pending" && !each.paused && each.due_at < now.value ? html`<span class="warn"><span class="not-narrow">overdue </span><${Ago} ms=${each.due_at} suffix=${false} /></span>` : html`<${Ago} ms=${each.ended_at || each.due_at} />`) },
     may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel([each], reload)}>Cancel</button>` },
   ]} />`;
 }
