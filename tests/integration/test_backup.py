@@ -29,7 +29,7 @@ from everwatch.backup.record_hash import RecordsHash
 from everwatch.backup.restoring import OWNER, Restoring
 from everwatch.backup.scratch_database import NAME_PREFIX
 from everwatch.backup.stages import Silent
-from everwatch.backup.verifying import damages, restore_into_scratch
+from everwatch.backup.verifying import ScratchServers, damages, restore_into_scratch
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.admin_client import Admin
@@ -139,7 +139,7 @@ def test_a_dump_of_postgresql_is_restored_into_a_database_that_is_made_for_it_an
     databases = "SELECT datname FROM pg_database ORDER BY 1"
     before = postgres.server.run(databases)
     watching = Stored(postgres.server)
-    restore_into_scratch(settings, servers, folder, manifest, SystemClock(), watching, postgres_url)
+    restore_into_scratch(settings, ScratchServers(servers, postgres_url), folder, manifest, SystemClock(), watching)
     assert watching.results == [1]
     assert postgres.server.run(databases) == before
     # what was verified is as it was

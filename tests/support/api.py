@@ -182,10 +182,10 @@ class Records:
     """Takes records of topics that are followed in at once."""
 
     def __init__(self, takers: Mapping[str, Callable[[list[Record]], None]]) -> None:
-        self._takers = takers
+        self.takers = takers
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
-        self._takers[topic]([Record(topic, 0, 0, 0, key, value)])
+        self.takers[topic]([Record(topic, 0, 0, 0, key, value)])
 
 
 class LetterTopic:
@@ -285,7 +285,7 @@ class Api:
         self.records = Records(takers)
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
-        self.failure: EverwatchError | None = None
+        self.failure: Exception | None = None
         self.storage: Storage | None = None
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""

@@ -290,8 +290,8 @@ async def test_live_events_go_on_where_a_stream_broke(server: Api, client: Async
     server.taker([changed(0)])
     assert monitor_of(await first) == "m-0"
     # the connection breaks, and two events come before the next one is asked for
-    for each in list(server.server._runner.server.connections):  # type: ignore[attr-defined]
-        each.transport.abort()
+    for each in server.server.connections:
+        each.transport.abort()  # type: ignore[attr-defined]
     await until(lambda: server.taker is None)
     server.held += [changed(0), changed(1), changed(2)]
     server.ends = {("transitions", 0): 3, ("results", 0): 0}

@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -501,28 +501,28 @@ def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
     assert remedy in f"{finding.remedy} {finding.says}"
 
 
-def test_a_transaction_that_a_client_has_left_open_is_a_fault_and_one_that_ends_is_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_transaction_that_a_client_has_left_open_is_a_fault_and_one_that_ends_is_none() -> None:
     looks: list[dict[tuple[str, int], range]] = []
     asked: list[int] = []
 
-    def held_back_of(_: object, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], range]:
-        asked.append(len(list(places)))
+    def held_back(places: Collection[tuple[str, int]]) -> dict[tuple[str, int], range]:
+        asked.append(len(places))
         return looks.pop(0) if looks else {}
 
-    monkeypatch.setattr(transactions, "held_back_of", held_back_of)
     paused: list[float] = []
-    system = replace(SYSTEM, pause=paused.append)
-    assert list(transactions.check_transactions(system)) == [well("transactions", "none is left open")]
+
+    def found() -> list[Finding]:
+        return list(transactions.findings([("ticks", 0)], held_back, paused.append))
+
+    assert found() == [well("transactions", "none is left open")]
     assert (len(asked), paused) == (1, [])
     # one of them ends, another begins where it ended: both are as they should be
     ended = {("ticks", 0): range(7, 9), ("ticks", 1): range(7, 9)}
     looks[:] = [ended, {("ticks", 1): range(9, 12)}]
-    assert list(transactions.check_transactions(system)) == [well("transactions", "none is left open")]
+    assert found() == [well("transactions", "none is left open")]
     left = {("ticks", 0): range(7, 9), ("results", 3): range(1, 2)}
     looks[:] = [left | {("signups", 1): range(5, 6)}, *[left] * 3]
-    results, ticks = transactions.check_transactions(system)
+    results, ticks = found()
     assert "on results, partitions [3] (partition 3: at offset 1); 1 records" in results.says
     assert "on ticks, partitions [0] (partition 0: at offset 7); 2 records" in ticks.says
     assert "transaction.max.timeout.ms" in ticks.remedy

@@ -102,7 +102,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 def emptied(storage: Storage) -> Storage:
-    with storage._engine.begin() as connection:
+    with storage.engine.begin() as connection:
         for table in metadata.tables.values():
             connection.execute(delete(table))
     return storage

@@ -86,6 +86,13 @@ class Server:
         looking = Periodic(self._close_silent, _LOOK_S, at_once=False)
         self._watch = asyncio.create_task(looking.run(), name="slow clients")
 
+    @property
+    def connections(self) -> set[asyncio.Protocol]:
+        """Connections that are open, once it has started."""
+        server = self._runner.server
+        assert server is not None  # it was set up
+        return set(server.connections)
+
     async def stop(self) -> None:
         """Take no more connections, and let requests end for a few seconds."""
         if self._watch is not None:
@@ -111,10 +118,8 @@ class Server:
 
     async def _close_silent(self) -> None:
         """Close connections that send their first request byte by byte, or none: aiohttp waits for them forever."""
-        server = self._runner.server
-        assert server is not None  # it was set up
         now_s = self._clock.monotonic_s()
-        connections = set(server.connections)
+        connections = self.connections
         self._spoken &= connections
         self._silent = {each: self._silent.get(each, now_s) for each in connections - self._spoken}
         for each, since_s in self._silent.items():

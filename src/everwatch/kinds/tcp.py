@@ -26,7 +26,7 @@ from everwatch.network.connections import (
 )
 from everwatch.network.error_texts import address_of, explain_connection_error, quoted
 from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
-from everwatch.network.tls_probe import details_of
+from everwatch.network.tls_probe import ProbedServer, details_of
 from everwatch.schedule.duration import describe_duration
 
 ANSWER_LIMIT_BYTES = 64 * 1024
@@ -114,7 +114,7 @@ class TcpKind:
             if isinstance(error, ssl.SSLCertVerificationError):
                 left_s = tick.timeout_ms / 1000 - (clock.monotonic_s() - began_s)
                 server_name = config.server_name or config.host
-                reason += await details_of(reason, config.host, config.port, server_name, context, left_s)
+                reason += await details_of(reason, ProbedServer(config.host, config.port, server_name), context, left_s)
         timings["total"] = milliseconds(clock.monotonic_s() - began_s)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
 

@@ -31,7 +31,7 @@ When = Annotated[datetime, Meta(tz=True)]
 
 
 class PageAccess(StrEnum):
-    """Readers of a status page: all, those with its link, or those signed in at the console or sends a token."""
+    """Readers of a status page: all, those with its link, or those signed in at the console or with a token."""
 
     PUBLIC = "public"
     LINK = "link"

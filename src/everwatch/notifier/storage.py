@@ -112,19 +112,19 @@ class Storage:
     """Opens transactions. Safe to use from one thread at a time."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._statements = Statements(engine.dialect)
 
     @contextmanager
     def begin(self) -> Iterator["Work"]:
         """A transaction that writes; committed at the end of the block. Raises Unstorable, StoreBusy or StoreError."""
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             yield Work(connection, self._statements)
 
     @contextmanager
     def look(self) -> Iterator["Work"]:
         """A transaction that reads."""
-        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+        with clear_errors(self.engine.url), self.engine.execution_options(**READS_ONLY).begin() as connection:
             yield Work(connection, self._statements)
 
     def offsets(self) -> dict[Partition, int]:
@@ -139,7 +139,7 @@ class Storage:
 
     def close(self) -> None:
         """Close the database."""
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 def _named(url: URL) -> URL:

@@ -14,7 +14,7 @@ from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.manifest import MANIFEST, Manifest
 from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
-from everwatch.backup.verifying import damages, has_postgresql, restore_into_scratch
+from everwatch.backup.verifying import ScratchServers, damages, has_postgresql, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.support.stage_progress import StageProgress
@@ -186,9 +186,8 @@ def verify(
             with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
                 elsewhere = msgspec.structs.replace(settings, data_dir=Path(scratch), kafka_port=0)
                 with start_broker(elsewhere, clock) as kafka:
-                    restore_into_scratch(
-                        settings, kafka.bootstrap_servers, folder, manifest, clock, stages, scratch_server
-                    )
+                    servers = ScratchServers(kafka.bootstrap_servers, scratch_server)
+                    restore_into_scratch(settings, servers, folder, manifest, clock, stages)
     seconds = clock.monotonic_s() - began_s
     database_restored = restored and bool(manifest.databases) and bool(not has_dump or scratch_server)
     said = [str(each) for each in found]

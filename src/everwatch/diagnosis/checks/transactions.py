@@ -1,6 +1,7 @@
 """Check for transactions that a client has left open: nothing behind one is read before it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
@@ -11,16 +12,25 @@ from everwatch.kafka.consumer_groups import held_back_of
 # the last one
 LOOK_AGAIN_S = (0.5, 4.0, TRANSACTION_TIMEOUT_MS / 1000)
 
+Place = tuple[str, int]
+HeldBack = Callable[[Collection[Place]], Mapping[Place, range]]
+"""Gives, of some partitions, the offsets that are held back by open transactions."""
+
 
 def check_transactions(system: System) -> Iterator[Finding]:
     """Look for partitions that are read only up to a transaction, and are so at each later look."""
-    numbers = range(system.settings.partitions)
-    held = held_back_of(system.admin, [(topic, number) for topic in system.topics.all for number in numbers])
+    places = [(topic, number) for topic in system.topics.all for number in range(system.settings.partitions)]
+    yield from findings(places, partial(held_back_of, system.admin), system.pause)
+
+
+def findings(places: Collection[Place], held_back: HeldBack, pause: Callable[[float], object]) -> Iterator[Finding]:
+    """Yield the partitions that ``held_back`` names at each look; ``pause`` waits a number of seconds."""
+    held = held_back(places)
     for pause_s in LOOK_AGAIN_S:
         if not held:
             break
-        system.pause(pause_s)
-        later = held_back_of(system.admin, held)
+        pause(pause_s)
+        later = held_back(held)
         held = {place: later[place] for place, some in held.items() if later.get(place, some[:0])[:1] == some[:1]}
     for topic in sorted({topic for topic, _ in held}):
         of_topic = {number: some for (name, number), some in held.items() if name == topic}
