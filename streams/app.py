@@ -20,7 +20,7 @@ from everwatch.kafka.topics import Topics
 from streams.agents.isolation import PoisonIsolation
 from streams.engine import Engine
 from streams.options import DEFAULT_OPTIONS, WorkerOptions
-from streams.state.recovery import BulkRecovery, PromptTables
+from streams.state.faust_recovery import PromptTables, StandbyRecovery
 from streams.transport.batch_consumer import RecordBatch
 from streams.transport.faust_transport import Transport
 from streams.transport.group_membership import heartbeat_s, leave_group, member_name
@@ -108,7 +108,7 @@ def create_app(
         TableManager=PromptTables,
     )
     app.unread = {Topics.of(settings).commands}
-    app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
+    app.tables._recovery = StandbyRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
     engine = app.engine = Engine(
         app, settings, clients or KafkaClients(settings, bootstrap_servers), clock, member, options
     )
@@ -133,7 +133,9 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
     for topic, channel in engine.channels.items():
         _declare_agent(app, channel, names[topic], engine.isolations[topic])
 
-    # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one
+    # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one. One input
+    # stands for all: topics have one partition count, so the partitions of the table that Faust assigns
+    # (``MonitorsTable.on_rebalance``) are those of every input, and batch consumers assign them to themselves.
     @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")
     async def ignore(stream: Any) -> None:
         async for _ in stream:

@@ -45,9 +45,9 @@ from streams.outputs.results import Results
 from streams.outputs.transitions import Transitions
 from streams.ownership import Ownership, PartitionParts, within
 from streams.result_application import ResultApplication
+from streams.state.fenced_writers import FencedWriters
 from streams.state.monitors_table import new_monitors_table
 from streams.state.owned_partitions import OwnedPartitions
-from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
 from streams.state.table_measures import measure_databases, measure_standbys
 from streams.state.table_notes import TableNotes
@@ -115,8 +115,8 @@ class Engine(Service):
             self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000
         )
         self.partitions = OwnedPartitions(self.planner, store)
-        self.logs = PartitionLogs(
-            made.partition_log, topics, settings.partitions, events.fenced, TableNotes(store, self.partitions, member)
+        self.writers = FencedWriters(
+            made.fenced_producer, topics, settings.partitions, events.lost, TableNotes(store, self.partitions, member)
         )
         # the order within a topic is kept, so each has a handler of its own
         handlers = {
@@ -133,7 +133,7 @@ class Engine(Service):
         self.batch_consumers = [self._new_batch_consumer(topic, channel) for topic, channel in self.channels.items()]
         self.ownership = events.ownership = Ownership(
             self,
-            PartitionParts(self.partitions, self.logs, self.examiner, self.batch_consumers, self._store),
+            PartitionParts(self.partitions, self.writers, self.examiner, self.batch_consumers, self._store),
             settings,
             clock,
             options,
@@ -147,7 +147,7 @@ class Engine(Service):
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
         self.units = UnitsOfWork(
-            self._store, self.outbox, self.logs, self.partitions, self.partitions.wait_until_caught_up
+            self._store, self.outbox, self.writers, self.partitions, self.partitions.wait_until_caught_up
         )
         outputs = self._new_outputs()
         secrets = config_secrets(settings)
@@ -159,7 +159,7 @@ class Engine(Service):
         result_application = ResultApplication(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
         self.events.handlers = self._new_handlers(outputs, secrets, inline, result_application)
         agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, result_application, clock)
-        sending = TickSending(self._sender, self._packing, self.outbox, self.logs, topics)
+        sending = TickSending(self._sender, self._packing, self.outbox, self.writers, topics)
         await self.add_runtime_dependency(
             Emitter(self.partitions, due_loader, Reports(inline, skipped), sending, clock, settings.sweep_ms)
         )
@@ -179,7 +179,7 @@ class Engine(Service):
         self.ownership.end_rebalance()
         await self.ownership.close(LAST_PATIENCE_S)
         await asyncio.gather(*(each.stop() for each in self.batch_consumers))
-        await self.logs.close(FLUSH_S)
+        await self.writers.close(FLUSH_S)
         left = await self.outbox.close(FLUSH_S)
         await within(FLUSH_S, self._sender.stop())
         if left:

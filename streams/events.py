@@ -5,7 +5,7 @@
 | a rebalance begins | Faust (``app.py``) | ``Ownership.revoked`` |
 | partitions are assigned | Faust's table (``MonitorsTable``) | ``Ownership.assigned`` |
 | Faust has recovered | Faust's table (``MonitorsTable``) | ``Ownership.wait_until_open`` |
-| another owner has fenced a partition | ``PartitionLogs`` | ``Ownership.fenced`` |
+| another owner has shut this worker out of a partition | ``FencedWriters`` | ``Ownership.lost`` |
 | a batch of signups is read | ``PoisonIsolation`` of the topic | ``Registration.sign_up`` |
 | a batch of commands is read | ``PoisonIsolation`` of the topic | ``Registration.command`` |
 | a batch of signals is read | ``PoisonIsolation`` of the topic | ``SignalTaker.take`` |
@@ -59,9 +59,9 @@ class WorkerEvents:
         """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
         await self.ownership.wait_until_open()
 
-    def fenced(self, number: int) -> None:
+    def lost(self, number: int) -> None:
         """Give up all partitions and join the group again."""
-        self.ownership.fenced(number)
+        self.ownership.lost(number)
 
     async def signups(self, records: Sequence[Record]) -> None:
         """Register users."""

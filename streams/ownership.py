@@ -24,8 +24,8 @@ from everwatch.observability.rebalances import Rebalances
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
 from streams.options import WorkerOptions
 from streams.state.entry_store import EntryStore
+from streams.state.fenced_writers import FencedWriters, PartitionLost
 from streams.state.owned_partitions import OwnedPartitions
-from streams.state.partition_logs import PartitionLogs, PartitionLost
 from streams.state.table_examination import TableExaminer
 from streams.transport.batch_consumer import BatchConsumer
 
@@ -38,7 +38,7 @@ class PartitionParts(NamedTuple):
     """Parts that open and close with partitions. ``store``: that of the table."""
 
     partitions: OwnedPartitions
-    logs: PartitionLogs
+    writers: FencedWriters
     examiner: TableExaminer
     batch_consumers: Sequence[BatchConsumer]
     store: EntryStore
@@ -82,14 +82,19 @@ class Host(Protocol):
 
 
 class Ownership:
-    """The partitions of one worker, from one assignment to the next."""
+    """The partitions of one worker, from one assignment to the next.
+
+    They are given up in three ways. *Closed*: the sweep ends, the timetable is put away, progress is written.
+    *Abandoned*: none of that; work that is under way finds its partition lost. *Fenced anew*: abandoned, and at the
+    next assignment every table is read up to its changelog's end again.
+    """
 
     def __init__(
         self, host: Host, parts: PartitionParts, settings: Settings, clock: Clock, options: WorkerOptions
     ) -> None:
         self._options = options
         self._host = host
-        self._partitions, self._logs, self._examiner, self._batch_consumers, self._store = parts
+        self._partitions, self._writers, self._examiner, self._batch_consumers, self._store = parts
         self._changelog = Topics.of(settings).monitors_changelog
         self._session_timeout_ms = settings.session_timeout_ms
         # counts rebalances
@@ -121,11 +126,11 @@ class Ownership:
         """
         async with self._changes_stopped(patience_s) as are_stopped:
             if not are_stopped:
-                self._let_go()
+                self._abandon_and_fence_anew()
         self.end_rebalance()
         self._rebalances.revoked()
-        patience_s = self._options.sessions * self._session_timeout_ms / 1000
-        self._give_up_timer = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+        over_s = self._options.sessions * self._session_timeout_ms / 1000
+        self._give_up_timer = asyncio.get_running_loop().call_later(over_s, self._rebalance_took_too_long)
 
     async def assigned(self, numbers: set[int], generation: int) -> None:
         """Give up all partitions but these, and begin to open these: a rebalance has assigned them.
@@ -133,11 +138,12 @@ class Ownership:
         Faust's recovery, which is for standbys, goes on meanwhile.
         """
         async with self.switch:
-            gone = self._partitions.owned - (numbers if self._logs.is_next(generation) else set())
-            if not await within(PATIENCE_S, self.give_away(gone)):
+            stay = numbers if self._writers.is_next(generation) else set()
+            gone = self._partitions.owned - stay
+            if not await within(PATIENCE_S, self.close_partitions(gone)):
                 # nothing of those that stay is under way: changes have stopped
                 logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
-        self._logs.fence(numbers, generation)
+        self._writers.fence(numbers, generation)
         self.end_rebalance()
         self._rebalances.assigned(is_over=False)
         self._opening = asyncio.create_task(self._open(numbers, self._rebalance_number), name="opening")
@@ -148,22 +154,22 @@ class Ownership:
             self._give_up_timer.cancel()
         self._give_up_timer = None
 
-    async def give_away(self, numbers: set[int]) -> None:
+    async def close_partitions(self, numbers: set[int]) -> None:
         """Close these partitions: their sweeps end, their timetables are put away, their progress is written."""
 
         async def closed(number: int, emitted_to: int) -> None:
             # a sweep that was under way does not note by itself how far it came
-            self._logs.note(number, emitted_to)
-            await self._logs.flush({number})
+            self._writers.note(number, emitted_to)
+            await self._writers.flush({number})
 
         await self._partitions.close(numbers, closed)
 
-    def _let_go(self) -> None:
+    def _abandon_and_fence_anew(self) -> None:
         self._partitions.abandon()
-        self._logs.renew()
+        self._writers.fence_anew()
         logger.warning("partitions are given up although the broker has not acknowledged everything")
 
-    def _give_up(self) -> None:
+    def _rebalance_took_too_long(self) -> None:
         if self._partitions.owned:
             self._partitions.abandon()
             logger.warning("the rebalance does not end; ticks stop until it does")
@@ -245,7 +251,7 @@ class Ownership:
 
     async def _catch_up(self, numbers: set[int], rebalance_number: int) -> bool:
         """Fence earlier owners, then bring the local tables up to date; False if a rebalance interrupts it."""
-        await self._logs.wait_until_fenced(numbers)
+        await self._writers.wait_until_earlier_owners_are_fenced(numbers)
         if not self._is_current(rebalance_number):
             return False  # a rebalance that began meanwhile cancelled only what was under way
         missing = numbers - self._partitions.owned
@@ -261,7 +267,7 @@ class Ownership:
 
     async def _bring_up_to_date(self, missing: set[int]) -> None:
         findings = await self._examiner.examine(missing)
-        await self._examiner.mend(findings, self._logs.write, self._logs.note_owner)
+        await self._examiner.mend(findings, self._writers.write, self._writers.note_owner)
         self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
         try:
             await self._store.catch_up(self._changelog, missing)
@@ -276,15 +282,15 @@ class Ownership:
         Takes a few seconds at most: the next owner reads again what the broker has not acknowledged by then.
         """
         async with self._changes_stopped(patience_s) as are_stopped:
-            if not are_stopped or not await within(patience_s, self.give_away(self._partitions.owned)):
-                self._let_go()
+            if not are_stopped or not await within(patience_s, self.close_partitions(self._partitions.owned)):
+                self._abandon_and_fence_anew()
 
     @asynccontextmanager
     async def _changes_stopped(self, patience_s: float) -> AsyncIterator[bool]:
         """Stop reading inputs and opening partitions; gives False if units of work are still under way afterwards."""
         self._rebalance_number += 1
         self.may_change = False
-        self._partitions.invalidate()
+        self._partitions.stop_opening()
         if self._catching_up is not None:
             self._catching_up.cancel()
             await asyncio.wait([self._catching_up])
@@ -300,7 +306,7 @@ class Ownership:
                 self._partitions.abandon()
             yield are_stopped
 
-    def fenced(self, number: int) -> None:
+    def lost(self, number: int) -> None:
         """Give up all partitions and join the group again: another owner has fenced the producer of this one.
 
         All are read anew from the changelog when they are assigned again: a unit of work that concerned the lost
@@ -311,7 +317,7 @@ class Ownership:
             self._partitions.abandon({number})
             return
         self._partitions.abandon()
-        self._logs.renew()
+        self._writers.fence_anew()
         if not self._rejoining:
             self._rejoining = True
             logger.warning(

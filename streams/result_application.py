@@ -1,4 +1,7 @@
-"""Verdicts: results change the states of monitors, and changes of state become transitions."""
+"""Results applied to monitors: they change their states, and changes of state become transitions.
+
+For feedback and the runner of agendas, hence beside their packages.
+"""
 
 from collections.abc import Callable, Iterable
 

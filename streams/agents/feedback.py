@@ -52,7 +52,7 @@ class Feedback:
         async for few in cooperative_chunks(records):
             for record in few:
                 try:
-                    judged.setdefault(record.partition, []).append((record, *_verdict(record)))
+                    judged.setdefault(record.partition, []).append((record, *_key_and_status(record)))
                 except InvalidInput as error:
                     self._rejected.refuse(record, error)
         async with self._units.begin() as work:
@@ -63,6 +63,7 @@ class Feedback:
                     entries = work.look_up(number, list({key for _, key, _ in some}))
                     relevant, earliest = await self._relevant(partition, some, entries)
                     if earliest:
+                        # a retry may be due at ``earliest`` itself; a new monitor is due only after its begin
                         holds.enter_context(partition.sweeps_held_at(earliest - 1))
                     changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
                 await work.finish()
@@ -156,7 +157,7 @@ def _is_executors(record: Record) -> bool:
     return result.executor != INLINE_EXECUTOR and not result.region
 
 
-def _verdict(record: Record) -> tuple[bytes, Status]:
+def _key_and_status(record: Record) -> tuple[bytes, Status]:
     """Table key and status of a result. Raises InvalidInput."""
     verdict = table_records.read_verdict(record.value) if record.value else None
     if verdict is not None:

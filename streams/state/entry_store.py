@@ -27,7 +27,7 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
-from streams.state.recovery import CatchUp, EntryWrite
+from streams.state.catch_up import CatchUp, EntryWrite
 from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
 from streams.state.time_indexes import AGENDA, DUE, agenda_key, dates_of_entry, due_key, index_keys
 from streams.state.undecodable_entries import Undecodable

@@ -40,6 +40,7 @@ class MonitorsTable(faust.Table):  # type: ignore[type-arg]
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Faust calls this when partitions are assigned."""
+        # another rebalance may have begun since: its own call comes
         if generation_id == self.app.consumer_generation_id:
             topic = self.changelog_topic_name
             actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}

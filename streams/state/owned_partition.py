@@ -49,8 +49,8 @@ class OwnedPartition:
     """One owned partition.
 
     Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that
-    changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for new users: sweeps go on
-    up to the instant at which the first of their monitors begins (``ceiling``).
+    changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for what is about to enter
+    the timetable, new users and retries: sweeps go on up to that instant and no further (``ceiling``).
     ``opened_at``: since when this worker watches it, ms. ``entries``: how many its table has; None: not counted.
     """
 

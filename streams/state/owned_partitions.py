@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
+from everwatch.core.bounds import MOST_AHEAD_MS
 from everwatch.encoding import codec
 from everwatch.kafka.progress import EntryCounts
 from everwatch.observability.logs import labelled
@@ -17,10 +18,9 @@ from streams.state.timetable_planner import TimetablePlanner
 
 logger = logging.getLogger(__name__)
 YIELD_EVERY = 2_000
-MOST_AHEAD_MS = 60_000
-# while sweeps are later than this, units of work wait for up to PATIENCE_S
+# while sweeps are later than this, units of work wait for up to CATCH_UP_PATIENCE_S
 BEHIND_MS = 400
-PATIENCE_S, LOOK_S = 2.0, 0.02
+CATCH_UP_PATIENCE_S, LOOK_S = 2.0, 0.02
 # a worker is not ready while a partition of its own has emitted nothing for longer
 UNREADY_MS = 10_000
 NAMED_AT_MOST = 5
@@ -112,13 +112,13 @@ class OwnedPartitions:
         return f"{len(late)} partitions are behind: {named}"
 
     async def wait_until_caught_up(self) -> None:
-        """Wait until sweeps have caught up, or for PATIENCE_S at most."""
-        for _ in range(int(PATIENCE_S / LOOK_S)):
+        """Wait until sweeps have caught up, or for CATCH_UP_PATIENCE_S at most."""
+        for _ in range(int(CATCH_UP_PATIENCE_S / LOOK_S)):
             if self.lag_ms() < BEHIND_MS:
                 return
             await asyncio.sleep(LOOK_S)
 
-    def invalidate(self) -> None:
+    def stop_opening(self) -> None:
         """Have ``open``, if it is under way, give up."""
         self._openings += 1
 
@@ -140,7 +140,7 @@ class OwnedPartitions:
 
     def abandon(self, numbers: Iterable[int] | None = None) -> None:
         """Give up these partitions, or all; work that is under way finds that its partition is lost."""
-        self.invalidate()
+        self.stop_opening()
         gone = self.owned if numbers is None else set(numbers)
         self._own({number: partition for number, partition in self._open.items() if number not in gone})
 
@@ -155,6 +155,7 @@ class OwnedPartitions:
         if taken is None:
             return False
         mark, shelves = taken
+        # a monitor that began, or went, behind the progress that is noted: what was put away is ahead of it
         if mark.form != self._planner.form or max(mark.newest_since, mark.newest_gone) > partition.emitted_to:
             return False
         try:

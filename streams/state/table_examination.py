@@ -24,7 +24,7 @@ from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of,
 from everwatch.rules.generations import reason_closed
 from streams.options import WorkerOptions
 from streams.state.entry_store import EntryStore
-from streams.state.partition_logs import ChangelogRecord
+from streams.state.fenced_writers import ChangelogRecord
 from streams.transport.worker_clients import WorkerClients
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class TableExaminer:
         self._store.changelog_id = held[min(held)].topic_id
         return findings
 
-    def refuse(self, findings: Iterable[TableFinding]) -> None:
+    def raise_if_lost(self, findings: Iterable[TableFinding]) -> None:
         """Check that no finding needs a person's decision. Raises ChangelogLost."""
         lost = [finding for finding in findings if finding.verdict is TableVerdict.UNKNOWN]
         if lost and not self._rebuild:
@@ -97,7 +97,7 @@ class TableExaminer:
         emitted and whose table it is. Raises ChangelogLost, PartitionLost, BrokerUnavailable.
         """
         findings = list(findings)
-        self.refuse(findings)
+        self.raise_if_lost(findings)
         for finding in findings:
             if finding.verdict is TableVerdict.OUTDATED:
                 logger.warning(

@@ -24,7 +24,7 @@ def agenda_key(due: int, key: bytes) -> bytes:
 
 def index_keys(key: bytes, dates: Dates) -> list[bytes]:
     """Return the keys in both indexes of a monitor with these dates."""
-    return [due_key(due, key) for due in dates.due] + [agenda_key(due, key) for due in dates.wake]
+    return [due_key(due, key) for due in dates.due] + [agenda_key(due, key) for due in dates.agenda]
 
 
 def dates_of_entry(key: bytes, value: bytes) -> Dates:
@@ -40,4 +40,4 @@ def dates_of_entry(key: bytes, value: bytes) -> Dates:
             dates = table_records.dates_of_monitor(monitor)
     except Exception:  # decoding the entry reports it
         return NO_DATES
-    return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.wake)) else NO_DATES
+    return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.agenda)) else NO_DATES

@@ -121,6 +121,7 @@ class TimetablePlanner:
         user_key, fields = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
         first = None
         if self._begins_now(fields) and (due := self._first_check(key, fields)):
+            # it stands in no schedule, as a run by hand
             first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
         return _timetable_entry(key, user_key, fields, first)
 

@@ -1,4 +1,7 @@
-"""Units of work, which alone write the table ``monitors``: durable as a whole once finished."""
+"""Units of work, which alone change entries of the table ``monitors``: durable as a whole once finished.
+
+Catching up and standbys write the table, too: what the changelog has.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -15,9 +18,9 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
 from streams.state.entry_store import EntryStore
+from streams.state.fenced_writers import FencedWriters, PartitionLost
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
-from streams.state.partition_logs import PartitionLogs, PartitionLost
 from streams.state.time_indexes import index_keys
 from streams.transport.output_record import OutputRecord
 
@@ -52,10 +55,10 @@ class UnitOfWork:
     of the transitions: an input that is processed again after a crash does again all that was not durable.
     """
 
-    def __init__(self, store: EntryStore, outbox: Outbox, logs: PartitionLogs, partitions: OwnedPartitions) -> None:
+    def __init__(self, store: EntryStore, outbox: Outbox, writers: FencedWriters, partitions: OwnedPartitions) -> None:
         self._store = store
         self._outbox = outbox
-        self._logs = logs
+        self._writers = writers
         self._partitions = partitions
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
@@ -175,7 +178,10 @@ class UnitOfWork:
             self._count(partition, key, 1)
 
     def count_new(self, partition: int, users: int, monitors: int) -> None:
-        """Count users and monitors that ``add`` and ``add_values`` have written for the first time."""
+        """Count users and monitors that ``add``, ``add_value`` and ``add_values`` have written for the first time.
+
+        These count nothing themselves; ``put`` and ``delete`` do.
+        """
         more = self._more[partition]
         more[0] += users
         more[1] += monitors
@@ -220,7 +226,7 @@ class UnitOfWork:
         at = self._timestamps
         records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
         cancelled = [(key, value, 0) for key, value in self._cancelled[partition].items()]
-        self.commits[partition] = asyncio.create_task(self._logs.write(partition, records, cancelled))
+        self.commits[partition] = asyncio.create_task(self._writers.write(partition, records, cancelled))
 
     async def finish(self) -> None:
         """Commit the changes: on the broker first, then in the local store.
@@ -267,7 +273,7 @@ class UnitOfWork:
     def abandon(self) -> None:
         """Give the unit up. A part that was sent may be committed anyway, without being in the local store."""
         if self.commits:
-            self._logs.renew()
+            self._writers.fence_anew()
 
     def _count(self, partition: int, key: bytes, more: int) -> None:
         monitor_id = key.partition(codec.SEPARATOR)[2]
@@ -287,13 +293,13 @@ class UnitsOfWork:
         self,
         store: EntryStore,
         outbox: Outbox,
-        logs: PartitionLogs,
+        writers: FencedWriters,
         partitions: OwnedPartitions,
         caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._outbox = outbox
-        self._logs = logs
+        self._writers = writers
         self._partitions = partitions
         self._caught_up = caught_up
         self._lock = asyncio.Lock()
@@ -303,7 +309,7 @@ class UnitsOfWork:
         """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps have caught up."""
         await self._caught_up()
         async with self._lock:
-            work = UnitOfWork(self._store, self._outbox, self._logs, self._partitions)
+            work = UnitOfWork(self._store, self._outbox, self._writers, self._partitions)
             try:
                 yield work
             except NotPlanned:

@@ -15,9 +15,9 @@ from everwatch.rules.regional_runs import after_waiting
 from everwatch.timetable import NotPlanned
 from streams.result_application import ResultApplication
 from streams.state.entry_store import EntryStore
+from streams.state.fenced_writers import PartitionLost
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
-from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
 from streams.transport.output_record import OutputRecord

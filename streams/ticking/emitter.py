@@ -2,7 +2,7 @@
 
 A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
 when all of it is acknowledged does the timetable mark it emitted; after a failure the next sweep sends again what the
-broker did not acknowledge, which by identity (user, monitor, scheduled instant, attempt) is the same ticks.
+broker did not acknowledge, which by identity (user, monitor, scheduled instant, attempt, region) is the same ticks.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from everwatch.model import Priority
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import PRODUCER_ERRORS
 from everwatch.timetable import Destination, Packing, chunk_of
+from streams.state.fenced_writers import FencedWriters
 from streams.state.owned_partition import Outgoing, OwnedPartition, Route, Sweep
 from streams.state.owned_partitions import OwnedPartitions
-from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import DueIndexLoader
 from streams.ticking.inline_evaluator import InlineEvaluator
@@ -47,12 +47,12 @@ _NO_REGION = ("",)
 
 
 class TickSending(NamedTuple):
-    """Outputs of sweeps: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``logs``."""
+    """Outputs of sweeps: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``writers``."""
 
     batches: BatchSender
     packing: Packing
     outbox: Outbox
-    logs: PartitionLogs
+    writers: FencedWriters
     topics: Topics
 
 
@@ -77,7 +77,7 @@ class Emitter(Service):
     ) -> None:
         super().__init__()
         self._partitions = partitions
-        self._sender, self._packing, self._outbox, self._logs, topics = sending
+        self._sender, self._packing, self._outbox, self._writers, topics = sending
         self._topics: dict[Route, str] = {
             (Destination(priority.value), ticks.region): ticks.of(priority)
             for ticks in (topics.ticks_without_region, *topics.regions)
@@ -88,7 +88,7 @@ class Emitter(Service):
         self._due_loader = due_loader
         self._sweep_ms = sweep_ms
         self._replacements = 0
-        self._refused: dict[Route, tuple[int, int]] = {}
+        self._sizes_refused: dict[Route, tuple[int, int]] = {}
         self._jumps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
         self._measures = SweepMeasures(clock)
@@ -122,7 +122,9 @@ class Emitter(Service):
 
     async def sweep(self, partition: OwnedPartition) -> None:
         """Emit what is due in one partition, up to the last whole step of the sweep period."""
+        waits = self._measures.waits_of(partition.number)
         async with partition.sweep_lock:
+            waits.for_units_of_work()
             if self._partitions.get(partition.number) is not partition:
                 return
             # a failed sweep goes on as of the same instants, so the same ticks are skipped and sent
@@ -132,6 +134,7 @@ class Emitter(Service):
             if not sweep.is_collected:
                 await self._due_loader.load(partition, sweep.upto)
                 _collect(partition, sweep, self._topics)
+            waits.for_the_index()
             try:
                 await self._emit(partition, sweep)
             except (KafkaError, Transient) as error:
@@ -142,13 +145,14 @@ class Emitter(Service):
                     extra=labelled(partition=partition.number),
                 )
                 return
+            waits.for_the_broker()
             partition.timetable.mark_emitted(sweep.upto)
             partition.sweep = None
             self._replacements = 0
             is_owned = self._partitions.get(partition.number) is partition
             self._measures.count(partition, sweep, is_owned=is_owned)
             if is_owned:
-                self._logs.note(partition.number, sweep.upto)
+                self._writers.note(partition.number, sweep.upto)
 
     def _begin(self, partition: OwnedPartition) -> Sweep | None:
         """Return the sweep to make now; None if nothing can be due yet."""
@@ -170,7 +174,7 @@ class Emitter(Service):
 
     async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
         """Send the ticks; those that the broker did not take stay in ``sweep.ticks``."""
-        if self._refused:
+        if self._sizes_refused:
             sweep.ticks = [tick for tick in sweep.ticks if not self._set_aside(sweep, tick)]
         producer = self._sender.producer
         by_route = [list(ticks) for _, ticks in groupby(sorted(sweep.ticks, key=_route_of), key=_route_of)]
@@ -237,9 +241,9 @@ class Emitter(Service):
                 sweep.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
                 return
             sweep.unsendable.append((*tick, self._too_large(tick)))
-            size, until = self._refused.get(route, (0, 0))
+            size, until = self._sizes_refused.get(route, (0, 0))
             refused = len(chunk.packed(self._packing))
-            self._refused[route] = (
+            self._sizes_refused[route] = (
                 min(size, refused) if sweep.now < until else refused,
                 sweep.now + REFUSED_FOR_MS,
             )
@@ -252,7 +256,7 @@ class Emitter(Service):
     def _set_aside(self, sweep: Sweep, tick: Outgoing) -> bool:
         """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
         route, chunk, _ = tick
-        size, until = self._refused.get(route, (0, 0))
+        size, until = self._sizes_refused.get(route, (0, 0))
         if chunk.count > 1 or sweep.now >= until or len(chunk.packed(self._packing)) < size:
             return False
         sweep.unsendable.append((*tick, self._too_large(tick)))

@@ -55,7 +55,7 @@ class WorkerClients:
         """Make a consumer that finds the end of a batch that cannot be read (``PROBING``)."""
         return self._clients.consumer(self._group_of(self._topics.monitors_changelog), **PROBING)
 
-    def partition_log(self, number: int) -> Producer:
+    def fenced_producer(self, number: int) -> Producer:
         """Make the transactional producer of a partition, which fences every earlier one of the partition."""
         return self._clients.transactional_producer(f"{self._topics.monitors_changelog}-{number}")
 

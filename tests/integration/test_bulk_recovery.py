@@ -29,7 +29,7 @@ MONITORS = (USERS - LEAVERS) * len(SITES)
 # what a process with this on its path does: reading in bulk fails in the middle, twice
 SABOTAGE = """
 import everwatch.kafka.to_end as to_end
-import streams.state.recovery as recovery
+import streams.state.catch_up as recovery
 from everwatch.core.errors import BrokerUnavailable
 
 to_end.AT_ONCE = 500

@@ -391,7 +391,7 @@ class Life:
         """Let the engine stop, then whatever Faust stops after it."""
         await self.engine.stop()
         # on a busy machine a transaction may outlast the engine's patience, and would be seen by the next worker
-        await self.engine.logs.close(PATIENCE_S)
+        await self.engine.writers.close(PATIENCE_S)
         for agent in self.agents.values():
             agent.cancel()
         await asyncio.gather(*self.agents.values(), return_exceptions=True)

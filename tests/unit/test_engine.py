@@ -266,7 +266,7 @@ async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_t
             fencing.set()
             await fenced.wait()
 
-        monkeypatch.setattr(life.engine.logs, "wait_until_fenced", slow)
+        monkeypatch.setattr(life.engine.writers, "wait_until_earlier_owners_are_fenced", slow)
         opening = asyncio.create_task(life.recovered())
         await fencing.wait()
         await life.revoked()
@@ -632,7 +632,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
         async def flush(numbers: set[int]) -> None:
             flushed.append(numbers)
 
-        monkeypatch.setattr(life.engine.logs, "flush", flush)
+        monkeypatch.setattr(life.engine.writers, "flush", flush)
         stays = partitions[2]
         async with life.partition.sweep_lock:
             going = asyncio.create_task(life.assigned(2, 7))
@@ -711,4 +711,4 @@ async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_par
         await until("the broker has it", lambda: len(broker.pairs[CHANGELOG]) == 1)
         assert life.store.read(0, b"ann\0m") is None
         # the partition is not kept through a rebalance as it is
-        assert not life.engine.logs.is_next(life.generation)
+        assert not life.engine.writers.is_next(life.generation)

@@ -13,7 +13,7 @@ from everwatch.core.errors import ChangelogLost
 from everwatch.encoding.codec import table_key
 from everwatch.rules.changelog_marks import Mark
 from everwatch.timetable import NotPlanned
-from streams.state.partition_logs import ChangelogRecord
+from streams.state.fenced_writers import ChangelogRecord
 
 
 class Killed(Exception):
@@ -172,7 +172,7 @@ async def test_a_worker_that_is_killed_while_it_writes_back_does_it_again(
         async def killed(*_: object) -> None:
             raise Killed
 
-        monkeypatch.setattr(life.engine.logs, "note_owner", killed)
+        monkeypatch.setattr(life.engine.writers, "note_owner", killed)
         with pytest.raises(Killed):
             await life.recovered()
     async with worker(broker, tmp_path, clock) as life:
@@ -189,7 +189,7 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
     broker.make_changelog_anew()
     async with worker(broker, tmp_path, clock, opened=False, written_back_at_once=1) as life:
         writing = asyncio.Event()
-        write = life.engine.logs.write
+        write = life.engine.writers.write
 
         async def slow(number: int, changes: Sequence[ChangelogRecord]) -> int:
             offset = await write(number, changes)
@@ -197,13 +197,13 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
             await asyncio.Event().wait()
             return offset
 
-        monkeypatch.setattr(life.engine.logs, "write", slow)
+        monkeypatch.setattr(life.engine.writers, "write", slow)
         opening = asyncio.create_task(life.recovered())
         await writing.wait()
         await life.revoked()
         await asyncio.wait_for(opening, 5 * PATIENCE)
         assert len(broker.pairs[CHANGELOG]) == 1
-        monkeypatch.setattr(life.engine.logs, "write", write)
+        monkeypatch.setattr(life.engine.writers, "write", write)
         await life.recovered()
         assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
         assert keys_of(broker) == whole

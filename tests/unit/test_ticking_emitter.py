@@ -97,6 +97,7 @@ class Worker:
     def __init__(self, *monitors: TimetableEntry) -> None:
         self.broker = Broker()
         self.clock = SettableClock(START)
+        self.loading_ms = 0
         self.skipped: list[Firing] = []
         self.unsendable: list[str] = []
         self.noted: list[int] = []
@@ -137,7 +138,7 @@ class Worker:
         pass
 
     async def _loaded(self, *_: object) -> None:
-        pass
+        self.clock.advance(self.loading_ms)
 
     async def _skip(self, _: OwnedPartition, firings: Iterable[Firing], __: int) -> None:
         self.skipped += firings
@@ -258,3 +259,18 @@ async def test_no_sweep_passes_the_instant_at_which_somebody_is_about_to_begin()
     assert worker.partition.emitted_to == START + 5_000
     assert names(worker.broker).count("ann") == 5
     assert names(worker.broker).count("bob") in (4, 5)
+
+
+async def test_a_slow_sweep_says_once_a_minute_what_it_has_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker(monitor("ann"))
+    worker.loading_ms = 900
+    await worker.sweep_at(START + 1_000)
+    assert not caplog.messages
+    worker.loading_ms = 1_500
+    for sweeps in range(1, 3):
+        await worker.sweep_at(START + 1_000 + sweeps * 2_000)
+    [said] = caplog.messages
+    assert said == (
+        "a sweep of partition 0 took 1.5 s (logged once a minute): 0.0 s for units of work, 1.5 s for what is due,"
+        " 0.0 s for the broker"
+    )

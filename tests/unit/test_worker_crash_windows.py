@@ -16,7 +16,7 @@ from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
 from everwatch.timetable import BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
 from streams.state.entry_store import EntryStore, SnapshotMark
-from streams.state.partition_logs import PartitionLost
+from streams.state.fenced_writers import PartitionLost
 from streams.state.unit_of_work import UnitsOfWork
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
@@ -219,7 +219,7 @@ async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_fro
         await known(life, "ann")
         await life.tick_to(START + 2_000)
         with life.partition.sweeps_held_at(START + 2_500):
-            await life.engine.ownership.give_away({0})
+            await life.engine.ownership.close_partitions({0})
         assert not life.put_away()
 
 
@@ -229,7 +229,7 @@ async def test_somebody_who_does_not_begin_before_the_next_sweep_keeps_the_timet
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         life.timetable.put(planned("late", since=START + 10_000))
-        await life.engine.ownership.give_away({0})
+        await life.engine.ownership.close_partitions({0})
         assert not life.put_away()
 
 

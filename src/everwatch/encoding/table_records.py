@@ -537,11 +537,11 @@ _remembered_names_bytes = lru_cache(maxsize=4_096)(_names_bytes)
 class Dates(NamedTuple):
     """Instants at which something is to happen to a monitor; what an index by time is made of.
 
-    ``due``: those that the timetable must know of. ``wake``: those at which the monitor itself changes.
+    ``due``: those that the timetable must know of. ``agenda``: those at which the monitor itself changes.
     """
 
     due: tuple[int, ...] = ()
-    wake: tuple[int, ...] = ()
+    agenda: tuple[int, ...] = ()
 
 
 NO_DATES = Dates()
@@ -567,9 +567,9 @@ def dates_of_monitor(monitor: Monitor) -> Dates:
     elif monitor.spec.start_at:
         due.append(monitor.since)
     due += [instant for instant in (agenda.ends_at, agenda.retry_at) if instant]
-    wake = [instant for instant in (agenda.remind_at, agenda.resume_at, agenda.forget_at) if instant]
-    wake += [run.decide_at for run in agenda.runs_in_regions]
-    return Dates(tuple(due), tuple(wake))
+    changes = [instant for instant in (agenda.remind_at, agenda.resume_at, agenda.forget_at) if instant]
+    changes += [run.decide_at for run in agenda.runs_in_regions]
+    return Dates(tuple(due), tuple(changes))
 
 
 # --- what signals and results need of a monitor -----------------------------------------------------------------------

@@ -38,7 +38,7 @@ class PartitionLost(Transient):
     """Something was to be written to a partition that this worker does not own any more."""
 
 
-class _Log:
+class _FencedWriter:
     """One partition's producer, and what it has to write of progress."""
 
     def __init__(self, number: int, producer: TransactionalProducer) -> None:
@@ -64,7 +64,7 @@ class _Log:
         return (self.emitted_to + phase) // PROGRESS_EVERY_MS > (self.noted + phase) // PROGRESS_EVERY_MS
 
 
-class PartitionLogs:
+class FencedWriters:
     """Fences the partitions that this worker is given, and writes to those.
 
     ``on_lost`` is called once with a partition whose producer another owner has fenced. ``notes`` gives the facts of
@@ -83,11 +83,11 @@ class PartitionLogs:
         self._topics = topics
         self._on_lost = on_lost
         self._notes = notes
-        self._logs: dict[int, _Log] = {}
+        self._writers: dict[int, _FencedWriter] = {}
         self._generation = -1
         self._renewing = False
         # a thread for each partition: a slow transaction delays no other one
-        self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-log")
+        self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-writer")
         # tasks that a thread works on: a caller that is cancelled must not cancel them
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -98,33 +98,33 @@ class PartitionLogs:
         """
         wanted = set(numbers)
         stays = self.is_next(generation)
-        for number, log in list(self._logs.items()):
-            if number not in wanted or not stays or not log.is_ready or log.transaction_lock.locked():
-                self._discard(log)
+        for number, writer in list(self._writers.items()):
+            if number not in wanted or not stays or not writer.is_ready or writer.transaction_lock.locked():
+                self._discard(writer)
         self._generation, self._renewing = generation, False
-        for number in sorted(wanted - self._logs.keys()):
+        for number in sorted(wanted - self._writers.keys()):
             producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
-            log = self._logs[number] = _Log(number, producer)
-            log.fencing = self._start(self._initialise(log))
+            writer = self._writers[number] = _FencedWriter(number, producer)
+            writer.fencing = self._start(self._initialise(writer))
 
     def is_next(self, generation: int) -> bool:
         """Tell whether no other worker can have owned the partitions since: no generation lies between.
 
-        False, too, if a commit may be missing in the local table (``renew``).
+        False, too, if a commit may be missing in the local table (``fence_anew``).
         """
         return not self._renewing and self._generation <= generation <= self._generation + 1
 
-    def renew(self) -> None:
+    def fence_anew(self) -> None:
         """Fence every partition anew when they are assigned next: a commit may be missing in the local table."""
         self._renewing = True
 
-    async def wait_until_fenced(self, numbers: Iterable[int]) -> None:
+    async def wait_until_earlier_owners_are_fenced(self, numbers: Iterable[int]) -> None:
         """Wait until only this worker can write to these partitions. Raises PartitionLost."""
         for number in numbers:
-            log = self._held(number)
-            assert log.fencing is not None  # it is begun when the log is made
-            await asyncio.shield(log.fencing)
-            self._check(log)
+            writer = self._held(number)
+            assert writer.fencing is not None  # it is begun when the writer is made
+            await asyncio.shield(writer.fencing)
+            self._check(writer)
 
     async def write(
         self, number: int, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord] = ()
@@ -138,84 +138,87 @@ class PartitionLogs:
 
     def note(self, number: int, emitted_to: int) -> None:
         """Note that every tick due up to ``emitted_to`` is durable; it is written within a second, or by ``flush``."""
-        log = self._logs.get(number)
-        if log is None or log.is_lost:
+        writer = self._writers.get(number)
+        if writer is None or writer.is_lost:
             return
-        log.emitted_to = emitted_to
+        writer.emitted_to = emitted_to
         # a transaction that is under way writes it, or the next sweep does
-        if log.is_due and not log.transaction_lock.locked():
-            self._start(self._write_progress(log))
+        if writer.is_due and not writer.transaction_lock.locked():
+            self._start(self._write_progress(writer))
 
     async def note_owner(self, number: int, emitted_to: int, mark: Mark) -> None:
         """Write the owner's mark at once. Raises PartitionLost, BrokerUnavailable."""
-        log = self._held(number)
-        async with log.transaction_lock:
-            await self._commit(log, [self._noting(number, emitted_to, mark)])
+        writer = self._held(number)
+        async with writer.transaction_lock:
+            await self._commit(writer, [self._noting(number, emitted_to, mark)])
 
     async def flush(self, numbers: Collection[int] | None = None) -> None:
         """Write what has been noted of these partitions, or of all, and is not written yet."""
-        logs = [log for number, log in self._logs.items() if numbers is None or number in numbers]
-        await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(log))) for log in logs))
+        writers = [writer for number, writer in self._writers.items() if numbers is None or number in numbers]
+        await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(writer))) for writer in writers))
 
     async def close(self, patience_s: float) -> None:
         """Close all producers."""
-        for log in list(self._logs.values()):
-            self._discard(log)
+        for writer in list(self._writers.values()):
+            self._discard(writer)
         if self._running:
             await asyncio.wait(self._running, timeout=patience_s)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _held(self, number: int) -> _Log:
-        log = self._logs.get(number)
-        if log is None:
+    def _held(self, number: int) -> _FencedWriter:
+        writer = self._writers.get(number)
+        if writer is None:
             raise PartitionLost(f"partition {number} is not this worker's")
-        return log
+        return writer
 
-    def _check(self, log: _Log) -> None:
-        if not log.is_ready:
-            raise PartitionLost(f"partition {log.number} went to another worker")
+    def _check(self, writer: _FencedWriter) -> None:
+        if not writer.is_ready:
+            raise PartitionLost(f"partition {writer.number} went to another worker")
 
-    def _discard(self, log: _Log) -> None:
+    def _discard(self, writer: _FencedWriter) -> None:
         """Give a producer up: its partition is fenced anew before it is written to again."""
-        log.is_lost = True
-        log.producer.abandon()
-        if self._logs.get(log.number) is log:
-            del self._logs[log.number]
-        self._start(self._close(log))
+        writer.is_lost = True
+        writer.producer.abandon()
+        if self._writers.get(writer.number) is writer:
+            del self._writers[writer.number]
+        self._start(self._close(writer))
 
-    async def _initialise(self, log: _Log) -> None:
+    async def _initialise(self, writer: _FencedWriter) -> None:
         async def initialise() -> None:
-            if not log.is_lost:
-                await self._in_thread(log.producer.initialise)
+            if not writer.is_lost:
+                await self._in_thread(writer.producer.initialise)
 
         with suppress(Fenced):  # it was given up meanwhile
             await _retry_while_away(initialise, "partitions cannot be opened yet: %s")
 
-    async def _write(self, log: _Log, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord]) -> int:
+    async def _write(
+        self, writer: _FencedWriter, changes: Sequence[ChangelogRecord], cancelled: Sequence[ChangelogRecord]
+    ) -> int:
         async def commit() -> int:
             runs = [RecordRun(self._topics.monitors_changelog, changes)]
             if cancelled:
                 runs.append(RecordRun(self._topics.cancellations, cancelled))
-            if log.is_due:
-                runs.append(self._progress_of(log))
-            return (await self._commit(log, runs))[0]
+            if writer.is_due:
+                runs.append(self._progress_of(writer))
+            return (await self._commit(writer, runs))[0]
 
-        async with log.transaction_lock:
+        async with writer.transaction_lock:
             return await _retry_while_away(commit, "%s It is tried again.")
 
-    async def _write_progress(self, log: _Log) -> None:
-        async with log.transaction_lock:
-            if log.emitted_to <= log.noted or not log.is_ready:
+    async def _write_progress(self, writer: _FencedWriter) -> None:
+        async with writer.transaction_lock:
+            if writer.emitted_to <= writer.noted or not writer.is_ready:
                 return
             try:
-                await self._commit(log, [self._progress_of(log)])
+                await self._commit(writer, [self._progress_of(writer)])
             except PartitionLost:
                 pass  # the new owner notes it
             except BrokerUnavailable as error:
                 logger.warning("%s Progress is noted later.", error)
 
-    def _progress_of(self, log: _Log) -> RecordRun:
-        return self._noting(log.number, log.emitted_to, self._notes.store_progress(log.number, log.emitted_to))
+    def _progress_of(self, writer: _FencedWriter) -> RecordRun:
+        number, emitted_to = writer.number, writer.emitted_to
+        return self._noting(number, emitted_to, self._notes.store_progress(number, emitted_to))
 
     def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> RecordRun:
         headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
@@ -225,26 +228,28 @@ class PartitionLogs:
             headers.append((ENTRIES_HEADER, entries.encode()))
         return RecordRun(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
 
-    async def _commit(self, log: _Log, runs: Sequence[RecordRun]) -> list[int]:
-        self._check(log)
-        emitted_to = log.emitted_to
+    async def _commit(self, writer: _FencedWriter, runs: Sequence[RecordRun]) -> list[int]:
+        self._check(writer)
+        emitted_to = writer.emitted_to
         try:
-            offsets = await self._in_thread(log.producer.commit, runs)
+            offsets = await self._in_thread(writer.producer.commit, runs)
         except Fenced as error:
-            if not log.is_lost:
-                logger.warning("partition %d is lost: %s", log.number, error, extra=labelled(partition=log.number))
-                self._discard(log)
-                self._on_lost(log.number)
-            raise PartitionLost(f"partition {log.number} went to another worker") from None
+            if not writer.is_lost:
+                logger.warning(
+                    "partition %d is lost: %s", writer.number, error, extra=labelled(partition=writer.number)
+                )
+                self._discard(writer)
+                self._on_lost(writer.number)
+            raise PartitionLost(f"partition {writer.number} went to another worker") from None
         if runs[-1].topic == self._topics.progress:
-            log.noted = emitted_to
+            writer.noted = emitted_to
         return offsets
 
-    async def _close(self, log: _Log) -> None:
-        if log.fencing is not None:
-            await asyncio.wait([log.fencing])
-        async with log.transaction_lock:
-            await self._in_thread(log.producer.close)
+    async def _close(self, writer: _FencedWriter) -> None:
+        if writer.fencing is not None:
+            await asyncio.wait([writer.fencing])
+        async with writer.transaction_lock:
+            await self._in_thread(writer.producer.close)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
