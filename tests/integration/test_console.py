@@ -153,7 +153,10 @@ async def test_a_start_asks_for_each_thing_once_and_the_next_one_for_no_file_aga
     async with console.context() as context:
         asked: list[str] = []
         context.on("request", lambda request: asked.append(request.url.removeprefix(console.running.url)))
-        page = await console.page(context, "monitors?kind=tls&sort=changed")
+        # pages without the clock of tests, which keeps no entries of performance
+        page = await context.new_page()
+        await page.goto(f"{console.running.url}/console/monitors?kind=tls&sort=changed")
+        await settled(page)
         for url in ("/v1/me", "/v1/monitors?kind=tls&sort=changed&limit=50"):
             assert asked.count(url) == 1, asked
         # the modules of the page are asked for with those of the shell, and not when these have run
@@ -161,7 +164,6 @@ async def test_a_start_asks_for_each_thing_once_and_the_next_one_for_no_file_aga
         assert asked.index(module) < asked.index("/v1/counts")
         files = [url for url in asked if url.startswith("/console/@")]
         assert len(files) == len(set(files))
-        # without the clock of tests, which keeps no entries of performance
         other = await context.new_page()
         await other.goto(f"{console.running.url}/console/monitors")
         await settled(other)
@@ -171,7 +173,6 @@ async def test_a_start_asks_for_each_thing_once_and_the_next_one_for_no_file_aga
         )
         assert len(loaded) > 30
         assert [name for name, size in loaded if size] == []
-        await page.close()
 
 
 async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:

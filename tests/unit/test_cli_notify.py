@@ -178,6 +178,28 @@ def test_routes_are_listed_and_a_user_is_told_which_reach_them(notifying: Notify
     assert run("check", str(rules), status=2).endswith("users[0]: Object missing required field name")
 
 
+def test_check_says_when_a_route_sends(rules: Path) -> None:
+    timed = """
+[[operators]]
+name = "{name}"
+slack = {{ url = "https://hooks.example/x" }}
+{when}
+"""
+    wanted = {
+        "plain": ("", "-"),
+        "second-line": ('after = "15m"', "not acknowledged after 15m"),
+        "long": ('min_down = "5m"', "down for 5m"),
+        "daily": ('digest = { cron = "0 8 * * *" }', "digest 0 8 * * * UTC"),
+        "day": ('quiet_hours = { from = "22:30", to = "07:00" }', "not from 22:30 to 07:00 UTC"),
+    }
+    rules.write_text("".join(timed.format(name=name, when=when) for name, (when, _) in wanted.items()))
+    header, *lines = run("check", str(rules)).splitlines()
+    start, end = header.index("when"), header.index("group_wait")
+    assert {line.split()[0]: line[start:end].strip() for line in lines} == {
+        name: said for name, (_, said) in wanted.items()
+    }
+
+
 def sending(notifying: Notifying) -> threading.Thread:
     """A notifier beside the command, as it would be in a process of its own."""
 

@@ -1,9 +1,10 @@
 """Tests of where a sink starts to read, also while its database is away."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -14,34 +15,14 @@ from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 ONE, TWO = Partition("results", 1), Partition("results", 2)
 
 
-class Report:
-    """What a consumer says of a partition in place of a record."""
-
-    def __init__(self, topic: str, partition: int, code: int) -> None:
-        self._topic, self._partition, self._error = topic, partition, KafkaError(code)
-
-    def topic(self) -> str:
-        return self._topic
-
-    def partition(self) -> int:
-        return self._partition
-
-    def offset(self) -> None: ...
-
-    def error(self) -> KafkaError:
-        return self._error
-
-    def __len__(self) -> int:
-        return 0
-
-
 class Consumer:
     """A consumer that is given two partitions when it is first polled. ``fetched``: from where it reads which."""
 
     def __init__(self) -> None:
         self.fetched: dict[tuple[str, int], int] | None = None
-        self.reports: list[Report] = []
+        self.errors: list[KafkaError] = []
         self._given = False
+        self.error_cb: Callable[[KafkaError], None] = lambda _: None
 
     def subscribe(
         self,
@@ -51,12 +32,13 @@ class Consumer:
     ) -> None:
         self._on_assign = on_assign
 
-    def consume(self, _most: int, _timeout: float) -> "list[Report]":
+    def consume(self, _most: int, _timeout: float) -> list[Message]:
         if not self._given:
             self._given = True
             self._on_assign(self, [TopicPartition(*each) for each in (ONE, TWO)])
-        reports, self.reports = self.reports, []
-        return reports
+        while self.errors:
+            self.error_cb(self.errors.pop())
+        return []
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.fetched = {(each.topic, each.partition): each.offset for each in partitions}
@@ -85,7 +67,8 @@ class OneClient:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
 
-    def consumer(self, group_id: str, **_: object) -> Consumer:
+    def consumer(self, group_id: str, **overrides: Any) -> Any:
+        self._consumer.error_cb = overrides["error_cb"]
         return self._consumer
 
 
@@ -129,8 +112,9 @@ def test_a_topic_that_is_deleted_while_it_is_read_is_the_end_and_one_that_is_not
     consumer: Consumer, code: int
 ) -> None:
     source = Source(Settings(), OneClient(consumer), Store(busy=0), SettableClock(0), ["results", "transitions"])
-    consumer.reports = [Report("transitions", 0, code)]
+    source.take(10, 0)
+    consumer.errors = [KafkaError(code, "transitions [0]: topic does not exist")]
     assert source.take(10, 0) == ([], [], [])
-    consumer.reports = [Report("results", 1, code)]
-    with pytest.raises(BrokerUnavailable, match="Topic results was deleted, or made anew, while it was read"):
+    consumer.errors = [KafkaError(code, "results [1]: desired partition is no longer available")]
+    with pytest.raises(BrokerUnavailable, match=r"deleted, or made anew, while it was read: results \[1\]"):
         source.take(10, 0)

@@ -12,7 +12,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import refused
-from everwatch.kafka.clients import Clients
+from everwatch.kafka.clients import DELETED, Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
@@ -23,8 +23,6 @@ from everwatch.store import Partition, StoreBusy
 
 logger = logging.getLogger(__name__)
 
-# of a partition that is being read: its topic was deleted. librdkafka does not read it again when it is made anew
-_DELETED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
@@ -61,6 +59,8 @@ class Source:
         # partitions of this sink that are not fetched yet: the database did not say where they start
         self._unplaced: list[TopicPartition] = []
         self._refusal: AccessError | None = None
+        # what the client has said of a topic that was deleted
+        self._deleted = ""
         # whether the group has assigned partitions to this sink, or none, and they are being read
         self.is_member = False
         self.assigned: frozenset[Partition] = frozenset()
@@ -96,22 +96,19 @@ class Source:
             error = message.error()
             if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
                 lost.append(Partition(message.topic() or "", message.partition() or 0))
-            elif error is not None and error.code() in _DELETED and self._is_assigned(message):
-                raise BrokerUnavailable(
-                    f"Topic {message.topic()} was deleted, or made anew, while it was read: started again, the"
-                    f" {self._process} reads what is there."
-                )
             elif error is not None:
                 self._complain(error)
         if self._refusal is not None:
             raise self._refusal
+        if self._deleted:
+            raise BrokerUnavailable(
+                f"A topic was deleted, or made anew, while it was read: {self._deleted}. Started again, the"
+                f" {self._process} reads what is there."
+            )
         if readable:
             self._complaints.clear()
         records = self._gate.admit([self._record(message) for message in readable])
         return records, [each for each in unreadable if self._gate.passes(each.topic, each.partition)], lost
-
-    def _is_assigned(self, message: Message) -> bool:
-        return Partition(message.topic() or "", message.partition() or 0) in self.assigned
 
     def _record(self, message: Message) -> Record:
         # results are many, and their headers are not needed
@@ -182,6 +179,8 @@ class Source:
         away = error.code() in _AWAY
         complaint = KafkaError._ALL_BROKERS_DOWN if away else error.code()
         self._refusal = self._refusal or refused(error)
+        if error.code() in DELETED and error.str().startswith(tuple(f"{each.topic} [" for each in self.assigned)):
+            self._deleted = error.str()
         if complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning(

@@ -162,6 +162,10 @@ class Notifier(Process):
         try:
             while not self.stopping.is_set():
                 await self._take(self._source)
+        except Exception as error:
+            # noted before its parts end because of it
+            self.fail(error)
+            raise
         finally:
             self._dispatcher.stop()
             await asyncio.wait({sending}, timeout=FINISH_S)

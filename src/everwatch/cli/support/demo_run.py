@@ -56,6 +56,7 @@ class DemoRun:
         self._arrivals = Arrivals(settings.data_dir / INBOX_FILE)
         self._reader: SqlReader | None = None
         self._next_signals_s = 0.0
+        self._are_heard = False
         self._said: list[str] = []
         self._counts = Counts(users=0, monitors=0, by_state={}, results=0)
 
@@ -128,6 +129,8 @@ class DemoRun:
         while not self._stop.is_set():
             self._tend(console)
             counts = self._count()
+            # a signal of a monitor that is not registered yet would be refused
+            self._are_heard = self._are_heard or counts.monitors >= wanted
             if self._clock.monotonic_s() > next_progress_s:
                 next_progress_s += PROGRESS_EVERY_S
                 console.print(f"  {self._progress(counts, wanted)}", highlight=False)
@@ -173,7 +176,7 @@ class DemoRun:
             self._said.append(sentence)
             console.print(sentence, highlight=False)
         now_s = self._clock.monotonic_s()
-        if now_s >= self._next_signals_s:
+        if self._are_heard and now_s >= self._next_signals_s:
             self._next_signals_s = now_s + SIGNALS_EVERY_S
             for user, signal_event in self._cast.signals():
                 self._publisher.send(self._topics.signals, user, signal_event)

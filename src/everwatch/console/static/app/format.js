@@ -107,6 +107,16 @@ export function schedule(spec) {
 /** The same in a few words: of what runs once, only that. */
 export const briefSchedule = (spec) => (spec.at ? "once" : schedule(spec));
 
+const SIZES = { ms: 1, s: SECOND, m: MINUTE, h: HOUR, d: DAY };
+
+/** When a monitor runs next: the API said it when the page was loaded, and intervals go on since. */
+export function nextRun({ next_run: at, spec }) {
+  const [, number, unit] = /^([1-9]\d*)(ms|s|m|h|d)$/.exec(spec.schedule?.every ?? "") ?? [];
+  if (!at || at > now.value || !number) return at;
+  const step = Number(number) * SIZES[unit];
+  return at + (Math.floor((now.value - at) / step) + 1) * step;
+}
+
 /** What the notifier decided about an alert, in words for people. */
 export const verdictText = (verdict) => verdict.replace(/^told: /, "sent to ").replace(/^not told\b/, "nobody was told");
 

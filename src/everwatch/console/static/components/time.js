@@ -1,6 +1,6 @@
 // An instant, as text that a pointer or a screen reader can ask for in full.
 import { html } from "../app/html.js";
-import { ago, brief, full, instant, now } from "../app/format.js";
+import { ago, brief, full, instant, nextRun, now } from "../app/format.js";
 
 const iso = (ms) => new Date(ms).toISOString();
 
@@ -16,3 +16,6 @@ export function Ago({ ms, suffix = true }) {
   const text = past >= 0 ? (suffix ? ago(past) : brief(past)) : `in ${brief(-past + 999)}`;
   return html`<time dateTime=${iso(ms)} title=${full(ms)} class="nowrap">${text}</time>`;
 }
+
+/** "in 12 s", until a monitor runs next. */
+export const NextRun = ({ monitor }) => html`<${Ago} ms=${nextRun(monitor)} />`;

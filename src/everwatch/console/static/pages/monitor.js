@@ -22,7 +22,7 @@ import { Panel } from "../components/panel.js";
 import { changesOf, SpecChanges } from "../components/spec-changes.js";
 import { iconOf, lookOf, shownOf, State } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
-import { Ago, Instant } from "../components/time.js";
+import { Ago, Instant, NextRun } from "../components/time.js";
 import { Feed } from "./feed.js";
 
 const RANGES = [["1h", "1 h", 3_600_000], ["24h", "24 h", DAY], ["7d", "7 d", 7 * DAY], ["30d", "30 d", 30 * DAY], ["90d", "90 d", 90 * DAY]];
@@ -106,11 +106,13 @@ const LEAD = {
   up: "It has been up", down: "It has been down", late: "It has been late", paused: "It has been paused", new: "It is new and has not run", done: "It has been over",
 };
 
+const BY_COMMAND = "paused by command";
+
 /** Who paused a monitor, as far as it was over HTTP. */
 function PausedBy({ monitor }) {
   const found = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user: monitor.user_id, limit: 50 });
   const entry = found.data?.items.find((each) => each.command === "pause" && each.status < 300 && (!each.monitor_id || each.monitor_id === monitor.monitor_id));
-  if (!entry) return null;
+  if (!entry) return monitor.reason === BY_COMMAND ? html`<p class="why">${BY_COMMAND}</p>` : null;
   return html`<p class="small muted">Paused by <b>${entry.token_name || entry.token_id}</b> (${entry.role}) <${Ago} ms=${entry.at} />. <a class="link" href=${to(["audit"], { user: monitor.user_id, monitor: entry.monitor_id })}>Audit</a></p>`;
 }
 
@@ -130,10 +132,12 @@ function IncidentLine({ incident, done }) {
 function Verdict({ monitor, incident, seen, explained, whole, month, range, changed }) {
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
+  // who paused it says more
+  const why = reason === BY_COMMAND ? "" : reason;
   const target = targetOf(spec);
   return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
     <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
-      <div class="grow"><p class="what">${LEAD[monitor.state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
+      <div class="grow"><p class="what">${LEAD[monitor.state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${why ? ":" : "."}</p>${why && html`<p class="why">${why}</p>`}
         ${state === "paused" && html`<${PausedBy} monitor=${monitor} />`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
         ${(spec.policy?.maintenance ?? []).filter((each) => !each.end || msOf(each.end) > now.value).map((each) => html`<p class="small muted" key=${each.start ?? each.cron}>Maintenance ${each.cron ? `by ${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}.${may("write") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromMonitor(monitor, each, changed)}>Withdraw</button>`}</p>`)}
@@ -144,7 +148,7 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       ${target && html`<div class="broad"><dt>${spec.kind === "heartbeat" ? "Signal" : "Target"}</dt><dd title=${target}>${target}</dd></div>`}
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       ${range !== LONG && html`<div><dt>Available, ${LONG}</dt><dd>${month ? percent(month.availability) : "–"}</dd></div>`}
-      <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
+      <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${NextRun} monitor=${monitor} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
@@ -158,23 +162,25 @@ function Latency({ path, length, until, nonce }) {
   const rolled = has(`GET ${ROUTE}/latency`) && length > 3_600_000;
   const day = length > 14 * DAY;
   const rollups = useGet(rolled ? path("/latency") : null, { step: day ? "day" : "hour", since: until - length });
-  const recent = useGet(rolled ? null : path("/results"), { limit: 300, since: until - length });
+  const points = (rollups.data?.items ?? []).filter((each) => each.mean_ms !== null && each.mean_ms !== undefined);
+  // of a monitor that is younger than two of these steps each run is shown
+  const each = !rolled || (rollups.data && points.length < 2);
+  const recent = useGet(each ? path("/results") : null, { limit: 300, since: until - length });
   useEffect(() => {
-    if (nonce && !rolled) recent.reload();
+    if (nonce && each) recent.reload();
   }, [nonce]);
   const chart = useMemo(() => {
-    if (rolled && rollups.data) {
-      const items = rollups.data.items.filter((each) => each.mean_ms !== null && each.mean_ms !== undefined);
-      return { times: items.map((each) => each.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late-bar", "p95_ms"], ["p99", "--text-3", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: items.map((each) => each[field] ?? null) })) };
+    if (each && recent.data) {
+      const items = recent.data.items.filter((run) => run.status === "success" || run.status === "failure").slice().reverse();
+      return { times: items.map((run) => run.scheduled_at), series: [{ label: "Duration", token: "--accent", fill: true, values: items.map((run) => run.duration_ms) }] };
     }
-    if (!rolled && recent.data) {
-      const items = recent.data.items.filter((each) => each.status === "success" || each.status === "failure").slice().reverse();
-      return { times: items.map((each) => each.scheduled_at), series: [{ label: "Duration", token: "--accent", fill: true, values: items.map((each) => each.duration_ms) }] };
+    if (!each && rollups.data) {
+      return { times: points.map((step) => step.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late-bar", "p95_ms"], ["p99", "--text-3", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: points.map((step) => step[field] ?? null) })) };
     }
     return null;
-  }, [rolled, rollups.data, recent.data]);
-  const of = rolled ? rollups : recent;
-  return html`<${Panel} title="Duration of runs" pad aside=${rolled ? (day ? "by day" : "by hour") : "each run"}>
+  }, [each, rollups.data, recent.data]);
+  const of = each ? recent : rollups;
+  return html`<${Panel} title="Duration of runs" pad aside=${each ? "each run" : day ? "by day" : "by hour"}>
     <${Loaded} of=${of} lines="4">${() => (chart && chart.times.length > 1 ? html`<${TimeChart} times=${chart.times} series=${chart.series} label=${summary(chart)} />` : html`<${Empty} title="Too few runs for a chart">It appears after the second run in this range.</${Empty}>`)}</${Loaded}>
   </${Panel}>`;
 }

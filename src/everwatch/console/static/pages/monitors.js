@@ -13,7 +13,7 @@ import { MiniBar } from "../components/bar.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
-import { Ago } from "../components/time.js";
+import { Ago, NextRun } from "../components/time.js";
 import { Views } from "../components/views.js";
 
 const PAGE = 50;
@@ -106,7 +106,7 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
             withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },
             withUser && { id: "schedule", label: "Schedule", width: "w-m", wide: true, narrow: false, cell: (each) => html`<span class="muted" title=${schedule(each.spec.schedule)}>${briefSchedule(each.spec.schedule)}</span>` },
-            { id: "next", label: "Next run", width: "w-s", wide: true, narrow: false, num: true, cell: (each) => html`<span class="muted"><${Ago} ms=${each.next_run} /></span>` },
+            { id: "next", label: "Next run", width: "w-s", wide: true, narrow: false, num: true, cell: (each) => html`<span class="muted"><${NextRun} monitor=${each} /></span>` },
             { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.state_since} suffix=${false} />` },
           ]} />
         <${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "monitor" : "monitors"} />`;

@@ -1,6 +1,6 @@
 // The overview: how many monitors are in which state, what is worst, what changed in the last hour, and whether the
 // system keeps up. It costs the same however many monitors there are.
-import { html, useMemo, useState } from "../app/html.js";
+import { html, useEffect, useMemo, useState } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
@@ -22,6 +22,7 @@ const [LOOKED_AT, MOST_SHOWN, SHARED_FROM] = [50, 10, 3];
 const BARS = 24;
 const roomy = window.matchMedia("(min-width: 1101px)");
 const LATE_S = 60;
+const keyOf = (each) => `${each.user_id}\n${each.monitor_id}`;
 // the last day moves by steps, so that not every second is another request
 const REFUSED_STEP_MS = 60_000;
 
@@ -29,7 +30,7 @@ export function Overview() {
   const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
   const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: LOOKED_AT }, { every: 30_000 });
   const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: MOST_SHOWN }, { every: 30_000 });
-  const past = usePast();
+  const past = usePast([down, late]);
   const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
   const lag = useGet(seesAll.value ? "/v1/lag" : null, null, { every: 10_000 });
   const [fresh, setFresh] = useState([]);
@@ -120,10 +121,17 @@ function What({ row: { monitor, host, all, reason } }) {
 }
 
 /** The last day of those that are down or late, by user and monitor; a phone does not load it. */
-function usePast() {
+function usePast(lists) {
   const path = roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null;
-  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }).data);
-  return new Map(found.flatMap((each) => each?.items ?? []).map((each) => [`${each.user_id}\n${each.monitor_id}`, each]));
+  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
+  const past = new Map(found.flatMap((each) => each.data?.items ?? []).map((each) => [keyOf(each), each]));
+  const soon = useThrottled(() => found.forEach((each) => each.reload()), 15_000);
+  // what went down since has no bars yet
+  const isMissing = found.every((each) => each.data) && lists.some((list) => list.data?.items.some((each) => !past.has(keyOf(each))));
+  useEffect(() => {
+    if (isMissing) soon();
+  }, [isMissing, ...lists.map((list) => list.data)]);
+  return past;
 }
 
 function Worst({ down, late, past }) {
