@@ -1,6 +1,7 @@
 """Sends dead letters back to where they came from: the original bytes, once, with a header that says so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -102,15 +103,17 @@ class Redriver:
                 elif topic is not None and partition is not None and offset is not None:
                     sent.append(RedrivenLetter(letter, SourcePosition(topic, partition, offset)))
 
-            self._produce(
-                letter.source.topic,
-                letter.source.partition,
-                letter.key,
-                letter.value,
-                letter.source_ms,
-                [(REDRIVEN_FROM, str(letter.place).encode())],
-                delivered,
-            )
+            with self._noting_failure(letter.source.topic):
+                produce(
+                    self._producer,
+                    letter.source.topic,
+                    partition=letter.source.partition,
+                    key=letter.key,
+                    value=letter.value,
+                    timestamp=letter.source_ms,
+                    headers=[(REDRIVEN_FROM, str(letter.place).encode())],
+                    on_delivery=delivered,
+                )
         self._flush()
         self._note(sent)
         if self._failure:
@@ -129,30 +132,23 @@ class Redriver:
                 (REDRIVEN_TO, str(to).encode()),
                 (REDRIVEN_AT, at),
             ]
-            self._produce(self._topic, letter.place.partition, letter.key, None, 0, headers, noted)
+            with self._noting_failure(self._topic):
+                produce(
+                    self._producer,
+                    self._topic,
+                    partition=letter.place.partition,
+                    key=letter.key,
+                    value=None,
+                    headers=headers,
+                    on_delivery=noted,
+                )
         self._flush()
 
-    def _produce(
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp_ms: int,
-        headers: list[tuple[str, bytes]],
-        on_delivery: object,
-    ) -> None:
+    @contextmanager
+    def _noting_failure(self, topic: str) -> Iterator[None]:
+        """Note the first record that cannot be queued; it ends the redrive when the queue is empty."""
         try:
-            produce(
-                self._producer,
-                topic,
-                value=value,
-                key=key,
-                partition=partition,
-                timestamp=timestamp_ms,
-                headers=headers,
-                on_delivery=on_delivery,
-            )
+            yield
         except KafkaException as error:
             self._failure = self._failure or f"A record for {topic} could not be sent: {error.args[0].str()}."
 
