@@ -39,6 +39,7 @@ BENCHES = {
     "console": "first rows, interactions, 20 tabs, a killed API, an hour of live tail in a browser, on both databases",
     "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
     "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
+    "regions": "cost of a tick in three regions beside one without a region, for each process, in one run",
     "footprint": "CPU, memory and disk of every process at 1,000 http checks a second",
     "chain": "highest rate of checks with p99 from scheduled_at to the stored row < 2 s, on both databases",
     "day": "a day of 10,000,000 monitors, by a clock faster than real: lateness of the schedule; starts nothing",

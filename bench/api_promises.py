@@ -86,7 +86,8 @@ async def read_what_was_written(urls: list[str], token: str, writes: int, kill: 
 
 
 async def edit_at_once(urls: list[str], token: str, edits: int) -> Kept:
-    """Let several editors count up one monitor's name with If-Match, on some monitors; count what is there at the end.
+    """Let several editors count up one monitor's name with If-Match, on some monitors; count the changes that are left
+    at the end.
 
     An edit that overwrote another one would leave the count short.
     """

@@ -4,6 +4,7 @@ It speaks to the one embedded broker in the clear: ListOffsets 1, OffsetFetch 1 
 (https://kafka.apache.org/protocol). Independent of the clients that the worker uses.
 """
 
+import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ _MOST_BYTES_A_PARTITION = 16 * 1024 * 1024
 _ANSWER_WITHIN_S = 30.0
 # unknown topic or partition, no leader yet, not the leader yet: a topic's first moments
 _PASSING = frozenset({3, 5, 6})
-_PATIENCE, _RETRY_S = 100, 0.1
+_PATIENCE, _RETRY_S = 600, 0.1
 
 Position = tuple[str, int]
 
@@ -38,12 +39,8 @@ class KafkaClient:
     """One connection to a broker. Raises Unmeasured when the broker refuses or is gone."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
-        try:
-            self._socket = socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN_S)
-        except OSError as error:
-            raise Unmeasured(f"The broker at {bootstrap_servers} cannot be reached: {error}.") from None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._bootstrap_servers = bootstrap_servers
+        self._socket = _connected(bootstrap_servers)
         self._correlation = 0
 
     def __enter__(self) -> Self:
@@ -146,6 +143,7 @@ class KafkaClient:
         self._correlation += 1
         request = struct.pack(">hhi", *what, self._correlation) + _text("everwatch-bench") + body
         try:
+            self._call_again_if_hung_up()
             self._socket.sendall(struct.pack(">i", len(request)) + request)
             size = struct.unpack(">i", self._receive(4))[0]
             answer = _Answer(self._receive(size))
@@ -153,6 +151,12 @@ class KafkaClient:
             raise Unmeasured(f"The broker hung up or did not answer within {_ANSWER_WITHIN_S:g} s: {error}.") from None
         answer.integer(4)
         return answer
+
+    def _call_again_if_hung_up(self) -> None:
+        # as a broker does after ten minutes without a request; nothing is under way, so what can be read is the end
+        if select.select([self._socket], [], [], 0)[0]:
+            self._socket.close()
+            self._socket = _connected(self._bootstrap_servers)
 
     def _receive(self, size: int) -> memoryview:
         data = memoryview(bytearray(size))
@@ -163,6 +167,16 @@ class KafkaClient:
                 raise ConnectionResetError("the connection ended")
             got += more
         return data
+
+
+def _connected(bootstrap_servers: str) -> socket.socket:
+    host, _, port = bootstrap_servers.split(",")[0].rpartition(":")
+    try:
+        connection = socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN_S)
+    except OSError as error:
+        raise Unmeasured(f"The broker at {bootstrap_servers} cannot be reached: {error}.") from None
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 class _Answer:

@@ -1,4 +1,4 @@
-"""Workers with and without fencing in turns, in one run: what transactions cost."""
+"""Cost of transactions: workers with and without fencing alternate in one run."""
 
 from collections.abc import Callable
 

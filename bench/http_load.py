@@ -1,4 +1,4 @@
-"""Requests over kept connections, as fast as they are answered: bytes that are ready, and a look at each answer's head.
+"""Requests over kept connections, as fast as they are answered or at a rate: ready bytes, and a look at each head.
 
 A client library would cost more than the server that is measured, on the same two cores.
 """
@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from math import ceil
 from typing import cast
 from urllib.parse import urlsplit
@@ -51,15 +52,24 @@ def request_of(method: str, url: str, token: str = "", body: bytes = b"", **head
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def load(url: str, next_request: NextRequest, connections: int) -> Answers:
-    """Send requests over so many connections, one at a time on each, until there is none. Raises OSError."""
+async def load(url: str, next_request: NextRequest, connections: int, rate: float = 0) -> Answers:
+    """Send requests over a number of connections, one at a time on each, until none is left. Raises OSError.
+
+    With a ``rate`` (a second) a request is due at an instant of its own, and what it took counts from there: one that
+    finds no free connection is late.
+    """
     parts = urlsplit(url)
     answers = Answers()
+    began_s = SystemClock().monotonic_s()
+    turns = count()
+
+    def next_due_s() -> float:
+        return began_s + next(turns) / rate if rate else 0.0
 
     async def one() -> None:
         loop = asyncio.get_running_loop()
         host, port = parts.hostname or "127.0.0.1", parts.port or 80
-        _, client = await loop.create_connection(lambda: _Client(next_request, answers), host, port)
+        _, client = await loop.create_connection(lambda: _Client(next_request, next_due_s, answers), host, port)
         await client.ended
 
     async with asyncio.TaskGroup() as group:
@@ -69,8 +79,9 @@ async def load(url: str, next_request: NextRequest, connections: int) -> Answers
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, next_request: NextRequest, answers: Answers) -> None:
+    def __init__(self, next_request: NextRequest, next_due_s: Callable[[], float], answers: Answers) -> None:
         self._next = next_request
+        self._next_due_s = next_due_s
         self._answers = answers
         self._clock = SystemClock()
         self._data = bytearray()
@@ -107,5 +118,9 @@ class _Client(asyncio.Protocol):
             self.ended.set_result(None)
             self._transport.close()
             return
-        self._sent_s = self._clock.monotonic_s()
-        self._transport.write(request)
+        now_s = self._clock.monotonic_s()
+        self._sent_s = self._next_due_s() or now_s
+        if self._sent_s > now_s:
+            asyncio.get_running_loop().call_later(self._sent_s - now_s, self._transport.write, request)
+        else:
+            self._transport.write(request)

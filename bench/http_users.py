@@ -23,6 +23,7 @@ class HttpUsers:
     url: str
     interval_ms: int = 10_000
     monitors: int = 1
+    regions: tuple[str, ...] = ()
 
     def records(self) -> Records:
         """Keys and values of their signups."""
@@ -32,6 +33,8 @@ class HttpUsers:
             {"monitor_id": f"site-{number}", "kind": "http", "config": config, "schedule": schedule}
             for number in range(self.monitors)
         ]
+        if self.regions:
+            monitors = [each | {"policy": {"regions": self.regions}} for each in monitors]
         for number in range(self.users):
             user = f"{self.prefix}-{number:05d}"
             yield user.encode(), orjson.dumps({"user_id": user, "monitors": monitors})

@@ -1,4 +1,4 @@
-"""CPU of a transition while what the notifier keeps grows: beside the same work on a new database, in turns.
+"""CPU of a transition while what the notifier keeps grows: alternating with the same work on a new database.
 
 Other work on the machine makes both slower alike, so the ratio says what growth alone costs.
 """

@@ -1,7 +1,7 @@
 """72 simulated hours of a steady load with a day kept: the database's size, and what storing and deleting take.
 
 Time is simulated: batches say what time it is, and are stored as fast as they can be. Each monitor has a result a
-minute, and one in a thousand is a failure with its two transitions. What is old is deleted as the sink does it. On
+minute, and one in a thousand is a failure with its two transitions. Old rows are deleted as the sink does it. On
 PostgreSQL a VACUUM of roll-ups each simulated hour stands for what autovacuum does within one.
 """
 

@@ -88,7 +88,7 @@ class Rig:
         ensure_topics(new_admin(settings, self.bootstrap_servers), settings)
         return replace(self, settings=settings, topics=Topics.of(settings), folder=folder)
 
-    def start_executor(self, processes: int, at_once: int, name: str = "executor") -> Worker:
+    def start_executor(self, processes: int, at_once: int, name: str = "executor", region: str = "") -> Worker:
         """Start an executor with ``processes``, for ``at_once`` checks in flight, all on loopback."""
         variables = {
             "EVERWATCH_ALLOW_NETWORKS": "127.0.0.1/32",
@@ -96,6 +96,8 @@ class Rig:
             "EVERWATCH_TARGET_IN_FLIGHT": "0",
             "EVERWATCH_TARGET_PER_S": "0",
             "EVERWATCH_PARTITIONS": str(self.partitions),
+            "EVERWATCH_REGIONS": ",".join(self.settings.regions),
+            "EVERWATCH_REGION": region,
         }
         command = ("executor", "--processes", str(processes))
         executor = Worker(name, self.folder, self.bootstrap_servers, command, variables)

@@ -1,7 +1,7 @@
 """Reader of the database that judges results by the schedules alone: which rows are due, and when each can be read.
 
-It asks the database itself, several times a second, how many rows each instant has that is still open. What is new
-since the look before is as late as that look: the time of the look counts as lateness, and no process is asked.
+It asks the database itself, several times a second, how many rows each instant has that is still open. A result that is
+new since the look before counts as late as that look: the time of the look counts as lateness, and no process is asked.
 """
 
 import sqlite3

@@ -27,7 +27,7 @@ class PlainProducer:
         self.purge = producer.purge
 
     def init_transactions(self, timeout: float = -1) -> None:
-        """Fence nobody."""
+        """Fence no earlier owner."""
 
     def begin_transaction(self) -> None:
         """Do nothing."""

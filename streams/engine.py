@@ -22,7 +22,6 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
-from everwatch.kafka.progress import EntryCounts
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.kinds.execution.result_builder import ResultBuilder
@@ -30,7 +29,6 @@ from everwatch.model import INLINE_EXECUTOR
 from everwatch.observability.metrics import ASSIGNED, PRODUCER_QUEUE
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes.periodic import Periodic
-from everwatch.rules.changelog_marks import Mark
 from streams.agents.feedback import Feedback
 from streams.agents.input_admission import InputAdmission
 from streams.agents.isolation import PoisonIsolation
@@ -52,6 +50,7 @@ from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
 from streams.state.table_measures import measure_databases, measure_standbys
+from streams.state.table_notes import TableNotes
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitsOfWork
 from streams.ticking.agenda_runner import AgendaRunner
@@ -89,7 +88,6 @@ class Engine(Service):
         options: WorkerOptions,
     ) -> None:
         super().__init__()
-        self._member = member
         self._settings = settings
         self._clock = clock
         self._options = options
@@ -103,15 +101,6 @@ class Engine(Service):
         made = self._clients = WorkerClients(settings, clients)
         events = self.events = WorkerEvents()
         events.engine = self
-        self.logs = PartitionLogs(
-            made.partition_log,
-            topics,
-            settings.partitions,
-            events.fenced,
-            self._mark_of,
-            self._count_undecodable,
-            self._count_entries,
-        )
         self.table = new_monitors_table(
             app, TABLE, settings.partitions, events.assigned, events.recovered, self._usable_as_standby
         )
@@ -126,6 +115,9 @@ class Engine(Service):
             self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000
         )
         self.partitions = OwnedPartitions(self.planner, store)
+        self.logs = PartitionLogs(
+            made.partition_log, topics, settings.partitions, events.fenced, TableNotes(store, self.partitions, member)
+        )
         # the order within a topic is kept, so each has a handler of its own
         handlers = {
             topics.signups: events.signups,
@@ -257,13 +249,6 @@ class Engine(Service):
             self.end(error)
         return set()
 
-    def _mark_of(self, number: int, emitted_to: int) -> Mark | None:
-        """Return the mark of a partition's table, and store the instant beside the table."""
-        store = self._store
-        store.note_emitted(number, emitted_to)
-        mark = store.mark_of(number) or Mark(store.changelog_id, -1)
-        return mark._replace(member=self._member) if mark.topic_id else None
-
     def _new_batch_consumer(self, topic: str, channel: Any) -> BatchConsumer:
         return BatchConsumer(
             InputTopic(
@@ -277,13 +262,6 @@ class Engine(Service):
             self._clock,
             self._options.retry_s,
         )
-
-    def _count_undecodable(self, number: int) -> int:
-        return self._store.undecodable.count(number)
-
-    def _count_entries(self, number: int) -> EntryCounts | None:
-        partition = self.partitions.get(number)
-        return partition.entries if partition is not None else None
 
     def _repeat(self, work: Callable[[], Awaitable[object]], every_s: float, *, at_once: bool = True) -> None:
         """Repeat ``work`` while the engine lives; what it raises ends the worker."""

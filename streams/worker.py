@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -127,12 +128,19 @@ def claim_folder(parent: Path, worker_id: str) -> Iterator[Path]:
     for name in names:
         folder = parent / name
         make_private_folder(folder)
-        with (folder / "lock").open("w") as lock:
+        with (folder / "lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            yield folder
+            # doctor finds a process by it that is stopped
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            try:
+                yield folder
+            finally:
+                lock.truncate(0)
             return
     raise FolderInUse(
         f"Another worker uses {parent / names[0]}: stop it, or give this one another EVERWATCH_WORKER_ID."

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +25,8 @@ from support.scheduling import SideBySide
 from support.shared_broker import SharedBroker, shared_broker
 from support.target import Target
 from xdist.remote import Producer
+
+from everwatch.cli.support import global_options
 
 pytest_plugins = ["support.console_fixtures"]
 
@@ -114,6 +118,19 @@ def logs_are_as_before() -> Iterator[None]:
         for each in root.manager.loggerDict.values():
             if isinstance(each, logging.Logger):
                 each.setLevel(known.get(each, logging.NOTSET))
+
+
+@pytest.fixture(autouse=True)
+def options_are_as_before() -> Iterator[None]:
+    """Undo what the options before a command, and its name, have set: in a process there is one command."""
+    given: list[ContextVar[Any]] = [
+        global_options.TIMEZONE, global_options.API, global_options.TOKEN, global_options.COMMAND,
+    ]  # fmt: skip
+    before = [each.get() for each in given]
+    yield
+    for each, value in zip(given, before, strict=True):
+        if each.get() is not value:
+            each.set(value)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,8 +2,8 @@
 
 A new monitor's table entry and the value of its tick hold nothing of its user, who stands in their keys. So of users
 whose signups have the same monitors (the same object, see ``rules.admission``) only keys, phases and first checks
-differ. What depends on the key in another way is left to the usual path: bounds, whose last run is worked out from the
-phase, and tasks, which stand in the index of due instants.
+differ. Signups that depend on the key in another way are left to the usual path: bounds, whose last run is worked out
+from the phase, and tasks, which stand in the index of due instants.
 """
 
 from collections.abc import Iterable, Sequence

@@ -131,7 +131,7 @@ class Feedback:
 
 
 def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
-    """What the timetable has of a monitor's retry: the instant alone may be the same for the next attempt."""
+    """Entry of the timetable for a monitor's retry: the instant alone may be the same for the next attempt."""
     agenda = monitor.agenda
     return agenda.retry_at, agenda.retry_of, agenda.retry_attempt
 

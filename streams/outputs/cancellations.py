@@ -1,7 +1,8 @@
 """Cancellations for executors, which may hold ticks of monitors that are paused or deleted meanwhile.
 
-What a unit of work cancels is committed in one transaction with what it changes. A record that came before could drop
-ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in between.
+The cancellations of a unit of work are committed in one transaction with its changes. A record that came before could
+drop ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in
+between.
 """
 
 from collections.abc import Iterator

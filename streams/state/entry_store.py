@@ -53,7 +53,7 @@ def _is_entrys(key: bytes | None) -> bool:
 
 
 def _number(data: bytes | None, otherwise: int) -> int:
-    """A number that the store has written; ``otherwise`` where there is none, or what is there is none."""
+    """Return a number that the store has written; ``otherwise`` if there is none, or the value is no number."""
     try:
         return int(data or otherwise)
     except ValueError:

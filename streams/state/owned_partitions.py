@@ -73,6 +73,8 @@ class OwnedPartitions:
                 if not self.take_up(partition):
                     await self.rebuild(partition, openings)
                 if openings != self._openings:
+                    # the entries that were met and cannot be decoded are another owner's to count
+                    remove_gauges_of(number)
                     return False
                 opened[number] = partition
             self._own(opened)

@@ -16,11 +16,12 @@ from confluent_kafka import Producer
 from everwatch.core.errors import BrokerUnavailable, Transient
 from everwatch.core.retrying import retry
 from everwatch.kafka.process_rights import transactions_of
-from everwatch.kafka.progress import ENTRIES_HEADER, OWNER_HEADER, UNDECODABLE_HEADER, EntryCounts
+from everwatch.kafka.progress import ENTRIES_HEADER, OWNER_HEADER, UNDECODABLE_HEADER
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactional_producer import Fenced, RecordRun, TransactionalProducer
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark
+from streams.state.table_notes import TableNotes
 
 logger = logging.getLogger(__name__)
 # a transaction costs the worker a millisecond and the broker three, however little is in it
@@ -66,9 +67,8 @@ class _Log:
 class PartitionLogs:
     """Fences the partitions that this worker is given, and writes to those.
 
-    ``on_lost`` is called once with a partition whose producer another owner has fenced. ``mark_of`` gives the mark of a
-    partition's table for an instant; both are noted together. ``undecodable_of`` counts its entries that are passed
-    over, ``entries_of`` all of them, if they are known.
+    ``on_lost`` is called once with a partition whose producer another owner has fenced. ``notes`` gives the facts of
+    its table that are noted with its progress.
     """
 
     def __init__(
@@ -77,16 +77,12 @@ class PartitionLogs:
         topics: Topics,
         partitions: int,
         on_lost: Callable[[int], None],
-        mark_of: Callable[[int, int], Mark | None],
-        undecodable_of: Callable[[int], int] = lambda _: 0,
-        entries_of: Callable[[int], EntryCounts | None] = lambda _: None,
+        notes: TableNotes,
     ) -> None:
         self._new_producer = new_producer
         self._topics = topics
         self._on_lost = on_lost
-        self._mark_of = mark_of
-        self._undecodable_of = undecodable_of
-        self._entries_of = entries_of
+        self._notes = notes
         self._logs: dict[int, _Log] = {}
         self._generation = -1
         self._renewing = False
@@ -219,13 +215,13 @@ class PartitionLogs:
                 logger.warning("%s Progress is noted later.", error)
 
     def _progress_of(self, log: _Log) -> RecordRun:
-        return self._noting(log.number, log.emitted_to, self._mark_of(log.number, log.emitted_to))
+        return self._noting(log.number, log.emitted_to, self._notes.store_progress(log.number, log.emitted_to))
 
     def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> RecordRun:
         headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
-        if undecodable := self._undecodable_of(number):
+        if undecodable := self._notes.count_undecodable(number):
             headers.append((UNDECODABLE_HEADER, b"%d" % undecodable))
-        if (entries := self._entries_of(number)) is not None:
+        if (entries := self._notes.count_entries(number)) is not None:
             headers.append((ENTRIES_HEADER, entries.encode()))
         return RecordRun(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
 

@@ -18,7 +18,7 @@ MOST_PASSED_OVER = 10_000
 class Quotas:
     """The quotas within one unit of work: a user's monitors are counted once, and only where a quota asks for it.
 
-    What counts is judged as of the partition's ``emitted_to`` when it was first asked for.
+    Monitors are counted as of the partition's ``emitted_to`` when it was first asked for.
     """
 
     def __init__(self, work: UnitOfWork, plans: Plans) -> None:

@@ -57,7 +57,7 @@ class TickSending(NamedTuple):
 
 
 class Reports(NamedTuple):
-    """What a sweep sends beside ticks: results of inline kinds, and of ticks that are not run."""
+    """Outputs of a sweep beside ticks: results of inline kinds, and of ticks that are not run."""
 
     inline: InlineEvaluator
     skipped: SkippedTicks

@@ -97,8 +97,8 @@ def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_kee
 
     os.kill(mortal.pid, signal.SIGKILL)
     wait_until("the broker is dead again", lambda: not mortal.alive())
-    assert api.stop(within_s=60) == 0
-    assert {name: process.stop(within_s=60) for name, process in pipeline.processes.items()} == {
+    assert api.stop() == 0
+    assert {name: process.stop() for name, process in pipeline.processes.items()} == {
         "worker": 0,
         "executor": 0,
         "sink": 0,

@@ -11,7 +11,7 @@ from support.pipeline import Pipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 # one of each numbered step; 6 has two instants
-SHORT = ("read", "-stored", "judged", "-composed", "begun", "handed-over", "-settled")
+SHORT = ("read", "-stored", "judged", "-composed", "begun", "handed-over", "-settled", "published")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 from support.waiting import wait_until
 
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES, Clients, KafkaClients
@@ -236,6 +237,18 @@ def test_topics_are_listed_and_have_an_id_that_is_theirs(clients: Clients, topic
     with pytest.raises(KafkaException) as refusal:
         admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
     assert refusal.value.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+
+
+def test_offsets_are_told_by_place_and_by_time(clients: Clients, topic: str) -> None:
+    from everwatch.kafka.consumer_groups import bounds_of, first_since
+
+    admin, began = clients.admin(), SystemClock().now_ms() - 10_000
+    for at in (began, began + 1_000, began + 2_000):
+        send(clients, topic, b"x", partition=1, timestamp=at)
+    places = [(topic, 0), (topic, 1)]
+    assert bounds_of(admin, places, timeout_s=30) == {(topic, 0): range(0), (topic, 1): range(3)}
+    assert first_since(admin, places, began + 1, timeout_s=30) == {(topic, 1): 1}
+    assert first_since(admin, places, began + 2_001, timeout_s=30) == {}
 
 
 def test_a_topic_that_is_absent_is_said_to_be_and_not_made(clients: Clients) -> None:

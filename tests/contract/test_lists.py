@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from support.new_databases import open_new_store
 
 from everwatch.core.config import Settings
 from everwatch.kafka.dead_letter_record import alike
@@ -36,13 +37,13 @@ from everwatch.store import (
     Received,
     ResultStore,
     SinkBatch,
+    SqlReader,
     open_reader,
-    open_store,
 )
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import LetterSelection, StoredLetter
 from everwatch.store.paging import InvalidCursor, Sort, StoredPage
-from everwatch.store.queries import monitors, sets, users
+from everwatch.store.queries.sets import ListWays
 from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
 
 MINUTE = 60_000
@@ -58,6 +59,12 @@ class Twins:
         self.stores: list[ResultStore] = [store, memory := MemoryStore()]
         self.readers: list[Reader] = [reader, memory]
         self.next = dict.fromkeys([*CHANGELOGS, RESULTS, TRANSITIONS, LETTERS, REPLIES], 0)
+
+    def list_by(self, ways: ListWays) -> None:
+        """Read lists of the database by these ways."""
+        reader = self.readers[0]
+        assert isinstance(reader, SqlReader)
+        self.readers[0] = SqlReader(reader.engine, ways)
 
     def entries(self, *entries: CatalogueEntry) -> SinkBatch:
         """Store entries, each on the partition of its user."""
@@ -107,7 +114,7 @@ class Twins:
 def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     settings = Settings(data_dir=tmp_path, database=url)
-    store = open_store(settings)
+    store = open_new_store(settings)
     reader = open_reader(settings)
     yield Twins(store, reader)
     reader.close()
@@ -211,13 +218,8 @@ WAYS = [(5_000, 64), (0, 64), (0, 1), (12, 64)]
 
 
 @pytest.mark.parametrize(("few", "classes"), WAYS)
-def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
-    twins: Twins, monkeypatch: pytest.MonkeyPatch, few: int, classes: int
-) -> None:
-    monkeypatch.setattr(sets, "FEW", few)
-    monkeypatch.setattr(sets, "_CLASSES_AT_ONCE", 2)
-    for module in (monitors, users):
-        monkeypatch.setattr(module, "MOST_CLASSES", classes)
+def test_monitors_and_users_are_listed_by_every_filter_in_every_order(twins: Twins, few: int, classes: int) -> None:
+    twins.list_by(ListWays(few, classes, classes_at_once=2))
     twins.put(*population())
     for which, sort, reverse in product(SELECTIONS, Sort, [False, True]):
 
@@ -248,11 +250,11 @@ def test_ids_of_monitors_are_listed_as_the_monitors_are(twins: Twins, which: Sel
             break
 
 
-def test_without_an_index_of_trigrams_the_same_is_found(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_index_of_trigrams_the_same_is_found(twins: Twins) -> None:
     twins.put(*population())
     searches = [which for which in SELECTIONS if which.contains or which.prefix]
     with_index = [list(twins.readers[0].list_monitors(which)) for which in searches]
-    monkeypatch.setattr(sets, "has_index", lambda *_: False)
+    twins.list_by(ListWays(by_trigrams=False))
     for which, found in zip(searches, with_index, strict=True):
         assert twins.both(lambda reader: reader.list_monitors(which)) == found  # noqa: B023
         twins.both(lambda reader: reader.list_users(which))  # noqa: B023
@@ -365,7 +367,7 @@ def test_a_purged_user_is_counted_and_found_no_more(twins: Twins) -> None:
 
 
 def test_no_file_holds_a_part_of_a_purged_user_s_names(tmp_path: Path) -> None:
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     for offset, value in enumerate((user("bert"), user("#~|>"), monitor("#~|>", "shop", name="}{^<"))):
         entry = CatalogueEntry(value.user_id, "shop" if isinstance(value, Monitor) else "", value)
         received = Received(CHANGELOGS[0], offset, MINUTE, entry)

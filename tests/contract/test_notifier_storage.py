@@ -213,3 +213,18 @@ async def test_two_notifiers_send_each_message_once_and_leave_each_others_attemp
     assert other.receiver.got
     one.close()
     other.close()
+
+
+async def test_an_outcome_waits_until_its_topic_has_it_and_is_published_by_one_notifier(notifying: Notifying) -> None:
+    notifying.sign_up()
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    with notifying.storage.begin() as work:
+        taken = work.take_outcomes(START, START + MINUTE, 10)
+        assert len(taken) == 2
+        # SQLite has one notifier, which takes them again after a restart
+        others = work.take_outcomes(START, START + MINUTE, 10)
+        assert others == ([] if notifying.settings.database_url.startswith("postgresql") else taken)
+        assert work.take_outcomes(START + MINUTE, START + 2 * MINUTE, 10) == taken
+        work.delete_outcomes([each.seq for each in taken])
+        assert not work.has_outcomes(START + HOUR)

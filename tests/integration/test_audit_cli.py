@@ -9,6 +9,7 @@ import orjson
 import pytest
 import typer
 from click.testing import Result as Said
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands.audit import audit
@@ -30,7 +31,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.rules import lifecycle
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, SqlStore, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, SqlStore
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +88,7 @@ class Sink:
 def sink(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    store = open_store(Settings(data_dir=tmp_path, database=url))
+    store = open_new_store(Settings(data_dir=tmp_path, database=url))
     yield Sink(store, tmp_path)
     store.close()
 

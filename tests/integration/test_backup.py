@@ -13,6 +13,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import run
+from support.new_databases import open_new_store
 from support.pipeline import Pipeline, every
 from support.populated import populate
 from support.postgres import Databases, PostgresServer
@@ -28,7 +29,7 @@ from everwatch.backup.record_hash import RecordsHash
 from everwatch.backup.restoring import OWNER, Restoring
 from everwatch.backup.scratch_database import NAME_PREFIX
 from everwatch.backup.stages import Silent
-from everwatch.backup.verifying import damages, restore_into_scratch
+from everwatch.backup.verifying import ScratchServers, damages, restore_into_scratch
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.admin_client import Admin
@@ -38,8 +39,8 @@ from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.kafka.topic_configs import topic_configs
 from everwatch.model import Result, State, Status
-from everwatch.operations.audit import AuditReport, Label, audit
-from everwatch.store import Partition, Received, SinkBatch, open_store
+from everwatch.operations.audit import AuditReport, AuditTerms, Label, audit
+from everwatch.store import Partition, Received, SinkBatch
 
 pytestmark = pytest.mark.integration
 USERS = [f"user-{number}" for number in range(12)]
@@ -61,7 +62,11 @@ def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]
 
 def audited(pipeline: Pipeline, since: int, until: int) -> AuditReport:
     reader = pipeline.reader
-    return audit(reader.history(), reader.identities(since, until), since, until, known_since=reader.known_since())
+    return audit(
+        reader.history(),
+        reader.identities(since, until),
+        AuditTerms(since, until, known_since=reader.known_since()),
+    )
 
 
 class Watching(Silent):
@@ -124,7 +129,7 @@ def test_a_dump_of_postgresql_is_restored_into_a_database_that_is_made_for_it_an
     clients, admin = KafkaClients(settings, settings.bootstrap_servers), new_admin(settings, settings.bootstrap_servers)
     ensure_topics(admin, settings)
     result = Result("anna", "shop", at, "http", 1, Status.SUCCESS, "", at, 1.0)
-    with closing(open_store(settings)) as store:
+    with closing(open_new_store(settings)) as store:
         store.apply(SinkBatch(at, {source: 1}, [Received(source, 0, at, result)]))
     # a record to be compared
     assert place.send(place.topics.signals, "anna", b"{}")
@@ -134,7 +139,7 @@ def test_a_dump_of_postgresql_is_restored_into_a_database_that_is_made_for_it_an
     databases = "SELECT datname FROM pg_database ORDER BY 1"
     before = postgres.server.run(databases)
     watching = Stored(postgres.server)
-    restore_into_scratch(settings, servers, folder, manifest, SystemClock(), watching, postgres_url)
+    restore_into_scratch(settings, ScratchServers(servers, postgres_url), folder, manifest, SystemClock(), watching)
     assert watching.results == [1]
     assert postgres.server.run(databases) == before
     # what was verified is as it was

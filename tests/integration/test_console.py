@@ -251,7 +251,7 @@ async def test_routes_say_which_of_them_take_the_alert_of_one_monitor(console: C
         told = page.get_by_role("region", name="Who is told")
         await told.get_by_text("payments-desk").wait_for()
         await page.get_by_label("Its monitor").fill("front-page")
-        await page.get_by_text("no: its target is bonsai-co.example").wait_for()
+        await page.get_by_text("no: target is bonsai-co.example").wait_for()
         assert "goes to mail and hook" in await told.inner_text()
         await page.get_by_label("Its monitor").fill("none")
         await page.get_by_text("There is no such monitor").wait_for()

@@ -19,6 +19,8 @@ from everwatch.diagnosis import Finding, System, diagnose
 
 pytestmark = pytest.mark.integration
 NewPipeline = Callable[..., Pipeline]
+# doctor itself waits, to see what moves
+PAUSE_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def wait_for_fault(pipeline: Pipeline, name: str, says: str) -> Finding:
     def told() -> Finding | None:
         return next((each for each in faults(pipeline) if each.name == name and says in each.says), None)
 
-    found = wait_until(f"doctor says of {name}: {says}", told, 90, 0.5)
+    found = wait_until(f"doctor says of {name}: {says}", told, 90, PAUSE_S, longest_pause_s=PAUSE_S)
     assert found is not None
     assert found.remedy
     return found
@@ -57,7 +59,7 @@ def wait_until_well(pipeline: Pipeline) -> None:
         return not seen
 
     try:
-        wait_until("doctor finds all well", well, 90, 0.5)
+        wait_until("doctor finds all well", well, 90, PAUSE_S, longest_pause_s=PAUSE_S)
     except AssertionError as error:
         error.add_note(f"it still says {seen}")
         raise
@@ -120,7 +122,7 @@ def test_one_of_two_executors_that_is_killed_is_told_and_one_that_is_stopped_is_
             if each["name"] == "executors" and each["ok"]
         )
 
-    wait_until("doctor says that it was stopped on purpose", told, 90, 0.5)
+    wait_until("doctor says that it was stopped on purpose", told, 90, PAUSE_S, longest_pause_s=PAUSE_S)
 
 
 def test_a_sink_that_is_locked_out_or_gone_is_told(watched: Pipeline) -> None:
@@ -141,6 +143,7 @@ def test_a_frozen_worker_and_one_that_is_gone_are_told(watched: Pipeline) -> Non
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         wait_for_fault(watched, "ticks", "no ticks for")
+        wait_for_fault(watched, "workers", f"process {worker.pid} of this machine is stopped by a signal")
         wait_for_fault(watched, "workers", "no worker is running")
     finally:
         os.kill(worker.pid, signal.SIGCONT)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from conftest import NewPipeline
+from support.account import due_instants
 from support.pipeline import Pipeline, every
 from support.target import Target
-from support.waiting import now_ms, wait_until
+from support.waiting import PATIENCE, now_ms, wait_until
 
 from everwatch.encoding import codec
 from everwatch.model import CommandOutcome, Reply, State, Status, Transition
@@ -140,37 +141,60 @@ def test_a_monitor_begins_and_ends_when_its_owner_says(pipeline: Pipeline, user:
     monitor["schedule"] |= {"start_at": begin, "end_at": begin + 3_000}
     pipeline.sign_up(user, monitor)
     pipeline.wait_for_states(user, window="done")
-    results = pipeline.results(user, "window")
-    assert len(results) == 3
-    assert all(begin <= result.scheduled_at <= begin + 3_000 for result in results)
+    known = pipeline.monitor(user, "window")
+    assert known is not None
+    # a busy machine may come to know it after it was to begin
+    due = due_instants(user, "window", 1_000, max(begin - 1, known.since), begin + 3_000)
+    assert [result.scheduled_at for result in pipeline.results(user, "window")] == due
 
 
-def test_in_maintenance_runs_go_on_and_nobody_is_alerted_until_it_is_over(
-    pipeline: Pipeline, target: Target, user: str
-) -> None:
-    window = {"start": now_ms() - 1_000, "end": now_ms() + 6_000}
+def down_in_maintenance(pipeline: Pipeline, target: Target, user: str, lasts_ms: int) -> dict[str, int] | None:
+    """The window of a new user's maintenance if the user's monitor was down before it was over."""
+    window = {"start": now_ms() - 1_000, "end": now_ms() + lasts_ms}
     pipeline.send(
         pipeline.topics.signups,
         user,
         {"user_id": user, "maintenance": [window], "monitors": [every("site", "http", **closed(target))]},
     )
     pipeline.wait_for_states(user, site="down")
-    assert [(t.to_state, t.alert) for t in told(pipeline, user)] == [(State.DOWN, False)]
+    return window if told(pipeline, user)[0].at < window["end"] else None
+
+
+def test_in_maintenance_runs_go_on_and_nobody_is_alerted_until_it_is_over(
+    pipeline: Pipeline, target: Target, user: str
+) -> None:
+    window = down_in_maintenance(pipeline, target, user, 6_000)
+    if window is None:  # the machine is busy
+        user += "-longer"
+        window = down_in_maintenance(pipeline, target, user, PATIENCE * 6_000)
+    assert window is not None
+    first = told(pipeline, user)[0]
+    assert (first.to_state, first.alert) == (State.DOWN, False)
     wait_until("it is said when the window is over", lambda: len(told(pipeline, user)) == 2, 20)
     reminder = told(pipeline, user)[-1]
     assert (reminder.reminder, reminder.alert, reminder.to_state) == (True, True, State.DOWN)
     assert reminder.at == window["end"]
-    assert len(pipeline.results(user, "site")) >= 3
+    pipeline.wait_for_results(user, "site", 3)
+
+
+def cancelled_task(pipeline: Pipeline, user: str, lead_ms: int) -> int | None:
+    """The instant of two tasks of a new user if one of them, so long before, could be cancelled."""
+    due = now_ms() + lead_ms + 3_000
+    for task in ("spared", "fired"):
+        pipeline.command("put", user, monitor=at(task, 0) | {"schedule": {"at": due}}, command_id=f"put {task}")
+    if answer(pipeline, user, "put spared").answer is not CommandOutcome.DONE:
+        return None
+    pipeline.wait_for_time(due - lead_ms)
+    pipeline.command("cancel", user, "spared", command_id="cancel")
+    return due if answer(pipeline, user, "cancel").answer is CommandOutcome.DONE else None
 
 
 def test_a_task_cancelled_a_second_before_its_time_never_fires(pipeline: Pipeline, user: str) -> None:
-    due = now_ms() + 4_000
-    pipeline.command("put", user, monitor=at("spared", 4_000) | {"schedule": {"at": due}}, command_id="put")
-    pipeline.command("put", user, monitor=at("fired", 4_000) | {"schedule": {"at": due}})
-    assert answer(pipeline, user, "put").answer is CommandOutcome.DONE
-    pipeline.wait_for_time(due - 1_000)
-    pipeline.command("cancel", user, "spared", command_id="cancel")
-    assert answer(pipeline, user, "cancel").answer is CommandOutcome.DONE
+    due = cancelled_task(pipeline, user, 1_000)
+    if due is None:  # the machine is busy
+        user += "-earlier"
+        due = cancelled_task(pipeline, user, PATIENCE * 5_000)
+    assert due is not None
     pipeline.wait_for_results(user, "fired")
     pipeline.command("cancel", user, "fired", command_id="late")
     assert answer(pipeline, user, "late").answer is CommandOutcome.REFUSED

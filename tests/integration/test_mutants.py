@@ -74,7 +74,7 @@ def test_nobody_notices_mutants(new_pipeline: NewPipeline, target: Target, reque
         mutants = list(Mutator(f"{seed}-{number}", begun, PARTITIONS).mutants(each.topic, each.role, count))
         half = len(mutants) // 2
         sent |= send(bootstrap, mutants[:half])
-        sent |= send_bombs(bootstrap, each.topic, begun)
+        sent |= send_bombs(bootstrap, each, begun)
         sent |= send(bootstrap, mutants[half:])
     assert len(sent) > 0.9 * count * len(inputs)
 
@@ -195,11 +195,13 @@ def send(bootstrap_servers: str, mutants: Iterable[Mutant]) -> dict[Place, Mutan
     return sent
 
 
-def send_bombs(bootstrap_servers: str, topic: str, timestamp_ms: int) -> dict[Place, Mutant]:
+def send_bombs(bootstrap_servers: str, inputs: Inputs, timestamp_ms: int) -> dict[Place, Mutant]:
     """Send a batch of each codec that unpacks to far more, one to each partition; gives what must be refused of them.
 
-    No client unpacks the one of zstd, so it is refused as a whole; of the others each record is.
+    No client unpacks the one of zstd, so it is refused as a whole; of the others each record is. Returns once all are
+    read, so that those of two topics are never unpacked at once: memory is judged, and not how far a reader is behind.
     """
+    topic = inputs.topic
     bombs = [
         (topic, number, bomb(codec, size, timestamp_ms, honest=BOMB_RECORDS - 1))
         for number, (codec, size) in enumerate(BOMBS.items())
@@ -212,6 +214,8 @@ def send_bombs(bootstrap_servers: str, topic: str, timestamp_ms: int) -> dict[Pl
             sent[place] = Mutant(
                 topic, partition, None, None, [], timestamp_ms, codec, "", hopeless=True, untouched=False
             )
+    ends = ends_of(bootstrap_servers, [inputs])
+    wait_until(f"the bombs of {topic} are read", lambda: not behind(bootstrap_servers, ends), WITHIN_S, every_s=0.2)
     return sent
 
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import NewPipeline
 from support.pipeline import PARTITIONS, Pipeline
-from support.waiting import now_ms, wait_until
+from support.waiting import PATIENCE, now_ms, wait_until
 
 from everwatch.encoding import codec
 from everwatch.kafka.clients import new_admin
@@ -23,7 +23,8 @@ SLOTS = 40
 # enough for the client's fetch queue to overflow, again and again
 LOW_TICKS = 20_000
 HIGH_TICKS = 12
-STARTED_WITHIN_MS = 1_000
+# what an executor begins in a second on an idle machine
+OVERTAKEN_BY = 8 * SLOTS
 
 
 class SlowServer:
@@ -37,12 +38,12 @@ class SlowServer:
 
     def __enter__(self) -> "SlowServer":
         self._thread.start()
-        assert self._listens.wait(10)
+        assert self._listens.wait(10 * PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(10 * PATIENCE)
 
     def _run(self) -> None:
         server = self._loop.run_until_complete(asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=1_000))
@@ -131,7 +132,7 @@ def rig(new_pipeline: NewPipeline) -> Iterator[Rig]:
     results.close()
 
 
-def test_high_ticks_start_within_a_second_beside_a_backlog_of_low_ones_which_goes_on(rig: Rig) -> None:
+def test_high_ticks_overtake_a_backlog_of_low_ones_which_goes_on(rig: Rig) -> None:
     for number in range(LOW_TICKS):
         rig.produce(Priority.LOW, number)
     assert rig.producer.flush(120) == 0
@@ -148,9 +149,10 @@ def test_high_ticks_start_within_a_second_beside_a_backlog_of_low_ones_which_goe
         results.wait_for(low=low_meanwhile[-1] + SLOTS)
         low_meanwhile.append(len(results.low))
 
-    waited_ms = [result.started_at - result.scheduled_at for result in results.high]
-    assert max(waited_ms) < STARTED_WITHIN_MS, waited_ms
     assert low_meanwhile[-1] < LOW_TICKS / 2, "there was no backlog to overtake"
     results.wait_for(low=low_meanwhile[-1] + 10 * SLOTS)
+    # how long it takes depends on the machine; how many are begun before it does not
+    begun = [sum(high.scheduled_at <= low.started_at < high.started_at for low in results.low) for high in results.high]
+    assert max(begun) < OVERTAKEN_BY, begun
     assert {result.status for result in results.high + results.low} == {Status.SUCCESS}
     assert len({result.user_id for result in results.low}) == len(results.low)

@@ -175,11 +175,11 @@ def test_ticks_that_a_region_has_not_run_go_through_a_backup_and_a_repartitionin
     wait_until_nothing_is_missed(restored, began)
 
     # and again
-    assert restored.processes.pop("executor-us").stop(120) == 0
+    assert restored.processes.pop("executor-us").stop() == 0
     stopped = now_ms()
     restored.wait_for_results("dora", "site", 2, after=stopped)
     for process in restored.processes.values():
-        assert process.stop(120) == 0
+        assert process.stop() == 0
     stopped_at = now_ms()
     report = told(restored, "repartition", "--partitions", "6")
     assert report["records"]["ticks@us"] > 0

@@ -115,10 +115,12 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
         assert said.returncode == 0, said.stderr
         said = run("results", "--from", "topic", "--user", "u-1", environment=of_client)
         assert "u-1/m" in said.stdout, said.stderr
+        said = run("backup", str(folder / "backup"), environment=environment_of(kafka, folder, "backup"))
+        assert said.returncode == 0, said.stderr
     finally:
         for process in running.values():
             process.ask_to_stop()
-        logs = {name: (process.wait(120), process.logged()) for name, process in running.items()}
+        logs = {name: (process.wait(), process.logged()) for name, process in running.items()}
     for name, (status, log) in logs.items():
         assert status == 0, (name, log)
         assert "Traceback" not in log, (name, log)
@@ -185,7 +187,7 @@ def test_executors_of_a_region_run_its_ticks_and_read_no_others(
     finally:
         for process in running.values():
             process.ask_to_stop()
-        statuses = {name: process.wait(120) for name, process in running.items()}
+        statuses = {name: process.wait() for name, process in running.items()}
     assert statuses == dict.fromkeys(running, 0), [process.logged() for process in running.values()]
 
 

@@ -7,7 +7,8 @@ import orjson
 import pytest
 from confluent_kafka import Message, Producer
 from conftest import NewPipeline
-from support.pipeline import Pipeline, every
+from support.command import run
+from support.pipeline import PARTITIONS, Pipeline, every
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -65,6 +66,11 @@ def test_a_transaction_changes_nothing_when_aborted_and_everything_when_committe
     wait_until_seen(pipeline, "ann", up, set())
 
     aborted = Transaction(pipeline)
+    # it waits as long as the transaction is open, also by what people see
+    told = run("lag", "--process", "worker", "--behind", "--json", environment=pipeline.environment)
+    waiting = {row["topic"]: (row["lag"], row["lag_s"]) for row in map(orjson.loads, told.stdout.splitlines())}
+    inputs = pipeline.topics.commands, pipeline.topics.signals, pipeline.topics.signups
+    assert {topic: waiting[topic] for topic in inputs} == dict.fromkeys(inputs, (1, None))
     aborted.producer.abort_transaction(30)
     # what comes behind it on the same partitions takes effect
     pipeline.command("pause", "ann", "other")
@@ -73,6 +79,16 @@ def test_a_transaction_changes_nothing_when_aborted_and_everything_when_committe
     wait_until_seen(pipeline, "ann", up | {"other": "paused"}, {"other"})
     wait_until_seen(pipeline, "eve", {"ticking": "up"}, set())
     assert seen(pipeline, "bob").states == {}
+
+    # the marker of an abort is the last that each partition holds, and no record that a reader could wait for
+    forged = Transaction(pipeline).producer
+    for number in range(PARTITIONS):
+        forged.produce(pipeline.topics.transitions, b"{}", b"ann", number)
+    assert forged.flush(120) == 0
+    forged.abort_transaction(30)
+    printed = run("transitions", "--from", "topic", "--limit", "1000", environment=pipeline.environment)
+    assert printed.returncode == 0, printed.stderr
+    assert "ann/other  up → paused" in printed.stdout
 
     Transaction(pipeline).producer.commit_transaction(30)
     wait_until_seen(pipeline, "ann", {"job": "up", "other": "paused", "ticking": "paused"}, {"job", "other"})

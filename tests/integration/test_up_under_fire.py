@@ -77,7 +77,7 @@ def test_up_restarts_nothing_and_a_user_beside_all_that_misses_nothing(
         for number, each in enumerate(inputs):
             made = Mutator(f"{seed}-{number}", begun, PARTITIONS).mutants(each.topic, each.role, count)
             sent |= mutants.send(bootstrap, made)
-            sent |= mutants.send_bombs(bootstrap, each.topic, begun)
+            sent |= mutants.send_bombs(bootstrap, each, begun)
         poisons = send_poisons(pipeline, 2)
         sent |= {place: poisoned(place, each) for place, each in poisons.items()}
         ends = mutants.ends_of(bootstrap, inputs)

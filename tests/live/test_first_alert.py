@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path: Path) -> None:
     [rules] = blocks("toml")
     (folder / "notify.toml").write_text(rules)
-    servers, sign_up, look = blocks("sh")
+    servers, sign_up, site, look = blocks("sh")
     mail_server, everwatch = servers.splitlines()
     # no network is there: packages and the jars of Kafka are what this machine has
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
@@ -57,7 +57,8 @@ def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path
 
     with ExitStack() as stack:
         logs = {}
-        for name, command in (("mail", mail_server), ("up", everwatch)):
+
+        def begin(name: str, command: str) -> None:
             logs[name] = tmp_path / f"{name}.log"
             process = subprocess.Popen(
                 ["bash", "-c", command],
@@ -69,10 +70,15 @@ def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path
             )
             stack.callback(process.wait)
             stack.callback(os.killpg, process.pid, signal.SIGINT)
+
+        begin("mail", mail_server)
+        begin("up", everwatch)
         wait_until("Everwatch says that it is up", lambda: "Everwatch is up" in logs["up"].read_text(), 120)
         run(sign_up)
         wait_until("the mail is there", lambda: "Subject: DOWN: http" in logs["mail"].read_text(), 60)
         assert "To: ada@example.com" in logs["mail"].read_text()
+        begin("site", site)
+        wait_until("it has recovered", lambda: "Subject: Recovered: http" in logs["mail"].read_text(), 60)
         for command in look.splitlines():
             said = run(f"export EVERWATCH_NOTIFY_FILE=notify.toml\n{command}")
             print(command, said, sep="\n")

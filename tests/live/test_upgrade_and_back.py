@@ -7,6 +7,7 @@ with the packages of today.
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,33 @@ class Installation:
         subprocess.run(command, check=True, env=self._pipeline.environment, timeout=120)
 
 
+def _describe(folder: Path) -> None:
+    """Write the older version's entry points beside its sources: those that are installed name today's classes."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    described = folder / "src" / f"everwatch-{project['version']}.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: everwatch\nVersion: {project['version']}\n")
+    groups = project["entry-points"] | {"console_scripts": project["scripts"]}
+    (described / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {to}\n" for name, to in entries.items())
+            for group, entries in groups.items()
+        )
+    )
+
+
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sources of the older version."""
     commit = (ROOT / "tests" / "data" / "previous-version").read_text().split()[0]
     folder = tmp_path_factory.mktemp("older")
     archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", commit, "src", "streams", "schemas"], capture_output=True
+        ["git", "-C", str(ROOT), "archive", commit, "src", "streams", "schemas", "pyproject.toml"], capture_output=True
     )
     if archive.returncode:
         pytest.skip(f"the history of this clone does not have {commit}: git fetch --unshallow")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    _describe(folder)
     where = "import everwatch, streams; print(everwatch.__file__, streams.__file__)"
     environment = dict(os.environ) | _sources(folder)
     imported = subprocess.run(

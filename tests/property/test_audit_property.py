@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everwatch.model import Align, At, Cron, Every, Policy, Retries, Schedule, Status
-from everwatch.operations.audit import Label, audit
+from everwatch.operations.audit import AuditTerms, Label, audit
 from everwatch.schedule.every import phase_of
 from everwatch.schedule.spread import spread_of
 from everwatch.store import Identity, Stretch
@@ -184,7 +184,7 @@ def test_every_tick_and_result_is_labelled_as_by_trying_all_instants(
     story: tuple[list[Stretch], list[Identity], int, int],
 ) -> None:
     history, found, begin, end = story
-    report = audit(history, found, begin, end, late_after_ms=LATE_AFTER, most_examples=1_000_000)
+    report = audit(history, found, AuditTerms(begin, end, LATE_AFTER, most_examples=1_000_000))
     assert {
         "counts": {label.value: count for label, count in report.counts.items()},
         "missed": {(f.user_id, f.monitor_id, f.instant) for f in report.missed},

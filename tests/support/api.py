@@ -1,7 +1,7 @@
 """The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +21,7 @@ from everwatch.api.edge_options import EdgeOptions
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
-from everwatch.api.live import Following, Live
+from everwatch.api.live import BEAT_S, Following, Live
 from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
@@ -182,10 +182,10 @@ class Records:
     """Takes records of topics that are followed in at once."""
 
     def __init__(self, takers: Mapping[str, Callable[[list[Record]], None]]) -> None:
-        self._takers = takers
+        self.takers = takers
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
-        self._takers[topic]([Record(topic, 0, 0, 0, key, value)])
+        self.takers[topic]([Record(topic, 0, 0, 0, key, value)])
 
 
 class LetterTopic:
@@ -229,14 +229,20 @@ class TrialRunner:
 
 
 class AuditTopic:
-    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each."""
+    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each.
+
+    ``before``: what is waited for before some are taken.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.entries: list[AuditEntry] = []
         self.failure: EverwatchError | None = None
+        self.before: Callable[[Sequence[Any]], Awaitable[object]] | None = None
 
     async def send_each(self, records: Sequence[tuple[str, bytes, bytes | None]]) -> list[EverwatchError | None]:
+        if self.before is not None:
+            await self.before(records)
         if self.failure is not None:
             return [self.failure for _ in records]
         for topic, key, value in records:
@@ -252,7 +258,7 @@ class AuditTopic:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None) -> None:
+    def __init__(self, console: Path = STATIC, clock: SettableClock | None = None, beat_s: float = BEAT_S) -> None:
         self.console = console
         self.clock = clock or SettableClock(START)
         self.store = MemoryStore()
@@ -279,7 +285,7 @@ class Api:
         self.records = Records(takers)
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
-        self.failure: EverwatchError | None = None
+        self.failure: Exception | None = None
         self.storage: Storage | None = None
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""
@@ -292,6 +298,7 @@ class Api:
             self._replayed,
             lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
             self.clock,
+            beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
 
@@ -431,10 +438,11 @@ async def api(
     clock: SettableClock | None = None,
     sock: socket.socket | None = None,
     status_pages: StatusPagesFile | None = None,
+    beat_s: float = BEAT_S,
     **more: Any,
 ) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api(console, clock)
+    running = Api(console, clock, beat_s)
     running.status_pages = status_pages or running.status_pages
 
     async def at_once(position: str, _: float) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from everwatch.notifier import composing, judging, notifier_process
 from everwatch.notifier.delivery_rows import DeliveryRows
 from everwatch.notifier.intake_rows import IntakeRows
+from everwatch.notifier.outcome_publisher import OutcomePublisher
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import Storage, Work
 
@@ -32,6 +33,7 @@ STEPS = (
     "handed-over",
     "-settled",
     "settled",
+    "published",
 )
 
 
@@ -97,6 +99,16 @@ def arm(step: str) -> None:
         return outcome
 
     HttpSender.send = dying_send  # type: ignore[method-assign]
+    turn = OutcomePublisher.turn
+
+    @wraps(turn)
+    async def dying_turn(self: OutcomePublisher) -> int:
+        published = await turn(self)
+        if published and step == "published":
+            die()
+        return published
+
+    OutcomePublisher.turn = dying_turn  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

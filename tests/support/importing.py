@@ -34,6 +34,14 @@ class Workers:
         self.marks: list[LedgerMark] = []
         self.unjudged: list[dict[str, Any]] = []
 
+    # --- the ways of rows and of answers --------------------------------------------------------------------------
+
+    def new_sender(self) -> "Workers":
+        return self
+
+    def new_answers(self, since: Mapping[int, int] | None) -> Any:
+        return self.answers(since)
+
     # --- the courier ----------------------------------------------------------------------------------------------
 
     def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Self
 
 import orjson
+from confluent_kafka import Message
 
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.model import State, Transition, User
+from everwatch.notifier.notification_records import decode_notification
 from everwatch.notifier.storage import open_existing
 from support import forking
 from support.forking import Program, Started
@@ -195,9 +197,11 @@ class KillTrial:
         if not wanted <= paged or self._hooked() < len(wanted):
             return False
         with closing(open_existing(self.pipeline.settings)) as storage, storage.look() as work:
-            return all(
-                each.state in ("sent", "superseded") for each in work.list_deliveries("", "", "", 0, 100_000)
-            ) and not work.groups_to_flush(2**62, 1)
+            return (
+                all(each.state in ("sent", "superseded") for each in work.list_deliveries("", "", "", 0, 100_000))
+                and not work.groups_to_flush(2**62, 1)
+                and not work.has_outcomes(2**62)
+            )
 
     def _hooked(self) -> int:
         """Return the number of incidents that the hook's messages list or count."""
@@ -214,3 +218,10 @@ class KillTrial:
             hooked = self.receivers.hooked.get(monitor_id, set())
             assert len(hooked) == 1 or (not hooked and any(self.receivers.unlisted.values())), (monitor_id, hooked)
             assert len(self.receivers.paged[monitor_id, "trigger"]) == 1, monitor_id
+        with closing(open_existing(self.pipeline.settings)) as storage, storage.look() as work:
+            ended = {(each.delivery_id, each.state) for each in work.list_deliveries("", "", "", 0, 100_000)}
+        published = [decode_notification(each.value() or b"") for each in self._published()]
+        assert ended <= {(each.notification_id, each.state) for each in published}
+
+    def _published(self) -> list[Message]:
+        return self.pipeline.read(self.pipeline.topics.notifications)

@@ -22,7 +22,8 @@ from everwatch.notifier.judging import judge
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import rules_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
-from everwatch.notifier.storage import Storage, open_storage
+from everwatch.notifier.storage import Storage
+from support.new_databases import open_new_storage
 from support.waiting import PATIENCE
 
 START = 1_800_000_000_000
@@ -87,7 +88,7 @@ class Notifying:
         self.clock = SettableClock(start)
         self.rules: Rules = rules_of(rules.encode(), Path("notify.toml"))
         self.receiver = Receiver()
-        self.storage: Storage = storage or open_storage(settings)
+        self.storage: Storage = storage or open_new_storage(settings)
         self._topics = Topics.of(settings)
         self.next_offset = 0
         self.dispatcher = Dispatcher(

@@ -25,7 +25,7 @@ from everwatch.store.selections import ResultSelection
 from everwatch.store.sql_reader import SqlReader, open_reader
 from support import forking
 from support.account import Account, Emission, settle
-from support.waiting import now_ms, wait_until
+from support.waiting import PATIENCE, now_ms, wait_until
 
 PARTITIONS = 4
 WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")
@@ -77,18 +77,18 @@ class Process:
         """Send SIGTERM and wait for nothing; ``wait`` comes after."""
         self._process.terminate()
 
-    def wait(self, within_s: float) -> int:
-        """Its exit status, once it has ended. Raises TimeoutExpired."""
+    def wait(self, within_s: float = 30) -> int:
+        """Its exit status, once it has ended. Raises TimeoutExpired after PATIENCE times as long."""
         return self._end(None, within_s)
 
     def stop(self, within_s: float = 30) -> int:
-        """End it by SIGTERM; gives its exit status. Raises TimeoutExpired."""
+        """End it by SIGTERM; gives its exit status. Raises TimeoutExpired after PATIENCE times as long."""
         return self._end(signal.SIGTERM, within_s)
 
     def _end(self, number: signal.Signals | None, within_s: float) -> int:
         if number is not None:
             self._process.send_signal(number)
-        status = self._process.wait(within_s)
+        status = self._process.wait(within_s * PATIENCE)
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._stream.close()
@@ -146,7 +146,7 @@ class Pipeline:
             process.ask_to_stop()
         for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
-                process.stop(15)
+                process.stop(3)
             if process.runs:
                 process.kill()
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MB = 1024 * 1024
-# A record that unpacks to 32 MB may be there twice for each of the four topics that a worker reads (it is unpacked, and
-# copied for Python), and twice more where a second client looks for the end of an unreadable batch before it.
+# Batches of a topic that unpack to 32, 32 and 16 MB may be there at once, unpacked and copied for Python, beside 64 MB
+# of the one that is given up, and once more where a second client looks for its end; 60 MB or so are growth besides.
 MOST_GROWTH = 350 * MB
 
 

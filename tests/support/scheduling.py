@@ -51,7 +51,7 @@ _HEAVY = "pytest.mark.heavy"
 
 
 class SideBySide(LoadFileScheduling):
-    """The last of three workers or more takes only modules without processes, and the second half prefers them.
+    """The second half of the workers prefers modules without processes, and takes the others when none is left.
 
     Of the modules marked ``heavy`` one runs at a time: the next one is begun when no other worker has one to do.
     """
@@ -84,7 +84,5 @@ class SideBySide(LoadFileScheduling):
         with_processes.sort(key=lambda scope: LONG.index(scope) if scope in LONG else len(LONG))
         if self._has_heavy(other for other in self.assigned_work if other is not node):
             with_processes.sort(key=self._is_heavy)
-        if number == self.numnodes - 1 > 1:
-            with_processes = []
         preferred = [with_processes, without] if number < self.numnodes / 2 else [without, with_processes]
         return next((scopes[0] for scopes in preferred if scopes), None)

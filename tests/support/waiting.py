@@ -10,8 +10,19 @@ PATIENCE = 8
 LONGEST_PAUSE_S = 3.0
 
 
-def wait_until(what: str, look: Callable[[], Seen], within_s: float = 30, every_s: float = 0.1) -> Seen:
-    """Return what ``look`` gives as soon as that is true; an AssertionError that says ``what`` if it never is."""
+def wait_until(
+    what: str,
+    look: Callable[[], Seen],
+    within_s: float = 30,
+    every_s: float = 0.1,
+    *,
+    longest_pause_s: float = LONGEST_PAUSE_S,
+) -> Seen:
+    """Return what ``look`` gives as soon as that is true; an AssertionError that says ``what`` if it never is.
+
+    Between two looks it pauses for ``every_s``, or twice as long as a look takes, at most ``longest_pause_s``: a look
+    that mostly waits itself needs no such pause.
+    """
     # how long it takes is nothing that a test asserts: the machine may be busy with other things
     within_s *= PATIENCE
     deadline = time.monotonic() + within_s
@@ -23,7 +34,7 @@ def wait_until(what: str, look: Callable[[], Seen], within_s: float = 30, every_
         if now > deadline:
             raise AssertionError(f"waited {within_s:g} s in vain until {what}; last seen: {seen!r}")
         # who looks at whole topics keeps those from working that it waits for
-        time.sleep(max(every_s, min(2 * (now - began), LONGEST_PAUSE_S)))
+        time.sleep(max(every_s, min(2 * (now - began), longest_pause_s)))
 
 
 def now_ms() -> int:

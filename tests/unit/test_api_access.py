@@ -355,12 +355,9 @@ async def test_a_client_that_sends_its_request_too_slowly_is_cut_off() -> None:
 
 
 async def test_a_bug_of_ours_is_a_problem_document_and_no_request_is_logged(
-    server: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(server.store, "list_users", fails)
+    server.failure = RuntimeError("a bug")
     with caplog.at_level(logging.DEBUG):
         failed = await server.call("GET", "/v1/users", X_Request_Id="find-me")
     assert (failed.status, failed.code) == (500, "unhandled")

@@ -183,15 +183,10 @@ async def test_a_change_stands_without_its_entry_and_that_is_counted(server: Api
     assert lost() == before + 1
 
 
-async def test_a_server_that_stops_waits_for_entries_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_stops_waits_for_entries_under_way() -> None:
     async with api() as server:
-        send_each, goes_on = server.audit.send_each, asyncio.Event()
-
-        async def slow(records: Any) -> Any:
-            await goes_on.wait()
-            return await send_each(records)
-
-        monkeypatch.setattr(server.audit, "send_each", slow)
+        goes_on = asyncio.Event()
+        server.audit.before = lambda _: goes_on.wait()
         server.worker.failure = BrokerUnavailable("Kafka is away.")
         assert (await server.call("PUT", "/v1/users/ann", body={})).status == 503
         assert told(server) == []
@@ -199,18 +194,17 @@ async def test_a_server_that_stops_waits_for_entries_under_way(monkeypatch: pyte
     assert told(server) == [("signup", "ann", "", 503, "kafka_unavailable")]
 
 
-async def test_entries_of_many_changes_do_not_wait_for_each_other(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    send_each, lines, begun, all_begun = server.audit.send_each, 1_000, [], asyncio.Event()
+async def test_entries_of_many_changes_do_not_wait_for_each_other(server: Api) -> None:
+    lines, begun, all_begun = 1_000, list[Any](), asyncio.Event()
 
-    async def slow(records: Any) -> Any:
+    async def slow(records: Any) -> None:
         begun.extend(records)
         if len(begun) == lines:
             all_begun.set()
         # the broker answers once it has all of them
         await all_begun.wait()
-        return await send_each(records)
 
-    monkeypatch.setattr(server.audit, "send_each", slow)
+    server.audit.before = slow
     batch = "\n".join(f'{{"command":"signup","user_id":"u-{number:03}"}}' for number in range(lines))
     assert (
         await server.call("POST", "/v1/batch", body=batch.encode(), Content_Type="application/x-ndjson")

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from support.api import Api, api
 from support.api_shape import broken, shape_of
 from support.notifying import Notifying
@@ -18,8 +16,6 @@ from everwatch.api.permissions import Reach, Role
 from everwatch.core.config import Settings
 
 EXAMPLES = 2
-schemathesis.serializer.alias("application/x-ndjson", "text/plain")
-schemathesis.serializer.alias("*/*", "text/plain")
 
 
 @pytest.fixture
@@ -87,6 +83,12 @@ def test_what_would_break_a_client_is_seen() -> None:
 
 
 async def test_requests_made_at_random_of_the_document_are_answered_as_it_says(server: Api) -> None:
+    # seconds of CPU time, which each process that collects tests would take
+    import schemathesis
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+    schemathesis.serializer.alias("*/*", "text/plain")
     document = (await server.call("GET", "/openapi.json", token=None)).json
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=server.url)

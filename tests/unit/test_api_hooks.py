@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from support.api import Answered, Api, api
-from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
+from support.notifying import HOUR, MAIL, MAIL_AT_ONCE, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.notifier_requests import TESTS_PER_MIN
 from everwatch.api.permissions import Role
@@ -188,6 +188,70 @@ async def test_a_route_says_whether_it_reaches_a_user_and_why_not(notified: tupl
     assert (await server.call("GET", "/v1/routes?user=bob", token=hers)).status == 403
     # nobody takes an address of their own as verified
     assert (await server.call("POST", "/v1/users/ann/contacts/ask", body={}, token=hers)).status == 403
+
+
+SHOP = """[[users]]
+name = "shop"
+match = { label = { team = "shop" } }
+email = { to = "{{user.attributes.email}}" }
+
+"""
+OF_MONITORS = (
+    MAIL_AT_ONCE.replace("[[users]]", f"{SHOP}[[users]]")
+    + """
+[[operators]]
+name = "page"
+after = "10m"
+match = { severity = ["critical"] }
+webhook = { url = "https://hooks.example/page" }
+
+[[operators]]
+name = "all"
+continue = true
+webhook = { url = "https://hooks.example/all" }
+
+[[operators]]
+name = "bob"
+match = { user = ["bob"], target = ["*.example"] }
+webhook = { url = "https://hooks.example/bob" }
+"""
+)
+
+
+async def test_a_route_says_whether_it_takes_the_alert_of_a_monitor_and_why_not(tmp_path: Path) -> None:
+    notifying = Notifying(Settings(data_dir=tmp_path), rules=OF_MONITORS)
+    async with api() as server:
+        server.storage = notifying.storage
+        with notifying.storage.begin() as work:
+            work.put_routes(listed_routes(notifying.rules))
+        http = {"kind": "http", "schedule": {"every": "1m"}, "config": {"url": "https://shop.example/"}}
+        monitors = [
+            {"monitor_id": "site", "labels": {"team": "shop"}, **http},
+            {"monitor_id": "blog", "policy": {"severity": "warning"}, **http},
+        ]
+        await server.call("PUT", "/v1/users/ann", body={"monitors": monitors})
+        notifying.sign_up("ann")
+
+        async def decided(monitor: str, token: str | None = "") -> dict[str, tuple[bool, str]]:
+            answer = await server.call("GET", f"/v1/routes?user=ann&monitor={monitor}", token=token)
+            return {each["route"]: (each["takes"], each["reason"]) for each in answer.json["items"]}
+
+        assert await decided("site") == {
+            "shop": (True, "and ends the search"),
+            "mail": (False, "route shop takes it and does not continue"),
+            "page": (True, "once the incident has lasted 600 s and nobody has acknowledged it"),
+            "all": (True, "and lets it go on"),
+            "bob": (False, "user is ann, and the route takes bob"),
+        }
+        blog = await decided("blog")
+        assert blog["shop"] == (False, "label team is not given, and the route takes shop")
+        assert blog["mail"] == (True, "and ends the search")
+        assert blog["page"] == (False, "severity is warning, and the route takes critical")
+        # a user's own token is shown no routes of operators
+        assert set(await decided("blog", server.token(Role.VIEWER, "ann"))) == {"shop", "mail"}
+        assert (await server.call("GET", "/v1/routes?user=ann&monitor=none")).code == "not_found"
+        assert (await server.call("GET", "/v1/routes?monitor=site")).status == 422
+    notifying.close()
 
 
 async def test_codes_are_sent_anew_and_the_one_before_is_void(notified: tuple[Api, Notifying]) -> None:

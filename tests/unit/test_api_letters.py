@@ -18,9 +18,11 @@ from everwatch.api.database import Database
 from everwatch.api.permissions import Role
 from everwatch.api.routing import Call
 from everwatch.api.state_views import RedriveView
+from everwatch.core.config import Settings
 from everwatch.encoding import avro_schemas, registered_schemas
 from everwatch.encoding.codec import decode_signup
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
+from everwatch.kafka.topics import Topics
 from everwatch.model import Every
 from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.letters import StoredLetter
@@ -172,14 +174,14 @@ async def test_an_edit_names_a_field_that_is_there_and_no_other_user(server: Api
     assert server.letters.sent == []
 
 
-async def test_a_redrive_says_which_and_sends_no_more_than_it_may(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_redrive_says_which_and_sends_no_more_than_it_may(server: Api) -> None:
     assert (await server.call("POST", "/v1/dead-letters/redrive", body={})).status == 422
     assert (await server.call("POST", "/v1/dead-letters/redrive", body={"letters": ["2"]})).status == 422
     operator = server.token(Role.OPERATOR)
     assert (await server.call("POST", "/v1/dead-letters/redrive", token=operator, body={})).status == 403
-    monkeypatch.setattr(letters, "MOST_REDRIVEN", 1)
-    told = await redrive(server, everything=True)
-    assert (told["sent"], told["truncated"]) == (1, True)
+    one = letters.redriving(lambda: server.letters, lambda: server.letters, Topics.of(Settings()), "", most=1)
+    told = one(RedriveBody(everything=True)).answered
+    assert (told.sent, told.truncated) == (1, True)
 
 
 async def test_a_redrive_whose_request_is_over_keeps_the_next_one_waiting(server: Api) -> None:

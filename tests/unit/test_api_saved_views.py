@@ -58,8 +58,8 @@ async def test_what_is_no_view_is_refused(server: Api) -> None:
 
 async def test_another_process_reads_the_same_views_and_passes_wrong_records_over(server: Api) -> None:
     sent: list[Record] = []
-    taken = server.records._takers["jobs"]  # type: ignore[index]
-    server.records._takers = {"jobs": lambda records: (sent.extend(records), taken(records))[1]}  # type: ignore[assignment]
+    taken = server.records.takers["jobs"]
+    server.records.takers = {"jobs": lambda records: (sent.extend(records), taken(records))[1]}
     await server.call("PUT", "/v1/views", body=VIEW)
     other = SavedViews()
     other.take([*sent, Record("jobs", 0, 0, 0, b"view/x", b"{"), Record("jobs", 0, 0, 0, b"view/x", sent[0].value)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
@@ -15,7 +16,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store import Partition, Received, SinkBatch, open_reader
 
 DAY = 86_400_000
 NOW = 20_000 * DAY + 3_600_000
@@ -29,7 +30,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
     settings = Settings(data_dir=tmp_path, database=url, keep_results_days=1, keep_results_until_archived=True)
-    store = open_store(settings)
+    store = open_new_store(settings)
     results = [one(NOW - DAY * day, attempt) for day in range(5) for attempt in (1, 2)]
     store.apply(SinkBatch(NOW, {SOURCE: 10}, [Received(SOURCE, i, 1, each) for i, each in enumerate(results)]))
     store.close()
@@ -61,7 +62,7 @@ def test_days_that_are_over_for_a_day_are_written_once_and_read_back(settings: S
 
 
 def test_nothing_is_deleted_before_it_is_in_a_file(settings: Settings, tmp_path: Path) -> None:
-    store = open_store(settings)
+    store = open_new_store(settings)
     reader = open_reader(settings)
     assert store.trim(NOW, 10) == 0
     assert run(tmp_path / "archive").exception is None

@@ -20,7 +20,7 @@ from everwatch.model import (
     Retries,
     Status,
 )
-from everwatch.operations.audit import AuditReport, Label, audit
+from everwatch.operations.audit import AuditReport, AuditTerms, Label, audit
 from everwatch.rules import lifecycle
 from everwatch.schedule.spread import spread_of
 from everwatch.store import CatalogueEntry, Identity, MemoryStore, Partition, Received, SinkBatch, Stretch
@@ -65,7 +65,7 @@ def audited(
     **options: Any,
 ) -> AuditReport:
     in_order = sorted(found, key=lambda i: (i.user_id, i.scheduled_at, i.monitor_id, i.attempt))
-    return audit(history, in_order, begin, end, **options)
+    return audit(history, in_order, AuditTerms(begin, end, **options))
 
 
 def counts(report: AuditReport) -> dict[str, int]:
@@ -359,7 +359,7 @@ def test_the_story_of_a_task_that_failed_and_was_tried_again_is_one_tick() -> No
     pending = lifecycle.after_result(put, first)
     done = lifecycle.after_result(pending, second)
     store = stored([put, pending, done], [first, second])
-    report = audit(store.history(), store.identities(NOON, NOON + HOUR), NOON, NOON + HOUR)
+    report = audit(store.history(), store.identities(NOON, NOON + HOUR), AuditTerms(NOON, NOON + HOUR))
     assert counts(report) == {"retried": 1}
 
 
@@ -370,7 +370,7 @@ def test_a_monitor_that_ran_for_the_last_time_owes_nothing_more() -> None:
     up = lifecycle.after_result(put, results[0])
     done = lifecycle.after_result(up, results[1])
     store = stored([put, up, done], results)
-    report = audit(store.history(), store.identities(NOON, NOON + HOUR), NOON, NOON + HOUR)
+    report = audit(store.history(), store.identities(NOON, NOON + HOUR), AuditTerms(NOON, NOON + HOUR))
     assert counts(report) == {"on_time": 2}
 
 

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 from msgspec.structs import replace
+from support.new_databases import open_new_storage, open_new_store
 from typer.testing import CliRunner
 
 from everwatch.api.backup_age import measure_backup
@@ -52,10 +53,9 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
-from everwatch.notifier.storage import open_storage
 from everwatch.notifier.subscriber_rows import Subscriber
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, judge
-from everwatch.store import Partition, SinkBatch, open_store
+from everwatch.store import Partition, SinkBatch
 
 NOW = 1_795_262_400_000
 RECORDS = [
@@ -103,7 +103,7 @@ def manifest_of(folder: Path, database: Path | None = None) -> Manifest:
 def database(tmp_path: Path) -> Path:
     """The data folder of a database that a sink has begun to fill."""
     settings = Settings(data_dir=tmp_path / "data")
-    with closing(open_store(settings)) as store:
+    with closing(open_new_store(settings)) as store:
         store.apply(SinkBatch(NOW, {Partition("results", 0): 17, Partition("everwatch-monitors-changelog", 0): 10}))
     return settings.data_dir
 
@@ -222,7 +222,7 @@ def test_a_restored_database_has_the_offsets_of_the_new_topics(backup: Path, tmp
     check_fresh(target.database_url)
     translated = [ReaderOffsets("sink", {"results": {0: 2}, "monitors_changelog": {0: 0}})]
     put_databases(manifest, backup, target, translated, Topics.of(target))
-    with closing(open_store(target)) as store:
+    with closing(open_new_store(target)) as store:
         # of a partition without records before it nothing is kept: it is read from its beginning
         assert store.offsets() == {Partition("new.results", 0): 2}
     with pytest.raises(StoreError, match="already"):
@@ -237,7 +237,7 @@ def test_a_restored_database_has_the_offsets_of_the_new_topics(backup: Path, tmp
 def test_the_notifier_has_its_subscribers_and_stands_where_it_stood(database: Path, tmp_path: Path) -> None:
     settings = Settings(data_dir=database)
     subscriber = Subscriber("id", "shops", "ada@example.org", "https://status.example.com/end", NOW, NOW)
-    with closing(open_storage(settings)) as storage, storage.begin() as work:
+    with closing(open_new_storage(settings)) as storage, storage.begin() as work:
         work.put_subscriber(subscriber)
         work.put_offsets([(Partition("incidents", 0), 40), (Partition("transitions", 0), 7)])
     folder = tmp_path / "backup"
@@ -255,7 +255,7 @@ def test_the_notifier_has_its_subscribers_and_stands_where_it_stood(database: Pa
     target = Settings(data_dir=tmp_path / "new", topic_prefix="new.")
     translated = [ReaderOffsets("sink", {}), ReaderOffsets("notifier", {"incidents": {0: 2}, "transitions": {0: 0}})]
     put_databases(manifest, folder, target, translated, Topics.of(target))
-    with closing(open_storage(target)) as storage:
+    with closing(open_new_storage(target)) as storage:
         assert storage.offsets() == {Partition("new.incidents", 0): 2}
         with storage.look() as work:
             assert work.subscribers("shops") == [subscriber]

@@ -1,26 +1,44 @@
 """Tests of what a backup and a restore ask the broker for, while the broker is not ready to tell."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from everwatch.backup import source_topics
 from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.memory import MemoryClients, MemoryKafka, SentRecord
+from everwatch.kafka.memory.clients import MemoryAdmin
 
 
-def test_a_partition_that_has_no_leader_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[dict[tuple[str, int], range]] = [
-        {("results", 0): range(3, 5)},
-        {("results", 0): range(3, 5), ("results", 1): range(0)},
-    ]
-    monkeypatch.setattr(source_topics, "bounds_of", lambda *_: answers.pop(0))
-    clients: Any = MemoryClients(MemoryKafka(2))
-    source = SourceTopics(Settings(partitions=2), clients, clients.admin(), SystemClock())
+class Leaderless(MemoryAdmin):
+    """Finds no leader of partition 1 when it is asked first."""
+
+    asked = 0
+
+    def list_offsets(self, wanted: Any, **more: Any) -> Any:
+        answers = super().list_offsets(wanted, **more)
+        self.asked += 1
+        if self.asked <= 2:  # the begin and the end
+            for each in wanted:
+                if each.partition == 1:
+                    answers[each] = Future()
+                    answers[each].set_exception(KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
+        return answers
+
+
+def test_a_partition_that_has_no_leader_yet_is_waited_for() -> None:
+    kafka = MemoryKafka(2)
+    for _ in range(5):
+        kafka.append(SentRecord("results", 0, b"ann", b"x", 1, []))
+    kafka.logs("results")[0].cut(3)
+    admin: Any = Leaderless(kafka)
+    source = SourceTopics(Settings(partitions=2), MemoryClients(kafka), admin, SystemClock())
     assert source.bounds("results") == {0: range(3, 5), 1: range(0)}
+    assert admin.asked == 4
 
 
 def test_a_broker_that_stays_away_is_told_after_a_while() -> None:

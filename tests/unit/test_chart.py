@@ -266,8 +266,10 @@ def test_topics_of_strimzi_are_those_of_the_code(replicas: int) -> None:
 @needs_helm
 def test_users_of_strimzi_have_the_rights_of_the_code_and_no_others() -> None:
     settings = load_settings(topic_prefix="Prod.", app_id="watch", publish_topics=("orders", "reminders"))
-    users = of_kind(rendered("strimzi"), "KafkaUser")
+    backup = "backup.enabled=true,backup.claimName=backups"
+    users = of_kind(rendered("strimzi", "--set", backup), "KafkaUser")
     assert set(users) == {f"watch-{role}" for role in ProcessRole}
+    assert "watch-backup" not in of_kind(rendered("strimzi"), "KafkaUser")
     types = {"topic": "topic", "group": "consumer group", "transactionalId": "transactional id"}
     for role in ProcessRole:
         spec = users[f"watch-{role}"]["spec"]
@@ -286,7 +288,8 @@ def test_users_of_strimzi_have_the_rights_of_the_code_and_no_others() -> None:
 
 @needs_helm
 def test_each_process_logs_in_as_its_own_user_of_strimzi() -> None:
-    for owner, pod in pods_of(rendered("strimzi")).items():
+    backup = "backup.enabled=true,backup.claimName=backups"
+    for owner, pod in pods_of(rendered("strimzi", "--set", backup)).items():
         user = f"watch-{owner.rpartition('-')[2]}"
         variables = {each["name"]: each for each in pod["containers"][0]["env"]}
         assert variables["EVERWATCH_SASL_USERNAME"]["value"] == user
@@ -310,6 +313,11 @@ def test_alerts_are_those_of_prometheus_with_their_own_templates() -> None:
     texts = SCRIPT["rules_files"]().values()
     assert groups == [group for text in texts for group in yaml.safe_load(text)["groups"]]
     assert "{{ $labels." in str(groups)
+    base = "https://git.example.com/everwatch/blob/main/"
+    linked = rendered("strimzi", "--set", f"metrics.prometheusRule.runbookBaseUrl={base}")
+    rules = [rule for group in of_kind(linked, "PrometheusRule")["watch"]["spec"]["groups"] for rule in group["rules"]]
+    pages = [rule["annotations"]["runbook_url"] for rule in rules if "alert" in rule]
+    assert all(page.startswith(f"{base}docs/runbooks/") for page in pages)
 
 
 @needs_helm
@@ -362,7 +370,7 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
     ("values", "option", "said"),
     [
         ("default", "kafka.bootstrapServers=", "kafka.bootstrapServers: host:port"),
-        ("default", "worker.replicas=9", "9 workers, but only 8 partitions"),
+        ("default", "worker.replicas=13", "13 workers, but only 12 partitions"),
         ("default", "worker.settings.EVERWATCH_SWEEPMS=100", "EVERWATCH_SWEEPMS"),
         ("default", "settings.EVERWATCH_DATABASE=x", "EVERWATCH_DATABASE"),
         ("default", "worker.terminationGracePeriodSeconds=5", "30"),
@@ -377,7 +385,13 @@ def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
         ("strimzi", "api.ingress.hosts=null", "needs a host"),
         ("default", "backup.enabled=true", "backup.claimName"),
         ("sqlite", "backup.enabled=true", "run everwatch backup there"),
-        ("strimzi", "backup.enabled=true,backup.claimName=x", "kafka.users.backup.username"),
+        ("sqlite", "sink.enabled=false", "run in the sink's pod"),
+        ("default", "metrics.prometheusRule.runbookBaseUrl=git.example.com", "runbookBaseUrl"),
+        (
+            "strimzi",
+            "strimzi.users=false,kafka.user.username=x,kafka.user.passwordSecret.name=,backup.enabled=true,backup.claimName=x",
+            "passwordSecret.name",
+        ),
         ("regions", "regions.executors.mars.replicas=1", "mars is not one of regions.names"),
         ("regions", "regions.executors.us.autoscaling.maxReplicas=1", "executor-us.autoscaling: minReplicas is larger"),
         (
@@ -416,7 +430,7 @@ def test_each_region_has_executors_topics_and_rights_of_its_own() -> None:
 @needs_helm
 def test_each_region_has_a_kafka_user_with_exactly_its_rights() -> None:
     names = ("ap", "eu", "us")
-    users = of_kind(rendered("regions"), "KafkaUser")
+    users = of_kind(rendered("regions", "--set", "backup.enabled=true,backup.claimName=backups"), "KafkaUser")
     assert set(users) == {f"everwatch-{role}" for role in ProcessRole} | {
         f"everwatch-executor-{each}" for each in names
     }
@@ -461,6 +475,33 @@ def secret_of(pod: Manifest) -> str:
     """The Secret with the client certificate of an executor's pod."""
     found: str = next(each for each in pod["volumes"] if each["name"] == "kafka-executor")["secret"]["secretName"]
     return found
+
+
+@needs_helm
+def test_a_release_may_be_the_executors_of_one_region_and_nothing_else() -> None:
+    # no process is left that opens the database
+    nothing = [f"{process}.enabled=false" for process in PARTS]
+    nothing += ["database.urlSecret.name=", "secrets.apiAdminToken.name="]
+    one = ("regions.names={ap,eu}", "regions.executors.eu.replicas=2")
+    manifests = rendered("default", "--set", ",".join((*nothing, *one)))
+    assert {name: len(pod["containers"]) for name, pod in pods_of(manifests).items()} == {
+        "Deployment/everwatch-executor-eu": 1
+    }
+    assert list(of_kind(manifests, "Service")) == ["everwatch-executor-eu-metrics"]
+    [policy] = of_kind(manifests, "NetworkPolicy").values()
+    assert policy["spec"]["podSelector"]["matchExpressions"][0]["values"] == ["executor-eu"]
+    none = rendered("default", "--set", ",".join(nothing))
+    assert of_kind(none, "NetworkPolicy") == pods_of(none) == {}
+
+
+@needs_helm
+def test_executors_reach_kafka_on_the_ports_of_its_addresses() -> None:
+    for option, wanted in (
+        ("kafka.bootstrapServers=a.example.com:9094\\,b.example.com:19092\\,c.example.com:9094", [9094, 19092]),
+        ("networkPolicy.kafka.ports={9095}", [9095]),
+    ):
+        [policy] = of_kind(rendered("default", "--set", option), "NetworkPolicy").values()
+        assert [each["port"] for each in policy["spec"]["egress"][1]["ports"]] == wanted
 
 
 @needs_helm

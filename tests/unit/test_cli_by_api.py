@@ -1,9 +1,8 @@
 """The command line through the HTTP API: the same output and exit statuses as with Kafka and the database."""
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from everwatch.api.database import Database
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.permissions import Role
-from everwatch.cli.commands import audit, dead_letters, lists, task, user
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
-from everwatch.cli.support import api_connection, global_options, output_reading
+from everwatch.cli.support import global_options
 from everwatch.cli.support.given import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -53,13 +51,18 @@ def _app_of(name: str) -> typer.Typer:
 
 def said(name: str, *arguments: str, **environment: str) -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
-    return run_command(_app_of(name), *arguments, **environment)
+    context = copy_context()
+    # a test of a command that takes no API may have run in this process before
+    context.run(global_options.COMMAND.set, ("", global_options.CommandReach.API))
+    return context.run(run_command, _app_of(name), *arguments, **environment)
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr("everwatch.kafka.clients.KafkaClients", broker_was_looked_for)
+    # commands run in threads here, which take no signals
+    with commands_given(new_clients=broker_was_looked_for, on_signal=lambda *_: None, look_again_s=0.01):
+        yield
 
 
 def broker_was_looked_for(*_: object) -> None:
@@ -204,9 +207,7 @@ READS = [
 
 
 @pytest.mark.parametrize("command", READS, ids=" ".join)
-async def test_what_is_read_is_told_as_from_the_database(
-    say: Say, server: Api, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_read_is_told_as_from_the_database(say: Say, server: Api, command: tuple[str, ...]) -> None:
     await say("signup", "ann", "--plan", "gold", "--attribute", "city=Bern", "--wait")
     await say("signup", "bob", "--http", "https://example.com/", "--every", "1m", "--wait")
     await say("monitor", "put", "ann", "site", *SITE, "--max-runs", "9", "--label", "env=prod", "--name", "x", "--wait")
@@ -216,10 +217,7 @@ async def test_what_is_read_is_told_as_from_the_database(
     fill(server)
     with commands_given(SettableClock(START)):
         by_api = await say(*command)
-    for module in (lists, task, user, output_reading, dead_letters):
-        monkeypatch.setattr(module, "reading", lambda _: nullcontext(server.store))
-    monkeypatch.setattr(dead_letters, "has_database", lambda _: True)
-    with commands_given(SettableClock(START)):
+    with commands_given(SettableClock(START), open_reader=lambda _: server.store):
         assert by_api == await asyncio.to_thread(said, *command)
     assert by_api[1] or by_api[2]
 
@@ -246,12 +244,8 @@ async def test_a_monitor_is_explained_as_from_the_database(say: Say) -> None:
     assert (secret[0], "shows no secrets" in secret[2]) == (2, True)
 
 
-async def test_rows_are_imported_and_exported_through_the_api(
-    say: Say, server: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rows_are_imported_and_exported_through_the_api(say: Say, server: Api, tmp_path: Path) -> None:
     server.worker.unknown = {"bob"}
-    # the command runs in a thread here, which takes no signals
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     rows = [
         {"user_id": "ann", "plan": "pro", "attributes": {"city": "Bern"}},
         {"user_id": "ann", "monitor": {"monitor_id": "site", "kind": "noop", "schedule": {"every": "5m"}}},
@@ -278,9 +272,7 @@ async def test_rows_are_imported_and_exported_through_the_api(
     assert (secret[0], "may not see secrets" in secret[2]) == (2, True)
 
 
-async def test_ticks_are_audited_by_the_api(say: Say, server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_connection, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(audit, "SystemClock", lambda: server.clock)
+async def test_ticks_are_audited_by_the_api(say: Say, server: Api) -> None:
     site = ["--kind", "tcp", "--config", '{"host": "127.0.0.1", "port": 9}', "--every", "1m"]
     await say("signup", "ann", "--wait")
     await say("monitor", "put", "ann", "site", *site, "--wait")
@@ -288,10 +280,11 @@ async def test_ticks_are_audited_by_the_api(say: Say, server: Api, monkeypatch: 
     leases = Leases("a", server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
     database = Database(lambda: server.store, server.clock)
     work = AuditRunWork(server.jobs, leases, database, Topics.of(Settings()), no_lag, server.clock)
-    asked = asyncio.ensure_future(say("audit", "--since", "9m", "--limit", "1", "--json"))
-    await asyncio.to_thread(wait_until, "the run is made", server.jobs.audit_runs)
-    await LeasedRunner(leases, [work], server.clock).run_once()
-    status, out, error = await asked
+    with commands_given(server.clock):
+        asked = asyncio.ensure_future(say("audit", "--since", "9m", "--limit", "1", "--json"))
+        await asyncio.to_thread(wait_until, "the run is made", server.jobs.audit_runs)
+        await LeasedRunner(leases, [work], server.clock).run_once()
+        status, out, error = await asked
     report = orjson.loads(out)
     assert status == 1
     assert (report["missed"] > 1, len(report["examples"]["missed"]), report["monitors"]) == (True, 1, 1)
@@ -322,10 +315,16 @@ async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_
     assert (await say("notify", "show", "nothing"))[0] == 1
     explained = await say("notify", "explain", "ann", "shop")
     assert (explained[0], "Incident " in explained[1]) == (0, True)
+    assert "takes it" not in explained[1], "it is not registered"
+    shop = {"monitor_id": "shop", "kind": "noop", "schedule": {"every": "1m"}}
+    assert (await server.call("PUT", "/v1/users/ann", body={"monitors": [shop]})).status < 300
+    decided = (await say("notify", "explain", "ann", "shop", "--json")).json["routes"]
+    assert {each["route"]: each["takes"] for each in decided} == {"mail": True, "hook": True}
     tested = await say("notify", "test", "ann", "--within", "1")
     assert (tested[0], "pending" in tested[1]) == (1, True), "no notifier sends it"
     assert "would send by hook" in (await say("notify", "test", "--dry-run"))[1]
     assert (await say("notify", "contacts", "ann"))[0] == 0
+    assert (await say("notify", "dead", "--json")).json == []
     trusted = await say("notify", "verify", "ann", "--trust")
     assert (trusted[0], "count as verified" in trusted[1]) == (0, True)
     replayed = await say("notify", "replay", "--since", "1d", "--state", "sent")
@@ -404,10 +403,7 @@ async def test_errors_of_the_api_have_the_statuses_that_kafka_s_have(say: Say, s
     assert (gone[0], "is it running there?" in gone[2]) == (3, True)
 
 
-async def test_nobody_who_answers_is_told_after_the_timeout(
-    say: Say, server: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api_connection, "LOOK_AGAIN_S", 0.01)
+async def test_nobody_who_answers_is_told_after_the_timeout(say: Say, server: Api) -> None:
     server.worker.silent = True
     status, _, error = await say("monitor", "resume", "ann", "site", "--wait", "--timeout", "50ms")
     assert (status, "No worker answered within 0.05 s" in error) == (3, True)
@@ -421,16 +417,7 @@ def run_main(*arguments: str, **environment: str) -> tuple[int, str]:
     return found.exit_code, found.output
 
 
-@pytest.fixture
-def options_kept() -> Any:
-    """Take back, after the test, what the options before a command have set."""
-    before = [(each, each.get()) for each in (global_options.API, global_options.TOKEN, global_options.COMMAND)]
-    yield
-    for each, value in before:
-        each.set(value)  # type: ignore[arg-type]
-
-
-async def test_the_options_before_a_command_name_the_api(server: Api, options_kept: None) -> None:
+async def test_the_options_before_a_command_name_the_api(server: Api) -> None:
     way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
     status, out = await asyncio.to_thread(run_main, *way, "signup", "ann", "--wait")
     assert (status, "registered: signup ann" in out) == (0, True)

@@ -11,16 +11,17 @@ import orjson
 import pytest
 import typer
 from support.command_line import Said, run_command
+from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
-from everwatch.cli.support import input_file, options, sending
+from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.kafka.command_client import Asked, Unanswered
 from everwatch.model import At, CommandOutcome, MonitorSpec, Origin, Reply
 from everwatch.rules import lifecycle
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
 SINGLE = {"signup": typer.Typer(), "signal": typer.Typer()}
@@ -42,12 +43,12 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_broker() -> Iterator[None]:
     def looked_for(*_: object) -> None:
         raise AssertionError("a broker was looked for")
 
-    monkeypatch.setattr(options, "broker_of", looked_for)
-    monkeypatch.setattr(options, "clients_of", looked_for)
+    with commands_given(new_clients=looked_for):
+        yield
 
 
 class World:
@@ -95,11 +96,10 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> Iterator[World]:
     made = World()
-    monkeypatch.setattr(sending, "connected", made.connected)
-    monkeypatch.setattr(input_file, "connected", made.connected)
-    return made
+    with commands_given(connect=made.connected):
+        yield made
 
 
 # --- refused at once --------------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_a_task_that_the_worker_does_not_know_any_more_is_told_as_the_database_h
     )
     gone = CatalogueEntry("u-1", "t-1", None)
     records = [Received(source, i, at, e) for i, (at, e) in enumerate([(NOON_MS - 60_000, put), (NOON_MS, gone)])]
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOON_MS, {source: 2}, entries=records))
     store.close()
 
@@ -484,6 +484,24 @@ def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -
     said = say("signal", "u-1", "backup", "--id", "n-1")
     assert (said.status, said.out) == (0, "sent: signal u-1/backup (id n-1)\n")
     assert world.sent[1] == {"user_id": "u-1", "monitor_id": "backup", "signal_id": "n-1"}
+
+
+@pytest.mark.usefixtures("no_broker")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("u-1", "--every", "30s"), "A schedule needs a monitor"),
+        (("u-1", "--plan", "pro", "--max-runs", "3"), "A schedule needs a monitor"),
+        (("u-1", "--heartbeat", ""), "--heartbeat wants a period"),
+        (("--file", "-", "--http", "https://example.com"), "With --file the rows say it all"),
+        (("--file", "-", "--every", "30s"), "With --file the rows say it all"),
+        (("--file", "-", "--attribute", "city=Bern"), "With --file the rows say it all"),
+        (("--file", "-", "--contact", "email=ada@example.com"), "With --file the rows say it all"),
+    ],
+)
+def test_an_option_of_a_signup_that_would_change_nothing_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    said = say("signup", *arguments)
+    assert (said.status, told in said.err) == (2, True)
 
 
 def test_a_refused_signup_names_the_reason_and_fails(world: World) -> None:

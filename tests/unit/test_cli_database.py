@@ -8,6 +8,7 @@ import orjson
 import pytest
 import typer
 from msgspec.structs import replace
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import monitor, task, user
@@ -30,7 +31,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.rules import lifecycle
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 NOW = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTE = 60_000
@@ -82,7 +83,7 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     entries += [CatalogueEntry("anna", "gone", watched("gone", At(NOW + MINUTE))), CatalogueEntry("anna", "gone", None)]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path, database=url))
+    store = open_new_store(Settings(data_dir=tmp_path, database=url))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
     with commands_given(SettableClock(NOW)):

@@ -1,14 +1,13 @@
 """Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 import typer
-from confluent_kafka import KafkaError
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
@@ -20,13 +19,12 @@ from everwatch.encoding import avro_schemas
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_content import decoded
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
-from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note, place_of
-from everwatch.kafka.memory import MemoryClients, MemoryKafka, SentRecord
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, place_of
+from everwatch.kafka.memory import LogEntry, MemoryClients, MemoryKafka, SentRecord
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
 from everwatch.sink.batch_builder import build_batch
-from everwatch.store import open_store
 
 TOPICS = Topics.of(load_settings())
 AT = 1_795_262_400_000
@@ -139,64 +137,17 @@ def test_what_was_redriven_and_what_came_of_that_is_left_out_unless_asked_for_ag
     assert history.objection(letter(0), again=True) == history.objection(came_of_it, again=True) == ""
 
 
-class Message:
-    """A record as librdkafka gives it."""
-
-    def __init__(self, topic: str, partition: int, offset: int, given: dict[str, Any]) -> None:
-        self._at, self._given = (topic, partition, offset), given
-
-    def topic(self) -> str:
-        return self._at[0]
-
-    def partition(self) -> int:
-        return self._at[1]
-
-    def offset(self) -> int:
-        return self._at[2]
-
-    def key(self) -> Any:
-        return self._given["key"]
-
-    def value(self) -> Any:
-        return self._given["value"]
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._given["timestamp"]
-
-    def headers(self) -> Any:
-        return self._given["headers"]
-
-    def error(self) -> None:
-        return None
-
-
 class Broker:
-    """Topics of one partition, number 3; ``fails``: what it does not take."""
+    """Topics of which partition 3 is in use."""
 
     def __init__(self) -> None:
-        self.logs: dict[str, list[dict[str, Any]]] = {}
-        self.fails: Callable[[str], bool] = lambda _: False
-        self._queue: list[tuple[str, dict[str, Any], Any]] = []
-
-    def produce(self, topic: str, *, partition: int, on_delivery: Any, **given: Any) -> None:
-        assert partition == 3
-        self._queue.append((topic, given, on_delivery))
-
-    def flush(self, _: float) -> int:
-        for topic, given, on_delivery in self._queue:
-            log = self.logs.setdefault(topic, [])
-            failed = self.fails(topic)
-            if not failed:
-                log.append(given)
-            error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if failed else None
-            on_delivery(error, Message(topic, 3, len(log) - 1, given))
-        self._queue.clear()
-        return 0
+        self.kafka = MemoryKafka(4, SettableClock(AT))
+        self.clients = MemoryClients(self.kafka)
+        self.kafka.create(TOPICS.dead_letters)
 
     def refuse(self, **fields: Any) -> None:
         """Have the worker refuse a signup: a dead letter as it is written."""
-        letters = self.logs.setdefault(TOPICS.dead_letters, [])
-        made = letter(len(letters), **fields)
+        made = letter(len(self.records(TOPICS.dead_letters)), **fields)
         assert made.source is not None
         headers = {
             "reason": made.reason, "path": made.path, "code": made.code, "refused_by": "worker",
@@ -207,30 +158,34 @@ class Broker:
         if made.cut:
             headers |= {"cut": ",".join(made.cut), "value_length": str(made.lengths["value"])}
         encoded = [(name, text.encode()) for name, text in headers.items()]
-        letters.append({"key": made.key, "value": made.value, "timestamp": AT, "headers": encoded})
+        self.kafka.append(SentRecord(TOPICS.dead_letters, 3, made.key, made.value, made.refused_at, encoded))
 
-    def read(self) -> Iterator[DeadLetter | Redriven]:
-        for offset, given in enumerate(self.logs.get(TOPICS.dead_letters, [])):
-            message: Any = Message(TOPICS.dead_letters, 3, offset, given)
-            yield letter_or_note(Record.of(message, with_headers=True))
+    def records(self, topic: str) -> list[LogEntry]:
+        return self.kafka.records(topic) if topic in self.kafka.topic_names() else []
+
+    def opened(self) -> DeadLetterTopic:
+        return DeadLetterTopic(Settings(), self.clients, self.kafka.clock)
+
+    def redriver(self) -> Redriver:
+        return Redriver(self.clients.producer(), TOPICS, SettableClock(AT + 5))
 
 
 def test_the_original_bytes_go_back_with_their_time_and_a_note_stays() -> None:
     broker = Broker()
-    [sent] = Redriver(broker, TOPICS, SettableClock(AT + 5)).send([letter(0)])  # type: ignore[arg-type]
+    [sent] = broker.redriver().send([letter(0)])
     assert sent.to == SourcePosition(TOPICS.signups, 3, 0)
-    [back] = broker.logs[TOPICS.signups]
-    assert (back["key"], back["value"], back["timestamp"]) == (b"u", orjson.dumps(SIGNUP), AT - 1_000)
-    assert back["headers"] == [("redriven_from", b"dead-letters/3/0")]
-    assert list(broker.read()) == [Redriven(letter(0).place, sent.to, AT + 5)]
+    [back] = broker.records(TOPICS.signups)
+    assert (back.key, back.value, back.timestamp_ms) == (b"u", orjson.dumps(SIGNUP), AT - 1_000)
+    assert back.headers == [("redriven_from", b"dead-letters/3/0")]
+    assert list(broker.opened().read()) == [Redriven(letter(0).place, sent.to, AT + 5)]
 
 
 def test_what_the_broker_does_not_take_is_told_and_has_no_note() -> None:
     broker = Broker()
-    broker.fails = lambda topic: topic == TOPICS.signups
+    broker.kafka.loses = lambda sent: sent.topic == TOPICS.signups
     with pytest.raises(BrokerUnavailable, match="Dead letter dead-letters/3/0 could not be sent to signups"):
-        Redriver(broker, TOPICS, SettableClock(AT)).send([letter(0)])  # type: ignore[arg-type]
-    assert TOPICS.dead_letters not in broker.logs
+        broker.redriver().send([letter(0)])
+    assert broker.records(TOPICS.dead_letters) == []
 
 
 @pytest.mark.parametrize("text", ["", "3", "a/b", "3/x", "-1/2", "3/99999999999999999999"])
@@ -241,33 +196,10 @@ def test_what_names_no_place_is_none(text: str) -> None:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-class Opened(DeadLetterTopic):
-    """The topic of a made-up broker."""
-
-    def __init__(self, broker: Broker, since_ms: int) -> None:
-        self._broker, self._least = broker, since_ms
-
-    def read(self, *, follow: bool = False) -> Iterator[DeadLetter | Redriven]:
-        assert not follow
-        # what comes while it is read is not of this run
-        for found in list(self._broker.read()):
-            if isinstance(found, Redriven) or found.refused_at >= self._least:
-                yield found
-
-    def one(self, place: SourcePosition) -> DeadLetter | Redriven | None:
-        found = list(self._broker.read())
-        return found[place.offset] if place.partition == 3 and place.offset < len(found) else None
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Broker]:
     made = Broker()
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
-    clients: Any = SimpleNamespace(producer=lambda: made)
     made.refuse()
     made.refuse(key=b"bob", reason="there is no plan 'silver'")
     made.refuse(
@@ -275,7 +207,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Broker]:
         path="$.monitor_id", value=b'{"user_id": "u", "monitor_id": "m"}',
     )  # fmt: skip
     made.refuse(cut=("value",), lengths={"value": 9_000_000}, reason="too long", code="invalid", path="")
-    with commands_given(new_clients=lambda _: clients):
+    with commands_given(new_clients=lambda _: made.clients):
         yield made
 
 
@@ -362,12 +294,12 @@ def test_they_are_counted_by_reason_whatever_that_quotes() -> None:
 def stored(broker: Broker, tmp_path: Path) -> Broker:
     """A broker whose topic the sink has stored, and which has lost most of it since."""
     records = [
-        Record.of(Message(TOPICS.dead_letters, 3, offset, given), with_headers=True)  # type: ignore[arg-type]
-        for offset, given in enumerate(broker.logs[TOPICS.dead_letters])
+        Record(TOPICS.dead_letters, 3, offset, each.timestamp_ms, each.key, each.value, tuple(each.headers))
+        for offset, each in enumerate(broker.records(TOPICS.dead_letters))
     ]
     batch, refused = build_batch(records, TOPICS, AT)
     assert not refused
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(batch)
     store.close()
     return broker
@@ -399,7 +331,7 @@ def test_the_database_lists_and_counts_what_the_topic_does(arguments: tuple[str,
 
 
 def test_the_database_is_read_where_there_is_one_and_the_topic_where_more_is_asked_for(stored: Broker) -> None:
-    stored.logs.clear()
+    stored.kafka.logs(TOPICS.dead_letters)[3].cut(99)
     assert listed() == ["3/0", "3/1", "3/2", "3/3"]
     assert listed("--from", "topic") == listed("--secrets") == []
     assert say("count", "--from", "topic")[1] == "no such dead letters\n"
@@ -427,18 +359,18 @@ def test_a_dry_run_sends_nothing(broker: Broker) -> None:
     status, out, err = say("redrive", "--all", "--dry-run")
     assert (status, out.splitlines()[-1]) == (0, "would send 3, left out 1")
     assert "3/3: not redriven: it was kept in part only, its value (" in err
-    assert list(broker.logs) == [TOPICS.dead_letters]
+    assert broker.kafka.topic_names() == [TOPICS.dead_letters]
 
 
 def test_what_was_redriven_is_not_redriven_again_however_often_it_is_refused(broker: Broker) -> None:
     assert say("redrive", "--code", "unknown_plan")[1].splitlines()[-1] == "sent 2, left out 0"
-    assert [each["key"] for each in broker.logs[TOPICS.signups]] == [b"u", b"bob"]
+    assert [each.key for each in broker.records(TOPICS.signups)] == [b"u", b"bob"]
     # the worker refuses them again
-    for offset, record in enumerate(list(broker.logs[TOPICS.signups])):
-        broker.refuse(key=record["key"], source=SourcePosition(TOPICS.signups, 3, offset))
+    for offset, record in enumerate(broker.records(TOPICS.signups)):
+        broker.refuse(key=record.key, source=SourcePosition(TOPICS.signups, 3, offset))
     for _ in range(3):
         assert say("redrive", "--code", "unknown_plan")[1].splitlines()[-1] == "sent 0, left out 4"
-    assert len(broker.logs[TOPICS.signups]) == 2
+    assert len(broker.records(TOPICS.signups)) == 2
     assert say("redrive", "3/0", "--again")[1].splitlines()[0] == "3/0 -> signups/3/2"
     told = [orjson.loads(line) for line in say("list", "--json")[1].splitlines()]
     assert {each["letter"]: each["redriven_to"] for each in told if each["redriven_to"]} == {
@@ -450,7 +382,7 @@ def test_what_was_redriven_is_not_redriven_again_however_often_it_is_refused(bro
 def test_a_letter_that_was_named_and_cannot_be_redriven_is_a_failure(broker: Broker) -> None:
     status, _, err = say("redrive", "3/3")
     assert (status, err.startswith("3/3: not redriven: it was kept in part only")) == (1, True)
-    assert TOPICS.signups not in broker.logs
+    assert TOPICS.signups not in broker.kafka.topic_names()
 
 
 def test_each_command_has_an_example() -> None:

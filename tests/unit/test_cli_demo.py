@@ -1,5 +1,6 @@
 """``everwatch demo`` where it cannot start: what is told, and that nothing is touched."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,17 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import demo
+from everwatch.cli.support.given import commands_given
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     # the handlers that it sets would stay
-    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    with commands_given(on_signal=lambda *_: None):
+        yield
 
 
 def say(*arguments: str) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 import gzip
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import typer
 from msgspec.structs import replace
 from support.command_line import Said, run_command
 from support.importing import Workers
+from support.new_databases import open_new_store
 
 from everwatch.cli.commands import export, import_
+from everwatch.cli.support.given import commands_given
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import newcomer
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.transfer.ledger import Ledger
 
 APP = typer.Typer()
@@ -43,11 +45,10 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def porter(monkeypatch: pytest.MonkeyPatch) -> Workers:
+def porter() -> Iterator[Workers]:
     made = Workers()
-    monkeypatch.setattr(import_, "_new_courier", lambda *_: made)
-    monkeypatch.setattr(import_, "_new_answers", lambda _, since: made.answers(since))
-    return made
+    with commands_given(row_ways=made):
+        yield made
 
 
 # --- import -----------------------------------------------------------------------------------------------------------
@@ -109,15 +110,15 @@ def test_what_cannot_be_imported_is_told_in_one_sentence(tmp_path: Path, argumen
 
 
 def test_a_pass_whose_header_or_rejects_fail_is_told_and_the_next_one_tries_again(
-    porter: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    porter: Workers, tmp_path: Path
 ) -> None:
     file = tmp_path / "u.csv"
     # more than any cell may have
     file.write_text(f"user_id,{'x' * 600_000}\nu-1,\n")
     night = Night(lambda: file.write_text("user_id,plan\n,\nu-1,\n"))
-    monkeypatch.setattr(import_, "Event", lambda: night)
-    # a disk that is full
-    said = say("import", "u.csv", "--every", "5m", "--rejects", "/dev/full", "--json")
+    with commands_given(new_stop=lambda: night):
+        # a disk that is full
+        said = say("import", "u.csv", "--every", "5m", "--rejects", "/dev/full", "--json")
     assert said.status == 0
     assert [orjson.loads(line)["failed"] for line in said.out.splitlines()] == [
         "The first line of u.csv cannot be read as CSV: field larger than field limit (524288).",
@@ -210,9 +211,7 @@ class Night:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_pass_after_pass_picks_up_what_is_new_and_outlives_what_fails(
-    porter: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pass_after_pass_picks_up_what_is_new_and_outlives_what_fails(porter: Workers, tmp_path: Path) -> None:
     file = tmp_path / "u.csv"
     file.write_text("user_id\nu-1\n")
 
@@ -229,8 +228,8 @@ def test_pass_after_pass_picks_up_what_is_new_and_outlives_what_fails(
         lose_the_broker,
         find_the_broker,
     )
-    monkeypatch.setattr(import_, "Event", lambda: night)
-    said = say("import", "u.csv", "--every", "5m", "--json")
+    with commands_given(new_stop=lambda: night):
+        said = say("import", "u.csv", "--every", "5m", "--json")
     assert said.status == 0
     told = [orjson.loads(line) for line in said.out.splitlines()]
     assert [(each.get("read"), each.get("new")) for each in told] == [
@@ -281,7 +280,7 @@ def database(tmp_path: Path) -> None:
     held += [put("bea", PUT, state=State.PAUSED), put("bea", TASK), put("bea", OVER, state=State.DONE)]
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in held]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path / "data"))
+    store = open_new_store(Settings(data_dir=tmp_path / "data"))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
 

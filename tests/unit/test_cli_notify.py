@@ -178,6 +178,28 @@ def test_routes_are_listed_and_a_user_is_told_which_reach_them(notifying: Notify
     assert run("check", str(rules), status=2).endswith("users[0]: Object missing required field name")
 
 
+def test_check_says_when_a_route_sends(rules: Path) -> None:
+    timed = """
+[[operators]]
+name = "{name}"
+slack = {{ url = "https://hooks.example/x" }}
+{when}
+"""
+    wanted = {
+        "plain": ("", "-"),
+        "second-line": ('after = "15m"', "not acknowledged after 15m"),
+        "long": ('min_down = "5m"', "down for 5m"),
+        "daily": ('digest = { cron = "0 8 * * *" }', "digest 0 8 * * * UTC"),
+        "day": ('quiet_hours = { from = "22:30", to = "07:00" }', "not from 22:30 to 07:00 UTC"),
+    }
+    rules.write_text("".join(timed.format(name=name, when=when) for name, (when, _) in wanted.items()))
+    header, *lines = run("check", str(rules)).splitlines()
+    start, end = header.index("when"), header.index("group_wait")
+    assert {line.split()[0]: line[start:end].strip() for line in lines} == {
+        name: said for name, (_, said) in wanted.items()
+    }
+
+
 def sending(notifying: Notifying) -> threading.Thread:
     """A notifier beside the command, as it would be in a process of its own."""
 
@@ -295,6 +317,22 @@ async def test_messages_that_were_given_up_are_sent_again_under_their_ids(notify
     assert len(mails) == 2
     assert len(set(mails)) == 1
     assert "--state is one of dead, skipped, sent" in run("replay", "--since", "1h", "--state", "all", status=2)
+
+
+async def test_addresses_that_were_given_up_are_listed(notifying: Notifying) -> None:
+    assert run("dead").splitlines() == ["user  route  address  given up  failures  reason"]
+    notifying.sign_up("u-2")
+    notifying.receiver.answers = lambda address, _: AttemptOutcome(
+        Verdict.GONE if "u-2" in str(getattr(address, "to", "")) else Verdict.SENT, "550 no such user"
+    )
+    notifying.tell(transition("up", "down", user_id="u-1"), transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    [line] = run("dead").splitlines()[1:]
+    assert line.split()[:3] == ["u-2", "mail", "u…@example.com"]
+    assert line.endswith("550 no such user")
+    assert run("dead", "u-1").splitlines()[1:] == []
+    [told] = orjson.loads(run("dead", "u-2", "--json"))
+    assert (told["user_id"], told["route"], told["failures"]) == ("u-2", "mail", 1)
 
 
 def test_addresses_are_listed_and_verified_by_code_or_by_trust(notifying: Notifying, rules: Path) -> None:

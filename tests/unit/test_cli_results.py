@@ -5,12 +5,13 @@ from pathlib import Path
 import msgspec
 import orjson
 import pytest
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
 from everwatch.core.config import Settings
 from everwatch.model import Result, State, Status, Transition
-from everwatch.store import Partition, Received, SinkBatch, open_store
+from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.plan_keeping import PlanKeeping
 
 AT = 1_795_262_400_000  # 2026-11-21T12:00:00Z
@@ -27,7 +28,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     source = Partition("results", 0)
     failed = Result("anna", "shop", AT, "http", 1, Status.FAILURE, "status 503", AT, 12.5, detail=DETAIL)
     fine = Result("anna", "shop", AT + 60_000, "http", 1, Status.SUCCESS, "", AT + 60_000, 9.0)
-    store = open_store(settings)
+    store = open_new_store(settings)
     store.apply(SinkBatch(AT, {source: 2}, [Received(source, i, AT, one) for i, one in enumerate([failed, fine])]))
     store.close()
     return settings
@@ -105,7 +106,7 @@ def test_transitions_are_found_by_user_state_and_time(stored: Settings) -> None:
     # written before alerts told apart what people should know
     first = Transition("cleo", "shop", AT + 95_000, State.NEW, State.UP, "", 1, alert=True)
     paused = Transition("dora", "shop", AT + 96_000, State.UP, State.PAUSED, "paused by command", 1, alert=False)
-    store = open_store(stored)
+    store = open_new_store(stored)
     received = [Received(source, i, AT, one) for i, one in enumerate([down, still, up, first, paused])]
     store.apply(SinkBatch(AT, {source: 5}, transitions=received))
     store.close()
@@ -163,7 +164,7 @@ def test_the_status_of_the_database_says_what_is_kept_by_plan_and_which_days_are
     monkeypatch.setenv("EVERWATCH_KEEP_EVERY_RESULT_DAYS", "1")
     day = 86_400_000
     given = {"pro": {"results": 90, "every_result": 0}, "free": {"results": 2}}
-    store = open_store(msgspec.structs.replace(stored, keep_every_result_days=1))
+    store = open_new_store(msgspec.structs.replace(stored, keep_every_result_days=1))
     while store.trim(AT - AT % day + 2 * day, 100, PlanKeeping.of(given)):
         pass
     store.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
@@ -13,7 +14,7 @@ from everwatch.core.errors import EverwatchError
 from everwatch.model import Every, MonitorSpec, Origin, Result, State, Status, Transition
 from everwatch.rules import lifecycle
 from everwatch.schedule.instant import instant_text
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.store.database import open_for_writing
 from everwatch.store.facts import ROLLUPS_FROM, put_fact
 
@@ -33,7 +34,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         Result("anna", "shop", AT + i * 60_000, "http", 1, status, "", AT, float(i + 1))
         for i, status in enumerate(statuses)
     ]
-    store = open_store(found)
+    store = open_new_store(found)
     store.apply(SinkBatch(AT, {SOURCE: 100}, [Received(SOURCE, i, 1, each) for i, each in enumerate(results)]))
     store.close()
     return found
@@ -82,7 +83,7 @@ def test_availability_is_shown_with_a_bar(settings: Settings) -> None:
     source = Partition("transitions", 0)
     spec = MonitorSpec("shop", "http", "{}", Every(60_000))
     put = CatalogueEntry("anna", "shop", lifecycle.first_put("anna", spec, Origin.SIGNUP, AT, AT))
-    store = open_store(settings)
+    store = open_new_store(settings)
     store.apply(
         SinkBatch(
             AT,

@@ -8,15 +8,16 @@ from typing import Any
 
 import orjson
 import pytest
+from support.new_databases import open_new_store
 from typer.testing import CliRunner, Result
 
-from everwatch.cli.commands import explain
 from everwatch.cli.commands.monitor_set import FieldChanges
 from everwatch.cli.main import app
+from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.schedule_options import ScheduleOptions
 from everwatch.core.config import Settings
 from everwatch.core.encryption import Cipher, keys_of
-from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
+from everwatch.core.errors import BrokerUnavailable, EverwatchError, InvalidInput, SettingsError
 from everwatch.encoding import avro_schemas
 from everwatch.kafka.command_client import Asked
 from everwatch.kafka.dead_letter_content import decoded, without_secrets
@@ -24,7 +25,7 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome, Every, Monitor, MonitorSpec, Origin, Reply, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_signup
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 OLD_KEY = "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
 NEW_KEY = "bmV3IGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
@@ -52,18 +53,25 @@ HELD: list[User | Monitor] = [
 ]
 
 
+class NoBroker:
+    """Clients of a broker that does not answer."""
+
+    def admin(self) -> None:
+        raise BrokerUnavailable("no broker answers")
+
+
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A database as a sink leaves it, and no key."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("EVERWATCH_SECRETS_KEY", raising=False)
-    monkeypatch.setattr(explain, "_owners", lambda *_: (None, "no broker answers"))
     entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
-    return tmp_path
+    with commands_given(new_clients=lambda _: NoBroker()):
+        yield tmp_path
 
 
 def say(*arguments: str) -> Result:
@@ -221,7 +229,7 @@ def test_a_monitor_whose_secrets_are_encrypted_is_put_again_with_them() -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def asked() -> Iterator[list[str]]:
     """The users that workers are asked to encrypt anew; they change ann and find nothing to do for anybody else."""
     found: list[str] = []
     answers = {"ann": CommandOutcome.DONE, "eve": CommandOutcome.REFUSED}
@@ -238,8 +246,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def connected(*_: object) -> Iterator[Link]:
         yield Link()
 
-    monkeypatch.setattr(secrets_command, "connected", connected)
-    return found
+    with commands_given(connect=connected):
+        yield found
 
 
 def test_rotation_asks_for_whoever_is_not_encrypted_with_the_first_key(

@@ -18,7 +18,6 @@ from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import SettingsError
-from everwatch.processes import combined
 from everwatch.processes.combined import CombinedProcesses, SharedPortMember
 from everwatch.processes.health import Health
 from everwatch.processes.serving import serve, serve_health
@@ -27,10 +26,10 @@ from everwatch.processes.serving import serve, serve_health
 class Some:
     """Some processes, each served on a socket of its own, and the one port for all of them."""
 
-    def __init__(self, folder: Path, opened: ExitStack) -> None:
+    def __init__(self, folder: Path, opened: ExitStack, all_of_them: CombinedProcesses) -> None:
         self._folder = folder
         self._opened = opened
-        self.all = CombinedProcesses()
+        self.all = all_of_them
         port = opened.enter_context(serve(load_settings(metrics_port=free_ports(1)[0]), self.all.application()))
         self.url = f"http://127.0.0.1:{port}"
 
@@ -67,7 +66,13 @@ class Some:
 @pytest.fixture
 def some() -> Iterator[Some]:
     with TemporaryDirectory(prefix="everwatch-") as folder, ExitStack() as opened:
-        yield Some(Path(folder), opened)
+        yield Some(Path(folder), opened, CombinedProcesses())
+
+
+@pytest.fixture
+def impatient() -> Iterator[Some]:
+    with TemporaryDirectory(prefix="everwatch-") as folder, ExitStack() as opened:
+        yield Some(Path(folder), opened, CombinedProcesses(answer_within_s=0.1))
 
 
 @contextmanager
@@ -92,10 +97,8 @@ def test_samples_say_which_process_they_are_of(some: Some) -> None:
     assert samples["everwatch_process_answers", "process=sink", "replica="] == 1
 
 
-def test_one_that_does_not_answer_keeps_no_other_one_from_its_answer(
-    some: Some, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(combined, "ANSWER_WITHIN_S", 0.1)
+def test_one_that_does_not_answer_keeps_no_other_one_from_its_answer(impatient: Some) -> None:
+    some = impatient
     _, registry = some.add("worker")
     Counter("ticks", "Ticks.", registry=registry).inc(7)
     with unanswering(some.add_member("executor")):

@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec import Meta
 
+from everwatch.core.bounds import REGION_RULE
 from everwatch.core.config import SecurityProtocol, Settings, environment_of_callables, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
@@ -33,7 +34,7 @@ def refused(**overrides: object) -> str:
 
 def test_nothing_has_to_be_set() -> None:
     settings = load_settings()
-    assert (settings.partitions, settings.sweep_ms, settings.application) == (8, 100, "everwatch")
+    assert (settings.partitions, settings.sweep_ms, settings.application) == (12, 100, "everwatch")
     assert settings.database_url == f"sqlite:///{settings.data_dir / 'everwatch.db'}"
     assert settings.allow_networks == ()
 
@@ -87,7 +88,10 @@ def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ("SWEEP_MS", "150", "Expected int that's a multiple of 100"),
         ("SESSION_TIMEOUT_MS", "1000", "Expected int >= 6000"),
         ("OUTPUT_FORMAT", "xml", "Expected one of avro, json, confluent"),
-        ("COMPRESSION", "rar", "Expected str matching regex '^(none|gzip|snappy|lz4|zstd)$'"),
+        ("COMPRESSION", "rar", "Expected one of none, gzip, snappy, lz4, zstd"),
+        ("TOPIC_PREFIX", "a b", "Expected letters, digits, '.', '_' and '-' only"),
+        ("REGIONS", "eu,High Tide", REGION_RULE),
+        ("REGION", "high", REGION_RULE),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(

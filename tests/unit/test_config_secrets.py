@@ -165,20 +165,22 @@ def test_a_token_that_was_changed_is_refused() -> None:
         Cipher([NEW_KEY]).decrypt(KEPT_TOKEN)
 
 
-def test_executors_decrypt_a_config_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
-    decrypt = Cipher.decrypt
+class CountingCipher(Cipher):
+    """Counts what it decrypts."""
 
-    def counted(self: Cipher, token: str) -> str:
-        nonlocal asked
-        asked += 1
-        return decrypt(self, token)
+    decrypted = 0
 
-    monkeypatch.setattr(Cipher, "decrypt", counted)
-    ours = secrets(OLD_KEY)
+    def decrypt(self, token: str) -> str:
+        self.decrypted += 1
+        return super().decrypt(token)
+
+
+def test_executors_decrypt_a_config_once() -> None:
+    cipher = CountingCipher([OLD_KEY])
+    ours = ConfigSecrets(cipher)
     jobs = [job_of(Tick("ann", "m", at, "http", KEPT, 5_000, 1, 0), ours) for at in range(1_000, 9_000, 1_000)]
     assert {job.config.basic_auth.password for job in jobs} == {"hunter2"}
-    assert asked == 1
+    assert cipher.decrypted == 1
 
 
 # --- signing up again --------------------------------------------------------------------------------------------

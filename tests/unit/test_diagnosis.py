@@ -4,15 +4,17 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.new_databases import open_new_storage, open_new_store
 from support.waiting import wait_until
 
 from everwatch.core.clock import SettableClock
@@ -20,11 +22,12 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.diagnosis import CHECKS, System, diagnose
 from everwatch.diagnosis.check_list import Check
-from everwatch.diagnosis.checks import executors
-from everwatch.diagnosis.checks.changelog import check_changelog
+from everwatch.diagnosis.checks import executors, transactions
+from everwatch.diagnosis.checks.changelog import EntryCounters, compared, count_entries, database_counts
 from everwatch.diagnosis.checks.dead_letters import grouped
 from everwatch.diagnosis.checks.disk import check_disk
 from everwatch.diagnosis.checks.emission import check_emission
+from everwatch.diagnosis.checks.executors import ExecutorTraces
 from everwatch.diagnosis.checks.notifier import check_notifier, findings
 from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
@@ -33,12 +36,14 @@ from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.kafka.consumer_groups import Member, executors_group, executors_groups, readings_of
 from everwatch.kafka.lag import Lag, members_by_process
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
-from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held
-from everwatch.store import open_store
+from everwatch.store import sqlite
+from everwatch.store.database import parse_url
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
 
@@ -128,13 +133,9 @@ def system_with(
     return system
 
 
-@pytest.fixture(autouse=True)
-def finished(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """The newest results by executor."""
-    newest: dict[str, int] = {}
-    monkeypatch.setattr(executors, "newest_results", lambda _: newest)
-    monkeypatch.setattr(executors, "newest_notes", lambda _: {})
-    return newest
+def check_executors(system: System, **finished: int) -> Iterator[Finding]:
+    """Check executors of which these finished something last then; none has written a note."""
+    return executors.findings(system, ExecutorTraces({name.replace("_", "-"): at for name, at in finished.items()}, {}))
 
 
 def faults(check: Callable[[System], Iterator[Finding]], system: System) -> list[str]:
@@ -144,67 +145,77 @@ def faults(check: Callable[[System], Iterator[Finding]], system: System) -> list
 
 
 def test_a_system_without_faults_is_well() -> None:
-    for check in (check_workers, check_emission, executors.check_executors, check_sink, check_unreadable):
+    for check in (check_workers, check_emission, check_executors, check_sink, check_unreadable):
         assert faults(check, system_with()) == []
 
 
-def test_an_executor_that_is_gone_is_told_with_what_waits(finished: dict[str, int]) -> None:
-    finished["vm-7"] = NOW - 60_000
-    [said] = faults(executors.check_executors, system_with(waits("executor", TOPICS.ticks, 61), executor=False))
+def test_an_executor_that_is_gone_is_told_with_what_waits() -> None:
+    check = partial(check_executors, vm_7=NOW - 60_000)
+    [said] = faults(check, system_with(waits("executor", TOPICS.ticks, 61), executor=False))
     assert "no executor is running" in said
     assert "5 ticks wait, the first for 61 s" in said
     assert "vm-7 was the last one" in said
 
 
 def test_an_executor_that_holds_its_partitions_and_finishes_nothing_is_frozen() -> None:
-    [said] = faults(executors.check_executors, system_with(waits("executor", TOPICS.ticks, 30)))
+    [said] = faults(check_executors, system_with(waits("executor", TOPICS.ticks, 30)))
     assert "everwatch-executor-1 (h) is frozen" in said
 
 
-def test_an_executor_that_finishes_others_is_slow_and_not_frozen(finished: dict[str, int]) -> None:
+def test_an_executor_that_finishes_others_is_slow_and_not_frozen() -> None:
     late = waits("executor", TOPICS.ticks, 30)
-    [said] = faults(
-        executors.check_executors, system_with(late, later=[waits("executor", TOPICS.ticks, 30, committed=12)])
-    )
+    [said] = faults(check_executors, system_with(late, later=[waits("executor", TOPICS.ticks, 30, committed=12)]))
     assert "slower than ticks come" in said
     # one long check holds the committed offset of its partition
-    finished["executor-1"] = NOW - 2_000
-    [said] = faults(executors.check_executors, system_with(late))
+    [said] = faults(partial(check_executors, executor_1=NOW - 2_000), system_with(late))
     assert "slower than ticks come" in said
 
 
-def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_work(finished: dict[str, int]) -> None:
-    finished["vm-7"] = NOW - 60_000
+def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_work() -> None:
+    check = partial(check_executors, vm_7=NOW - 60_000)
     system = system_with()
     vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
-    [said] = faults(executors.check_executors, system)
+    [said] = faults(check, system)
     assert said == (
         "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; others have its partitions"
     )
     # of another machine that cannot be told
     vars(system)["host"] = "other"
-    [found] = executors.check_executors(system)
+    [found] = check(system)
     assert found.ok
     assert found.says.endswith(
         "; not there any more, stopped, killed or frozen: everwatch-vm-7 (last result 2026-11-21 11:59:00Z)"
     )
-    finished["vm-7"] = NOW - 3_600_000
-    [found] = executors.check_executors(system)
+    [found] = check_executors(system, vm_7=NOW - 3_600_000)
     assert "not there any more" not in found.says
 
 
-def test_shares_that_differ_by_more_than_a_fifth_are_remarked(finished: dict[str, int]) -> None:
+def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path: Path) -> None:
+    for name, written in (("1", "7\n"), ("2", "8\n"), ("3", "")):
+        (tmp_path / "workers" / name).mkdir(parents=True)
+        (tmp_path / "workers" / name / "lock").write_text(written)
+    system = system_with(worker=False, settings=Settings(data_dir=tmp_path))
+    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
+    frozen, gone = check_workers(system)
+    assert frozen.says == (
+        "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; its session has ended"
+    )
+    assert frozen.remedy == "Continue it ('kill -CONT 7') or end it ('kill -KILL 7')."
+    assert gone.says == "no worker is running: no monitor runs"
+
+
+def test_shares_that_differ_by_more_than_a_fifth_are_remarked() -> None:
     def owned(partitions: int, executors: int) -> list[PartitionLag]:
         return [row("executor", TOPICS.ticks, n, client_id=f"everwatch-e-{n % executors}") for n in range(partitions)]
 
-    [found] = executors.check_executors(system_with(*owned(8, 3)))
+    [found] = check_executors(system_with(*owned(8, 3)))
     assert found.ok
     assert found.says.endswith(
         f"; 3 executors share the 8 partitions of {TOPICS.ticks} as 3, 3, 2: 12 partitions would be shared evenly"
         " ('everwatch repartition')"
     )
     for partitions, several in ((8, 1), (8, 2), (12, 3), (48, 5)):
-        [found] = executors.check_executors(system_with(*owned(partitions, several)))
+        [found] = check_executors(system_with(*owned(partitions, several)))
         assert "shared evenly" not in found.says
 
 
@@ -228,9 +239,9 @@ def test_a_stopped_process_is_told_from_a_running_one() -> None:
 
 def test_partitions_without_an_owner_are_told_unless_a_rebalance_is_under_way() -> None:
     alone = [row("executor", TOPICS.ticks_low, number, client_id="") for number in (0, 1, 2, 5)]
-    [said] = faults(executors.check_executors, system_with(*alone))
+    [said] = faults(check_executors, system_with(*alone))
     assert said == f"no executor claims partitions 0-2, 5 of {TOPICS.ticks_low}"
-    assert faults(executors.check_executors, system_with(*alone, later=[])) == []
+    assert faults(check_executors, system_with(*alone, later=[])) == []
     [said] = faults(check_workers, system_with(row("worker", TOPICS.commands, 3, client_id="")))
     assert said.startswith("no worker owns partitions 3")
 
@@ -245,15 +256,22 @@ def test_executors_of_a_region_that_are_gone_are_told_by_its_name() -> None:
 
     plain = row("executor", TOPICS.ticks, client_id="")
     system = system_with(plain, of("eu"), of("us", client_id="", lag=5), settings=settings)
-    found = [each for each in executors.check_executors(system) if not each.ok]
+    found = [each for each in check_executors(system) if not each.ok]
     assert [each.says for each in found] == ["no executor of region us claims partitions 0 of ticks.us"]
     assert "EVERWATCH_REGION=us" in found[0].remedy
     # with nothing that waits nobody need be there
-    assert (
-        faults(executors.check_executors, system_with(plain, of("eu"), of("us", client_id=""), settings=settings)) == []
-    )
+    assert faults(check_executors, system_with(plain, of("eu"), of("us", client_id=""), settings=settings)) == []
     more = system_with(waits("executor", TOPICS.ticks, 5, client_id=""), of("eu"), of("us"), settings=settings)
-    assert faults(executors.check_executors, more) == [f"no executor claims partitions 0 of {TOPICS.ticks}"]
+    assert faults(check_executors, more) == [f"no executor claims partitions 0 of {TOPICS.ticks}"]
+
+
+def test_an_executor_that_is_well_is_named_with_its_region() -> None:
+    settings = Settings(regions=("eu",))
+    system = system_with(settings=settings)
+    members = {"executor": tuple(Member(f"e-{topic}", "h", frozenset({(topic, 0)})) for topic in ("ticks", "ticks.eu"))}
+    vars(system)["lag"] = msgspec.structs.replace(system.lag, members=members)
+    [found] = executors.check_executors(system)
+    assert found.says.startswith("e-ticks, e-ticks.eu (in eu): no tick waits")
 
 
 def test_executors_of_all_regions_are_executors() -> None:
@@ -291,13 +309,12 @@ def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> Non
     assert "the sink is behind" in said
 
 
-def test_a_sink_is_locked_out_while_another_process_holds_the_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everwatch.store.sqlite.LOCKED_S", 0.05)
+def test_a_sink_is_locked_out_while_another_process_holds_the_database(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    open_store(settings).close()
-    system = replace(system_with(), settings=settings)
+    open_new_store(settings).close()
+    system = replace(
+        system_with(), settings=settings, is_locked=lambda url: sqlite.is_locked(parse_url(url), locked_s=0.05)
+    )
     vars(system).update(lag=system_with(waits("sink", TOPICS.results, 45)).lag, later_lag=system_with().lag)
     with closing(sqlite3.connect(tmp_path / "everwatch.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -332,10 +349,12 @@ def test_a_notifier_that_is_behind_or_whose_messages_are_not_taken_is_told(stand
     assert found.remedy
 
 
-def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {(TOPICS.transitions, 0): range(3, 9)}
-    monkeypatch.setattr("everwatch.diagnosis.checks.notifier.bounds_of", lambda *_: held)
-    system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path) -> None:
+    kafka = MemoryKafka()
+    for _ in range(6):
+        kafka.append(SentRecord(TOPICS.transitions, 0, b"ann", b"x", NOW, []))
+    settings = Settings(data_dir=tmp_path, partitions=1)
+    system = replace(system_with(), settings=settings, given_clients=MemoryClients(kafka))
     vars(system)["lag"] = system_with().lag
     nobody = "none has been started: no alert is sent"
     assert list(check_notifier(system)) == [well("notifier", nobody)]
@@ -343,8 +362,7 @@ def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, mo
     vars(with_rules)["lag"] = system.lag
     [said] = faults(check_notifier, with_rules)
     assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and no alert is sent")
-    open_storage(system.settings).close()
-    vars(system)["admin"] = None
+    open_new_storage(system.settings).close()
     assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
 
 
@@ -462,15 +480,51 @@ class Record:
     ],
 )
 def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, says: str, remedy: str
+    tmp_path: Path, error: int, says: str, remedy: str
 ) -> None:
-    monkeypatch.setattr("everwatch.kafka.to_end.SILENCE_S", 1.0)
-    monkeypatch.setattr("everwatch.diagnosis.checks.changelog.held_of", lambda *_: {0: Held("id", 0, 9)})
-    monkeypatch.setattr(System, "new_consumer", lambda *_, **__: ChangelogConsumer(error))
-    system = System(Settings(data_dir=tmp_path), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
-    vars(system)["noted"] = {}
-    monkeypatch.setattr("everwatch.diagnosis.checks.changelog.noted_counts", lambda _: None)
-    [finding] = diagnose(system, [Check("changelog", check_changelog)])
+    def new_consumer(**_: object) -> Any:
+        return ChangelogConsumer(error)
+
+    def look(system: System) -> Iterator[Finding]:
+        topic, held = TOPICS.monitors_changelog, {0: Held("id", 0, 9)}
+        counts = EntryCounters(
+            lambda: count_entries(new_consumer, topic, held, silence_s=1.0),
+            lambda: None,
+            lambda: database_counts(Settings(data_dir=tmp_path)),
+            system.pause,
+        )
+        yield compared(topic, 9, counts)
+
+    [finding] = diagnose(SYSTEM, [Check("changelog", look)])
     assert finding.ok is not bool(says)
     assert says in finding.says
     assert remedy in f"{finding.remedy} {finding.says}"
+
+
+def test_a_transaction_that_a_client_has_left_open_is_a_fault_and_one_that_ends_is_none() -> None:
+    looks: list[dict[tuple[str, int], range]] = []
+    asked: list[int] = []
+
+    def held_back(places: Collection[tuple[str, int]]) -> dict[tuple[str, int], range]:
+        asked.append(len(places))
+        return looks.pop(0) if looks else {}
+
+    paused: list[float] = []
+
+    def found() -> list[Finding]:
+        return list(transactions.findings([("ticks", 0)], held_back, paused.append))
+
+    assert found() == [well("transactions", "none is left open")]
+    assert (len(asked), paused) == (1, [])
+    # one of them ends, another begins where it ended: both are as they should be
+    ended = {("ticks", 0): range(7, 9), ("ticks", 1): range(7, 9)}
+    looks[:] = [ended, {("ticks", 1): range(9, 12)}]
+    assert found() == [well("transactions", "none is left open")]
+    left = {("ticks", 0): range(7, 9), ("results", 3): range(1, 2)}
+    looks[:] = [left | {("signups", 1): range(5, 6)}, *[left] * 3]
+    results, ticks = found()
+    assert "on results, partitions [3] (partition 3: at offset 1); 1 records" in results.says
+    assert "on ticks, partitions [0] (partition 0: at offset 7); 2 records" in ticks.says
+    assert "transaction.max.timeout.ms" in ticks.remedy
+    # as long as the transaction of a worker that was killed may last
+    assert sum(paused[-3:]) > 10

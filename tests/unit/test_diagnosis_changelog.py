@@ -2,33 +2,26 @@
 
 import pytest
 
-from everwatch.core.clock import SettableClock
-from everwatch.core.config import Settings
-from everwatch.diagnosis import Finding, System
-from everwatch.diagnosis.checks import changelog
+from everwatch.diagnosis import Finding
+from everwatch.diagnosis.checks.changelog import MOST_COUNTED, EntryCounters, compared, noted_counts
 from everwatch.kafka.progress import EntryCounts, Noted, decode_counts
-from everwatch.rules.changelog_marks import Held
 
-LARGE = changelog.MOST_COUNTED + 1
-Counts = tuple[int, int] | None
+LARGE = MOST_COUNTED + 1
+Pair = tuple[int, int] | None
 
 
 class Given:
     """Answers of the three, one after the other; the last one stays."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.records = 100
-        self.changelog: list[Counts] = [(10, 30)]
-        self.noted: list[Counts] = [(10, 30)]
-        self.database: list[Counts] = [(10, 30)]
+        self.changelog: list[Pair] = [(10, 30)]
+        self.noted: list[Pair] = [(10, 30)]
+        self.database: list[Pair] = [(10, 30)]
         self.pauses = 0
-        monkeypatch.setattr(changelog, "held_of", lambda *_: {0: Held("id", 0, self.records)})
-        monkeypatch.setattr(changelog, "count_entries", lambda *_: self._next(self.changelog))
-        monkeypatch.setattr(changelog, "noted_counts", lambda *_: self._next(self.noted))
-        monkeypatch.setattr(changelog, "database_counts", lambda *_: self._next(self.database))
 
     @staticmethod
-    def _next(answers: list[Counts]) -> EntryCounts | None:
+    def _next(answers: list[Pair]) -> EntryCounts | None:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         return None if answer is None else EntryCounts(*answer)
 
@@ -36,15 +29,18 @@ class Given:
         def pause(_: float) -> None:
             self.pauses += 1
 
-        system = System(Settings(), "127.0.0.1:1", SettableClock(), pause=pause)
-        vars(system)["noted"] = {}
-        [found] = changelog.check_changelog(system)
-        return found
+        def changelog() -> EntryCounts:
+            found = self._next(self.changelog)
+            assert found is not None
+            return found
+
+        counts = EntryCounters(changelog, lambda: self._next(self.noted), lambda: self._next(self.database), pause)
+        return compared("changelog", self.records, counts)
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Given:
-    return Given(monkeypatch)
+def given() -> Given:
+    return Given()
 
 
 def test_numbers_that_agree_are_told(given: Given) -> None:
@@ -62,9 +58,9 @@ def test_numbers_that_agree_are_told(given: Given) -> None:
     ],
 )
 def test_monitors_or_users_that_only_others_have_are_gone_from_the_changelog(
-    given: Given, which: str, more: Counts, says: str
+    given: Given, which: str, more: Pair, says: str
 ) -> None:
-    setattr(given, which, [more])
+    vars(given)[which] = [more]
     finding = given.finding()
     assert not finding.ok
     assert says in finding.says
@@ -107,15 +103,13 @@ def test_a_database_that_cannot_be_read_is_said(given: Given) -> None:
     assert finding.says.endswith("; the database cannot be read")
 
 
-def test_counts_are_known_only_if_each_partition_has_noted_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    system = System(Settings(partitions=2), "127.0.0.1:1", SettableClock())
+def test_counts_are_known_only_if_each_partition_has_noted_them() -> None:
     notes = {0: Noted(1, None, entries=EntryCounts(1, 2)), 1: Noted(1, None, entries=EntryCounts(3, 4))}
-    monkeypatch.setattr(System, "read_noted", lambda _: notes)
-    assert changelog.noted_counts(system) == (4, 6)
+    assert noted_counts(notes, 2) == (4, 6)
     notes[1] = Noted(1, None)
-    assert changelog.noted_counts(system) is None
+    assert noted_counts(notes, 2) is None
     del notes[1]
-    assert changelog.noted_counts(system) is None
+    assert noted_counts(notes, 2) is None
 
 
 @pytest.mark.parametrize("data", [None, b"", b"1", b"1 ", b"a b", b"-1 2", b"1 2 3", b"\xff 1"])

@@ -13,7 +13,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
-from everwatch.diagnosis.checks import broker
+from everwatch.diagnosis.checks.broker import topic_findings
 from everwatch.diagnosis.finding import remedy_of
 from everwatch.kafka.topic_administration import TopicState
 
@@ -42,12 +42,9 @@ def test_whichever_check_kafka_does_not_answer_its_fault_has_a_remedy(code: int)
     assert all(finding.remedy and not finding.ok for finding in found)
 
 
-def test_topics_that_are_missing_or_of_another_count_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_that_are_missing_or_of_another_count_have_a_remedy() -> None:
     states = [TopicState("signups", 0, False, "absent"), TopicState("signals", 3, False, "3")]
-    monkeypatch.setattr(broker.topic_administration, "check_topics", lambda *_: states)
-    monkeypatch.setattr(broker.topic_administration, "unknown_regions", lambda *_: ["eu"])
-    vars(SYSTEM)["admin"] = None
-    found = list(broker.check_topics(SYSTEM))
+    found = list(topic_findings(states, ["eu"], SYSTEM.settings))
     assert len(found) == 3
     assert all(finding.remedy and not finding.ok for finding in found)
 

@@ -1,5 +1,6 @@
 """The docs name files and modules that exist, and the rooms of the import contract."""
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -50,6 +51,17 @@ def test_the_pages_and_sections_that_messages_name_exist() -> None:
                 path = ROOT / "docs" / page
                 if not path.exists() or (section and _slug(section) not in _anchors(path)):
                     missing.append(f"{name}: {page} {section}")
+    assert missing == []
+
+
+def test_modules_that_a_package_of_the_worker_names_in_its_docstring_exist() -> None:
+    missing = []
+    for init in sorted((ROOT / "streams").rglob("__init__.py")):
+        docstring = ast.get_docstring(ast.parse(init.read_text())) or ""
+        for name in re.findall(r"``((?:\w+/)*\w+)``", docstring):
+            path = init.parent / name
+            if ("/" in name or init.parent != ROOT / "streams") and not path.with_suffix(".py").exists():
+                missing.append(f"{init.relative_to(ROOT)}: {name}")
     assert missing == []
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 from everwatch.core.errors import EmbeddedKafkaError, FolderInUse
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder, recognise_cluster, stop_stale_broker
@@ -42,7 +43,7 @@ def test_broker_left_behind_is_stopped(folder: KafkaFolder) -> None:
         left_behind.stdout.readline()
         folder.pid.write_text(f"{left_behind.pid}\n")
         assert stop_stale_broker(folder) == left_behind.pid
-        assert left_behind.wait(5) != 0
+        assert left_behind.wait(5 * PATIENCE) != 0
     assert not folder.pid.exists()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
+from support.waiting import PATIENCE
 from support.worker import (
     CHANGELOG,
     INPUTS,
@@ -143,7 +144,7 @@ class Opening:
 
     async def ends(self) -> None:
         """It is over. Raises TimeoutError."""
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 5 * PATIENCE)
 
 
 async def test_partitions_are_opened_as_soon_as_the_broker_is_back(
@@ -270,7 +271,7 @@ async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_t
         await fencing.wait()
         await life.revoked()
         fenced.set()
-        await asyncio.wait_for(opening, 5)
+        await asyncio.wait_for(opening, 5 * PATIENCE)
         assert broker.asked == 0
 
 
@@ -386,7 +387,7 @@ async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(
         opening = asyncio.create_task(life.recovered())
         await until("it has tried", lambda: broker.asked == 1)
         await life.engine.stop()
-        await asyncio.wait_for(opening, 0.5)
+        await asyncio.wait_for(opening, 5 * PATIENCE)
         assert broker.asked == 1
 
 

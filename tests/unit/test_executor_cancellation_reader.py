@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError
@@ -159,6 +160,14 @@ async def test_a_record_that_is_none_is_ignored_and_those_beside_it_are_not(
     followed.caught_up.result(30)
     assert delivered == [[BOB]]
     assert len([each for each in caplog.records if "is ignored" in each.message]) == 1
+    await followed.finish(30)
+
+
+async def test_a_cancellation_that_is_far_ahead_is_ignored_as_it_would_end_a_monitor_for_good(follow: Any) -> None:
+    ahead = [(ANN[0], Cancellation(BROKER_AHEAD_MS + 1))]
+    followed, delivered = follow(FakeConsumer(range(0, 5), said([*ahead, BOB]), ends(0, 1)))
+    followed.caught_up.result(30)
+    assert delivered == [[BOB]]
     await followed.finish(30)
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaException
 from support.executing import AT, PATIENCE_S, TOPICS, Executor
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.encoding.cancellation_records import Cancellation
@@ -25,6 +26,10 @@ from everwatch.network.guard import Guard
 class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     does: str = "succeeds"
     host: str = ""
+
+    def __post_init__(self) -> None:
+        if self.does == "raises as it is read":
+            raise KeyError("colour")
 
 
 class PlainKind:
@@ -200,12 +205,13 @@ async def test_a_check_that_takes_too_long_fails_in_time(executor: Executor, kin
 
 
 async def test_a_kind_that_keeps_time_and_does_not_end_is_cancelled_in_the_end(
-    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+    kind: PlainKind,
 ) -> None:
     kind.keeps_time = True
-    monkeypatch.setattr("everwatch.kinds.execution.kind_runner.LONGEST_WAIT_S", 0.2)
-    executor.take("hangs", timeout_ms=100)
-    [result] = await executor.sent(1)
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=3, check_limits=CheckLimits(longest_wait_s=0.2))
+        executor.take("hangs", timeout_ms=100)
+        [result] = await executor.sent(1)
     assert (result.status, result.reason) == (Status.FAILURE, "no answer within 0.1 s, after it had 0.2 s to begin")
     assert kind.running == 0
 
@@ -286,14 +292,9 @@ async def test_a_tick_that_no_worker_sends_is_refused_and_the_next_one_runs(
 
 
 async def test_a_tick_that_cannot_be_started_is_refused_and_the_next_one_runs(
-    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+    executor: Executor, kind: PlainKind
 ) -> None:
-    def fails(*_: object) -> None:
-        raise KeyError("colour")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("everwatch.executor.check_runner.job_of", fails)
-        executor.take("succeeds")
+    executor.take("raises as it is read")
     [record] = executor.outbox.sent
     assert dict(record["headers"])["code"] == b"unhandled"
     assert executor.acknowledged == [0]
@@ -488,7 +489,7 @@ async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_execut
     executor.outbox.broken = True
     executor.take("waits", monitor_id="m", at=AT + 1_000)
     with pytest.raises(KafkaException):
-        await asyncio.wait_for(executor.checks.failed, 5)
+        await asyncio.wait_for(executor.checks.failed, 5 * PATIENCE)
 
 
 # --- politeness -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis import Finding, System
 from everwatch.diagnosis.checks import executors
+from everwatch.diagnosis.checks.executors import ExecutorTraces
 from everwatch.diagnosis.presence import SILENT_MS, ended_unasked
 from everwatch.encoding.presence_notes import PresenceNote, decode_note, encode_note
 from everwatch.encoding.trial_records import TrialOutcome, decode_trial, encode_trial
@@ -112,20 +113,17 @@ def system() -> System:
 
 
 @pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> dict[str, PresenceNote]:
-    found = notes(*(PresenceNote(name, 1, NOW - 1_000) for name in ("vm-8", "eu-1")))
-    monkeypatch.setattr(executors, "newest_notes", lambda _: found)
-    monkeypatch.setattr(executors, "newest_results", lambda _: {})
-    return found
+def noted() -> dict[str, PresenceNote]:
+    return notes(*(PresenceNote(name, 1, NOW - 1_000) for name in ("vm-8", "eu-1")))
 
 
 def test_one_of_several_executors_that_is_killed_or_frozen_is_a_fault(
     system: System, noted: dict[str, PresenceNote]
 ) -> None:
-    [finding] = executors.check_executors(system)
+    [finding] = executors.findings(system, ExecutorTraces({}, noted))
     assert finding.ok
     noted["far-7"] = PresenceNote("far-7", 1, LONG_AGO)
-    [finding] = executors.check_executors(system)
+    [finding] = executors.findings(system, ExecutorTraces({}, noted))
     assert not finding.ok
     assert finding.says.startswith("everwatch-far-7 ended without leaving its group, or is frozen")
     assert "See on host far whether process 7 still runs" in finding.remedy
@@ -133,7 +131,7 @@ def test_one_of_several_executors_that_is_killed_or_frozen_is_a_fault(
 
 def test_one_that_was_stopped_on_purpose_is_a_remark(system: System, noted: dict[str, PresenceNote]) -> None:
     noted["far-7"] = PresenceNote("far-7", 1, LONG_AGO, left=True)
-    [finding] = executors.check_executors(system)
+    [finding] = executors.findings(system, ExecutorTraces({}, noted))
     assert finding == Finding("executors", True, finding.says)
     assert finding.says.endswith("; stopped on purpose: everwatch-far-7 (left at 2026-11-21 11:59:34Z)")
 
@@ -142,5 +140,5 @@ def test_one_that_has_joined_at_the_second_look_is_no_fault(system: System, note
     noted["vm-9"] = PresenceNote("vm-9", 1, LONG_AGO)
     later = Member("everwatch-vm-9", "h", frozenset())
     vars(system)["later_lag"] = Lag(NOW, (), {"executor": (*system.lag.members["executor"], later)})
-    [finding] = executors.check_executors(system)
+    [finding] = executors.findings(system, ExecutorTraces({}, noted))
     assert finding.ok

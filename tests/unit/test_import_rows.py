@@ -302,8 +302,7 @@ def test_a_database_that_does_not_do_is_told_without_its_password(
     assert not (tmp_path / "none.db").exists()
 
 
-def test_the_identity_of_a_query_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.transfer.query_source.create_engine", lambda *_, **__: None)
+def test_the_identity_of_a_query_holds_no_password() -> None:
     source = QuerySource("postgresql://u:hunter2@host/app", "select 1", AS_IT_IS)
     assert source.identity == "postgresql://u:***@host/app select 1"
     assert source.name == "app"

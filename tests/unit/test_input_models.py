@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from everwatch.core.bounds import REGION_RULE
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import avro_schemas, codec
 from everwatch.encoding.askers import asker_of
@@ -124,6 +125,8 @@ SIGNUPS = {
     "an attribute that is a list": (
         signup(attributes={"tags": ["a"]}),
         "expected true or false or a whole number or a number or text or null, got a list", "$.attributes[...]"),
+    "a region that is no name of one": (
+        signup(HTTP | {"policy": {"regions": ["eu", "US"]}}), REGION_RULE, f"{POLICY}.regions[1]"),
     "1001 monitors": (
         signup(*({"kind": "noop", "monitor_id": str(i)} for i in range(1001))),
         "this must be at most 1000 entries long", "$.monitors"),

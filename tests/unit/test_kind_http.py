@@ -322,7 +322,7 @@ async def test_a_pattern_that_takes_long_holds_no_other_check_up_and_ends_with_i
 
     def slow(*_: object) -> bool:
         began.set()
-        return go_on.wait(10)
+        return go_on.wait(10 * PATIENCE)
 
     url = await serve(ok)
     monkeypatch.setattr("everwatch.kinds.http.matches", slow)

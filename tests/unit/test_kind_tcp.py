@@ -170,7 +170,7 @@ async def test_without_an_expectation_it_is_enough_that_the_text_was_sent(contex
 
     outcome = await check(context, host="127.0.0.1", port=await serve(handler), send="hello\\n")
     assert outcome.status is Status.SUCCESS, outcome.reason
-    assert await asyncio.wait_for(arrived, 5) == b"hello\n"
+    assert await asyncio.wait_for(arrived, 5 * PATIENCE) == b"hello\n"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from support.tls_server import TlsServer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import notify
-from everwatch.cli.support import options
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.network.egress import Egress
@@ -79,7 +78,6 @@ async def http(authority: Authority) -> AsyncIterator[HttpSender]:
 def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """The line of a route's newest message in ``everwatch notify deliveries``, from its state on."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
     def of(route: str) -> str:
         found = CliRunner().invoke(notify.app, ["deliveries", "--route", route], env={"COLUMNS": "200"})

@@ -94,6 +94,23 @@ async def test_users_are_told_one_after_another(tmp_path: Path) -> None:
     notifying.close()
 
 
+async def test_an_escalation_does_not_wait_until_all_users_were_told(tmp_path: Path) -> None:
+    escalation = '[[users]]\nname = "urgent"\nafter = "40s"\nemail = { to = "{{user.id}}@urgent.example" }\n'
+    rules = WAITING.replace("[[operators]]", escalation + "[[operators]]") + "[correlation]\nusers_per_second = 1\n"
+    notifying = Notifying.of_users(Settings(data_dir=tmp_path), rules, (f"u-{n}" for n in range(USERS)))
+    all_of(notifying, "up", "down", 0)
+    notifying.plan()
+    await notifying.later(30 * SECOND)
+    await notifying.later(15 * SECOND)
+    waiting = notifying.deliveries("pending")
+    told_last = max(each.due_at for each in waiting if each.route == "mail")
+    escalated = sorted(each.due_at for each in notifying.deliveries() if each.route == "urgent")
+    assert len(escalated) == USERS
+    assert escalated[0] == notifying.clock.now_ms() < told_last - 20 * SECOND
+    assert {after - before for before, after in pairwise(escalated)} == {SECOND}
+    notifying.close()
+
+
 async def test_few_monitors_many_of_few_users_and_slow_ones_are_told_one_by_one(notifying: Notifying) -> None:
     all_of(notifying, "up", "down", 0, users=19)
     notifying.tell(*(transition("up", "down", 0, f"u-{n % 4}", f"m-{n}", target="four.example") for n in range(30)))

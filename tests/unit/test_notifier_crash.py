@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete
+from support.new_databases import open_new_storage
 from support.notifying import RULES, Notifying, Receiver, transition
 
 from everwatch.core.config import Settings
@@ -18,7 +19,7 @@ from everwatch.model import Transition
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.senders.outcome import AttemptOutcome
-from everwatch.notifier.storage import Storage, Work, open_storage
+from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.tables import metadata
 
 STAGES = [
@@ -94,14 +95,14 @@ async def live(notifying: Notifying, records: list[Record]) -> None:
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
     """One database for all runs of a test, each of which empties it: to make one takes longer than a run."""
-    opened = open_storage(Settings(data_dir=tmp_path))
+    opened = open_new_storage(Settings(data_dir=tmp_path))
     opened.__class__ = DyingStorage
     yield opened
     opened.close()
 
 
 def emptied(storage: Storage) -> Storage:
-    with storage._engine.begin() as connection:
+    with storage.engine.begin() as connection:
         for table in metadata.tables.values():
             connection.execute(delete(table))
     return storage

@@ -13,8 +13,9 @@ from support.notifying import HOUR, MINUTE, RULES, SECOND, START, Notifying, tra
 
 from everwatch.core.config import Settings
 from everwatch.kafka.topics import Topics
+from everwatch.model import Status
 from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
-from everwatch.notifier.alerts import Message
+from everwatch.notifier.alerts import Message, derived_id
 from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
 from everwatch.notifier.judging import judge
@@ -88,6 +89,21 @@ async def test_a_transition_that_is_read_again_is_told_once(notifying: Notifying
     notifying.tell(DOWN)
     await notifying.work()
     assert notifying.receiver.summaries(EmailAddress) == ["opened"]
+
+
+async def test_a_transition_that_the_version_before_has_taken_in_is_told_once(notifying: Notifying) -> None:
+    failed = transition("new", "done", 1, monitor_id="task", outcome=Status.FAILURE)
+    notifying.tell(DOWN, failed)
+    await notifying.work()
+    with sqlite3.connect(tmp_database(notifying)) as connection:
+        # its ids did not begin with their instant
+        for each in (DOWN, failed):
+            former = derived_id("event", each.user_id, each.monitor_id, each.at, each.to_state.value, each.reminder)
+            where = (former, each.monitor_id)
+            assert connection.execute("UPDATE alert_events SET event_id = ? WHERE monitor_id = ?", where).rowcount == 1
+    notifying.tell(DOWN, failed)
+    await notifying.work()
+    assert notifying.receiver.summaries(EmailAddress) == ["opened failed"]
 
 
 async def test_first_successes_pauses_and_resumes_are_not_even_stored(notifying: Notifying) -> None:

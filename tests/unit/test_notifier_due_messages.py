@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.new_databases import open_new_storage
 from support.notifying import MINUTE, SECOND, START
 
 from everwatch.core.config import Settings
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.due_messages import LOOK_AGAIN_AT_ALL_MS, Passed, choose
-from everwatch.notifier.storage import Storage, Work, open_storage
+from everwatch.notifier.storage import Storage, Work
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
-    opened = open_storage(Settings(data_dir=tmp_path))
+    opened = open_new_storage(Settings(data_dir=tmp_path))
     yield opened
     opened.close()
 

@@ -19,7 +19,6 @@ from everwatch.executor.result_sender import ResultSender
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Result, Status, Tick
 from everwatch.network.guard import Guard
-from everwatch.processes import otlp
 from everwatch.processes.otlp import exporting_metrics
 from everwatch.sink.store_spans import record_stored
 from everwatch.store import Partition, Received
@@ -60,14 +59,15 @@ class Collector:
         ]
 
 
+# on a busy machine an end takes longer
+LAST_WITHIN_S = 60.0
+
+
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     running = Collector()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{running.server.server_port}")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
-    # an end does not wait for a busy machine
-    monkeypatch.setattr(otlp, "_LAST_WITHIN_S", 60.0)
-    monkeypatch.setattr("everwatch.tracing.tracer._LAST_WITHIN_S", 60.0)
     yield running
     running.server.shutdown()
     running.server.server_close()
@@ -80,7 +80,7 @@ def test_metrics_arrive_with_their_types_units_and_the_process_that_they_are_of(
     durations = Histogram("everwatch_check_seconds", "Seconds.", buckets=(1, 2), registry=registry)
     for duration in (0.5, 1.5, 9):
         durations.observe(duration)
-    with exporting_metrics("executor", "here-1", SystemClock(), registry):
+    with exporting_metrics("executor", "here-1", SystemClock(), registry, last_within_s=LAST_WITHIN_S):
         pass
     [request] = map(ExportMetricsServiceRequest.FromString, collector.received["/v1/metrics"])
     [resource] = request.resource_metrics
@@ -101,7 +101,7 @@ def test_metrics_arrive_with_their_types_units_and_the_process_that_they_are_of(
 async def test_a_check_is_a_span_whose_ids_are_those_of_its_tick_and_stand_in_its_result(collector: Collector) -> None:
     async with (
         open_run_context(SystemClock(), Guard()) as context,
-        open_tracer("executor", "here-1") as tracer,
+        open_tracer("executor", "here-1", last_within_s=LAST_WITHIN_S) as tracer,
     ):
         executor = Executor(context, max_in_flight=3, tracer=tracer)
         # a name that no kind has fails at once
@@ -137,7 +137,7 @@ async def test_storing_a_result_is_a_child_of_its_check_and_what_is_not_sampled_
     ]
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
-    async with open_tracer("sink", "here-1") as tracer:
+    async with open_tracer("sink", "here-1", last_within_s=LAST_WITHIN_S) as tracer:
         record_stored(tracer, results, AT + 1_000, AT + 2_000)
         sampled = {received.offset for received in results if tracer.is_sampled(trace_id_of(received.value))}
     assert 0 < len(sampled) < len(results)

@@ -37,6 +37,8 @@ async def test_an_error_is_told_once_and_ends_it() -> None:
 
     await asyncio.wait_for(Periodic(work, 0.001, told.append).run(), 30 * PATIENCE)
     assert [str(error) for error in told] == ["no"]
+    with pytest.raises(ValueError, match="no"):
+        await asyncio.wait_for(Periodic(work, 0.001).run(), 30 * PATIENCE)
 
 
 async def test_it_may_wait_before_the_first_call() -> None:

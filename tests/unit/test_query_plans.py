@@ -13,22 +13,21 @@ from everwatch.core.config import Settings
 from everwatch.store import Partition, Purge, SqlReader, open_reader
 from everwatch.store.database import open_for_writing
 from everwatch.store.purge_rows import delete_some
-from everwatch.store.queries import sets
+from everwatch.store.queries.sets import ListWays
 
 SCALE = Scale(users=300, results=1_000, transitions=300, tasks=300)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def reader(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlReader]:
-    # what is rare among a thousand monitors, so that frequent filters take the ways that they take among millions
-    monkeypatch.setattr(sets, "FEW", 40)
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlReader]:
     url = ""
     if request.param == "postgresql":
         # so small a table is read faster from end to end: what is asked here is whether an index could answer
         url = request.getfixturevalue("empty_postgres_url") + "&options=-c%20enable_seqscan=off"
     settings = Settings(data_dir=tmp_path, database=url)
     generate(settings, SCALE)
-    reader = open_reader(settings)
+    # what is rare among a thousand monitors, so that frequent filters take the ways that they take among millions
+    reader = SqlReader(open_reader(settings).engine, ListWays(few=40))
     yield reader
     reader.close()
 

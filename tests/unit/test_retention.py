@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.new_databases import open_new_store
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
@@ -14,8 +15,8 @@ from everwatch.core.errors import SettingsError, StoreError
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.model import Result, State, Status, Transition
 from everwatch.plans.plans_file import PlansFile
-from everwatch.sink.sink_process import _Sink
-from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.sink.sink_process import Storing, StoringParts
+from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader
 from everwatch.store.database_status import contents_of, status_of
 from everwatch.store.interface import Unstorable
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
@@ -34,7 +35,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 
 def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings: Settings) -> None:
-    store = open_store(settings)
+    store = open_new_store(settings)
     offset = 0
     sizes: dict[int, int] = {}
     for hour in range(1, 73):
@@ -70,7 +71,7 @@ def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings:
 
 
 def test_results_that_cannot_be_deleted_keep_nothing_else_from_being_deleted(tmp_path: Path) -> None:
-    store = open_store(Settings(data_dir=tmp_path, keep_results_days=1, keep_transitions_days=1))
+    store = open_new_store(Settings(data_dir=tmp_path, keep_results_days=1, keep_transitions_days=1))
     transition = Transition("ann", "shop", DAY, State.NEW, State.UP, "", 1)
     old = Result("ann", "shop", DAY, "http", 1, Status.SUCCESS, "", DAY, 1.0)
     source = Partition("transitions", 0)
@@ -91,7 +92,7 @@ def test_results_that_cannot_be_deleted_keep_nothing_else_from_being_deleted(tmp
 
 
 def test_what_a_large_database_holds_is_told_without_counting_it(settings: Settings) -> None:
-    store = open_store(settings)
+    store = open_new_store(settings)
     results = [
         Received(SOURCE, n, DAY, Result("ann", "shop", DAY + n, "http", 1, Status.SUCCESS, "", DAY, 1.0))
         for n in range(5)
@@ -118,29 +119,27 @@ class Untrimmable(MemoryStore):
         raise StoreError("no")
 
 
-async def run_sink(
-    monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int, plans: PlansFile | None = None
-) -> None:
+async def run_sink(store: MemoryStore, records: int, plans: PlansFile | None = None) -> None:
     stop = asyncio.Event()
     source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
-    monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
-    await _Sink(SETTINGS, MemoryClients(MemoryKafka()), SettableClock(NOW), stop, store, plans).run()
+    parts = StoringParts(plans, source=source)  # type: ignore[arg-type]
+    await Storing(SETTINGS, MemoryClients(MemoryKafka()), SettableClock(NOW), stop, store, parts).run()
 
 
-async def test_the_sink_deletes_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sink_deletes_what_is_too_old() -> None:
     store = MemoryStore(Keep(results=DAY))
     old = [Received(RESULTS, i, 1, Result(f"u{i}", "m", 1, "noop", 1, Status.SUCCESS, "", 1, 1.0)) for i in range(9)]
     store.apply(SinkBatch(1, {RESULTS: 9}, old))
     store.forget_offsets([RESULTS])
-    await run_sink(monkeypatch, store, 5)
+    await run_sink(store, 5)
     assert {stored.result.scheduled_at for stored in store.results()} == {NOW}
 
 
 async def test_a_failure_to_delete_is_told_and_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Untrimmable()
-    await run_sink(monkeypatch, store, 50)
+    await run_sink(store, 50)
     assert store.tried == 1, "it is tried once a minute"
     assert len(store.results()) == 50
     assert "Expired rows were not deleted: no The sink goes on." in caplog.text
@@ -197,11 +196,11 @@ async def test_the_sink_keeps_by_the_file_of_plans_as_it_is_now(
     path.write_text("[plans.pro.keep]\nresults = 90\n")
     file = PlansFile(path)
     store = Keeping()
-    await run_sink(monkeypatch, store, 1, file)
+    await run_sink(store, 1, file)
     path.write_text("[plans.pro.keep]\nresults = 1\nevery_result = 0\n")
-    await run_sink(monkeypatch, store, 1, file)
+    await run_sink(store, 1, file)
     path.write_text("[plans.pro.keep]\nresult = 1\n")
-    await run_sink(monkeypatch, store, 1, file)
+    await run_sink(store, 1, file)
     newest = PlanKeeping.of({"pro": {"results": 1, "every_result": 0}})
     assert store.plans == [PlanKeeping.of({"pro": {"results": 90}}), newest, newest]
     assert "the plans stay as they were" in caplog.text

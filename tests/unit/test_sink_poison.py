@@ -1,10 +1,8 @@
 """The sink and records that the database does not take: they harm nothing but themselves."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-import pytest
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -15,7 +13,7 @@ from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.model import Result, Status
-from everwatch.sink.sink_process import _Sink
+from everwatch.sink.sink_process import Storing, StoringParts
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import StoredLetter
@@ -62,8 +60,10 @@ class Store:
         self.inner = MemoryStore()
         self._refuses = set(refuses)
         self._busy = busy
+        self.before: Callable[[SinkBatch], object] = lambda _: None
 
     def apply(self, batch: SinkBatch) -> None:
+        self.before(batch)
         if self._busy:
             self._busy -= 1
             raise StoreBusy("it is locked")
@@ -85,7 +85,6 @@ def result(user_id: str, offset: int) -> Record:
 
 
 async def stored(
-    monkeypatch: pytest.MonkeyPatch,
     records: list[Record],
     store: Store,
     unreadable: Iterable[Unreadable] = (),
@@ -94,54 +93,46 @@ async def stored(
     """Let a sink store these records; gives its source and the dead letters."""
     kafka, stop = kafka or MemoryKafka(clock=SettableClock(NOW)), asyncio.Event()
     source = Source(records, list(unreadable), stop)
-    monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
     given: Any = store
-    await _Sink(SETTINGS, MemoryClients(kafka), SettableClock(NOW), stop, given).run()
+    parts: Any = StoringParts(source=source)  # type: ignore[arg-type]
+    await Storing(SETTINGS, MemoryClients(kafka), SettableClock(NOW), stop, given, parts).run()
     return source, [(letter.key or b"", letter.value) for letter in kafka.records(TOPICS.dead_letters)]
 
 
-async def test_what_the_database_refuses_is_put_aside_once_and_the_rest_is_stored_with_its_offset(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_the_database_refuses_is_put_aside_once_and_the_rest_is_stored_with_its_offset() -> None:
     records = [result(f"user-{offset}", offset) for offset in range(50)]
     records[7] = records[7]._replace(value=b"{}")
     store = Store({"user-3", "user-40", "user-49"}, busy=2)
-    source, letters = await stored(monkeypatch, records, store)
+    source, letters = await stored(records, store)
     assert sorted(key for key, _ in letters) == [b"user-3", b"user-40", b"user-49", b"user-7"]
     assert store.inner.counts().results == 46
     assert source.committed == store.inner.offsets() == {RESULTS: 50}
 
 
-async def test_what_cannot_be_read_is_in_the_dead_letters_before_any_offset_behind_it_is_stored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_cannot_be_read_is_in_the_dead_letters_before_any_offset_behind_it_is_stored() -> None:
     """A record that is too large may stand between others; a batch that does not unpack stands behind them."""
     store, kafka = Store(()), MemoryKafka(clock=SettableClock(NOW))
     written: list[tuple[int, Mapping[Partition, int]]] = []
-    monkeypatch.setattr(
-        store, "apply", lambda batch: written.append((len(kafka.records(TOPICS.dead_letters)), batch.offsets))
-    )
+    store.before = lambda batch: written.append((len(kafka.records(TOPICS.dead_letters)), batch.offsets))
     unreadable = [
         Unreadable(TOPICS.results, 0, 1, 2, "too large"),
         Unreadable(TOPICS.results, 0, 4, 9, "Invalid compressed data"),
     ]
-    source, letters = await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable, kafka)
+    source, letters = await stored([result("ann", 0), result("bob", 2)], store, unreadable, kafka)
     assert len(letters) == 2
     assert written == [(2, {RESULTS: 3}), (2, {RESULTS: 9})]
     assert source.committed == {RESULTS: 9}
     written.clear()
-    await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable[:1])
+    await stored([result("ann", 0), result("bob", 2)], store, unreadable[:1])
     assert [offsets for _, offsets in written] == [{RESULTS: 3}]
 
 
-async def test_a_dead_letter_that_the_database_refuses_or_that_cannot_be_read_gets_no_letter(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_dead_letter_that_the_database_refuses_or_that_cannot_be_read_gets_no_letter() -> None:
     """It would be refused like the one before, for ever."""
     store, letters_of = Store({"bob"}), Partition(TOPICS.dead_letters, 0)
     records = [Record(TOPICS.dead_letters, 0, n, NOW, key, b"{}") for n, key in enumerate([b"ann", b"bob", b"cleo"])]
     unreadable = [Unreadable(TOPICS.dead_letters, 0, 3, 9, "Invalid compressed data")]
-    source, letters = await stored(monkeypatch, records, store, unreadable)
+    source, letters = await stored(records, store, unreadable)
     assert letters == []
     assert sorted(each.user_id for each in store.inner.dead_letters()) == ["ann", "cleo"]
     assert source.committed == store.inner.offsets() == {letters_of: 9}

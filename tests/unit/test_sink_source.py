@@ -1,12 +1,14 @@
 """Tests of where a sink starts to read, also while its database is away."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.stored_source import Source
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 
@@ -18,7 +20,9 @@ class Consumer:
 
     def __init__(self) -> None:
         self.fetched: dict[tuple[str, int], int] | None = None
+        self.errors: list[KafkaError] = []
         self._given = False
+        self.error_cb: Callable[[KafkaError], None] = lambda _: None
 
     def subscribe(
         self,
@@ -32,6 +36,8 @@ class Consumer:
         if not self._given:
             self._given = True
             self._on_assign(self, [TopicPartition(*each) for each in (ONE, TWO)])
+        while self.errors:
+            self.error_cb(self.errors.pop())
         return []
 
     def assign(self, partitions: list[TopicPartition]) -> None:
@@ -61,7 +67,8 @@ class OneClient:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
 
-    def consumer(self, group_id: str, **_: object) -> Consumer:
+    def consumer(self, group_id: str, **overrides: Any) -> Any:
+        self._consumer.error_cb = overrides["error_cb"]
         return self._consumer
 
 
@@ -98,3 +105,16 @@ def test_a_partition_whose_offset_is_forgotten_is_read_from_its_beginning_also_i
         source.take(10, 0)
     source.take(10, 0)
     assert consumer.fetched == {ONE: OFFSET_BEGINNING, TWO: 9}
+
+
+@pytest.mark.parametrize("code", [KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART])
+def test_a_topic_that_is_deleted_while_it_is_read_is_the_end_and_one_that_is_not_there_yet_is_waited_for(
+    consumer: Consumer, code: int
+) -> None:
+    source = Source(Settings(), OneClient(consumer), Store(busy=0), SettableClock(0), ["results", "transitions"])
+    source.take(10, 0)
+    consumer.errors = [KafkaError(code, "transitions [0]: topic does not exist")]
+    assert source.take(10, 0) == ([], [], [])
+    consumer.errors = [KafkaError(code, "results [1]: desired partition is no longer available")]
+    with pytest.raises(BrokerUnavailable, match=r"deleted, or made anew, while it was read: results \[1\]"):
+        source.take(10, 0)

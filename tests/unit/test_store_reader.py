@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
+from support.new_databases import open_new_store
 
 from everwatch.core.config import Settings
-from everwatch.store import open_store
 from everwatch.store.sql_reader import open_reader
 
 
 def test_an_audit_of_one_user_goes_through_that_users_results_of_the_time_alone(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    open_store(settings).close()
+    open_new_store(settings).close()
     reader = open_reader(settings)
     asked: list[tuple[str, Any]] = []
     event.listen(reader.engine, "before_cursor_execute", lambda _c, _k, text, given, *_: asked.append((text, given)))

@@ -7,11 +7,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from support.new_databases import open_new_store
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store import Partition, Received, SinkBatch, open_reader
 from everwatch.store.database import as_writer
 from everwatch.store.rollup_counts import RollupStep
 
@@ -51,12 +52,9 @@ def test_a_full_disk_keeps_nobody_from_being_the_sink(tmp_path: Path, monkeypatc
         pass
 
 
-def test_roll_ups_of_a_user_with_many_results_are_rebuilt_without_holding_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everwatch.store.rollup_rows._READ_AT_ONCE", 500)
+def test_roll_ups_of_a_user_with_many_results_are_rebuilt_without_holding_them(tmp_path: Path) -> None:
     source, at = Partition("results", 0), 20_000 * 86_400_000
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_new_store(Settings(data_dir=tmp_path))
     for begin in range(0, 40_000, 5_000):
         results = [
             Received(source, n, at, Result("anna", "shop", at + n, "http", 1, Status.SUCCESS, "", at, 1.0))

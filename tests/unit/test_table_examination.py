@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
@@ -200,7 +201,7 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
         opening = asyncio.create_task(life.recovered())
         await writing.wait()
         await life.revoked()
-        await asyncio.wait_for(opening, 5)
+        await asyncio.wait_for(opening, 5 * PATIENCE)
         assert len(broker.pairs[CHANGELOG]) == 1
         monkeypatch.setattr(life.engine.logs, "write", write)
         await life.recovered()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, crashed, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
@@ -204,7 +205,7 @@ async def test_what_is_not_taken_in_while_a_rebalance_begins_is_not_put_away_as_
                 await asyncio.wait([revoked], timeout=patience_s * 1.5)
                 assert not revoked.done()
             broker.held.clear()
-            await asyncio.wait_for(revoked, 5)
+            await asyncio.wait_for(revoked, 5 * PATIENCE)
         assert not life.put_away()
         await life.recovered()
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))

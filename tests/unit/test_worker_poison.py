@@ -17,6 +17,7 @@ from everwatch.encoding import avro_schemas, codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import At, Monitor, State
 from everwatch.rules.registration_rules import carry_out
+from streams.state.unit_of_work import LARGEST_ENTRY_BYTES
 
 INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
 
@@ -252,33 +253,22 @@ async def test_a_delay_counts_from_now_where_a_producers_clock_is_not_to_be_beli
 
 
 @pytest.mark.parametrize("timestamp", [-1, START, START + 10 * HOURS], ids=str)
-async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(
-    life: Life, broker: Broker, timestamp: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(life: Life, broker: Broker, timestamp: int) -> None:
     later = every("m", "http", url="http://127.0.0.1:1/")
     later["schedule"] |= {"start_at": START + 1_000 * HOURS}
     broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [later]})
     await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
-    sent: list[int] = []
-    send = life.engine.outbox.send
-
-    def noted(topic: str, **record: Any) -> None:
-        if topic == TOPICS.ticks:
-            sent.append(record["timestamp_ms"])
-        send(topic, **record)
-
-    monkeypatch.setattr(life.engine.outbox, "send", noted)
     value = orjson.dumps({"command": "run_now", "user_id": "ann", "monitor_id": "m"})
     await life.handle(TOPICS.commands, [Record(TOPICS.commands, 0, 0, timestamp, b"ann", value)])
-    [instant] = sent
+    await until("it is sent", lambda: broker.records(TOPICS.ticks))
+    [instant] = [each.timestamp_ms for each in broker.records(TOPICS.ticks)]
     assert START - 1_000 < instant < START + 3_600_000
 
 
 async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it_is_sent(
-    life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    life: Life, broker: Broker
 ) -> None:
-    monkeypatch.setattr("streams.state.unit_of_work.LARGEST_ENTRY_BYTES", 2_000)
-    large = {"user_id": "ann", "monitors": [every("m", "http", url=f"http://127.0.0.1:1/{'x' * 3_000}")]}
+    large = {"user_id": "ann", "attributes": {"notes": "x" * LARGEST_ENTRY_BYTES}, "monitors": [every("m", "noop")]}
     small = {"user_id": "bob", "monitors": [every("m", "noop")]}
     some = [(b"ann", orjson.dumps(large)), (b"bob", orjson.dumps(small))]
     await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, n, START, *each) for n, each in enumerate(some)])

@@ -142,6 +142,22 @@ def silent(life: Life) -> dict[str, float]:
     return {region: seconds for region, seconds in found.items() if seconds}
 
 
+async def test_a_silence_is_over_with_the_first_result_although_no_tick_is_due_for_an_hour(
+    broker: Broker, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, SettableClock(START)) as life:
+        rare = every("rare", "http", "1h", url="https://example.com/")
+        broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [rare]})
+        await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+        hour_ms = 3_600_000
+        for hours in range(1, 4):
+            await life.tick_to(START + hours * hour_ms)
+        assert silent(life)[""] >= hour_ms / 1000
+        await life.handle(TOPICS.results, [record(result("rare", at=START + 3 * hour_ms - 1))])
+        await life.tick_to(START + 3 * hour_ms + 1_000)
+        assert silent(life) == {}
+
+
 async def test_the_silence_of_a_region_is_counted_whatever_others_answer(far: Life) -> None:
     await far.tick_to(START + 4_000)
     assert set(far.partition.unanswered) == set(REGIONS)

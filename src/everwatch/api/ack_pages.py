@@ -1,7 +1,7 @@
 """Links in messages that acknowledge incidents: a page that says of which, and its one button.
 
-Opening a link changes nothing: mail scanners and chat programs do so. Whoever holds it may acknowledge what its message
-told of, until it is over; the signature is checked with the notifier's secret, in its database.
+Opening a link changes nothing: mail scanners and chat programs do so. Its holder may acknowledge the incidents of its
+message until they are over; the signature is checked with the notifier's secret, in its database.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class _Told(NamedTuple):
 
     @property
     def unseen(self) -> list[IncidentView]:
-        """Return its open incidents that nobody has acknowledged."""
+        """Return its open incidents without acknowledgement."""
         return _unseen(self.incidents)
 
 
@@ -62,7 +62,7 @@ class AckPages:
         return _page(title, told.incidents, call.raw_path if told.unseen else "")
 
     async def acknowledge(self, call: Call, _: bytes) -> Answer:
-        """Acknowledge the open incidents that a message told of, and that nobody has acknowledged."""
+        """Acknowledge the open incidents of a message that have no acknowledgement yet."""
         told = await self._told(call)
         if told is None:
             return _over()

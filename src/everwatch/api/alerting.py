@@ -24,8 +24,6 @@ from everwatch.api.notifier_views import (
     DeliveriesQuery,
     DeliveryDetail,
     DeliveryView,
-    RoutesQuery,
-    RouteView,
 )
 from everwatch.api.problems import not_found, unavailable
 from everwatch.api.queries import Limit, OfUser, narrowed
@@ -33,8 +31,6 @@ from everwatch.api.routing import Answer, Call
 from everwatch.core.errors import StoreError
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.incidents import Incident
-from everwatch.notifier.listed_routes import ListedRoute
-from everwatch.notifier.reaching import obstacle_of
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.wording import lines_of, subject_of
 
@@ -66,6 +62,18 @@ class NotifierDatabase(AskedInThreads[Storage]):
             return await self.ask(asked)
         except StoreError:
             raise unavailable("no_notifier", "No notifier has been started yet, or its database is away.") from None
+
+    async def look_if_there(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
+        """Return what a question about it gives, or why there is no database. Raises Problem when too many wait."""
+
+        def look(storage: Storage) -> Value:
+            with storage.look() as work:
+                return question(work)
+
+        try:
+            return await self.ask(look), ""
+        except StoreError:
+            return None, _MISSING
 
     async def settled(
         self, question: Callable[[Work], Value], is_settled: Callable[[Value], bool], wait_s: float
@@ -99,27 +107,27 @@ class Alerting:
         def acknowledged(work: Work) -> list[IncidentView]:
             return with_acks(work, work.open_incidents(user_id, limit + 1))
 
-        found, reason = await self._ask(acknowledged)
-        return _listed(found or [], reason, limit)
+        found, reason = await self._database.look_if_there(acknowledged)
+        return listed(found or [], reason, limit)
 
     async def shared(self, _: Call) -> Answer:
-        found, reason = await self._ask(lambda work: (work.open_targets(), work.outages()))
+        found, reason = await self._database.look_if_there(lambda work: (work.open_targets(), work.outages()))
         targets, outages = found or ([], {})
         executors = [each for each in outages.values() if each.is_open]
         return Answer(SharedIncidentsView(not reason, reason, targets, executors))
 
     async def deliveries(self, call: Call, query: DeliveriesQuery) -> Answer:
         user_id, limit = narrowed(call.principal, query.user), query.limit
-        found, reason = await self._ask(
+        found, reason = await self._database.look_if_there(
             lambda work: work.list_deliveries(user_id, query.state or "", query.route, query.since, limit + 1)
         )
-        return _listed([delivery_view(each) for each in found or []], reason, limit)
+        return listed([delivery_view(each) for each in found or []], reason, limit)
 
     async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
         user_id = narrowed(call.principal, query.user)
-        found, reason = await self._ask(lambda work: work.list_channels(user_id))
+        found, reason = await self._database.look_if_there(lambda work: work.list_channels(user_id))
         given_up = [_channel(each) for each in found or []]
-        return _listed(given_up, reason, len(given_up))
+        return listed(given_up, reason, len(given_up))
 
     async def delivery(self, call: Call) -> Answer:
         wanted = call.path["delivery_id"]
@@ -129,32 +137,6 @@ class Alerting:
             raise not_found("such message")
         lines = [] if found.message.code else lines_of(found.message, with_user=not found.user_id)
         return Answer(DeliveryDetail(**msgspec.structs.asdict(delivery_view(found)), lines=lines))
-
-    async def routes(self, call: Call, query: RoutesQuery) -> Answer:
-        user_id = narrowed(call.principal, query.user)
-
-        def look(work: Work) -> list[RouteView]:
-            listed = work.routes()
-            if not user_id:
-                return [_route(each) for each in listed]
-            given = work.users([user_id]).get(user_id)
-            verified = {each.contact_id for each in work.contacts_of([user_id]) if each.verified_at}
-            given_up = {each.route: each for each in work.list_channels(user_id)}
-            told = []
-            for each in listed:
-                # what operators' routes are, and which other users have routes, is nothing for a user's own token
-                if call.principal.user_id and each.belongs_to == "operator":
-                    continue
-                problem = (
-                    obstacle_of(each, given, verified, given_up) if given else "the notifier does not know the user"
-                )
-                view = _route(each, reaches=not problem, problem=problem)
-                hidden = {key: value for key, value in view.match.items() if key != "user"}
-                told.append(msgspec.structs.replace(view, match=hidden) if call.principal.user_id else view)
-            return told
-
-        found, reason = await self._ask(look)
-        return _listed(found or [], reason, len(found or []))
 
     async def of_monitor(self, call: Call) -> Answer:
         key = call.path["user_id"], call.path["monitor_id"]
@@ -167,21 +149,9 @@ class Alerting:
             found = with_acks(work, work.incidents([key]).values())
             return (found[0] if found else None), events
 
-        found, reason = await self._ask(told)
+        found, reason = await self._database.look_if_there(told)
         incident, events = found or (None, [])
         return Answer(NotificationsView(not reason, reason, incident, events))
-
-    async def _ask(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
-        """The answer of the notifier's database, or why there is none. Raises Problem when too many wait."""
-
-        def look(storage: Storage) -> Value:
-            with storage.look() as work:
-                return question(work)
-
-        try:
-            return await self._database.ask(look), ""
-        except StoreError:
-            return None, _MISSING
 
 
 def with_acks(work: Work, incidents: Iterable[Incident]) -> list[IncidentView]:
@@ -191,7 +161,8 @@ def with_acks(work: Work, incidents: Iterable[Incident]) -> list[IncidentView]:
     return [incident_view(each, acks.get(each.incident_id)) for each in incidents]
 
 
-def _listed(found: list[Item], reason: str, limit: int) -> Answer:
+def listed(found: list[Item], reason: str, limit: int) -> Answer:
+    """Return a list of at most ``limit`` items; ``reason``: why the notifier's database is not there."""
     return Answer(Listed(not reason, reason, len(found) > limit, found[:limit]))
 
 
@@ -211,24 +182,6 @@ def delivery_view(each: Delivery) -> DeliveryView:
         each.reason,
         subject_of(each.message),
         sum(each.message.counts.values()),
-    )
-
-
-def _route(each: ListedRoute, *, reaches: bool | None = None, problem: str = "") -> RouteView:
-    return RouteView(
-        each.route,
-        each.audience,
-        each.sender,
-        each.match,
-        each.group_wait_ms,
-        each.group_interval_ms,
-        each.min_down_ms,
-        each.goes_on,
-        each.doubt,
-        each.belongs_to,
-        each.needs,
-        reaches,
-        problem,
     )
 
 

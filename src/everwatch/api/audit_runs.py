@@ -20,7 +20,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.topics import Topics
-from everwatch.operations.audit import AuditReport, audit
+from everwatch.operations.audit import AuditReport, AuditTerms, audit
 from everwatch.operations.waiting_ticks import WaitingTicks
 from everwatch.store import Reader
 from everwatch.store.stored_values import Identity
@@ -119,11 +119,13 @@ class AuditRunWork:
         report = audit(
             reader.history(run.user),
             reading.counted(reader.identities(run.since, run.until, run.user)),
-            run.since,
-            run.until,
-            late_after_ms=run.late_after_ms,
-            waits=waiting.holds,
-            known_since=reader.known_since(),
+            AuditTerms(
+                run.since,
+                run.until,
+                run.late_after_ms,
+                waits=waiting.holds,
+                known_since=reader.known_since(),
+            ),
         )
         return report, waiting.problem
 

@@ -70,7 +70,7 @@ class AuditLog:
     async def note(self, route: str, asking: Asking, changes: Sequence[AuditedChange]) -> None:
         """Write what was asked for by a route of this name; returns once Kafka has it.
 
-        What Kafka does not take is logged and counted.
+        Entries that Kafka does not take are logged and counted.
         """
         now = self._clock.now_ms()
         if len(changes) <= _AT_ONCE:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from everwatch.core.config import Network
+from everwatch.core.setting_conversion import Network
 
 FORWARDED_PROTO = "X-Forwarded-Proto"
 
@@ -20,7 +20,7 @@ class TrustedProxies:
         """Return the address that a request came from: the last one that is no trusted proxy.
 
         ``peer``: the address of the connection; ``forwarded``: values of ``X-Forwarded-For``, to which each proxy adds
-        at the end whom it was asked by. What is no address ends the search, as no proxy of ours wrote it.
+        at the end whom it was asked by. Text that is no address ends the search, as no proxy of ours wrote it.
         """
         found = peer
         hops = ",".join(forwarded).split(",")

@@ -7,6 +7,7 @@ is taken by another one once the lease is over.
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from everwatch.api.problems import Problem
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.processes.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
@@ -90,21 +92,19 @@ class LeasedRunner:
         """Go on until cancelled."""
         async with asyncio.TaskGroup() as group:
             for kind in self._kinds:
-                group.create_task(self._repeat(kind))
+                group.create_task(Periodic(partial(self._attempt, kind), LOOK_EVERY_S).run())
 
     async def run_once(self) -> None:
         """Carry out all work that no process has, and forget what was over long ago. Raises what ``carry_out`` does."""
         for kind in self._kinds:
             await self._run_once(kind)
 
-    async def _repeat(self, kind: LeasedWork[Any]) -> None:
-        while True:
-            try:
-                await self._run_once(kind)
-            except (EverwatchError, Problem) as error:
-                if self._log_throttle.may_log(type(kind).__name__):
-                    logger.warning("background work waits: %s", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+    async def _attempt(self, kind: LeasedWork[Any]) -> None:
+        try:
+            await self._run_once(kind)
+        except (EverwatchError, Problem) as error:
+            if self._log_throttle.may_log(type(kind).__name__):
+                logger.warning("background work waits: %s", error)
 
     async def _run_once(self, kind: LeasedWork[Any]) -> None:
         found = kind.all()

@@ -108,11 +108,16 @@ class Letters:
 
 
 def redriving(
-    opened: Callable[[], DeadLetterLog], sender: Callable[[], LetterSender], topics: Topics, prefix: str
+    opened: Callable[[], DeadLetterLog],
+    sender: Callable[[], LetterSender],
+    topics: Topics,
+    prefix: str,
+    most: int = MOST_REDRIVEN,
 ) -> Redriving:
     """Return what carries out a redrive; it blocks, and raises BrokerUnavailable, AccessError.
 
-    ``opened``: opens the topic. What came from other topics than inputs is left out: an API process writes to none.
+    ``opened``: opens the topic. ``most``: letters that are sent at once. Letters of other topics than inputs are left
+    out: an API process writes to none.
     """
     inputs = frozenset((topics.signups, topics.commands, topics.signals))
 
@@ -131,7 +136,7 @@ def redriving(
             again=body.again,
             objection=lambda letter: objection(letter, edits),
             edited=edits.edited,
-            most=MOST_REDRIVEN,
+            most=most,
         )
         told = [_told(each) for each in attempts]
         left_out = sum(each.view.left_out is not None for each in told)

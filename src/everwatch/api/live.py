@@ -1,9 +1,9 @@
 """Live events: results and transitions as they come, by server-sent events.
 
-One consumer for all clients of a process, and only while there is one. What a client cannot take is dropped, and it is
-told how much: nothing waits for a client, and what waits for one is bounded. Records are decoded for the clients that
-get them, not before. A client that comes back names what it has seen last (``Last-Event-ID``): what came since is read
-again for it, within bounds.
+One consumer for all clients of a process, and only while there is one. Events that a client cannot take are dropped,
+and it is sent their number: nothing waits for a client, and what waits for one is bounded. Records are decoded for the
+clients that get them, not before. A client that comes back names what it has seen last (``Last-Event-ID``): what came
+since is read again for it, within bounds.
 """
 
 import asyncio
@@ -138,7 +138,8 @@ class LiveClient:
 class Live:
     """The clients of a process.
 
-    ``follow`` begins to follow results and transitions; ``replay`` reads some of them again, in a thread.
+    ``follow`` begins to follow results and transitions; ``replay`` reads some of them again, in a thread. A client
+    without news gets a beat every ``beat_s``; a connection that is gone is noticed then.
     """
 
     def __init__(
@@ -148,7 +149,9 @@ class Live:
         replay: Replay,
         is_valid: Callable[[Principal], bool],
         clock: Clock,
+        beat_s: float = BEAT_S,
     ) -> None:
+        self._beat_s = beat_s
         self._kinds: dict[str, EventKind] = {topics.results: "result", topics.transitions: "transition"}
         self._topics: dict[EventKind, str] = {kind: topic for topic, kind in self._kinds.items()}
         self._follow = follow
@@ -254,7 +257,7 @@ class Live:
     async def _pump(self, client: LiveClient, response: web.StreamResponse, principal: Principal) -> None:
         while not self._stopping.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(client.news.wait(), BEAT_S)
+                await asyncio.wait_for(client.news.wait(), self._beat_s)
             if self._stopping.is_set() or not self._is_valid(principal):
                 return
             await self._write(response, client.take(self._positions) or client.beat())

@@ -42,7 +42,7 @@ class LoginAudit:
     ) -> Sequence[AuditedChange]:
         """Return the entry of a login that was refused; none beyond some a minute.
 
-        ``by``: the operator whose name was given. Names of nobody are not entered: they may be passwords.
+        ``by``: the operator whose name was given. Unknown names are not entered: they may be passwords.
         """
         metrics.LOGINS.labels(method, "refused").inc()
         allowance = self._refusals.take("", self._clock.monotonic_s())

@@ -63,9 +63,12 @@ class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RoutesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which routes; ``user``: whether each reaches this one."""
+    """Which routes; ``user``: whether each reaches this one; ``monitor``: whether each takes its alert."""
 
     user: OfUser = ""
+    monitor: Annotated[
+        str, Meta(max_length=256, pattern=NO_HIDDEN, description="The id of one of the user's monitors.")
+    ] = ""
 
 
 class RouteView(RouteFacts, frozen=True):
@@ -73,13 +76,16 @@ class RouteView(RouteFacts, frozen=True):
 
     ``belongs_to``: who has the address: ``operator``, ``plan`` (users of the plans in ``match``) or ``user``.
     ``needs``: the user's attributes that the address takes. ``reaches``: whether it reaches the user that is asked for,
-    null where none is; ``problem``: why not. ``audience``: users or operators. ``match``: which alerts it takes.
-    ``min_down_ms``: how long a monitor is down before. ``goes_on``: later routes get what it takes, too. ``doubt``:
-    what becomes of a message that may have been sent.
+    null where none is; ``problem``: why not. ``takes``: whether it takes an alert of the monitor that is asked for,
+    null where none is; ``reason``: why not, or what follows. ``audience``: users or operators. ``match``: which alerts
+    it takes. ``min_down_ms``: how long a monitor is down before. ``goes_on``: later routes get what it takes, too.
+    ``doubt``: what becomes of a message that may have been sent.
     """
 
     reaches: bool | None = None
     problem: str = ""
+    takes: bool | None = None
+    reason: str = ""
 
 
 class DeliveryDetail(DeliveryView, frozen=True):
@@ -111,7 +117,7 @@ class ReplayView(msgspec.Struct, frozen=True):
 
 
 class ContactView(msgspec.Struct, frozen=True):
-    """A mail address of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
+    """A mail address or number of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
 
     contact_id: str
     address: str

@@ -1,7 +1,7 @@
 """The identity provider, by OpenID Connect: discovery, the authorization code with PKCE, and the ID token.
 
-Requests and claims are those of Authlib, signatures those of joserfc. What the provider says of itself is kept for an
-hour, its keys as ``RemoteKeys`` has it. A provider that is away stops no process and no other way to log in.
+Requests and claims are those of Authlib, signatures those of joserfc. The provider's metadata is kept for an hour, its
+keys as ``RemoteKeys`` has it. A provider that is away stops no process and no other way to log in.
 """
 
 import asyncio
@@ -25,8 +25,9 @@ from everwatch.api.key_sets import AGAIN_AFTER_FAILURE_MS, ALGORITHMS, LEEWAY_S,
 from everwatch.api.oidc_begun import BegunLogin
 from everwatch.api.oidc_roles import groups_in, role_of, roles_by_group
 from everwatch.api.permissions import Role
-from everwatch.core.config import Settings, is_safe_url
+from everwatch.core.config import Settings
 from everwatch.core.printable import printable
+from everwatch.core.safe_urls import is_safe_url
 from everwatch.encoding.input_models import Name
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True):
 
 
 class KnownPerson(NamedTuple):
-    """A person whom the provider knows; ``role`` is None if none of the groups has one."""
+    """A person known to the provider; ``role`` is None if none of the groups has one."""
 
     name: str
     role: Role | None
@@ -93,7 +94,7 @@ class OidcProvider:
         self._keys = RemoteKeys("the keys of the identity provider (EVERWATCH_OIDC_ISSUER)", self._fetch_keys)
 
     async def look(self, now: int) -> None:
-        """Log what would keep everybody from logging in: for a start, when whoever has set it reads the log."""
+        """Log what would prevent every login: for a start, when whoever has set it reads the log."""
         try:
             await self._known(now)
         except (ProviderAway, NotTrusted) as error:

@@ -1,6 +1,6 @@
 """Logging in by the identity provider: a browser is sent there, and comes back with a code.
 
-What goes wrong leads back to the console's page with a word for it; the log says more, and holds no token.
+An error leads back to the console's page with a word for it; the log says more, and holds no token.
 """
 
 import asyncio

@@ -24,9 +24,9 @@ async def page(
 ) -> Answer:
     """Answer one page of a list.
 
-    ``read`` gives the page behind a cursor, with at most this many rows; ``shown`` is what is said of a row. What a
-    cursor may lead to is decided by the token of the request, as the store binds it to the filters.
-    Raises Problem for a wrong cursor, StoreError.
+    ``read`` gives the page behind a cursor, with at most this many rows; ``shown`` is what is said of a row. The token
+    of the request decides what a cursor may lead to, as the store binds it to the filters. Raises Problem for a wrong
+    cursor, StoreError.
     """
     try:
         found = await database.ask(lambda reader: read(reader, query.cursor, query.limit))

@@ -72,7 +72,7 @@ class PasswordRoutes:
         return Answer(None, 204, {"Set-Cookie": opened.cookie}, changes=changes)
 
     async def _is_password(self, password: str, found: OperatorRecord | None) -> bool:
-        """Compare with the operator's hash, or with one of nobody's. Raises Problem if too many wait for it."""
+        """Compare with the operator's hash, or with that of no operator. Raises Problem if too many wait for it."""
         if self._waiting >= _MOST_WAITING:
             raise unavailable("busy", "Too many log in at this moment.")
         self._waiting += 1
@@ -89,7 +89,7 @@ def _compared(password: str, stored: str) -> bool:
 
 @cache
 def _of_nobody() -> str:
-    """The hash of a password that nobody has, with the parameters of new ones."""
+    """Return the hash of a password of no operator, with the parameters of new ones."""
     return hash_of("a password that is not one of any operator")
 
 

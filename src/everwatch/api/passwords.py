@@ -31,7 +31,7 @@ def hash_of(password: str) -> str:
 
 
 def is_password(password: str, stored: str) -> bool:
-    """Tell whether a password is that of a hash; compared in constant time. A hash that is broken is nobody's."""
+    """Tell whether a password is that of a hash; compared in constant time. A broken hash matches no password."""
     try:
         Argon2id.verify_phc_encoded(_bytes(password), stored)
     except (InvalidKey, UnsupportedAlgorithm, ValueError):

@@ -105,7 +105,7 @@ class Principal(NamedTuple):
     def objection(self, permission: Permission, user_id: str) -> str:
         """Return why the principal may not use a route, for the user that its path names; "" if it may.
 
-        The answer does not depend on what exists: it tells nothing of other users.
+        The answer does not depend on what exists: it reveals nothing about other users.
         """
         if permission.scope is not None and permission.scope not in self.scopes:
             return f"this takes the scope {permission.scope.value!r}, which the token does not have"

@@ -71,7 +71,7 @@ LOOK_AT_FILE_S = 10.0
 _DIAGNOSED = frozenset(
     {
         *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink", "notifier"),
-        *("unreadable", "dead letters", "database", "disk"),
+        *("transactions", "unreadable", "dead letters", "database", "disk"),
     }
 )
 Say = Callable[[str], None]
@@ -132,7 +132,7 @@ class Api(Process):
         services = self._services(database, alerts, commands, producer, trials)
         if self.settings.backup_dir is not None:
             look = partial(measure_backup, self.settings.backup_dir)
-            self.begin("backups", Periodic(look, LOOK_EVERY_S, self.fail).run())
+            self.begin("backups", Periodic(look, LOOK_EVERY_S).run())
         clock, jobs = self.clock, self._jobs
         leases = Leases(self.settings.instance, jobs, services.job_writer, clock)
         work = LeasedRunner(
@@ -240,11 +240,12 @@ class Api(Process):
     async def _follow_files(self) -> None:
         if self._oidc.provider is not None:
             await self._oidc.provider.look(self.clock.now_ms())
-        while True:
-            await self._tokens.of_users.refresh(self.clock.now_ms())
-            await asyncio.sleep(LOOK_AT_FILE_S)
-            await asyncio.to_thread(self._status_pages.look)
-            await asyncio.to_thread(self._tokens.of_users.look)
+        await Periodic(self._look_at_files, LOOK_AT_FILE_S).run()
+
+    async def _look_at_files(self) -> None:
+        await asyncio.to_thread(self._status_pages.look)
+        await asyncio.to_thread(self._tokens.of_users.look)
+        await self._tokens.of_users.refresh(self.clock.now_ms())
 
     async def _follow_events(self, take: OnRecords) -> Following:
         topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}

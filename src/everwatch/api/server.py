@@ -16,6 +16,7 @@ from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
 from everwatch.api.openapi import document
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
+from everwatch.processes.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,15 @@ class Server:
         """Begin to serve on a socket that is bound, and may listen already."""
         await self._runner.setup()
         await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
-        self._watch = asyncio.create_task(self._close_silent(), name="slow clients")
+        looking = Periodic(self._close_silent, _LOOK_S, at_once=False)
+        self._watch = asyncio.create_task(looking.run(), name="slow clients")
+
+    @property
+    def connections(self) -> set[asyncio.Protocol]:
+        """Connections that are open, once it has started."""
+        server = self._runner.server
+        assert server is not None  # it was set up
+        return set(server.connections)
 
     async def stop(self) -> None:
         """Take no more connections, and let requests end for a few seconds."""
@@ -109,15 +118,11 @@ class Server:
 
     async def _close_silent(self) -> None:
         """Close connections that send their first request byte by byte, or none: aiohttp waits for them forever."""
-        server = self._runner.server
-        assert server is not None  # it was set up
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            now_s = self._clock.monotonic_s()
-            connections = set(server.connections)
-            self._spoken &= connections
-            self._silent = {each: self._silent.get(each, now_s) for each in connections - self._spoken}
-            for each, since_s in self._silent.items():
-                if now_s - since_s >= self._first_request_s:
-                    metrics.SLOW_CLIENTS.inc()
-                    each.force_close()  # type: ignore[attr-defined]  # a web.RequestHandler
+        now_s = self._clock.monotonic_s()
+        connections = self.connections
+        self._spoken &= connections
+        self._silent = {each: self._silent.get(each, now_s) for each in connections - self._spoken}
+        for each, since_s in self._silent.items():
+            if now_s - since_s >= self._first_request_s:
+                metrics.SLOW_CLIENTS.inc()
+                each.force_close()  # type: ignore[attr-defined]  # a web.RequestHandler

@@ -56,7 +56,7 @@ class UserTokens:
             raise SettingsError(f"The setting EVERWATCH_API_JWKS_FILE: {error}.") from None
 
     def look(self) -> None:
-        """Take the file as it is now, if it has changed. What is wrong with it is logged once. For a thread."""
+        """Take the file as it is now, if it has changed. A fault in it is logged once. For a thread."""
         if self._file is None or (stamp := _stamp(self._file)) == self._seen:
             return
         self._seen = stamp

@@ -44,9 +44,9 @@ NOTED_WITHIN_S = 20.0
 # between the clocks of this machine and of a worker's
 CLOCKS_DIFFER_MS = 1_000
 _LOOK_S = 0.2
-# progress is in the manifest, since a restore writes a new one; no client waits for an old trial, whose config
-# may be in plain text
-LEFT_OUT = frozenset({"progress", "trials", "trial_results"})
+# progress is in the manifest, since a restore writes a new one; outcomes of messages are in the notifier's tables, too;
+# no client waits for an old trial, whose config may be in plain text
+LEFT_OUT = frozenset({"progress", "trials", "trial_results", "notifications"})
 
 
 class _Copied(NamedTuple):

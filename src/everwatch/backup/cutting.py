@@ -2,9 +2,9 @@
 
 A worker notes on ``progress`` how far the ticks of a partition are emitted together with the place that its table has
 in the changelog. So one such note is an exact cut: the changelog up to that place holds what was decided up to that
-instant, and no more. What a restored worker does from there on it does as the old one did: it emits the ticks that are
-due later, and reads the inputs that are not acknowledged. Ticks and results of later instants are left out, since they
-come again, and might be those of monitors that the table does not have yet.
+instant, and no more. From there on a restored worker does as the old one did: it emits the ticks that are due later,
+and reads the inputs that are not acknowledged. Ticks and results of later instants are left out, since they come again,
+and might be those of monitors that the table does not have yet.
 """
 
 from collections.abc import Callable, Mapping

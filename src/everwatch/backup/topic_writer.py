@@ -6,9 +6,11 @@ from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Headers
+from everwatch.kafka.full_queue import produce
 
 _FLUSH_S = 600.0
-_POLL_S = 0.05
+# more than a client takes in of one record
+_LARGEST_BYTES = 128 * 1024 * 1024
 
 
 class TopicWriter:
@@ -16,19 +18,14 @@ class TopicWriter:
 
     def __init__(self, clients: Clients) -> None:
         self._errors: list[KafkaError] = []
-        self._producer = clients.producer(on_delivery=self._delivered)
+        # records are copied whatever their keys; how large a batch may be is the broker's to say, packed
+        self._producer = clients.producer(on_delivery=self._delivered, **{"message.max.bytes": _LARGEST_BYTES})
 
     def write(
         self, topic: str, number: int, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()
     ) -> None:
         """Queue a record; waits while the queue is full. A timestamp of 0 or less: the time it is sent."""
-        produce, all_headers = self._producer.produce, _listed(headers)
-        while True:
-            try:
-                produce(topic, value, key, number, None, None, max(timestamp_ms, 0), all_headers)
-                return
-            except BufferError:
-                self._producer.poll(_POLL_S)
+        produce(self._producer, topic, value, key, number, None, None, max(timestamp_ms, 0), _listed(headers))
 
     def check(self) -> None:
         """Raise EverwatchError or AccessError if a record was not taken."""

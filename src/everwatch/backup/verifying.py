@@ -4,6 +4,7 @@ import gc
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -53,33 +54,34 @@ def damages(folder: Path, manifest: Manifest, stages: Stages) -> list[Damaged]:
     return found
 
 
-def restore_into_scratch(
-    settings: Settings,
-    bootstrap_servers: str,
-    folder: Path,
-    manifest: Manifest,
-    clock: Clock,
-    stages: Stages,
-    scratch_server: str = "",
-) -> RestoreReport:
-    """Restore into the scratch Kafka at ``bootstrap_servers``, and compare; what was restored goes again.
+class ScratchServers(NamedTuple):
+    """Servers for a trial of a restore. ``postgresql``: a URL; "" for none."""
 
-    A database of PostgreSQL is restored into one that is made on ``scratch_server`` (a URL), and left out without it.
+    bootstrap_servers: str
+    postgresql: str = ""
+
+
+def restore_into_scratch(
+    settings: Settings, scratch: ScratchServers, folder: Path, manifest: Manifest, clock: Clock, stages: Stages
+) -> RestoreReport:
+    """Restore into the scratch servers, and compare; what was restored is deleted again.
+
+    A database of PostgreSQL is restored into one that is made on its scratch server, and left out without one.
     Raises as ``Restoring.run`` and ``scratch_database`` do.
     """
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="everwatch-verify-"))
+        data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="everwatch-verify-"))
         database = ""
         if has_postgresql(manifest):
-            if scratch_server:
-                database = stack.enter_context(scratch_database(scratch_server))
+            if scratch.postgresql:
+                database = stack.enter_context(scratch_database(scratch.postgresql))
             else:
                 manifest = msgspec.structs.replace(manifest, database=None)
         target = msgspec.structs.replace(
             settings,
-            data_dir=Path(scratch),
+            data_dir=Path(data_dir),
             database=database,
-            bootstrap_servers=bootstrap_servers,
+            bootstrap_servers=scratch.bootstrap_servers,
             security_protocol=SecurityProtocol.PLAINTEXT,
             topic_prefix="verified.",
             partitions=manifest.partitions,
@@ -89,8 +91,10 @@ def restore_into_scratch(
         )
         # an admin client of librdkafka whose broker has stopped may never end: this one ends before its scratch Kafka
         stack.callback(gc.collect)
-        clients = KafkaClients(target, bootstrap_servers)
-        return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, manifest)
+        clients = KafkaClients(target, scratch.bootstrap_servers)
+        return Restoring(target, clients, new_admin(target, scratch.bootstrap_servers), clock, stages).run(
+            folder, manifest
+        )
 
 
 def has_postgresql(manifest: Manifest) -> bool:

@@ -1,6 +1,6 @@
 """A client of the HTTP API: ``AsyncClient`` for asyncio, ``Client`` for everything else.
 
-What it takes and gives are the types that the server validates with. It needs no Kafka and no database.
+Its arguments and results are of the types that the server validates with. It needs no Kafka and no database.
 """
 
 from everwatch.client.async_client import AsyncClient

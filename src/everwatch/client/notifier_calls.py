@@ -90,12 +90,13 @@ class NotifierCalls(ApiCalls):
         sent = command("POST", path, command_id or uuid4().hex, user_id="", body=body, wait_s=wait_s)
         return decoded(await self._transport.send(sent), IncidentComment)
 
-    async def routes(self, user_id: str = "") -> Listed[RouteView]:
+    async def routes(self, user_id: str = "", monitor_id: str = "") -> Listed[RouteView]:
         """Return the routes of the notification rules, in the order in which they are tried.
 
-        ``user_id``: with whether each reaches this user, and why not.
+        ``user_id``: with whether each reaches this user, and why not. ``monitor_id``: with whether each takes an alert
+        of this monitor of the user.
         """
-        return await self.get("/v1/routes", Listed[RouteView], user=user_id)
+        return await self.get("/v1/routes", Listed[RouteView], user=user_id, monitor=monitor_id)
 
     async def delivery(self, delivery_id: str) -> DeliveryDetail:
         """Return a message to a receiver of alerts, with its lines."""
@@ -129,7 +130,7 @@ class NotifierCalls(ApiCalls):
         return await self.get("/v1/channels", Listed[ChannelView], user=user_id)
 
     async def contacts(self, user_id: str) -> Listed[ContactView]:
-        """Return a user's mail addresses that are or are to be verified."""
+        """Return a user's mail addresses and numbers that are or are to be verified."""
         return await self.get(place("users", user_id, "contacts"), Listed[ContactView], user_id=user_id)
 
     async def verify_contact(self, user_id: str, code: str, *, wait_s: float | None = None) -> Listed[ContactView]:

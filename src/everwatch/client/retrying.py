@@ -22,7 +22,8 @@ class Unsent(ApiError):
 def pause_s(error: ApiError, request: ApiRequest, attempt: int) -> float | None:
     """Return how long to wait before a request is sent again; None if it must not be.
 
-    ``attempt``: how often it was sent. What may have been carried out is sent again only if that does no harm.
+    ``attempt``: how often it was sent. A request that may have been carried out is sent again only if that does no
+    harm.
     """
     nothing_was_done = isinstance(error, Unsent) or error.status in _NOTHING_WAS_DONE
     may_go_well = error.status in _MAY_GO_WELL or error.code == UNREACHABLE

@@ -1,8 +1,8 @@
 """The files of the console, read once, as they are sent.
 
-What is asked for is looked up among the files that were read, so no path leads anywhere else in the file system.
-Browsers load them below ``@VERSION/``, which names the content of all: there they never change, so a browser asks for
-each of them once. A page names the modules of its view too, so that they are not found one after the other.
+A path is looked up among the files that were read, so none leads anywhere else in the file system. Browsers load them
+below ``@VERSION/``, which names the content of all: there they never change, so a browser asks for each of them once. A
+page names the modules of its view too, so that they are not found one after the other.
 """
 
 import gzip

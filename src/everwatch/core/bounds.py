@@ -38,6 +38,9 @@ ExecutorName = Annotated[str, Meta(max_length=1_000)]
 LONGEST_REGION = 32
 REGION_PATTERN = rf"^(?!(?:high|low)\Z)[a-z0-9]([a-z0-9-]{{0,{LONGEST_REGION - 1}}})\Z"
 """The pattern of a region's name, which is a part of topics' names: no dot, and no priority."""
+REGION_RULE = (
+    f"a region's name has lower-case letters, digits and dashes, {LONGEST_REGION} at most, and is not 'high' or 'low'"
+)
 REGION_OR_NONE = rf"^$|{REGION_PATTERN}"
 RegionName = Annotated[str, Meta(min_length=1, max_length=LONGEST_REGION, pattern=REGION_PATTERN)]
 MOST_REGIONS = 16

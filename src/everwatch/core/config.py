@@ -3,18 +3,17 @@
 Every setting is an environment variable ``EVERWATCH_<NAME>`` (upper case) or a line of a ``.env`` file in the
 working folder; command-line options win over both.
 
-All in one file: a setting is one line of one struct, and a reader looks for it here.
+All in one file: a setting is one line of one struct, and a reader looks for it here. How text becomes a value is in
+``setting_conversion``.
 """
 
-import ipaddress
 import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -23,16 +22,16 @@ from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, RegionName
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
-from everwatch.core.validation_errors import fault_of
+from everwatch.core.safe_urls import is_safe_url
+from everwatch.core.setting_conversion import Network, converted
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
 OidcScope = Annotated[str, Meta(max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\Z")]
 OidcRole = Annotated[str, Meta(max_length=300, pattern=r"^.+=(viewer|operator|admin)\Z")]
 _PREFIX = "EVERWATCH_"
-SHORTEST_ADMIN_TOKEN = 32
+_SHORTEST_ADMIN_TOKEN = 32
 _SAFE_URL = "Expected an https address without a user or a fragment (http only on this machine)"
 _DOTENV = Path(".env")
 MOST_DAYS = 36_500
@@ -193,7 +192,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
     ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
     topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
-    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 8
+    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
     results_retention_hours: Annotated[
         int, Meta(ge=1, description="How long results and transitions stay on their topics.")
@@ -585,7 +584,7 @@ def load_settings(**overrides: object) -> Settings:
     values, wrong = {}, []
     for name, value in given.items():
         try:
-            values[name] = _converted(types[name], value)
+            values[name] = converted(types[name], value)
         except ValueError as error:
             wrong.append(f"setting {_PREFIX}{name.upper()}: {error}")
     if not wrong:
@@ -619,38 +618,6 @@ def _types() -> dict[str, Any]:
     return get_type_hints(Settings, include_extras=True)
 
 
-def _converted(wanted: Any, value: object) -> Any:
-    """A setting's value from text or from an option. Raises ValueError that says what is wrong."""
-    plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
-    if value == "" and type(None) in get_args(plain):
-        return None
-    if get_origin(plain) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        item = get_args(plain)[0]
-        return tuple(_item(item, part.strip() if isinstance(part, str) else part) for part in parts if part)  # type: ignore[attr-defined]
-    return _item(wanted, value)
-
-
-def _item(wanted: Any, value: object) -> Any:
-    if wanted == Network:
-        return ipaddress.ip_network(value, strict=False)  # type: ignore[arg-type]
-    try:
-        return msgspec.convert(value, wanted, strict=False, dec_hook=_from_text)
-    except msgspec.ValidationError as error:
-        choices = get_args(wanted)[0] if get_origin(wanted) is Annotated else None
-        if isinstance(choices, type) and issubclass(choices, StrEnum):
-            expected = f"Expected one of {', '.join(choices)}"
-        else:
-            expected = fault_of(error).without_value
-        # without the value: it may be a secret that was put into the wrong setting
-        raise ValueError(expected) from None
-
-
-def _from_text(wanted: Any, value: Any) -> Any:
-    """Values of the types that msgspec does not know: paths and secrets."""
-    return value if isinstance(value, wanted) else wanted(value)
-
-
 def _contradictions(settings: Settings) -> list[str]:
     """Return what two settings together, or keys, get wrong, a line each."""
     wrong = []
@@ -668,13 +635,15 @@ def _contradictions(settings: Settings) -> list[str]:
     except ValueError as error:
         wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
     wrong += _wrong_logins(settings)
-    if 0 < len(settings.api_admin_token.get_secret_value()) < SHORTEST_ADMIN_TOKEN:
-        wrong.append(f"setting {_PREFIX}API_ADMIN_TOKEN: it must have at least {SHORTEST_ADMIN_TOKEN} characters")
+    if 0 < len(settings.api_admin_token.get_secret_value()) < _SHORTEST_ADMIN_TOKEN:
+        wrong.append(f"setting {_PREFIX}API_ADMIN_TOKEN: it must have at least {_SHORTEST_ADMIN_TOKEN} characters")
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
     if settings.region and settings.regions and settings.region not in settings.regions:
-        wrong.append(f"region {settings.region} is not one of regions ({', '.join(settings.regions)})")
+        wrong.append(
+            f"setting {_PREFIX}REGION: {settings.region} is not in {_PREFIX}REGIONS={','.join(settings.regions)}"
+        )
     if len(settings.all_regions) > MOST_REGIONS:
         wrong.append(f"setting {_PREFIX}REGIONS: Expected at most {MOST_REGIONS} names")
     return wrong
@@ -705,18 +674,6 @@ def _wrong_logins(settings: Settings) -> list[str]:
             f" for somebody else must not be taken here ({_PREFIX}API_JWT_ISSUER, {_PREFIX}API_JWT_AUDIENCE)"
         )
     return wrong
-
-
-def is_safe_url(url: str) -> bool:
-    """Tell whether nobody on the way can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
-    try:
-        found = urlsplit(url)
-        has_port = found.port != 0  # ValueError of one that is none
-    except ValueError:
-        return False
-    is_plain = not (found.username or found.password or found.fragment) and found.hostname and has_port
-    is_loopback = found.hostname in ("localhost", "127.0.0.1", "::1")
-    return bool(is_plain) and (found.scheme == "https" or (found.scheme == "http" and is_loopback))
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:

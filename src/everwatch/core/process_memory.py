@@ -8,15 +8,20 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 
-def _trim() -> Callable[[int], int] | None:
+# of mallopt, in glibc's malloc.h
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 1024 * 1024
+
+
+def _of_the_c_library(name: str) -> Callable[..., int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
         return None  # another C library than glibc
     return found
 
 
-_malloc_trim = _trim()
+_malloc_trim, _mallopt = _of_the_c_library("malloc_trim"), _of_the_c_library("mallopt")
 
 
 def give_back() -> None:
@@ -29,10 +34,14 @@ def give_back() -> None:
 
 
 def expect_batches() -> None:
-    """Set the garbage collector up for batches.
+    """Set the process's memory up for batches; call it once, at the start.
 
     They are many objects that live shortly and refer to each other little: to look for cycles among them after every
-    700 took a third of the time of a registration.
+    700 took a third of the time of a registration. Blocks of ``_LARGE_BYTES`` and more go back to the system as soon
+    as they are freed. The C library would keep them from the second on, and a record that unpacks to 32 MB would cost
+    its size once for each thread that unpacks.
     """
+    if _mallopt is not None:
+        _mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)

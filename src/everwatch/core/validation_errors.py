@@ -31,6 +31,10 @@ class ValidationFault(NamedTuple):
         """Return the reason without the wrong value, which may be a secret in the wrong place."""
         return self.reason.partition(", got")[0].replace("`", "")
 
+    def is_about(self, pattern: str) -> bool:
+        """Tell whether the value does not match ``pattern``, or one that it is a part of."""
+        return "matching regex" in self.reason and repr(pattern)[1:-1] in self.reason
+
 
 def fault_of(error: msgspec.ValidationError) -> ValidationFault:
     """Take a validation error apart."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from everwatch.operations.audit import Label, Waits, audit
+from everwatch.operations.audit import AuditTerms, Label, Waits, audit
 from everwatch.store.interface import Reader
 
 
@@ -25,7 +25,8 @@ class Account:
 
 def settle_account(reader: Reader, after: int, upto: int, waits: Waits = lambda _stretch, _instant: False) -> Account:
     """Count what was due at after < t <= upto, and what became of it. ``waits``: see ``audit``."""
-    report = audit(reader.history(), reader.identities(after + 1, upto + 1), after + 1, upto + 1, waits=waits)
+    terms = AuditTerms(after + 1, upto + 1, waits=waits)
+    report = audit(reader.history(), reader.identities(after + 1, upto + 1), terms)
     missed, waiting = report.counts[Label.MISSED], report.counts[Label.WAITING]
     return Account(
         due=report.ticks,

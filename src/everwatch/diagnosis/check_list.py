@@ -25,6 +25,7 @@ from everwatch.diagnosis.checks.installation import check_schemas, check_setting
 from everwatch.diagnosis.checks.network_policy import check_network_policy
 from everwatch.diagnosis.checks.notifier import check_notifier
 from everwatch.diagnosis.checks.sink import check_sink
+from everwatch.diagnosis.checks.transactions import check_transactions
 from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
 from everwatch.diagnosis.finding import Finding, fault, remedy_of
@@ -54,6 +55,7 @@ CHECKS = (
     Check("executors", check_executors, needs=("certificates", "broker", "topics")),
     Check("sink", check_sink, needs=("certificates", "broker", "topics")),
     Check("notifier", check_notifier, needs=("certificates", "broker", "topics")),
+    Check("transactions", check_transactions, needs=("certificates", "broker", "topics")),
     Check("unreadable", check_unreadable, needs=("certificates", "broker", "topics")),
     Check("dead letters", check_dead_letters, needs=("certificates", "broker", "topics")),
     Check("database", check_database),

@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,14 @@ from confluent_kafka import Consumer
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
 from everwatch.kafka.process_rights import ProcessRole
 from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
 from everwatch.kafka.topic_administration import check_topics
 from everwatch.kafka.topics import Topics
+from everwatch.store.database import is_locked
 
 # a rebalance is over by then, and an executor or sink that works has committed
 SECOND_LOOK_S = 4.0
@@ -57,6 +58,7 @@ class System:
 
     ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
     ``pause`` waits a number of seconds. ``host``: this machine's name. ``is_stopped``: is a process of it stopped.
+    ``is_locked``: is the database of a URL locked by another process.
     """
 
     settings: Settings
@@ -67,7 +69,9 @@ class System:
     disk_space: Callable[[Path], DiskSpace] = disk_space
     host: str = field(default_factory=socket.gethostname)
     is_stopped: Callable[[int], bool] = is_stopped
+    is_locked: Callable[[str], bool] = is_locked
     pause: Callable[[float], object] = field(default_factory=lambda: Event().wait)
+    given_clients: Clients | None = None
 
     @cached_property
     def topics(self) -> Topics:
@@ -75,9 +79,23 @@ class System:
         return Topics.of(self.settings)
 
     @cached_property
+    def clients(self) -> Clients:
+        """The Kafka clients that it is given, or those of its broker."""
+        return self.given_clients or KafkaClients(self.settings, self.bootstrap_servers)
+
+    @cached_property
     def admin(self) -> Admin:
         """A client that describes topics and groups."""
-        return new_admin(self.settings, self.bootstrap_servers)
+        return self.clients.admin()
+
+    @property
+    def stopped_workers(self) -> list[int]:
+        """Return the ids of processes of workers with folders here that are stopped by a signal."""
+        found = []
+        for file in sorted((self.settings.data_dir / "workers").glob("*/lock")):
+            with suppress(OSError, ValueError):
+                found.append(int(file.read_text()))
+        return [pid for pid in found if self.is_stopped(pid)]
 
     @cached_property
     def emitted_to(self) -> dict[int, int]:
@@ -114,7 +132,7 @@ class System:
     def new_consumer(self, **overrides: object) -> Consumer:
         """A consumer that joins no group: the caller assigns its partitions and closes it."""
         group = f"{self.settings.application}-doctor-{self.settings.instance}"
-        return new_consumer(self.settings, self.bootstrap_servers, group, **overrides)
+        return self.clients.consumer(group, **overrides)
 
     def _read_emitted_to(self) -> dict[int, int]:
         with closing(self.new_consumer(**PEEKING)) as consumer:

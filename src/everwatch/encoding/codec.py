@@ -1,4 +1,4 @@
-"""Bytes <-> model. What comes in is JSON, Avro single-object encoding or Confluent wire format; what goes out, too.
+"""Bytes <-> model. Inputs are JSON, Avro single-object encoding or Confluent wire format; what goes out, too.
 
 All in one file: it is the list of what there is on topics, a short function each way.
 """

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from everwatch.core.bounds import LATEST_MS, MOST_REGIONS, RESERVED_USERS, RegionName
+from everwatch.core.bounds import LATEST_MS, MOST_REGIONS, REGION_PATTERN, REGION_RULE, RESERVED_USERS, RegionName
 from everwatch.core.errors import InvalidInput
 from everwatch.core.printable import HIDDEN
 from everwatch.core.validation_errors import fault_of
@@ -235,6 +235,8 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
         return InvalidInput("this field is missing", f"{path}.{fault.missing}")
     if "matching regex" in reason and LABEL_KEY in reason:
         return InvalidInput("a label's key has letters, digits, '_', '.', '/' and '-' only", path)
+    if fault.is_about(REGION_PATTERN):
+        return InvalidInput(REGION_RULE, path)
     if "matching regex" in reason:
         reserved = f", and neither are the names {' and '.join(RESERVED_USERS)}" if RESERVED_USERS[0] in reason else ""
         return InvalidInput(f"control, direction and invisible characters are not allowed{reserved}", path)

@@ -1,8 +1,8 @@
 """Model -> what a user would send: the way back of ``input_models``. Pure.
 
-What is default anyway is left out, durations and instants are written as people write them, and configs and payloads
-stay the JSON that they are, secrets included. Reading it again gives the same values: ``monitor_of(monitor_form(spec))
-== spec`` for every spec that was admitted.
+Defaults are left out, durations and instants are written as people write them, and configs and payloads stay the JSON
+that they are, secrets included. Reading it again gives the same values: ``monitor_of(monitor_form(spec)) == spec`` for
+every spec that was admitted.
 """
 
 from typing import Any

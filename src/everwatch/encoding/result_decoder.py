@@ -1,9 +1,9 @@
 """Results of the two newest schemas, read by hand, field by field.
 
 The sink and others decode every result of every monitor, and reading one this way takes about half the time (``bench
-sink`` compares). Whatever is wrong or unusual about a record is left to ``avro_schemas.decode``: a record that is read
-here is read there to the same values, which property tests compare. Nothing here depends on the size of a record but
-its texts; a map of 64 entries or more is unusual.
+sink`` compares). A record that is wrong or unusual is left to ``avro_schemas.decode``: a record that is read here is
+read there to the same values, which property tests compare. Nothing here depends on the size of a record but its texts;
+a map of 64 entries or more is unusual.
 """
 
 from struct import Struct

@@ -145,7 +145,7 @@ def _pieces(text: str, path: str) -> Iterator[str]:
 
 
 class _Filling:
-    """One rendering. What is filled in is counted as it goes, so that a small template cannot become a huge one."""
+    """One rendering. Filled-in text is counted as it goes, so that a small template cannot become a huge one."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values

@@ -50,7 +50,7 @@ class WaitingTick(Generic[Source]):
         return [self.source, *self.again]
 
     def is_late(self, now: int) -> bool:
-        """Tell whether its nominal instant passed a while ago, as far as that can be told."""
+        """Tell whether its nominal instant passed a while ago, as far as that is known."""
         return self.tick.is_scheduled and now - self.tick.scheduled_at > LATE_MS
 
 
@@ -183,8 +183,8 @@ class Backlog(Generic[Source]):
     def next(self) -> WaitingTick[Source] | None:
         """Return the tick to begin now; it waits until ``take_out``. None if none waits.
 
-        The freshest scheduled tick, then the others in the order of time. What was asked for by hand, and retries, come
-        when they came.
+        The freshest scheduled tick, then the others in the order of time. Manual runs and retries stand where they
+        came.
         """
         scheduled = None
         if self._scheduled:

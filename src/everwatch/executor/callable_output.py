@@ -1,6 +1,6 @@
 """The way of a caller's output through its keeper: to the executor's stderr up to a bound in each run, else nowhere.
 
-What a callable writes must neither fill disks nor stop it: beyond the bound it is taken out of the pipe and counted.
+Output of a callable must neither fill disks nor stop it: beyond the bound it is taken out of the pipe and counted.
 """
 
 import fcntl

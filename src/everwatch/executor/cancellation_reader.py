@@ -14,14 +14,16 @@ from queue import Empty, SimpleQueue
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, Transient
 from everwatch.encoding.cancellation_records import Cancellation, Key, decode_cancellation
+from everwatch.encoding.codec import check_not_ahead
 from everwatch.executor.cancelled_monitors import MOST_KEPT
 from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
-from everwatch.kafka.clients import Clients
+from everwatch.kafka.clients import DELETED, Clients, log_error
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.partition_bounds import bounds, ends
 from everwatch.kafka.topics import Topics
@@ -71,6 +73,8 @@ class CancellationReader:
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
         self._next: dict[int, int] = {}
+        # what the client has said when the topic was deleted
+        self._deleted: KafkaError | None = None
         self.caught_up: Future[None] = Future()
         self.ended: Future[None] = Future()
 
@@ -118,7 +122,7 @@ class CancellationReader:
 
     def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
         group = executors_group(self._settings, self._settings.region)
-        consumer = self._clients.consumer(group, **_PREFETCH, **{"enable.partition.eof": True})
+        consumer = self._clients.consumer(group, error_cb=self._on_error, **_PREFETCH, **{"enable.partition.eof": True})
         sieve = Sieve(consumer, lambda: self._clients.consumer(group, **PROBING), self._clock)
         try:
             partitions = range(self._settings.partitions)
@@ -131,8 +135,18 @@ class CancellationReader:
                 if not behind and not self.caught_up.done():
                     self.caught_up.set_result(None)
                 self._answer(consumer)
+                if self._deleted is not None:
+                    # a new consumer reads what there is, once the topic is there again
+                    deleted, self._deleted = self._deleted, None
+                    self._next.clear()
+                    raise KafkaException(deleted)
         finally:
             consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in DELETED:
+            self._deleted = error
+        log_error(error)
 
     def _begin(self, consumer: Consumer, number: int) -> TopicPartition:
         """Return the offsets to begin at: no more is read than is kept, and nothing twice."""
@@ -143,10 +157,14 @@ class CancellationReader:
 
     def _take(self, sifted: Sifted, behind: set[int]) -> Cancellations:
         found: Cancellations = []
+        latest = self._clock.now_ms() + BROKER_AHEAD_MS
         for message in sifted.records:
             self._next[message.partition() or 0] = (message.offset() or 0) + 1
             try:
-                found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
+                key, cancellation = decode_cancellation(bytes_of(message.key()), bytes_of(message.value()))
+                # a worker cancels what it has emitted; one of years ahead would end a monitor for good
+                check_not_ahead(cancellation.until, latest, "$.until")
+                found.append((key, cancellation))
             except InvalidInput as wrong:
                 if self._log_throttle.may_log("wrong"):
                     log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)

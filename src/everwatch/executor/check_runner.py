@@ -34,7 +34,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.kinds.callable_interface import CALLABLE_TARGET
 from everwatch.kinds.execution.config_secrets import config_secrets
-from everwatch.kinds.execution.kind_runner import Job, job_of, run_job, target_of
+from everwatch.kinds.execution.kind_runner import LONGEST_WAIT_S, Job, job_of, run_job, target_of
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Priority, Tick
 from everwatch.observability.log_throttle import LogThrottle
@@ -48,12 +48,13 @@ class CheckLimits(NamedTuple):
     """Limits that are no settings; ``look_every_s`` and ``cancellations_within_s`` are those of ``Standstill``.
 
     ``crowded``: where more ticks wait, only the newest late tick of a monitor is kept. A consumer lets twice as many
-    wait.
+    wait. ``longest_wait_s``: for how long a kind that keeps time itself may wait before it begins.
     """
 
     crowded: int = 10_000
     look_every_s: float = LOOK_EVERY_S
     cancellations_within_s: float = CANCELLATIONS_WITHIN_S
+    longest_wait_s: float = LONGEST_WAIT_S
 
 
 DEFAULT_LIMITS = CheckLimits()
@@ -96,6 +97,7 @@ class Checks:
         limits: CheckLimits = DEFAULT_LIMITS,
     ) -> None:
         self._crowded = limits.crowded
+        self._longest_wait_s = limits.longest_wait_s
         self._context = context
         self._clock = context.clock
         self._acknowledge = acknowledge
@@ -419,7 +421,8 @@ class Checks:
     async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
-        outcome = await run_job(job, tick, self._context, partial(self._reporting.report_fault, tick))
+        report = partial(self._reporting.report_fault, tick)
+        outcome = await run_job(job, tick, self._context, report, self._longest_wait_s)
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         ended_s = self._clock.monotonic_s()

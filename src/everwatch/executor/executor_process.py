@@ -12,6 +12,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, Transient
 from everwatch.core.process_memory import expect_batches
+from everwatch.encoding.presence_notes import NOTED_EVERY_S
 from everwatch.executor.assignment import HeldPartition, Taken
 from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
@@ -32,6 +33,7 @@ from everwatch.network.guard import Guard
 from everwatch.observability.metrics import PRODUCER_QUEUE
 from everwatch.processes import Process
 from everwatch.processes.open_files import allow_many_files
+from everwatch.processes.periodic import Periodic
 from everwatch.tracing.tracer import open_tracer
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ _FLUSH_S = 0.2
 _FOLLOW_S = 0.5
 # a topic that cannot be read must not keep an executor from its ticks
 _CAUGHT_UP_S = 20.0
+_UNDELIVERED_EVERY_S = 1.0
 
 
 class Executor(Process):
@@ -117,7 +120,7 @@ class Executor(Process):
         if await _is_caught_up(self.stopping, self._cancellations):
             self._take_ticks()
             presence = Presence(self.settings, self._outbox, self.clock, self._executor_id)
-            noting = self.begin("presence", presence.run())
+            noting = self.begin("presence", Periodic(presence.note, NOTED_EVERY_S).run())
             await _until_stopped(self.stopping, self._ticks, self._checks, self._outbox, self._cancellations)
             noting.cancel()
             presence.leave()
@@ -178,7 +181,7 @@ async def _until_stopped(
     stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox, cancellations: CancellationReader
 ) -> None:
     stopped = asyncio.create_task(stop.wait())
-    undelivered = asyncio.create_task(_watch(outbox))
+    undelivered = asyncio.create_task(Periodic(outbox.delivered, _UNDELIVERED_EVERY_S).run())
     ended = [*ticks.ended, cancellations.ended]
     watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, *map(asyncio.wrap_future, ended)}
     try:
@@ -188,12 +191,6 @@ async def _until_stopped(
     finally:
         stopped.cancel()
         undelivered.cancel()
-
-
-async def _watch(outbox: Outbox) -> None:
-    while True:
-        await outbox.delivered()
-        await asyncio.sleep(1)
 
 
 async def _stop(ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:

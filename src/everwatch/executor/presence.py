@@ -1,11 +1,10 @@
 """Sender of the notes that tell an executor that was stopped on purpose from one that was killed or frozen."""
 
-import asyncio
 from zlib import crc32
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.encoding.presence_notes import NOTED_EVERY_S, PresenceNote, encode_note
+from everwatch.encoding.presence_notes import PresenceNote, encode_note
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 
@@ -21,17 +20,15 @@ class Presence:
         self._executor_id = executor_id
         self._began_at = clock.now_ms()
 
-    async def run(self) -> None:
-        """Note that the executor is at work, at once and every ``NOTED_EVERY_S`` seconds, until cancelled."""
-        while True:
-            self._note()
-            await asyncio.sleep(NOTED_EVERY_S)
+    async def note(self) -> None:
+        """Note that the executor is at work; to be called every ``presence_notes.NOTED_EVERY_S`` seconds."""
+        self._send(left=False)
 
     def leave(self) -> None:
         """Note that the executor ends because it was asked to; the outbox delivers it with the last results."""
-        self._note(left=True)
+        self._send(left=True)
 
-    def _note(self, *, left: bool = False) -> None:
+    def _send(self, *, left: bool) -> None:
         note = PresenceNote(self._executor_id, self._began_at, self._clock.now_ms(), left)
         key, value = encode_note(note)
         self._outbox.send(self._topic, partition=self._partition, key=key, value=value, may_be_lost=True)

@@ -1,7 +1,7 @@
 """Notices that the process stood still (it was stopped, or the machine slept), and keeps its ticks waiting after that.
 
-What waits in the process is older by then, and says nothing of what was cancelled or became due meanwhile: both are
-still to be read from their topics. Lives on the event loop.
+Ticks that wait in the process are older by then, and say nothing of what was cancelled or became due meanwhile: both
+are still to be read from their topics. Lives on the event loop.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Trials: checks that people run once before they save a monitor. Their outcomes go to a topic that nothing stores.
 
-They pass the same guard, resolver, secrets and limits of callables as every check of this executor. What is lost on the
-way (a kill, a rebalance) is not run again: its client asks once more.
+They pass the same guard, resolver, secrets and limits of callables as every check of this executor. A trial that is
+lost on the way (a kill, a rebalance) is not run again: its client asks once more.
 """
 
 import asyncio

@@ -124,7 +124,7 @@ def refused(error: KafkaError, *needed: Right) -> AccessError | None:
 
 
 def raise_refused(errors: Iterable[Message], topic: str) -> None:
-    """Raise AccessError if a consumer of ``topic`` was told one of these messages because it may not read.
+    """Raise AccessError if a consumer of ``topic`` got one of these messages because it may not read.
 
     The consumer was assigned its partitions and commits nothing: it needs no consumer group.
     """

@@ -37,7 +37,13 @@ _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)
 
 
-def _on_error(error: KafkaError) -> None:
+DELETED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+"""Codes of an error about a partition that is being read: its topic was deleted. When it is made anew, librdkafka may
+never read it again."""
+
+
+def log_error(error: KafkaError) -> None:
+    """Log an error that a client tells by its ``error_cb``."""
     if error.code() == KafkaError._ALL_BROKERS_DOWN:
         logger.warning("Kafka does not answer (%s); waiting for it", error.str())
     elif error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):
@@ -55,7 +61,7 @@ def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str,
         "client.id": f"everwatch-{settings.instance}",
         "security.protocol": settings.security_protocol.value,
         "logger": _LOGGER,
-        "error_cb": _on_error,
+        "error_cb": log_error,
     }
     if settings.security_protocol.value.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism.value

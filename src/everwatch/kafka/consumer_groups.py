@@ -116,6 +116,24 @@ def bounds_of(admin: AdminClient, positions: Iterable[Position], *, timeout_s: f
     return {position: range(first[position], last[position]) for position in first.keys() & last.keys()}
 
 
+def held_back_of(
+    admin: AdminClient, positions: Iterable[Position], *, timeout_s: float = 10.0
+) -> dict[Position, range]:
+    """The offsets of each partition that stand at or behind a transaction under way; without those that have none.
+
+    Whoever reads committed records reads none of these before the transaction has ended. Raises BrokerUnavailable.
+    """
+    wanted = [TopicPartition(*position) for position in positions]
+    if not wanted:
+        return {}
+    readable, all_of = (
+        _offsets(admin, dict.fromkeys(wanted, _LATEST()), timeout_s, isolation)
+        for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+    )
+    held = {position: range(readable[position], all_of[position]) for position in readable.keys() & all_of.keys()}
+    return {position: some for position, some in held.items() if some}
+
+
 def first_since(
     admin: AdminClient, positions: Iterable[Position], instant: int, *, timeout_s: float = 10.0
 ) -> dict[Position, int]:
@@ -132,8 +150,13 @@ _EARLIEST: Callable[[], OffsetSpec] = OffsetSpec.earliest
 _LATEST: Callable[[], OffsetSpec] = OffsetSpec.latest
 
 
-def _offsets(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec], timeout_s: float) -> dict[Position, int]:
-    futures = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=IsolationLevel.READ_COMMITTED)
+def _offsets(
+    admin: AdminClient,
+    wanted: dict[TopicPartition, OffsetSpec],
+    timeout_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[Position, int]:
+    futures = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
     found: dict[Position, int] = {}
     for partition, future in futures.items():
         try:

@@ -108,6 +108,7 @@ def _check_topics(settings: Settings) -> None:
         topics.audit,
         topics.jobs,
         topics.incidents,
+        topics.notifications,
         topics.trials,
         topics.trial_results,
         topics.monitors_changelog,

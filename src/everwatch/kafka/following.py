@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.kafka.access_errors import raise_refused
-from everwatch.kafka.clients import Clients
+from everwatch.kafka.clients import DELETED, Clients, log_error
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
@@ -22,6 +22,7 @@ from everwatch.observability.log_throttle import LogThrottle
 logger = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 _TAKE_S = 0.25
+_PROMPT = {"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100}
 # what comes within this time of a record is handed over with it: a reply waits no longer for those behind it
 _REST_S = 0.005
 OnRecords = Callable[[Sequence[Record]], None]
@@ -38,7 +39,8 @@ class Follower:
     """Hands every record of some topics to a callback, in the order of each partition.
 
     ``on_records`` is called in the follower's thread; whatever it raises is logged, once a minute, and the records
-    count as handed over. A broker that is away is waited for. Create it in a thread: it asks the broker.
+    count as handed over. A broker that is away is waited for, and so is a topic that was deleted. Create it in a
+    thread: it asks the broker.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Follower:
         self._stop = threading.Event()
         # held while the consumer is in use: it must not be closed then
         self._using = threading.Lock()
-        group = f"{settings.application}-following-{settings.instance}"
-        self._consumer: Consumer = clients.consumer(group, **{"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100})
-        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock)
+        self._clients, self._clock = clients, clock
+        self._group = f"{settings.application}-following-{settings.instance}"
+        # topics that were deleted while they were followed
+        self._deleted: set[str] = set()
+        self._consumer, self._sieve = self._opened()
         self._left: dict[tuple[str, int], int] = {}
         self.starts: dict[tuple[str, int], int] = {}
         """The offset of the first record of each partition that is handed over."""
@@ -77,6 +81,17 @@ class Follower:
             self._consumer.close()
             raise
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def _opened(self) -> tuple[Consumer, Sieve]:
+        new_consumer, group = self._clients.consumer, self._group
+        consumer = new_consumer(group, error_cb=self._on_error, **_PROMPT)
+        return consumer, Sieve(consumer, lambda: new_consumer(group, **PROBING), self._clock)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in DELETED:
+            # it is told as "TOPIC [PARTITION]: why"
+            self._deleted.add(error.str().partition(" ")[0])
+        log_error(error)
 
     def read_up(self, patience_s: float) -> None:
         """Hand over all that the topics held when this was created. Raises BrokerUnavailable, AccessError."""
@@ -110,6 +125,8 @@ class Follower:
             while not self._stop.is_set():
                 try:
                     self._take()
+                    if self._deleted:
+                        self._open_anew()
                 except (AccessError, BrokerUnavailable, KafkaException) as error:
                     if self._log_throttle.may_log("broker"):
                         logger.warning("%s", error)
@@ -117,12 +134,38 @@ class Follower:
         finally:
             self._close()
 
+    def _open_anew(self) -> None:
+        """Follow topics that were deleted from their beginning, once they are there again, and all others on.
+
+        Raises KafkaException as long as one is not there.
+        """
+        places = self._consumer.position(self._consumer.assignment())
+        consumer, sieve = self._opened()
+        try:
+            for place in places:
+                if place.topic in self._deleted:
+                    place.offset, _ = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), 5)
+                elif place.offset < 0:
+                    place.offset = self.starts[place.topic, place.partition]
+            consumer.assign(places)
+        except BaseException:
+            consumer.close()
+            raise
+        logger.warning("topics %s were made anew, and are read from their beginning", sorted(self._deleted))
+        self._deleted.clear()
+        self._consumer.close()
+        self._consumer, self._sieve = consumer, sieve
+
     def _close(self) -> None:
         with self._using:
             self._consumer.close()
 
     def _take(self) -> None:
         sifted = self._sieve.take(_AT_ONCE, _TAKE_S, _REST_S)
+        # the consumer stands behind it, and says so only once it has read a record there
+        for each in sifted.unreadable:
+            if each.end >= self._left.get((each.topic, each.partition), each.end + 1):
+                del self._left[each.topic, each.partition]
         if sifted.errors:
             raise_refused(sifted.errors, sifted.errors[0].topic() or "")
         if not sifted.records:

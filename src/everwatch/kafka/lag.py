@@ -24,6 +24,7 @@ from everwatch.kafka.consumer_groups import (
     TopicReading,
     bounds_of,
     committed_of,
+    held_back_of,
     members_of,
     readings_of,
 )
@@ -32,6 +33,8 @@ from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
 # a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
+# into these topics clients write, with transactions of their own; those of workers into the others are over in a moment
+_READS_INPUTS = ("worker", "executor")
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -63,11 +66,13 @@ def measure(
     readings = [
         each for each in readings if each.process != OPTIONAL_PROCESS or members[each.group] or committed[each.group]
     ]
+    places_of_inputs = {(each.topic, n) for each in readings if each.process in _READS_INPUTS for n in numbers}
     survey = _Survey(
         members,
         committed,
         bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers}),
         emitted_to,
+        held_back_of(admin, places_of_inputs),
     )
     places = [(reading, n) for reading in readings for n in numbers if (reading.topic, n) in survey.held]
     with closing(new_consumer(**PEEKING)) as consumer:
@@ -97,6 +102,7 @@ class _Survey(NamedTuple):
     committed: Mapping[str, Mapping[Position, int]]
     held: Mapping[Position, range]
     emitted_to: Mapping[int, int]
+    held_back: Mapping[Position, range]
 
     def start(self, reading: TopicReading, number: int) -> int:
         """The offset of the first record that the group has still to read."""
@@ -124,6 +130,11 @@ class _Survey(NamedTuple):
         )
         # what follows may be a transaction's mark alone, which is no record
         nothing = seen is None or (seen.ended and not seen.messages)
+        if held_back := self.held_back.get(position):
+            # a client's transaction is under way: what stands at and behind it waits, too
+            end = max(end, held_back.stop)
+            if nothing:
+                nothing, seen = False, Peek([])
         return PartitionLag(
             topic=reading.topic,
             group=reading.group,

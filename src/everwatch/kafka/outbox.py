@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.access_errors import refused, write_to
+from everwatch.kafka.full_queue import produce
 from everwatch.observability.metrics import PRODUCER_ERRORS
 
 Headers = list[tuple[str, bytes]]
@@ -60,32 +61,28 @@ class Outbox:
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
-        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size.
-        What the producer refuses outright (a record that is too large) is raised here and not waited for.
+        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size. A
+        record that the producer refuses outright (one that is too large) raises here and is not waited for.
         ``may_be_lost``: if it cannot be delivered, no ``delivered()`` fails for that.
         """
         gathered = self._groups[group]
         stretch = gathered.stretches[-1]
         stretch.sent += 1
         extra: dict[str, Any] = {"headers": headers} if headers else {}
-        while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    value=value,
-                    key=key,
-                    partition=partition,
-                    timestamp=timestamp_ms,
-                    on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter, may_be_lost),
-                    **extra,
-                )
-                return
-            except BufferError:
-                # the queue is full: the broker is slower than we are, so the caller has to wait for it
-                self._producer.poll(0.05)
-            except BaseException:
-                stretch.sent -= 1
-                raise
+        try:
+            produce(
+                self._producer,
+                topic,
+                value=value,
+                key=key,
+                partition=partition,
+                timestamp=timestamp_ms,
+                on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter, may_be_lost),
+                **extra,
+            )
+        except BaseException:
+            stretch.sent -= 1
+            raise
 
     async def delivered(self, group: Hashable = None) -> None:
         """Wait until everything sent so far with this ``group`` is durable.

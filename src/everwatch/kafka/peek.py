@@ -129,15 +129,15 @@ def read_tails(
 ) -> dict[int, list[Tail]]:
     """The last records of each partition, about as many as ``look_back`` offsets hold, but the last one at least.
 
-    None where a partition has none. What is not wanted does not count. ``consumer`` reads committed records, and
-    otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
+    None where a partition has none. Records that are not wanted, or cannot be read, do not count. ``consumer`` reads
+    committed records, and otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
     """
     tails: dict[int, list[Tail]] = {}
     left = list(partitions)
     while left:
         held = {number: bounds(consumer, topic, number) for number in left}
         begins = {number: max(some.start, some.stop - look_back) for number, some in held.items() if some}
-        seen = peek(consumer, {(topic, n): begin for n, begin in begins.items()}, None, timeout_s=ENDS_TIMEOUT_S)
+        seen = peek_to_ends(consumer, {(topic, n): range(begin, held[n].stop) for n, begin in begins.items()})
         _expect(seen, lambda each: each.ended)
         tails |= {number: [] for number in left}
         for (_, number), each in seen.items():
@@ -146,6 +146,34 @@ def read_tails(
         left = [number for number, begin in begins.items() if not tails[number] and begin > held[number].start]
         look_back *= 100
     return tails
+
+
+def peek_to_ends(
+    consumer: Consumer, wanted: Mapping[Position, range], timeout_s: float = ENDS_TIMEOUT_S
+) -> dict[Position, Peek]:
+    """The records of each partition from the first of its offsets in ``wanted`` to its end.
+
+    ``consumer`` as for ``peek``. A batch that cannot be read hides nothing but itself and, where there are several,
+    what stands between them.
+    """
+    seen = peek(consumer, {position: some.start for position, some in wanted.items()}, None, timeout_s=timeout_s)
+    hidden = {position: each for position, each in seen.items() if each.is_unreadable}
+    for position, each in hidden.items():
+        seen[position] = Peek(each.messages, ended=True)
+    length = 1
+    while hidden:
+        # of what stands behind it, from the end backwards: its own end would take a second client to find
+        starts = {position: max(wanted[position].start, wanted[position].stop - length) for position in hidden}
+        for position, each in peek(consumer, starts, None, timeout_s=timeout_s).items():
+            before = hidden[position].messages
+            if each.is_unreadable:
+                del hidden[position]
+                continue
+            seen[position] = each._replace(messages=before + each.messages)
+            if not each.ended or starts[position] == wanted[position].start:
+                del hidden[position]
+        length *= 2
+    return seen
 
 
 def _expect(seen: Mapping[Position, Peek], is_complete: Callable[[Peek], bool]) -> None:

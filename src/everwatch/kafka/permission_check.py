@@ -13,10 +13,10 @@ TIMEOUT_S = 5.0
 
 
 def lacking(admin: Admin, rights: Iterable[Right], *, timeout_s: float = TIMEOUT_S) -> list[Right]:
-    """Those of the rights that the client's user does not have; without those of which the broker says nothing.
+    """Those of the rights that the client's user does not have; without those that the broker does not report.
 
-    Brokers before 2.3 say nothing. Without Describe a client has no right on that resource. Prefixes and
-    transactional ids are not asked for: no request tells of them.
+    Brokers before 2.3 report none. Without Describe a client has no right on that resource. Prefixes and
+    transactional ids are not asked for: no request names them.
     """
     rights = list(rights)
     topics, groups = needed(rights, Resource.TOPIC), needed(rights, Resource.GROUP)

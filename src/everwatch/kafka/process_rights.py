@@ -8,12 +8,12 @@ from enum import StrEnum
 
 from everwatch.core.config import Settings
 from everwatch.kafka.acl import Operation, Resource, Right
-from everwatch.kafka.consumer_groups import executors_group, trials_group
+from everwatch.kafka.consumer_groups import executors_group, readings_of, trials_group
 from everwatch.kafka.topics import Topics
 
 
 class ProcessRole(StrEnum):
-    """Holder of rights: each process, and the command line as a client."""
+    """Holder of rights: each process, the command line as a client, and ``everwatch backup``."""
 
     WORKER = "worker"
     EXECUTOR = "executor"
@@ -21,6 +21,7 @@ class ProcessRole(StrEnum):
     NOTIFIER = "notifier"
     API = "api"
     CLIENT = "client"
+    BACKUP = "backup"
 
 
 def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
@@ -48,7 +49,7 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             groups = [_group(f"{application}-sink")]
         case ProcessRole.NOTIFIER:
             read = [*topics.notified]
-            write = [topics.dead_letters]
+            write = [topics.dead_letters, topics.notifications]
             groups = [_group(f"{application}-notifier")]
         case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
@@ -58,6 +59,13 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
         case ProcessRole.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.trial_results]
             write = [topics.signups, topics.commands, topics.signals, topics.trials]
+        case ProcessRole.BACKUP:
+            read = [name for name in topics.all if name not in (topics.trials, topics.trial_results)]
+            others = [Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, name) for name in topics.all]
+            read_by = {application, *(reading.group for reading in readings_of(settings))}
+            others += [Right(Operation.DESCRIBE, Resource.GROUP, name) for name in sorted(read_by)]
+            # its own consumer, which is in no group, asks where the coordinator of one would be
+            others += [Right(Operation.DESCRIBE, Resource.GROUP, f"{application}-backup-", is_prefix=True)]
     rights = [Right(Operation.READ, Resource.TOPIC, name) for name in read]
     rights += [Right(Operation.WRITE, Resource.TOPIC, name) for name in write]
     rest = set(topics.all).difference(read, write)

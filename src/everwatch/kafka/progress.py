@@ -2,7 +2,7 @@
 
 The header ``changelog`` of a record says whose table it was and how far it had come (``changelog_marks.Mark``), the
 header ``undecodable`` how many of its entries the owner passes over, the header ``entries`` how many users and monitors
-its table has. A value that is no instant counts as no record.
+its table has. A value that is no instant, or one that lies far ahead of its record's timestamp, counts as no record.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from typing import NamedTuple
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from everwatch.core.bounds import LATEST_MS
+from everwatch.core.bounds import BROKER_AHEAD_MS, LATEST_MS
 from everwatch.kafka.consumer_groups import bounds_of
-from everwatch.kafka.peek import peek, read_tails
+from everwatch.kafka.peek import TIMEOUT_S, Tail, peek_to_ends, read_tails
 from everwatch.rules.changelog_marks import Mark, decode_mark
 
 OWNER_HEADER = "changelog"
@@ -58,7 +58,7 @@ class Noted(NamedTuple):
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
     """Return the last note of each partition; one without a note is left out. Raises BrokerUnavailable."""
-    tails = read_tails(consumer, topic, partitions, is_wanted=lambda tail: _instant(tail.value) is not None)
+    tails = read_tails(consumer, topic, partitions, is_wanted=_is_note)
     found = {}
     for number, records in tails.items():
         if not records:
@@ -79,13 +79,21 @@ def read_emitted_to(admin: AdminClient, consumer: Consumer, topic: str, partitio
     ``consumer`` is made with ``PEEKING``. Raises BrokerUnavailable.
     """
     held = bounds_of(admin, [(topic, number) for number in partitions])
-    starts = {position: max(each.start, each.stop - LOOK_BACK) for position, each in held.items() if each}
+    wanted = {
+        position: range(max(each.start, each.stop - LOOK_BACK), each.stop) for position, each in held.items() if each
+    }
     found: dict[int, int] = {}
-    for (_, number), seen in peek(consumer, starts, LOOK_BACK).items():
+    for (_, number), seen in peek_to_ends(consumer, wanted, TIMEOUT_S).items():
         instants = [instant for record in seen.records if (instant := _instant(record.value)) is not None]
         if instants:
             found[number] = max(instants)
     return found
+
+
+def _is_note(record: Tail) -> bool:
+    """Tell whether a worker may have written a record: one notes what it has emitted, not what is to come."""
+    instant = _instant(record.value)
+    return instant is not None and not 0 < record.timestamp_ms < instant - BROKER_AHEAD_MS
 
 
 def _instant(value: bytes | None) -> int | None:

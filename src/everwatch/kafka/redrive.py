@@ -16,6 +16,7 @@ from everwatch.kafka.dead_letter_record import (
     Redriven,
     SourcePosition,
 )
+from everwatch.kafka.full_queue import produce
 from everwatch.kafka.topics import Topics
 from everwatch.schedule.instant import instant_text
 
@@ -141,23 +142,19 @@ class Redriver:
         headers: list[tuple[str, bytes]],
         on_delivery: object,
     ) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    value=value,
-                    key=key,
-                    partition=partition,
-                    timestamp=timestamp_ms,
-                    headers=headers,  # type: ignore[arg-type]  # a list of pairs, as the library takes it
-                    on_delivery=on_delivery,  # type: ignore[arg-type]
-                )
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                self._failure = self._failure or f"A record for {topic} could not be sent: {error.args[0].str()}."
-                return
+        try:
+            produce(
+                self._producer,
+                topic,
+                value=value,
+                key=key,
+                partition=partition,
+                timestamp=timestamp_ms,
+                headers=headers,
+                on_delivery=on_delivery,
+            )
+        except KafkaException as error:
+            self._failure = self._failure or f"A record for {topic} could not be sent: {error.args[0].str()}."
 
     def _flush(self) -> None:
         if left := self._producer.flush(FLUSH_S):

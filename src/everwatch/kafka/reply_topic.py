@@ -54,6 +54,8 @@ class ReplyTopic:
         found: list[Reply] = []
         sifted = self._sieve.sift(self._consumer.consume(1_000, timeout_s))
         raise_refused(sifted.errors, self._topic)
+        for each in sifted.unreadable:
+            self.positions[each.partition] = max(self.positions[each.partition], each.end)
         for message in sifted.records:
             record = Record.of(message)
             self.positions[record.partition] = record.offset + 1

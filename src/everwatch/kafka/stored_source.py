@@ -9,10 +9,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import AccessError
+from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import refused
-from everwatch.kafka.clients import Clients
+from everwatch.kafka.clients import DELETED, Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
@@ -59,6 +59,8 @@ class Source:
         # partitions of this sink that are not fetched yet: the database did not say where they start
         self._unplaced: list[TopicPartition] = []
         self._refusal: AccessError | None = None
+        # what the client has said of a topic that was deleted
+        self._deleted = ""
         # whether the group has assigned partitions to this sink, or none, and they are being read
         self.is_member = False
         self.assigned: frozenset[Partition] = frozenset()
@@ -83,7 +85,8 @@ class Source:
         partitions whose stored offset is not in the log.
 
         Waits while no broker answers. Raises StoreError when the stored offsets cannot be read (after StoreBusy the
-        same call may be made again), AccessError when the broker refuses this user.
+        same call may be made again), AccessError when the broker refuses this user, BrokerUnavailable when a topic that
+        is being read was deleted, or made anew: the next process reads what is there.
         """
         lost: list[Partition] = []
         if self._unplaced:
@@ -97,6 +100,11 @@ class Source:
                 self._complain(error)
         if self._refusal is not None:
             raise self._refusal
+        if self._deleted:
+            raise BrokerUnavailable(
+                f"A topic was deleted, or made anew, while it was read: {self._deleted}. Started again, the"
+                f" {self._process} reads what is there."
+            )
         if readable:
             self._complaints.clear()
         records = self._gate.admit([self._record(message) for message in readable])
@@ -171,6 +179,8 @@ class Source:
         away = error.code() in _AWAY
         complaint = KafkaError._ALL_BROKERS_DOWN if away else error.code()
         self._refusal = self._refusal or refused(error)
+        if error.code() in DELETED and error.str().startswith(tuple(f"{each.topic} [" for each in self.assigned)):
+            self._deleted = error.str()
         if complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning(

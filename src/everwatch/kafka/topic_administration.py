@@ -63,7 +63,7 @@ def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> 
 def expect_regions(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> None:
     """Raise TopicMismatch if there are topics of ticks of a region that the settings do not name.
 
-    What goes through all topics would leave them out. Raises BrokerUnavailable, AccessError.
+    Code that goes through all topics would leave them out. Raises BrokerUnavailable, AccessError.
     """
     if unknown := unknown_regions(admin, settings, timeout_s=timeout_s):
         raise TopicMismatch(unnamed_regions(unknown, settings))

@@ -57,6 +57,7 @@ class Topics:
     audit: str
     jobs: str
     incidents: str
+    notifications: str
     trials: str
     trial_results: str
     monitors_changelog: str
@@ -83,6 +84,7 @@ class Topics:
             audit=f"{prefix}audit",
             jobs=f"{prefix}jobs",
             incidents=f"{prefix}incidents",
+            notifications=f"{prefix}notifications",
             trials=f"{prefix}trials",
             trial_results=f"{prefix}trial-results",
             monitors_changelog=f"{settings.application}-monitors-changelog",
@@ -195,6 +197,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.audit: kept(30 * 24),
         topics.jobs: compacted,
         topics.incidents: kept(168),
+        topics.notifications: kept(settings.results_retention_hours),
         # a person waits for it now
         topics.trials: kept(1),
         topics.trial_results: kept(1),

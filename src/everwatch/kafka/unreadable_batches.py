@@ -123,7 +123,7 @@ class Sieve:
         self._taken.clear()
 
     def sift(self, messages: list[Message]) -> Sifted:
-        """Separate messages. What cannot be read is logged, counted, and not given again by the consumer.
+        """Separate messages. A batch that cannot be read is logged, counted, and not given again by the consumer.
 
         The caller records it, and only then commits (or stores) any offset behind it. ``messages`` may be empty then:
         one that is too large is let go of at once, and what is read again is before a second client looks there.

@@ -56,7 +56,7 @@ class Callables(Protocol):
     async def call(self, call: CallableRun, timeout_s: float) -> CallableReply:
         """Run it once, for at most ``timeout_s`` from when it begins: it may have to wait for its turn.
 
-        Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run.
+        Each failure, being too slow too, is an Answer; to cancel this ends the run.
         """
         ...
 

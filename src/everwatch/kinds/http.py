@@ -17,7 +17,7 @@ from everwatch.network.error_texts import quoted
 from everwatch.network.host_names import parse_url
 from everwatch.network.http_request import Probe, Request, RequestFailed
 from everwatch.network.http_response import HttpResponse
-from everwatch.network.tls_probe import details_of, refusal_of
+from everwatch.network.tls_probe import ProbedServer, details_of, refusal_of
 from everwatch.schedule.duration import DAY_MS, describe_duration
 
 MOST_REDIRECTS = 10
@@ -194,7 +194,7 @@ async def explain_failure(
 ) -> str:
     """Return the reason for a missing answer; ``hide`` removes secrets that were sent to the server.
 
-    What only TLS shows is fetched from the server once more, but never past a proxy.
+    Details that only TLS shows are fetched from the server once more, but never past a proxy.
     """
     reason = error.sentence(lambda said: _one_line(said, hide))
     url = error.untrusted or error.hung_up
@@ -203,7 +203,7 @@ async def explain_failure(
     left_s = tick.timeout_ms / 1000 - (context.clock.monotonic_s() - probe.began_s)
     host, port = url.raw_host or "", url.port or 443
     if error.untrusted is not None:
-        return reason + await details_of(reason, host, port, host, context, left_s)
+        return reason + await details_of(reason, ProbedServer(host, port, host), context, left_s)
     # a server that was redirected to got no certificate, and is asked without one
     options = request.tls if url.origin() == parse_url(request.url).origin() else replace(request.tls, client=None)
     return await refusal_of(host, port, options, context, left_s) or reason

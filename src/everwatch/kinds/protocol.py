@@ -40,7 +40,8 @@ __all__ = [
 @dataclass(frozen=True)
 class RunContext:
     """Parts that executed kinds use: time, name resolution, what may be reached, one HTTP client, a way to Kafka,
-    where callables of other packages run, and how to leave this machine."""
+    where callables of other packages run, and how to leave this machine.
+    """
 
     clock: Clock
     guard: "Guard"
@@ -92,7 +93,7 @@ class ExecutedKind(_Described, Protocol):
     async def run(self, config: Any, tick: Tick, context: RunContext) -> Outcome:
         """Do it once, for ``tick``. ``config`` is a ``config_type``. The caller enforces the timeout by cancelling.
 
-        What goes wrong with the target is an Outcome with a reason, not an exception.
+        A failure of the target is an Outcome with a reason, not an exception.
         """
         ...
 

@@ -25,7 +25,7 @@ class EventPublisher(Protocol):
     async def publish(self, event: Event) -> None:
         """Returns once the event is durable. Raises NotPublished.
 
-        Who cancels it does not take the event back: it may still arrive.
+        Cancelling it does not take the event back: it may still arrive.
         """
         ...
 

@@ -26,7 +26,7 @@ from everwatch.network.connections import (
 )
 from everwatch.network.error_texts import address_of, explain_connection_error, quoted
 from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
-from everwatch.network.tls_probe import details_of
+from everwatch.network.tls_probe import ProbedServer, details_of
 from everwatch.schedule.duration import describe_duration
 
 ANSWER_LIMIT_BYTES = 64 * 1024
@@ -42,8 +42,8 @@ Escaped = Annotated[str, msgspec.Meta(max_length=4096)]
 class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     r"""``host`` is a name or an IP address (IPv6 without brackets).
 
-    ``send``, ``expect`` and ``expect_start`` are text with the escapes \n, \r, \t, \\ and \x00 to \xff. What is
-    expected is compared byte by byte; there are no patterns, so an answer costs what its length costs, however it
+    ``send``, ``expect`` and ``expect_start`` are text with the escapes \n, \r, \t, \\ and \x00 to \xff. The expected
+    answer is compared byte by byte; there are no patterns, so an answer costs what its length costs, however it
     trickles in, and what servers say first (220, +OK, SSH-2.0-) is a fixed beginning anyway.
     """
 
@@ -114,7 +114,7 @@ class TcpKind:
             if isinstance(error, ssl.SSLCertVerificationError):
                 left_s = tick.timeout_ms / 1000 - (clock.monotonic_s() - began_s)
                 server_name = config.server_name or config.host
-                reason += await details_of(reason, config.host, config.port, server_name, context, left_s)
+                reason += await details_of(reason, ProbedServer(config.host, config.port, server_name), context, left_s)
         timings["total"] = milliseconds(clock.monotonic_s() - began_s)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
 

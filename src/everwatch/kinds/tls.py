@@ -21,7 +21,7 @@ from everwatch.network.connections import (
 )
 from everwatch.network.error_texts import explain_connection_error
 from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
-from everwatch.network.tls_probe import details_of
+from everwatch.network.tls_probe import ProbedServer, details_of
 from everwatch.schedule.duration import DAY_MS
 
 
@@ -73,7 +73,9 @@ class TlsKind:
             if reason.startswith("certificate "):
                 left_s = tick.timeout_ms / 1000 - (clock.monotonic_s() - began_s)
                 server_name = config.server_name or config.host
-                reason += await details_of(reason, config.host, config.port, server_name, context, left_s, always=True)
+                reason += await details_of(
+                    reason, ProbedServer(config.host, config.port, server_name), context, left_s, always=True
+                )
         timings["total"] = milliseconds(clock.monotonic_s() - began_s)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
 

@@ -106,11 +106,11 @@ class Transition(msgspec.Struct, frozen=True):
     """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
 
     ``alert``: an alert should be sent (``lifecycle.is_alarm``, outside maintenance windows). ``reminder``: nothing has
-    changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
-    checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
-    ``from_state`` had lasted. ``executor``, its ``region`` and ``unreached`` are those of the result that caused it,
-    if one did. ``outcome``: of one to ``done``, how the last run ended; None if no run ended it. What versions before
-    did not say is empty or 0.
+    changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is checked),
+    ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long ``from_state`` had
+    lasted. ``executor``, its ``region`` and ``unreached`` are those of the result that caused it, if one did.
+    ``outcome``: of one to ``done``, how the last run ended; None if no run ended it. Fields that versions before did
+    not have are empty or 0.
     """
 
     user_id: UserKey

@@ -1,7 +1,7 @@
 """Users, monitors, schedules and policies as a worker keeps them, frozen. Every instant is whole milliseconds since the
 epoch (UTC).
 
-What users send (``Signup``, ``Command``, ``Signal``) is in ``requests``, what flows out (``Tick``, ``Result``,
+Inputs of users (``Signup``, ``Command``, ``Signal``) are in ``requests``, outputs (``Tick``, ``Result``,
 ``Transition``) in ``events``. Field by field all of them are the Avro records in ``schemas/``.
 """
 
@@ -139,7 +139,8 @@ class Quorum(StrEnum):
 
 class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """A window in which runs go on and no alert is sent: from ``start`` to ``end``, or ``duration_ms`` from each
-    time that ``cron`` matches in ``timezone``."""
+    time that ``cron`` matches in ``timezone``.
+    """
 
     start: int = 0
     end: int = 0

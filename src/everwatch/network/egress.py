@@ -9,8 +9,9 @@ from urllib.parse import unquote
 
 import yarl
 
-from everwatch.core.config import Network, Settings
+from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.setting_conversion import Network
 
 _PORT = 8080
 

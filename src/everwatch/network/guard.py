@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from everwatch.core.config import Network
 from everwatch.core.errors import TargetForbidden
+from everwatch.core.setting_conversion import Network
 from everwatch.network.metrics import GUARD_REFUSALS
 
 Address = IPv4Address | IPv6Address

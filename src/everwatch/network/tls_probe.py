@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from asyncio import StreamWriter
-from typing import Any
+from typing import Any, NamedTuple
 
 from everwatch.network.certificate import Certificate, read_certificate
 from everwatch.network.connections import NetworkContext, connect, open_streams, tls_context, wait_for_refusal
@@ -16,10 +16,18 @@ _LONGEST_S = 5.0
 _DATES = ("certificate has expired", "certificate is not yet valid")
 
 
+class ProbedServer(NamedTuple):
+    """A server to look at. ``name``: that its certificate should be for."""
+
+    host: str
+    port: int
+    name: str
+
+
 async def details_of(
-    reason: str, host: str, port: int, server_name: str, context: NetworkContext, left_s: float, *, always: bool = False
+    reason: str, server: ProbedServer, context: NetworkContext, left_s: float, *, always: bool = False
 ) -> str:
-    """Return details for ``reason``, which says that the certificate of ``host`` is not trusted; "" for none.
+    """Return details for ``reason``, which says that the server's certificate is not trusted; "" for none.
 
     Where it is for its dates, that names the certificate of the chain whose dates they are, which need not be the
     server's own. Otherwise the server's own is described, if that is ``always`` wanted. ``left_s``: what is left of the
@@ -31,7 +39,7 @@ async def details_of(
     now_ms = context.clock.now_ms()
     try:
         async with asyncio.timeout(min(_LONGEST_S, left_s / 2)):
-            chain = await _chain(host, port, server_name, context)
+            chain = await _chain(*server, context)
     except (OSError, ValueError):
         return ""
     wrong = next((at for at, one in enumerate(chain) if by_date and not one.is_current(now_ms)), 0)

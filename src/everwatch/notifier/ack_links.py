@@ -1,7 +1,7 @@
-"""Links in messages that acknowledge what these tell of: signed, and over after some days. Pure.
+"""Links in messages that acknowledge the incidents of these: signed, and over after some days. Pure.
 
-A link names the message, and the database knows which incidents that tells of. Opening it changes nothing, as mail
-scanners and chat programs open links: its page has a button.
+A link names the message, and the database knows its incidents. Opening it changes nothing, as mail scanners and chat
+programs open links: its page has a button.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def key_of(secret: bytes, text: str) -> AckKey | None:
 
 
 def is_for(alert: Alert) -> bool:
-    """Tell whether somebody may acknowledge what an alert tells of: a monitor's own incident that goes on."""
+    """Tell whether the incident of an alert may be acknowledged: a monitor's own incident that goes on."""
     return alert.kind not in RESOLVING and alert.kind is not AlertKind.FAILED and not alert.subject
 
 

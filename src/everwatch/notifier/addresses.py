@@ -14,6 +14,7 @@ from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 TELEGRAM_URL = "https://api.telegram.org"
+TWILIO_URL = "https://api.twilio.com"
 
 # what every server takes, and nothing that could end a header or name a second recipient; nor an encoded word
 # (RFC 2047), which may stand for either
@@ -21,6 +22,11 @@ _ATOM = rf"[^\s@<>,;:\"()\[\]\\{HIDDEN}]"
 _MAILBOX = re.compile(rf"(?!.*=\?){_ATOM}{{1,64}}@{_ATOM}{{1,255}}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _BOT_TOKEN = re.compile(r"\d{1,20}:[A-Za-z0-9_-]{10,100}")
+# E.164
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+# a number, a name that some countries allow, or a service of the provider
+_SMS_SENDER = re.compile(r"\+[1-9]\d{6,14}|[A-Za-z0-9 ]{1,34}")
+_APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s,]{1,2000}")
 _CHAT = re.compile(r"-?\d{1,20}|@[A-Za-z0-9_]{1,64}")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
@@ -157,6 +163,51 @@ class NtfyAddress(_OverHttp, frozen=True):
             raise FieldError("token", "not an access token: up to 128 characters without spaces")
 
 
+class SmsAddress(_Address, frozen=True, rename={"sender": "from"}):
+    """A mobile number; the rest is of the provider, which ``[sms]`` names."""
+
+    to: str
+    account: str = ""
+    token: str = ""
+    sender: str = ""
+    url: Url = TWILIO_URL
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        if not _NUMBER.fullmatch(self.to):
+            raise FieldError("to", "not a number such as +4915112345678")
+        if self.sender and not _SMS_SENDER.fullmatch(self.sender):
+            raise FieldError("from", "not a number such as +4915112345678, nor a name or a messaging service")
+
+    @property
+    def shown(self) -> str:
+        """Return the beginning and the end of the number."""
+        return f"{self.to[:3]}…{self.to[-2:]}"
+
+
+class AppriseAddress(_Address, frozen=True):
+    """URLs of Apprise, as a list or as one text; ``program``: what sends to them."""
+
+    urls: str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=50)]
+    program: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = "apprise"
+
+    def __post_init__(self) -> None:
+        if not self.all_urls or not all(_APPRISE_URL.fullmatch(url) for url in self.all_urls):
+            raise FieldError("urls", "not URLs of Apprise such as tgram://BOT/CHAT")
+        if self.program.startswith("-"):
+            raise FieldError("program", "not a program")
+
+    @property
+    def all_urls(self) -> list[str]:
+        """The URLs one by one."""
+        return self.urls.split() if isinstance(self.urls, str) else self.urls
+
+    @property
+    def shown(self) -> str:
+        """Return the services alone: the rest of the URLs holds tokens."""
+        return ", ".join(dict.fromkeys(url.partition("://")[0] for url in self.all_urls))
+
+
 Address = (
     EmailAddress
     | WebhookAddress
@@ -166,6 +217,8 @@ Address = (
     | NtfyAddress
     | PagerDutyAddress
     | AlertmanagerAddress
+    | SmsAddress
+    | AppriseAddress
 )
 
 TYPES: dict[str, type[Address]] = {
@@ -177,6 +230,8 @@ TYPES: dict[str, type[Address]] = {
     "ntfy": NtfyAddress,
     "pagerduty": PagerDutyAddress,
     "alertmanager": AlertmanagerAddress,
+    "sms": SmsAddress,
+    "apprise": AppriseAddress,
 }
 """The address of each sender, by the sender's name."""
 

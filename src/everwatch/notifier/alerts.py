@@ -127,6 +127,19 @@ def derived_id(*parts: object) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
+def dated_id(at: int, *parts: object) -> str:
+    """An id that is always the same for an instant (ms) and these parts: a UUIDv8 (RFC 9562, 5.8).
+
+    It begins with the instant, so ids that are made one after another lie side by side in an index. Of ids in no order
+    each one is on a page of its own, which must be read, changed and written; that is a third of what a row costs once
+    there are 200,000.
+    """
+    stamp = f"{at & 0xFFFF_FFFF_FFFF:012x}"
+    name = "\0".join(map(str, (at, *parts))).encode()
+    text = sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).hexdigest()
+    return f"{stamp[:8]}-{stamp[8:]}-8{text[1:4]}-{_VARIANT[text[4]]}{text[5:8]}-{text[8:20]}"
+
+
 encode = msgspec.json.Encoder().encode
 decode_alert = msgspec.json.Decoder(Alert).decode
 decode_message = msgspec.json.Decoder(Message).decode

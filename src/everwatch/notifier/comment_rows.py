@@ -27,7 +27,7 @@ class CommentRows(Rows):
     _comments: CommentStatements
 
     def put_comment(self, comment: IncidentComment) -> None:
-        """Store a comment; one that is there already stays, and so many of an incident as are allowed."""
+        """Store a comment, unless it is stored already or its incident has as many as are allowed."""
         of_incident = _comment.incident_id == storable(comment.incident_id)
         held = self._connection.execute(select(func.count()).select_from(alert_comments).where(of_incident))
         if held.scalar_one() < MOST_COMMENTS:

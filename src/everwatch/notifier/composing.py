@@ -14,6 +14,7 @@ from everwatch.notifier.group_rows import Group, Item
 from everwatch.notifier.grouping import Collapse, message_of
 from everwatch.notifier.holding_back import DOUBTFUL, HoldingBack
 from everwatch.notifier.metrics import CANCELLED
+from everwatch.notifier.outcome_rows import SettledDelivery
 from everwatch.notifier.routes import AlertRoute, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
@@ -22,6 +23,7 @@ from everwatch.plans.placeholders import PlaceholderUser
 
 MOST_GROUPS = 500
 _LOOK_AGAIN_MS = 1_000
+_ESCALATIONS = "\x1fescalations"
 
 
 def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
@@ -41,6 +43,7 @@ class _Composing:
         self._linking = AckLinking(work, rules)
         self._groups: list[Group] = []
         self._new: list[Delivery] = []
+        self._settled: list[SettledDelivery] = []
         self._deleted: list[tuple[str, int]] = []
         self._held: list[tuple[str, str, Alert]] = []
         self._targets: dict[str, TargetIncident] = {}
@@ -63,9 +66,10 @@ class _Composing:
         work.delete_items(self._deleted)
         work.put_items(self._held)
         work.put_deliveries(self._in_their_turns())
+        work.put_outcomes(self._settled, self._now)
         work.put_verdicts(self._back.verdicts)
         CANCELLED.inc(self._back.cancelled)
-        work.put_groups(self._groups)
+        work.put_groups(self._groups, {group.group_id for group in groups})
 
     def _to_escalate(
         self, groups: list[Group], open_ones: dict[str, Delivery], waiting: dict[str, list[Item]]
@@ -140,6 +144,8 @@ class _Composing:
                     attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
                 )
             self._new.append(delivery)
+            if delivery.state == "dead":
+                self._settled.append(SettledDelivery(delivery, "dead", delivery.reason))
             after = after._replace(flushed_at=now, open_delivery=message.message_id)
         self._groups.append(after)
 
@@ -176,7 +182,7 @@ class _Composing:
         return replace(alert, monitors=max(alert.monitors, known.failing - known.before))
 
     def _is_told_otherwise(self, route: AlertRoute, alert: Alert, untold: Collection[str]) -> bool:
-        """Tell whether an alert to operators came before its target's or executor's incident, which tells of it now.
+        """Tell whether an alert to operators came before its target's or executor's incident, which now covers it.
 
         The end of an incident is not sent if its beginning (one of ``untold``) is not.
         """
@@ -201,20 +207,29 @@ class _Composing:
             # a message that is composed anew keeps its place
             is_new = delivery.due_at <= self._now and delivery.state == "pending"
             if is_new and delivery.user_id and self._is_paced(delivery.message):
-                paced.setdefault(delivery.lane, []).append(delivery)
+                paced.setdefault(self._queue_of(delivery), []).append(delivery)
             else:
                 yield delivery
-        for lane, some in sorted(paced.items()):
-            slots = self._work.paced_slots(lane, len(some), self._now, self._rules.correlation.per_s)
+        for queue, some in sorted(paced.items()):
+            slots = self._work.paced_slots(queue, len(some), self._now, self._rules.correlation.per_s)
             for delivery, slot in zip(some, slots, strict=True):
                 yield delivery._replace(due_at=slot)
+
+    def _queue_of(self, delivery: Delivery) -> str:
+        """Return the queue whose turns a message takes: its server's, where escalations do not wait behind the rest."""
+        route = self._rules.named(delivery.route)
+        return f"{delivery.lane}{_ESCALATIONS}" if route is not None and route.is_escalation else delivery.lane
 
     def _is_paced(self, message: Message) -> bool:
         known = (self._targets.get(alert.target) for alert in message.alerts)
         return any(target is not None and target.paces(self._now) for target in known)
 
     def _give_up(self, delivery: Delivery) -> bool:
-        return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+        reason = "told anew, with what has happened since"
+        if not self._work.supersede(delivery.delivery_id, self._now, reason):
+            return False
+        self._settled.append(SettledDelivery(delivery, "superseded", reason))
+        return True
 
 
 def _parted(route: AlertRoute, told: list[Alert]) -> list[list[Alert]]:

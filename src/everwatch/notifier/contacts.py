@@ -1,18 +1,18 @@
-"""Mail addresses of users that are verified before alerts go to them.
+"""Mail addresses and mobile numbers of users that are verified before alerts go to them.
 
 An address that is not confirmed gets one message, with a code, and nothing else: a client that signs users up cannot
-have mail sent to strangers.
+have mail or texts sent to strangers.
 """
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote
 
-from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.addresses import EmailAddress, SmsAddress
 from everwatch.notifier.alerts import Message, derived_id
 from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
+from everwatch.notifier.routes import VERIFIED_SENDERS, AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.storage import Work
 from everwatch.plans.placeholders import PlaceholderUser
 
@@ -28,15 +28,17 @@ def new_code() -> str:
 
 def contact_id_of(route: AlertRoute, rules: Rules, given: PlaceholderUser | None) -> str:
     """Return the id of the address that a route has for a user, if it must be verified; else "". Raises NoAddress."""
-    if not rules.contacts.verify or route.audience is not Audience.USERS or route.sender != "email" or given is None:
+    if not rules.contacts.verify or route.audience is not Audience.USERS or given is None:
+        return ""
+    if route.sender not in VERIFIED_SENDERS:
         return ""
     address = route.address(given)
-    assert isinstance(address, EmailAddress)
+    assert isinstance(address, EmailAddress | SmsAddress)
     return derived_id("contact", given.user_id, address.to.casefold())
 
 
 def contact_routes(rules: Rules, users: Iterable[PlaceholderUser]) -> dict[str, tuple[AlertRoute, PlaceholderUser]]:
-    """Return the mail addresses of these users that routes lead to: by contact id, one route and the user."""
+    """Return the addresses to be verified of these users that routes lead to: by contact id, one route and the user."""
     found: dict[str, tuple[AlertRoute, PlaceholderUser]] = {}
     for given in users:
         for route in rules.routes:

@@ -20,7 +20,7 @@ Told = tuple[AlertRoute, str, Alert]
 
 
 class Correlating:
-    """Targets and executors in one pass of judging. What changes is gathered, and written at its end."""
+    """Targets and executors in one pass of judging. Changes are gathered, and written at its end."""
 
     def __init__(self, work: Work, rules: Rules, now: int) -> None:
         self._work = work

@@ -19,6 +19,7 @@ from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.due_messages import Passed, choose
 from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
+from everwatch.notifier.outcome_rows import SettledDelivery
 from everwatch.notifier.retrying import Circuits, retry_at
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
@@ -209,6 +210,7 @@ class Dispatcher:
 
     def _settle(self, work: Work, done: list[_Done], now: int) -> None:
         rows: list[tuple[str, int, int, str, str]] = []
+        outcomes: list[SettledDelivery] = []
         worked: set[str] = set()
         failed: list[FailedAttempt] = []
         alone: dict[str, int] = {}
@@ -216,6 +218,7 @@ class Dispatcher:
             (delivery, route, given, address), outcome = each
             state, due = _state_after(delivery, outcome, now)
             rows.append((state, due or now, 0 if state == "pending" else now, outcome.reason, delivery.delivery_id))
+            outcomes.append(SettledDelivery(delivery, state, outcome.reason, due or 0))
             if outcome.verdict is Verdict.SENT:
                 self._circuits.answered(delivery.lane)
                 worked.add(channel_id_of(route, given, address))
@@ -231,6 +234,7 @@ class Dispatcher:
         for lane, until in alone.items():
             work.postpone(lane, until)
         work.settle(rows)
+        work.put_outcomes(outcomes, now)
         work.delete_channels(worked)
         if failed:
             note_failures(work, self._rules(), failed, now)
@@ -297,6 +301,7 @@ def _begun(
     except NoAddress as error:
         work.claim([delivery.delivery_id], 0)
         work.settle([("dead", now, now, str(error), delivery.delivery_id)])
+        work.put_outcomes([SettledDelivery(delivery, "dead", str(error))], now)
         return None
     return _Begun(delivery._replace(attempt=delivery.attempt + 1), route, given, address)
 

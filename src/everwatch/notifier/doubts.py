@@ -2,6 +2,7 @@
 
 from everwatch.notifier.delivery_rows import IN_DOUBT
 from everwatch.notifier.metrics import DOUBTS
+from everwatch.notifier.outcome_rows import SettledDelivery
 from everwatch.notifier.routes import Doubt, Rules
 from everwatch.notifier.storage import Storage
 
@@ -14,14 +15,19 @@ def resolve_doubts(storage: Storage, rules: Rules, now: int, *, everything: bool
     with storage.begin() as work:
         found = work.in_doubt(now, everything=everything)
         rows = []
+        outcomes = []
         for delivery in found:
             route = rules.named(delivery.route)
             doubt = route.doubt if route is not None else Doubt.RESEND
             DOUBTS.labels(doubt.value).inc()
             reason = f"{IN_DOUBT}the notifier ended during attempt {delivery.attempt}"
             if doubt is Doubt.SKIP:
-                rows.append(("skipped", now, now, f"{reason}; not sent again", delivery.delivery_id))
+                settled = SettledDelivery(delivery, "skipped", f"{reason}; not sent again")
             else:
-                rows.append(("pending", now, 0, f"{reason}; sent again", delivery.delivery_id))
+                settled = SettledDelivery(delivery, "pending", f"{reason}; sent again", now)
+            outcomes.append(settled)
+            settled_at = 0 if settled.due_at else now
+            rows.append((settled.state, now, settled_at, settled.reason, delivery.delivery_id))
         work.doubt(rows)
+        work.put_outcomes(outcomes, now)
         return len(found)

@@ -15,7 +15,7 @@ _MOST_LOOKS = 8
 
 @dataclass(frozen=True)
 class Passed:
-    """What a look need not go through again.
+    """Messages that a look need not go through again.
 
     ``crowded``: servers with more messages due than they may get at once; theirs are asked for server by server.
     ``until``: what was due before is of crowded servers. ``begun_at``: when that was last forgotten; ms. ``looks``: a

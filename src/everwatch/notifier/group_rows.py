@@ -1,9 +1,9 @@
 """Rows of alerts that wait, by the group in which they are sent."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, and_, bindparam, delete, select
+from sqlalchemy import Dialect, and_, bindparam, delete, select, update
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import Rows, chunks, text_of
@@ -39,6 +39,14 @@ class GroupStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         self.groups = upsert(alert_groups, dialect)
+        times = ["flush_at", "flushed_at", "open_delivery"]
+        self.same_groups = Bulk(
+            update(alert_groups)
+            .where(_group.group_id == bindparam("b_group"))
+            .values({name: bindparam(f"b_{name}") for name in times}),
+            [*(f"b_{name}" for name in times), "b_group"],
+            dialect,
+        )
         self.items = Bulk(
             insert_into(alert_items, dialect).values({name: bindparam(name) for name in _ITEM}), _ITEM, dialect
         )
@@ -80,12 +88,18 @@ class GroupRows(Rows):
         )
         return [_group_of(row) for row in rows]
 
-    def put_groups(self, groups: Iterable[Group]) -> None:
-        """Store groups."""
-        rows: list[Row] = [
-            (g.group_id, g.route, g.user_id, g.flush_at or None, g.flushed_at, g.open_delivery) for g in sorted(groups)
-        ]
-        self._groups.groups.run(self._connection, rows)
+    def put_groups(self, groups: Iterable[Group], stored: Container[str] = ()) -> None:
+        """Store groups. ``stored``: the ids of those that the database has, whose indexes are not written anew."""
+        new: list[Row] = []
+        same: list[Row] = []
+        for g in sorted(groups):
+            times = g.flush_at or None, g.flushed_at, g.open_delivery
+            if g.group_id in stored:
+                same.append((*times, g.group_id))
+            else:
+                new.append((g.group_id, g.route, g.user_id, *times))
+        self._groups.groups.run(self._connection, new)
+        self._groups.same_groups.run(self._connection, same)
 
     def put_items(self, items: Iterable[tuple[str, str, alerts.Alert]]) -> None:
         """Add alerts to groups: the group's id, the item's and the alert."""

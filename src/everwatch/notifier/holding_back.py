@@ -84,7 +84,7 @@ class HoldingBack:
         return outage.holds_until(self._rules.own_outage, self._now), f"executor {alert.executor} was doubted"
 
     def _is_mutual(self, alert: Alert, incident: Incident) -> bool:
-        """Tell whether that one depends on the alert's monitor in turn: then neither is held, so that one is told."""
+        """Tell whether that one depends on the alert's monitor, too: then neither is held, so that one is sent."""
         seen: set[str] = set()
         left = [incident]
         while left:

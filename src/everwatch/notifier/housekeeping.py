@@ -13,6 +13,7 @@ from everwatch.notifier.storage import Storage
 from everwatch.notifier.subscriptions import forget_unconfirmed, tell_subscribers
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 
+OUTCOMES_WAIT_MS = 7 * DAY_MS
 _TRIMMED_AT_ONCE = 2_000
 _MOST_REPEATS = 50
 NO_PAGES: Mapping[str, OperatorPage] = {}
@@ -36,6 +37,7 @@ def chores(
         yield "telling subscribers", partial(tell_subscribers, storage, news, now)
     yield "forgetting addresses that were never confirmed", partial(forget_unconfirmed, storage, now)
     yield "deleting targets without failures", partial(_trim_shared, storage, now - HOUR_MS)
+    yield "deleting outcomes that no broker took", partial(_trim_outcomes, storage, now - OUTCOMES_WAIT_MS)
     if keep_days:
         yield "deleting old messages", partial(_trim, storage, now - keep_days * DAY_MS)
 
@@ -63,6 +65,11 @@ async def run_chores(
 def _trim(storage: Storage, before: int) -> bool:
     with storage.begin() as work:
         return work.trim(before, _TRIMMED_AT_ONCE) >= _TRIMMED_AT_ONCE
+
+
+def _trim_outcomes(storage: Storage, before: int) -> None:
+    with storage.begin() as work:
+        work.trim_outcomes(before)
 
 
 def _trim_shared(storage: Storage, before: int) -> None:

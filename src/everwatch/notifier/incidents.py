@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from everwatch.model import State, Transition
-from everwatch.notifier.alerts import URGENCY, Alert, AlertKind, Severity, derived_id
+from everwatch.notifier.alerts import URGENCY, Alert, AlertKind, Severity, dated_id
 from everwatch.notifier.meaning import Meaning, meaning_of, severity_of
 from everwatch.schedule.duration import MINUTE_MS
 
@@ -155,7 +155,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
     opened = Incident(
         user_id=transition.user_id,
         monitor_id=transition.monitor_id,
-        incident_id=derived_id("incident", transition.user_id, transition.monitor_id, transition.at),
+        incident_id=dated_id(transition.at, "incident", transition.user_id, transition.monitor_id),
         phase=Phase.OPEN,
         state=transition.to_state.value,
         opened_at=transition.at,

@@ -123,7 +123,7 @@ def _request(record: Record) -> IncidentRequest:
 
 
 def take_in(storage: Storage, batch: Batch, rules: Rules = NO_RULES) -> None:
-    """Store a batch and its offsets in one transaction. What another notifier has stored already is left out.
+    """Store a batch and its offsets in one transaction. Records that another notifier has stored already are left out.
 
     ``rules``: whose routes test messages go by.
     """
@@ -224,11 +224,11 @@ def _resolve(work: Work, incident: Incident, request: ResolveRequest, offset: in
 
 def event_id_of(transition: Transition) -> str:
     """Return the id of a transition, the same however often it is sent."""
-    return alerts.derived_id(
+    return alerts.dated_id(
+        transition.at,
         "event",
         transition.user_id,
         transition.monitor_id,
-        transition.at,
         transition.to_state.value,
         transition.reminder,
     )

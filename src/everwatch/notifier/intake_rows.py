@@ -1,6 +1,6 @@
 """Rows of what was taken in: offsets, users, events and the incidents that come of them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +39,8 @@ _OF_A_USER = (
     notifier_users,
 )
 
+NONE_STORED: Mapping[tuple[str, str], str] = {}
+
 _decode_transition = msgspec.json.Decoder(Transition).decode
 _decode_incident = msgspec.json.Decoder(Incident).decode
 _decode_attributes = msgspec.json.Decoder(dict[str, Scalar]).decode
@@ -63,6 +65,14 @@ class IntakeStatements:
         self.users = upsert(notifier_users, dialect)
         self.events = insert_once(alert_events, dialect)
         self.incidents = upsert(incidents, dialect)
+        changing = ["partition", "phase", "settles_at", "document"]
+        self.same_incidents = Bulk(
+            update(incidents)
+            .where(and_(_incident.user_id == bindparam("b_user"), _incident.monitor_id == bindparam("b_monitor")))
+            .values({name: bindparam(f"b_{name}") for name in changing}),
+            [*(f"b_{name}" for name in changing), "b_user", "b_monitor"],
+            dialect,
+        )
         self.verdicts = Bulk(
             update(alert_events)
             .where(_event.event_id == bindparam("b_id"))
@@ -241,13 +251,22 @@ class IntakeRows(Rows):
         rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
         return [(number, _decode_incident(text)) for number, text in rows]
 
-    def put_incidents(self, changed: Iterable[tuple[int, Incident]]) -> None:
-        """Store incidents with their partitions."""
-        rows: list[Row] = [
-            (i.user_id, i.monitor_id, number, i.phase.value, i.settles_at, text_of(i), i.incident_id)
-            for number, i in changed
-        ]
-        self._intake.incidents.run(self._connection, rows)
+    def put_incidents(
+        self, changed: Iterable[tuple[int, Incident]], stored: Mapping[tuple[str, str], str] = NONE_STORED
+    ) -> None:
+        """Store incidents with their partitions. ``stored``: the ids of those that these monitors have in the database.
+
+        One that goes on keeps its place in the index of ids: SQLite would write that anew, a page for each incident.
+        """
+        new: list[Row] = []
+        same: list[Row] = []
+        for number, i in changed:
+            if stored.get((i.user_id, i.monitor_id)) == i.incident_id:
+                same.append((number, i.phase.value, i.settles_at, text_of(i), i.user_id, i.monitor_id))
+            else:
+                new.append((i.user_id, i.monitor_id, number, i.phase.value, i.settles_at, text_of(i), i.incident_id))
+        self._intake.incidents.run(self._connection, new)
+        self._intake.same_incidents.run(self._connection, same)
 
     def verdicts(self, user_id: str, monitor_id: str, most: int) -> list[tuple[Transition, int, str]]:
         """Return the newest events of a monitor, with when they were taken in and what became of them."""

@@ -72,6 +72,7 @@ class _Judging:
         self._users: dict[str, PlaceholderUser] = {}
         self._incidents: dict[tuple[str, str], Incident | None] = {}
         self._changed: dict[tuple[str, str], tuple[int, Incident]] = {}
+        self._stored: dict[tuple[str, str], str] = {}
         self._gone: set[tuple[str, str]] = set()
         self._verdicts: list[tuple[str, int | None, str]] = []
         self._alerts: list[Told] = []
@@ -92,6 +93,8 @@ class _Judging:
         targets = {incident.target for incident in known.values()} | {incident.target for _, incident in settling}
         transitions = [event.transition for event in events]
         self._correlating.meet(targets | {each.target for each in transitions}, transitions)
+        stored = (*known.values(), *(incident for _, incident in settling))
+        self._stored = {(each.user_id, each.monitor_id): each.incident_id for each in stored}
         self._settle(settling)
         self._incidents = {**known, **self._incidents}
         self._judge(events)
@@ -184,7 +187,7 @@ class _Judging:
         work = self._work
         self._alerts += self._correlating.told
         self._correlating.write()
-        work.put_incidents(self._changed.values())
+        work.put_incidents(self._changed.values(), self._stored)
         work.put_verdicts(self._verdicts)
         work.delete_monitors(self._gone)
         put_alerts(work, self._now, self._alerts)
@@ -240,7 +243,7 @@ def put_alerts(work: Work, now: int, told: Collection[Told]) -> None:
         # one that holds alerts back sends new ones in its time
         if not group.flush_at or wanted < group.flush_at:
             changed[group_id] = group._replace(flush_at=wanted)
-    work.put_groups(changed.values())
+    work.put_groups(changed.values(), found)
     work.put_items(items)
 
 

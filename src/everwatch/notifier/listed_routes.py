@@ -30,9 +30,10 @@ class RouteFacts(msgspec.Struct, frozen=True, rename={"audience": "for", "goes_o
 class ListedRoute(RouteFacts, frozen=True):
     """A route as the notifier notes it in its database.
 
-    ``verifies``: whether mail goes to verified addresses alone. ``mailbox``: the attribute that is the whole mail
-    address, "" if none is.
+    ``verifies``: whether its messages go to verified addresses alone. ``mailbox``: the attribute that is the whole mail
+    address or number, "" if none is. ``after_ms``: an escalation, sent after so long without acknowledgement; 0: none.
     """
 
     verifies: bool = False
     mailbox: str = ""
+    after_ms: int = 0

@@ -1,5 +1,6 @@
 """Notification policy: the effect of a transition on the incident of its monitor. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from everwatch.encoding.input_models import SEVERITY_LABEL
@@ -56,7 +57,12 @@ def concerns_people(transition: Transition) -> bool:
 
 def severity_of(transition: Transition) -> Severity:
     """Return how urgent a failure is: what the monitor's label says, else by its state."""
-    known = _SEVERITIES.get(transition.labels.get(SEVERITY_LABEL, ""))
+    return severity_in(transition.labels, transition.to_state)
+
+
+def severity_in(labels: Mapping[str, str], state: State) -> Severity:
+    """Return how urgent a failure of a monitor with these labels is, in this state."""
+    known = _SEVERITIES.get(labels.get(SEVERITY_LABEL, ""))
     if known is not None:
         return known
-    return Severity.CRITICAL if transition.to_state is State.DOWN else Severity.WARNING
+    return Severity.CRITICAL if state is State.DOWN else Severity.WARNING

@@ -18,6 +18,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import is_retryable
 from everwatch.core.retrying import retry
+from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.stored_source import Source
@@ -32,11 +33,13 @@ from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.metrics import TAKEN_IN
+from everwatch.notifier.outcome_publisher import DELIVERED_WITHIN_MS, OutcomePublisher
 from everwatch.notifier.planner import Planner
 from everwatch.notifier.refused_records import RefusedRecords
 from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import RulesFile
+from everwatch.notifier.senders.apprise import AppriseSender
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.status_file import StatusPagesFile
@@ -44,6 +47,7 @@ from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_st
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import INPUT_LAG
 from everwatch.processes import Process
+from everwatch.processes.periodic import Periodic
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
 
@@ -91,6 +95,7 @@ class Notifier(Process):
         self._source: Source | None = None
         self._refused: RefusedRecords | None = None
         self._dispatcher: Dispatcher | None = None
+        self._publisher: OutcomePublisher | None = None
         self._log_throttle = LogThrottle(clock)
         self._planned = asyncio.Event()
         self.health.expect("database", lambda: "" if self._storage else "it is not open yet")
@@ -122,7 +127,7 @@ class Notifier(Process):
         self._dispatcher = Dispatcher(
             self._storage,
             lambda: self._current,
-            HttpSender(self.clock, guarded, free),
+            AppriseSender(HttpSender(self.clock, guarded, free)),
             mail,
             self.clock,
             Limits(self.settings.notifier_in_flight, self.settings.notifier_per_receiver),
@@ -145,12 +150,22 @@ class Notifier(Process):
             SCHEMA.process,
         )
         logger.info("telling of %s by %d routes", self._topics.transitions, len(self._current.routes))
+        producer = AcknowledgingProducer(lambda: clients.producer(**{"delivery.timeout.ms": DELIVERED_WITHIN_MS}))
+        self._clients.push_async_callback(producer.close)
+        self._publisher = OutcomePublisher(
+            self._open, producer, self._topics.notifications, self.clock, self._in_database, self._complain
+        )
+        self.begin("publishing of outcomes", self._publisher.run())
         self.begin("planning", self._plan())
         sending = self.begin("sending", self._dispatcher.run())
-        self.begin("housekeeping", self._keep_house())
+        self.begin("housekeeping", Periodic(self._keep_house, HOUSEKEEPING_EVERY_S, at_once=False).run())
         try:
             while not self.stopping.is_set():
                 await self._take(self._source)
+        except Exception as error:
+            # noted before its parts end because of it
+            self.fail(error)
+            raise
         finally:
             self._dispatcher.stop()
             await asyncio.wait({sending}, timeout=FINISH_S)
@@ -161,6 +176,8 @@ class Notifier(Process):
         if self._source is not None:
             await asyncio.to_thread(self._source.close)
         await self.end_parts()
+        if self._publisher is not None:
+            await self._publisher.finish()
         await self._clients.aclose()
         try:
             if self._storage is not None:
@@ -229,17 +246,15 @@ class Notifier(Process):
 
     async def _keep_house(self) -> None:
         """Follow the rules' file, and do the periodic work."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
-            before = self._rules.current
-            await asyncio.to_thread(self._rules.look)
-            if self._rules.current is not before:
-                await self._in_database(partial(_note_routes, self._open, self._rules.current))
-            await asyncio.to_thread(self._pages.look)
-            now = self.clock.now_ms()
-            days, pages = self.settings.keep_deliveries_days, self._pages.current
-            todo = chores(self._open, self._current, now, days, pages)
-            await run_chores(todo, self._in_database, self._complain)
+        before = self._rules.current
+        await asyncio.to_thread(self._rules.look)
+        if self._rules.current is not before:
+            await self._in_database(partial(_note_routes, self._open, self._rules.current))
+        await asyncio.to_thread(self._pages.look)
+        now = self.clock.now_ms()
+        days, pages = self.settings.keep_deliveries_days, self._pages.current
+        todo = chores(self._open, self._current, now, days, pages)
+        await run_chores(todo, self._in_database, self._complain)
 
     # --- the database -------------------------------------------------------------------------------------------------
 

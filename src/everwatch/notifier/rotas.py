@@ -54,7 +54,7 @@ class Rota(msgspec.Struct, frozen=True):
     overrides: tuple[Override, ...] = ()
 
     def on_call_at(self, at: int) -> str:
-        """Return who is on call at an instant; "": nobody."""
+        """Return the person on call at an instant; "": none."""
         for override in reversed(self.overrides):
             if override.begins_at <= at < override.ends_at:
                 return override.person

@@ -1,11 +1,31 @@
 """Why each route takes an alert, or the first condition that it does not meet. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from everwatch.notifier.alerts import Alert
-from everwatch.notifier.routes import AlertRoute, Audience, Match, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, Match
+
+
+class OfferedRoute(NamedTuple):
+    """A route that an alert is offered to. ``after_ms``: it is an escalation, sent after so long; 0: it is none.
+
+    ``problem``: why it has no receiver, "" if it has one.
+    """
+
+    route: str
+    audience: Audience
+    match: Match
+    goes_on: bool
+    after_ms: int
+    problem: str
+
+
+def offered(route: AlertRoute, problem: str) -> OfferedRoute:
+    """Return a route of the rules as an alert is offered to it."""
+    return OfferedRoute(route.name, route.audience, route.match, route.goes_on, route.timing.after_ms, problem)
 
 
 class RouteReason(msgspec.Struct, frozen=True):
@@ -16,27 +36,24 @@ class RouteReason(msgspec.Struct, frozen=True):
     reason: str
 
 
-def reasons_of(rules: Rules, alert: Alert, plan: str, problem_of: Callable[[AlertRoute], str]) -> list[RouteReason]:
-    """Return what each route decides on an alert, in the order in which they are tried, as ``Rules.routes_of`` does.
-
-    ``problem_of``: why a route reaches nobody, "" if it does.
-    """
+def reasons_of(routes: Iterable[OfferedRoute], alert: Alert, plan: str) -> list[RouteReason]:
+    """Return what each route decides on an alert, in the order in which they are tried, as ``Rules.routes_of`` does."""
     found: list[RouteReason] = []
     done: dict[Audience, str] = {}
-    for route in rules.routes:
-        before = "" if route.is_escalation else done.get(route.audience, "")
-        reason = f"route {before} takes it and does not continue" if before else missed(route.match, alert, plan)
-        reason = reason or problem_of(route)
+    for each in routes:
+        before = "" if each.after_ms else done.get(each.audience, "")
+        reason = f"route {before} takes it and does not continue" if before else missed(each.match, alert, plan)
+        reason = reason or each.problem
         if reason:
-            found.append(RouteReason(route.name, takes=False, reason=reason))
+            found.append(RouteReason(each.route, takes=False, reason=reason))
             continue
-        if route.is_escalation:
-            told = f"once the incident has lasted {route.timing.after_ms // 1000} s and nobody has acknowledged it"
-        elif route.goes_on:
+        if each.after_ms:
+            told = f"once the incident has lasted {each.after_ms // 1000} s and nobody has acknowledged it"
+        elif each.goes_on:
             told = "and lets it go on"
         else:
-            told, done[route.audience] = "and ends the search", route.name
-        found.append(RouteReason(route.name, takes=True, reason=told))
+            told, done[each.audience] = "and ends the search", each.route
+        found.append(RouteReason(each.route, takes=True, reason=told))
     return found
 
 

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Dialect, delete, select
 
 from everwatch.notifier.listed_routes import ListedRoute
-from everwatch.notifier.routes import AlertRoute, Audience, Rules
+from everwatch.notifier.routes import VERIFIED_SENDERS, AlertRoute, Audience, Rules
 from everwatch.notifier.rows import Rows, insert_once
 from everwatch.notifier.tables import notifier_routes
 from everwatch.plans.placeholders import Name, texts_of
@@ -29,15 +29,16 @@ def listed_routes(rules: Rules) -> list[ListedRoute]:
             route.doubt.value,
             _owner_of(route),
             sorted({name.attribute for name in _names(route) if name.attribute and name.default is None}),
-            rules.contacts.verify and route.audience is Audience.USERS and route.sender == "email",
+            rules.contacts.verify and route.audience is Audience.USERS and route.sender in VERIFIED_SENDERS,
             _mailbox_of(route),
+            route.timing.after_ms,
         )
         for route in rules.routes
     ]
 
 
 def _owner_of(route: AlertRoute) -> str:
-    """Who has the address of a route."""
+    """Return the owner of the address of a route."""
     if route.audience is Audience.OPERATORS:
         return "operator"
     return "plan" if route.match.plan else "user"
@@ -48,8 +49,8 @@ def _names(route: AlertRoute) -> list[Name]:
 
 
 def _mailbox_of(route: AlertRoute) -> str:
-    """The attribute that is the whole mail address of a route; "" if none is."""
-    texts = texts_of(route.target) if route.sender == "email" else ()
+    """The attribute that is the whole mail address or number of a route; "" if none is."""
+    texts = [text for text in texts_of(route.target) if text.names] if route.sender in VERIFIED_SENDERS else []
     whole = [text.whole for text in texts if text.whole is not None]
     return whole[0].attribute if len(texts) == len(whole) == 1 else ""
 

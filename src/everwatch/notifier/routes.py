@@ -25,6 +25,9 @@ from everwatch.plans.placeholders import PlaceholderUser, is_open
 KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
 """Senders whose receivers open and resolve incidents by an id that we give: each monitor is a group of its own."""
 
+VERIFIED_SENDERS = frozenset({"email", "sms"})
+"""Senders whose addresses of users a code confirms, where ``[contacts]`` asks for it."""
+
 
 class Audience(StrEnum):
     """Audience of a route: each user, for their own alerts, or the operators, for all."""
@@ -169,7 +172,7 @@ class Relay:
 
 @dataclass(frozen=True)
 class ContactRules:
-    """Verification of users' mail addresses. ``link``: what confirms one, with {user} and {code}."""
+    """Verification of users' mail addresses and numbers. ``link``: what confirms one, with {user} and {code}."""
 
     verify: bool = False
     link: str = ""

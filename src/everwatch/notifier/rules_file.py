@@ -17,7 +17,7 @@ from everwatch.core.validation_errors import fault_of
 from everwatch.kinds.protocol import FieldError
 from everwatch.model import Cron
 from everwatch.notifier.ack_links import AckLinks
-from everwatch.notifier.addresses import TYPES, EmailAddress
+from everwatch.notifier.addresses import TWILIO_URL, TYPES, EmailAddress
 from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
@@ -37,6 +37,7 @@ _LARGEST_SECRET_BYTES = 4_096
 # what stands for a value that only a user gives, where the file is checked
 _SAMPLES = {
     "to": "user@example.com",
+    "number": "+4915112345678",
     "url": "https://example.com/topic",
     "secret": "whsec_" + "A" * 32,
     "routing_key": "sample",
@@ -96,7 +97,7 @@ class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continu
     name: Name
     match: Match = Match()
     goes_on: bool = False
-    doubt: Doubt = Doubt.RESEND
+    doubt: Doubt | None = None
     email: dict[str, Any] | None = None
     webhook: dict[str, Any] | None = None
     slack: dict[str, Any] | None = None
@@ -105,6 +106,8 @@ class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continu
     ntfy: dict[str, Any] | None = None
     pagerduty: dict[str, Any] | None = None
     alertmanager: dict[str, Any] | None = None
+    sms: dict[str, Any] | None = None
+    apprise: dict[str, Any] | None = None
 
 
 class _RelayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"sender": "from"}):
@@ -114,6 +117,13 @@ class _RelayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     security: Literal["none", "starttls", "tls"] = "starttls"
     username: Annotated[str, msgspec.Meta(max_length=256)] = ""
     password: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+
+
+class _SmsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"sender": "from"}):
+    account: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}$")]
+    sender: Annotated[str, msgspec.Meta(min_length=1, max_length=34)]
+    url: str = TWILIO_URL
 
 
 class _CorrelationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +153,7 @@ class _AckLinksInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: _Timed = _Timed()
     smtp: dict[str, Any] | None = None
+    sms: dict[str, Any] | None = None
     correlation: _CorrelationInput = _CorrelationInput()
     own_outage: _OwnOutageInput = _OwnOutageInput()
     contacts: _ContactsInput = _ContactsInput()
@@ -171,8 +182,9 @@ def rules_of(data: bytes, path: Path) -> Rules:
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         rotas = _rotas(given)
+        provider = {} if given.sms is None else _provider(_with_files(given.sms, "sms", path))
         routes = [
-            _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people)
+            _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people, provider)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
             for index, table in enumerate(tables)
         ]
@@ -181,6 +193,12 @@ def rules_of(data: bytes, path: Path) -> Rules:
             raise InvalidInput(f"two routes are called {twice!r}: deliveries are found by the name")
         if relay is None and any(route.sender == "email" for route in routes):
             raise InvalidInput("a route sends e-mail, and no [smtp] says by which server", "smtp")
+        if not provider and any(route.sender == "sms" for route in routes):
+            raise InvalidInput("a route sends text messages, and no [sms] says by which provider", "sms")
+        texts_users = any(route.sender == "sms" and route.audience is Audience.USERS for route in routes)
+        if texts_users and not contacts.verify:
+            reason = "text messages go to verified numbers only, since each is paid for: [contacts] verify = true"
+            raise InvalidInput(reason, "contacts.verify")
     except InvalidInput as error:
         raise WrongRules(str(path), error.path, error.reason) from None
     files = tuple(_files_in(given, path))
@@ -225,7 +243,7 @@ class RulesFile:
     def look(self) -> bool:
         """Take the file as it is now, if it changed since the last look; return whether the rules were replaced.
 
-        What is wrong with it is logged once, and the rules stay as they were. May be called in a thread.
+        A fault in it is logged once, and the rules stay as they were. May be called in a thread.
         """
         if self._path is None:
             return False
@@ -281,6 +299,7 @@ def _route(
     path: Path,
     rotas: Mapping[str, Rota],
     people: Mapping[str, Person],
+    provider: Mapping[str, Any],
 ) -> AlertRoute:
     given = _converted(table, _RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
@@ -289,7 +308,13 @@ def _route(
     [(sender, target)] = targets.items()
     place = f"{field}.{sender}"
     on_call = {name: value["rota"] for name, value in target.items() if _is_rota(value)}
+    if sender == "apprise" and audience is Audience.USERS:
+        raise InvalidInput("Apprise is for operators' routes: it reaches any address, and follows redirects", place)
     target = _with_files(target, place, path)
+    if sender == "sms":
+        if unknown := target.keys() - {"to"}:
+            raise InvalidInput(f"unknown field {min(unknown)}: [sms] names the provider", place)
+        target |= provider
     for person in _on_call(on_call, audience, rotas, place):
         if sender not in people[person]:
             raise InvalidInput(f"{person} of the rota has no {sender}", f"people.{person}")
@@ -307,7 +332,7 @@ def _route(
         given.match,
         _timing(given, defaults[0], field),
         given.goes_on,
-        given.doubt,
+        given.doubt or (Doubt.SKIP if sender == "sms" else Doubt.RESEND),
         tuple(on_call.items()),
         texts=_texts(given.text, f"{field}.text") or defaults[1],
     )
@@ -341,7 +366,9 @@ def _check_target(document: Any, sender: str, place: str) -> None:
     sample = document
     if isinstance(document, Object):
         open_members: dict[str, Any] = {
-            name: _SAMPLES.get(name, {}) for name in document.names() if document.is_open_at(name)
+            name: _SAMPLES.get("number" if sender == "sms" else name, {})
+            for name in document.names()
+            if document.is_open_at(name)
         }
         sample = document.settled_members() | open_members
     _converted(sample, TYPES[sender], place)
@@ -359,6 +386,14 @@ def _relay(given: Mapping[str, Any]) -> Relay:
         raise InvalidInput("a password is sent over TLS only: security = 'starttls' or 'tls'", "smtp.security")
     port = smtp.port or _PORTS[smtp.security]
     return Relay(smtp.host, port, smtp.security, smtp.sender, smtp.username, smtp.password)
+
+
+def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an address that are the provider's."""
+    sms = _converted(given, _SmsInput, "sms")
+    provider = {"account": sms.account, "token": sms.token, "from": sms.sender, "url": sms.url}
+    _converted({"to": _SAMPLES["number"], **provider}, TYPES["sms"], "sms")
+    return provider
 
 
 def _correlation(given: _CorrelationInput) -> Correlation:
@@ -444,7 +479,7 @@ def _is_file(value: Any) -> bool:
 def _files_in(given: _FileInput, path: Path) -> Iterator[Path]:
     """The files that ``_with_files`` reads."""
     targets = (route.get(sender) for route in (*given.users, *given.operators) for sender in TYPES)
-    for table in (given.smtp, *targets):
+    for table in (given.smtp, given.sms, *targets):
         yield from (path.parent / value["file"] for value in (table or {}).values() if _is_file(value))
 
 

@@ -121,9 +121,9 @@ class SharedRows(Rows):
         found = [_decode_outage(text) for (text,) in self._connection.execute(statement)]
         return {known.executor: known for known in found}
 
-    def paced_slots(self, lane: str, count: int, now: int, per_s: int) -> list[int]:
-        """Return when each of ``count`` messages to a server is due, so that it gets ``per_s`` a second; ms."""
-        name = _PACED + storable(lane)
+    def paced_slots(self, queue: str, count: int, now: int, per_s: int) -> list[int]:
+        """Return when each of ``count`` messages of a queue is due, so that ``per_s`` of it are sent a second; ms."""
+        name = _PACED + storable(queue)
         self._shared.seed_facts.run(self._connection, [(name, 0)])
         taken = self._connection.execute(select(_fact.value).where(_fact.name == name).with_for_update()).scalar_one()
         # counted in thousandths of a ms, as many servers take more than one message a ms

@@ -31,7 +31,7 @@ When = Annotated[datetime, Meta(tz=True)]
 
 
 class PageAccess(StrEnum):
-    """Readers of a status page: everybody, who has its link, or who is signed in at the console or sends a token."""
+    """Readers of a status page: all, those with its link, or those signed in at the console or with a token."""
 
     PUBLIC = "public"
     LINK = "link"
@@ -137,7 +137,7 @@ class StatusPagesFile:
         return next((page for page in self.current.values() if page.domain and page.domain == name), None)
 
     def look(self) -> None:
-        """Take the file as it is now, if it has changed. What is wrong with it is logged once. For a thread."""
+        """Take the file as it is now, if it has changed. A fault in it is logged once. For a thread."""
         if self._path is None:
             return
         try:

@@ -21,6 +21,7 @@ from everwatch.notifier.contact_rows import ContactRows, ContactStatements
 from everwatch.notifier.delivery_rows import DeliveryRows, DeliveryStatements
 from everwatch.notifier.group_rows import GroupRows, GroupStatements
 from everwatch.notifier.intake_rows import IntakeRows, IntakeStatements
+from everwatch.notifier.outcome_rows import OutcomeRows, OutcomeStatements
 from everwatch.notifier.route_rows import RouteRows, RouteStatements
 from everwatch.notifier.shared_rows import SharedRows, SharedStatements
 from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
@@ -40,6 +41,7 @@ class Statements:
         self.intake = IntakeStatements(dialect)
         self.groups = GroupStatements(dialect)
         self.deliveries = DeliveryStatements(dialect)
+        self.outcomes = OutcomeStatements(dialect)
         self.shared = SharedStatements(dialect)
         self.acks = AckStatements(dialect)
         self.comments = CommentStatements(dialect)
@@ -53,6 +55,7 @@ class Work(
     IntakeRows,
     GroupRows,
     DeliveryRows,
+    OutcomeRows,
     SharedRows,
     AckRows,
     CommentRows,
@@ -70,6 +73,7 @@ class Work(
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
         self._silences, self._subscribers = statements.silences, statements.subscribers
         self._comments, self._routes = statements.comments, statements.routes
+        self._outcomes = statements.outcomes
 
 
 def database_url_of(settings: Settings) -> str:
@@ -108,19 +112,19 @@ class Storage:
     """Opens transactions. Safe to use from one thread at a time."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._statements = Statements(engine.dialect)
 
     @contextmanager
     def begin(self) -> Iterator["Work"]:
         """A transaction that writes; committed at the end of the block. Raises Unstorable, StoreBusy or StoreError."""
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             yield Work(connection, self._statements)
 
     @contextmanager
     def look(self) -> Iterator["Work"]:
         """A transaction that reads."""
-        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+        with clear_errors(self.engine.url), self.engine.execution_options(**READS_ONLY).begin() as connection:
             yield Work(connection, self._statements)
 
     def offsets(self) -> dict[Partition, int]:
@@ -135,7 +139,7 @@ class Storage:
 
     def close(self) -> None:
         """Close the database."""
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 def _named(url: URL) -> URL:

@@ -129,6 +129,17 @@ deliveries = Table(
     Index("deliveries_of_user", "user_id", "created_at"),
 )
 
+# outcomes of messages that are not on the topic notifications yet. taken_until: a notifier has it
+unpublished_outcomes = Table(
+    "unpublished_outcomes",
+    metadata,
+    Column("seq", _Counted, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("taken_until", BigInteger, nullable=False),
+    Column("record_key", Key, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
 # addresses at which sending failed; disabled_at: when the address was given up, 0 while it is not
 alert_channels = Table(
     "alert_channels",

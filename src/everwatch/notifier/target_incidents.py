@@ -1,7 +1,7 @@
 """Correlation: when many monitors of many users fail at one target, operators get one alert of the target. Pure.
 
-What is known of a target is a few numbers and its newest failures, however many monitors fail: one value for each
-target at which any monitor fails now.
+A target has a few numbers and its newest failures, however many monitors fail: one value for each target at which any
+monitor fails now.
 """
 
 from typing import NamedTuple

@@ -85,34 +85,38 @@ class AuditReport(msgspec.Struct, frozen=True):
         return not (self.counts[Label.MISSED] or self.counts[Label.DUPLICATE])
 
 
-def audit(
-    history: Iterable[Stretch],
-    identities: Iterable[Identity],
-    begin: int,
-    end: int,
-    *,
-    late_after_ms: int = 1_000,
-    most_examples: int = 20,
-    waits: Waits = lambda _stretch, _instant: False,
-    known_since: int = 0,
-) -> AuditReport:
-    """Label every tick due at ``begin`` <= t < ``end``; one user at a time, so that memory holds no more than that.
+class AuditTerms(NamedTuple):
+    """Terms of an audit of the ticks due at ``begin`` <= t < ``end``, ms.
 
-    ``history`` in the order of user and monitor, ``identities`` in the order of user, instant, monitor and attempt, as
-    a ``Reader`` gives them. A tick is late if its first attempt began more than ``late_after_ms`` behind it, whether or
-    not it was tried again. A tick counts as skipped where a result says so of it, or of a span that it lies in: of such
-    a span the first ticks within the interval, as many as the result says.
+    A tick is late if its first attempt began more than ``late_after_ms`` behind it. ``waits``: whether a tick without
+    a result waits. ``known_since``: from then on the database knows results, ms.
+    """
 
-    A tick without a result is waiting where ``waits`` says so, and unknown if it was due before ``known_since``
-    (ms), from which on the database knows results; else it was missed. A result of before the first version that the
-    history knows is no result too many.
+    begin: int
+    end: int
+    late_after_ms: int = 1_000
+    most_examples: int = 20
+    waits: Waits = lambda _stretch, _instant: False
+    known_since: int = 0
+
+
+def audit(history: Iterable[Stretch], identities: Iterable[Identity], terms: AuditTerms) -> AuditReport:
+    """Label every tick that is due within the terms; one user at a time, so that memory holds no more than that.
+
+    ``history`` in the order of user and monitor, ``identities`` in the order of user, instant, monitor and attempt,
+    as a ``Reader`` gives them. A tick is late whether or not it was tried again. A tick counts as skipped where a
+    result says so of it, or of a span that it lies in: of such a span the first ticks within the interval, as many
+    as the result says.
+
+    A tick without a result is waiting where the terms say so, and unknown if it was due before results are known;
+    else it was missed. A result of before the first version that the history knows is no result too many.
 
     A tick of a monitor in regions is due once in each of them, so it counts as many times.
 
     One result too many is: one where nothing was due under any stretch of its monitor, an attempt beyond what the
     policy allows, an attempt after one that had ended well and was delivered once, and a second one of one identity.
     """
-    books = _Books(begin, end, late_after_ms, most_examples, waits, known_since)
+    books = _Books(terms)
     for user_id, stretches, found in _by_user(history, identities):
         books.enter_user(user_id, stretches, found)
     return books.report()
@@ -163,16 +167,9 @@ class _Monitor(NamedTuple):
 class _Books:
     """Counts, user by user."""
 
-    def __init__(
-        self, begin: int, end: int, late_after_ms: int, most_examples: int, waits: Waits, known_since: int
-    ) -> None:
-        self._waits = waits
-        self._known_since = known_since
-        self._begin = begin
-        self._end = end
-        self._late_after_ms = late_after_ms
-        self._most_examples = most_examples
-        self._calendar = _Calendar(begin, end)
+    def __init__(self, terms: AuditTerms) -> None:
+        self._begin, self._end, self._late_after_ms, self._most_examples, self._waits, self._known_since = terms
+        self._calendar = _Calendar(terms.begin, terms.end)
         self._counts = dict.fromkeys(Label, 0)
         self._users = self._monitors = self._redelivered = self._manual = 0
         self._missed: list[AuditFinding] = []

@@ -37,7 +37,7 @@ class PlansFile:
     def look(self) -> bool:
         """Take the file as it is now, if it is another than at the last look; whether the plans were replaced.
 
-        What is wrong with it is logged once, and the plans stay as they were. May be called in a thread.
+        A fault in it is logged once, and the plans stay as they were. May be called in a thread.
         """
         stamp = self._stamp()
         if stamp == self._seen:

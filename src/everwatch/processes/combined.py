@@ -43,9 +43,13 @@ class SharedPortMember(NamedTuple):
 
 
 class CombinedProcesses(Collector):
-    """Metrics and health of the members. ``members`` may grow while it is served."""
+    """Metrics and health of the members. ``members`` may grow while it is served.
 
-    def __init__(self) -> None:
+    A member has ``answer_within_s`` for an answer.
+    """
+
+    def __init__(self, answer_within_s: float = ANSWER_WITHIN_S) -> None:
+        self._within_s = answer_within_s
         self.members: list[SharedPortMember] = []
 
     def application(self) -> "WSGIApplication":
@@ -77,8 +81,8 @@ class CombinedProcesses(Collector):
         processes, reasons = [], []
         for member, answer in self._ask(path):
             if answer is None:
-                is_absent = not _listens(member.path)
-                reason = "it is not running" if is_absent else f"it has not answered within {ANSWER_WITHIN_S:g} s"
+                is_absent = not _listens(member.path, self._within_s)
+                reason = "it is not running" if is_absent else f"it has not answered within {self._within_s:g} s"
                 if not (is_absent and absent_is_well):
                     reasons.append({**member.labels, "part": "process", "reason": reason})
                 continue
@@ -94,7 +98,9 @@ class CombinedProcesses(Collector):
         if not members:
             return []
         with ThreadPoolExecutor(min(len(members), _MOST_AT_ONCE), "asking") as threads:
-            return zip(members, list(threads.map(lambda member: _get(member.path, path), members)), strict=True)
+            return zip(
+                members, list(threads.map(lambda member: _get(member.path, path, self._within_s), members)), strict=True
+            )
 
 
 class _Answer(NamedTuple):
@@ -105,8 +111,8 @@ class _Answer(NamedTuple):
 class _SocketConnection(http.client.HTTPConnection):
     """An HTTP connection over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_WITHIN_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -116,8 +122,8 @@ class _SocketConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _get(socket_path: Path, path: str) -> _Answer | None:
-    connection = _SocketConnection(socket_path)
+def _get(socket_path: Path, path: str, within_s: float) -> _Answer | None:
+    connection = _SocketConnection(socket_path, within_s)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -128,9 +134,9 @@ def _get(socket_path: Path, path: str) -> _Answer | None:
         connection.close()
 
 
-def _listens(path: Path) -> bool:
+def _listens(path: Path, within_s: float) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(ANSWER_WITHIN_S)
+        probe.settimeout(within_s)
         try:
             probe.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):

@@ -1,7 +1,7 @@
 """Metrics to OpenTelemetry by OTLP over HTTP, set up by the standard variables (``OTEL_…``).
 
-What Prometheus would scrape is what is sent: names lose the suffix ``_total``, and units are those of the names.
-Imports OpenTelemetry only where it is wanted; it is in the extra ``everwatch[otel]``.
+It sends what Prometheus would scrape: names lose the suffix ``_total``, and units are those of the names. Imports
+OpenTelemetry only where it is wanted; it is in the extra ``everwatch[otel]``.
 """
 
 import logging
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 logger = logging.getLogger(__name__)
-_LAST_WITHIN_S = 1.0
+LAST_WITHIN_S = 1.0
 _UNITS = {"seconds": "s", "bytes": "By"}
 
 
@@ -55,9 +55,17 @@ def resource_of(process: str, instance: str) -> "Resource":
 
 @contextmanager
 def exporting_metrics(
-    process: str, instance: str, clock: Clock, registry: CollectorRegistry = REGISTRY
+    process: str,
+    instance: str,
+    clock: Clock,
+    registry: CollectorRegistry = REGISTRY,
+    *,
+    last_within_s: float = LAST_WITHIN_S,
 ) -> Iterator[None]:
-    """Export the metrics of this process while the context lasts, if the environment wants it."""
+    """Export the metrics of this process while the context lasts, if the environment wants it.
+
+    The last export is waited for, for ``last_within_s`` at most.
+    """
     wanted = open_telemetry()
     if not wanted.metrics or not is_installed():
         yield
@@ -79,7 +87,7 @@ def exporting_metrics(
         yield
     finally:
         ended.set()
-        thread.join(_LAST_WITHIN_S)
+        thread.join(last_within_s)
 
 
 class _Export:

@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable
 class Periodic:
     """Calls ``work``, waits ``every_s``, and so on: one call at a time, until it is cancelled.
 
-    With ``at_once`` False it waits before the first call, too. ``on_error`` is called with an exception, which ends it.
+    With ``at_once`` False it waits before the first call, too. An exception ends it: ``run`` raises it, or calls
+    ``on_error`` with it and returns.
     """
 
     def __init__(
         self,
         work: Callable[[], Awaitable[object]],
         every_s: float,
-        on_error: Callable[[Exception], object],
+        on_error: Callable[[Exception], object] | None = None,
         *,
         at_once: bool = True,
     ) -> None:
@@ -31,6 +32,8 @@ class Periodic:
             try:
                 await self._work()
             except Exception as error:
+                if self._on_error is None:
+                    raise
                 self._on_error(error)
                 return
             await asyncio.sleep(self._every_s)

@@ -44,12 +44,12 @@ class Process:
         """
 
     def measure(self) -> None:
-        """Set the gauges that hold what is there now. Called once a second on the event loop; must be cheap."""
+        """Set the gauges of the current state. Called once a second on the event loop; must be cheap."""
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run ``work`` beside ``run``. The process ends when it raises, or returns before the process stops.
 
-        What still runs after ``stop`` is cancelled.
+        A part that still runs after ``stop`` is cancelled.
         """
         task = asyncio.get_running_loop().create_task(work, name=f"{self.name}: {name}")
         self._parts.add(task)

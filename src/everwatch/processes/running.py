@@ -40,9 +40,9 @@ End = Callable[[int], object]
 def run_process(process: Process, *, stop_with_parent: bool = False) -> None:
     """Run ``process`` until it is signalled or fails. To be called by a command as its last act.
 
-    SIGINT or SIGTERM begins the stop; a second one ends the process at once with status 128 + its number. What has not
-    stopped in time is ended as if it were killed. With ``stop_with_parent`` the end of stdin is a first signal, too:
-    the parent holds its other end. SIGUSR1 writes the stacks of all threads to stderr.
+    SIGINT or SIGTERM begins the stop; a second one ends the process at once with status 128 + its number. A process
+    that has not stopped in time is ended as if it were killed. With ``stop_with_parent`` the end of stdin is a first
+    signal, too: the parent holds its other end. SIGUSR1 writes the stacks of all threads to stderr.
 
     Raises what the process ended for, and SettingsError if metrics cannot be served.
     """

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from threading import Event
+from typing import NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from everwatch.backup.topic_writer import TopicWriter
+from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.access_errors import read_by, refused
@@ -16,11 +18,19 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import committed_of
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.repartition.tail_copy import INPUTS
 
 _TIMEOUT_S = 30.0
 _AT_ONCE = 5_000
 _TAKE_S = 0.5
+
+
+class Progress(NamedTuple):
+    """Callbacks: ``forwarded`` for each batch, its topic and number; ``passed_over`` for what cannot be read."""
+
+    forwarded: Callable[[str, int], None]
+    passed_over: Callable[[Unreadable], None]
 
 
 def note_forwarded(admin: Admin, settings: Settings, ends: Mapping[str, Mapping[int, int]]) -> None:
@@ -43,11 +53,12 @@ def forward(
     admin: Admin,
     place: Callable[[bytes], int],
     stop: Event,
-    on_forwarded: Callable[[str, int], None],
+    tell: Progress,
+    clock: Clock,
 ) -> int:
-    """Forward until ``stop`` is set; return the number of records.
+    """Forward until ``stop`` is set; return the number of records. A batch that cannot be read is passed over.
 
-    ``on_forwarded`` is called with the topic and number of each batch. A record is acknowledged before its offset is
+    A record is acknowledged before its offset is
     committed: after a kill some are forwarded twice, which changes nothing. Raises TopicMismatch, BrokerUnavailable,
     AccessError.
     """
@@ -60,27 +71,32 @@ def forward(
         raise TopicMismatch(f"Consumer group {group} has no offsets: 'everwatch repartition' has not ended.")
     writer, forwarded = TopicWriter(clients), 0
     with closing(clients.consumer(group)) as consumer:
+        sieve = Sieve(consumer, lambda: clients.consumer(group, **PROBING), clock)
         consumer.assign(starts)
         while not stop.is_set():
             ends: dict[tuple[str, int], int] = {}
             counts: dict[str, int] = {}
-            for message in consumer.consume(_AT_ONCE, _TAKE_S):
-                if (error := message.error()) is not None:
-                    if denied := refused(error):
-                        raise denied
-                    continue  # of a broker that is away; the client tries again
+            messages, unreadable, errors = sieve.sift(consumer.consume(_AT_ONCE, _TAKE_S))
+            for message in errors:
+                # others are of a broker that is away; the client tries again
+                if (error := message.error()) is not None and (denied := refused(error)):
+                    raise denied
+            for message in messages:
                 record = Record.of(message, with_headers=True)
                 number = place(record.key) if record.key else record.partition % new.partitions
                 writer.write(to[record.topic], number, record.key, record.value, record.timestamp_ms, record.headers)
                 ends[record.topic, record.partition] = record.offset + 1
                 counts[record.topic] = counts.get(record.topic, 0) + 1
+            for each in unreadable:
+                tell.passed_over(each)
+                ends[each.topic, each.partition] = max(each.end, ends.get((each.topic, each.partition), 0))
             if ends:
                 writer.flush()
                 consumer.commit(
                     offsets=[TopicPartition(*where, offset) for where, offset in ends.items()], asynchronous=False
                 )
                 for topic, count in counts.items():
-                    on_forwarded(topic, count)
+                    tell.forwarded(topic, count)
                 forwarded += sum(counts.values())
     return forwarded
 

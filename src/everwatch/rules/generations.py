@@ -1,8 +1,8 @@
 """Generations of topics: one installation's topics with one partition count, under one prefix. Pure.
 
-``everwatch repartition`` copies a generation into the next one. What it has done stands in the topic ``progress`` of
-both, as the owner's mark of each partition (``changelog_marks.Mark``): a mark at an offset that no changelog reaches
-keeps workers from the partition, and its ``member`` says why.
+``everwatch repartition`` copies a generation into the next one. Its steps are noted in the topic ``progress`` of both,
+as the owner's mark of each partition (``changelog_marks.Mark``): a mark at an offset that no changelog reaches keeps
+workers from the partition, and its ``member`` says why.
 """
 
 import re

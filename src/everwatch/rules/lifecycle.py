@@ -438,7 +438,7 @@ def with_transition(
 def transition_between(before: Monitor, after: Monitor) -> Transition | None:
     """The transition that leads from one value of a monitor to the next, if its state changed.
 
-    Who sends it adds target and plan, which a monitor's record does not hold.
+    Its sender adds target and plan, which a monitor's record does not hold.
     """
     if before.state is after.state:
         return None

@@ -111,19 +111,8 @@ def sign_up(
         maintenance=signup.maintenance,
     )
     specs = [input_conversion.resolved(spec, after.registered_at) for spec in signup.monitors]
-    changes = [
-        _put(
-            signup.user_id,
-            spec,
-            Origin.SIGNUP,
-            monitors.get(spec.monitor_id),
-            now,
-            emitted_to,
-            f"$.monitors[{i}]",
-            recognise,
-        )
-        for i, spec in enumerate(specs)
-    ]
+    putting = _Putting(signup.user_id, Origin.SIGNUP, now, emitted_to, recognise)
+    changes = [putting.change(monitors.get(spec.monitor_id), spec, f"$.monitors[{i}]") for i, spec in enumerate(specs)]
     dropped = set(user.monitor_ids) - set(named) if user else set()
     for monitor_id in sorted(dropped):
         old = monitors.get(monitor_id)
@@ -276,30 +265,32 @@ def _carry_out_put(
     implied = None
     if user is None:
         implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)
-    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, emitted_to, "$.monitor", recognise)
+    putting = _Putting(command.user_id, Origin.COMMAND, now, emitted_to, recognise)
+    change = putting.change(old, command.monitor, "$.monitor")
     return Changes(user=implied, monitors=_real([change]))
 
 
 _PERHAPS = " on this partition (commands must be produced with the same key and partitioner as signups)"
 
 
-def _put(
-    user_id: str,
-    spec: MonitorSpec,
-    origin: Origin,
-    old: Monitor | None,
-    now: int,
-    emitted_to: int,
-    path: str,
-    recognise: Recognise,
-) -> Change:
-    try:
-        if old is None:
-            return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
-        stored, spec = recognise(old, spec)
-        return Change(old, lifecycle.put_again(stored, spec, origin, emitted_to))
-    except NeverDue as error:
-        raise InvalidInput(str(error), f"{path}.schedule") from None
+class _Putting(NamedTuple):
+    """Puts of monitors of one user by one input. ``now``: of new monitors; ``emitted_to``: of known ones, ms."""
+
+    user_id: str
+    origin: Origin
+    now: int
+    emitted_to: int
+    recognise: Recognise
+
+    def change(self, old: Monitor | None, spec: MonitorSpec, path: str) -> Change:
+        """Return what a spec makes of a monitor. Raises InvalidInput if it would never be due."""
+        try:
+            if old is None:
+                return Change(None, lifecycle.first_put(self.user_id, spec, self.origin, self.now, self.now))
+            stored, spec = self.recognise(old, spec)
+            return Change(old, lifecycle.put_again(stored, spec, self.origin, self.emitted_to))
+        except NeverDue as error:
+            raise InvalidInput(str(error), f"{path}.schedule") from None
 
 
 def _real(changes: Iterable[Change]) -> list[Change]:

@@ -1,7 +1,7 @@
 """Due instants of a monitor, whatever its schedule. Pure.
 
-What shows or audits runs asks here; the timetable comes to the same instants by shorter ways. ``key`` is always the
-monitor's table key, ``since`` the instant after which it is due at all.
+Code that shows or audits runs asks here; the timetable comes to the same instants by shorter ways. ``key`` is always
+the monitor's table key, ``since`` the instant after which it is due at all.
 """
 
 from collections.abc import Iterator, Sequence

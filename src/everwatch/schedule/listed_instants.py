@@ -43,8 +43,8 @@ class Ahead:
     def last_between(self, after: int, upto: int) -> int | None:
         """The last due instant t with after < t <= upto; None if there is none.
 
-        It looks back in windows that grow, and lists a few hundred instants at most, however many there are. What is
-        remembered stays: another caller asks for the next ones.
+        It looks back in windows that grow, and lists a few hundred instants at most, however many there are. Remembered
+        instants stay: another caller asks for the next ones.
         """
         end, length_ms = upto, HOUR_MS
         while after < end:

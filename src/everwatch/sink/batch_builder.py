@@ -28,7 +28,7 @@ from everwatch.store.letters import Redrive, StoredLetter
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[RefusedRecord]]:
     """Return what is to be stored of ``records`` (in the order of their partitions), and the refused ones.
 
-    What the monitors table remembers besides users and monitors is passed over, and so are the answer to a purge and
+    Other entries of the monitors table than users and monitors are passed over, and so are the answer to a purge and
     who asked for it: of its user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind
     all of them, the refused ones too. ``stored_at``: ms, when they are stored.
     """

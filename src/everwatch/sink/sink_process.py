@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
@@ -71,7 +71,7 @@ class Sink(Process):
         self._clients = clients
         self._claim = ExitStack()
         self._store: ResultStore | None = None
-        self._storing: _Sink | None = None
+        self._storing: Storing | None = None
         self._plans: PlansFile | None = None
         self.health.expect("database", lambda: "" if self._store else "it is not open yet")
         self.health.expect("assignment", self._why_not_assigned)
@@ -90,7 +90,9 @@ class Sink(Process):
         except Stopped:
             return
         async with open_tracer(self.name, self.settings.instance) as tracer:
-            self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store, self._plans, tracer)
+            self._storing = Storing(
+                self.settings, self._clients, self.clock, self.stopping, store, StoringParts(self._plans, tracer)
+            )
             await self._storing.run()
 
     async def stop(self) -> None:
@@ -110,7 +112,17 @@ class Sink(Process):
         return "" if is_member else "not in the consumer group yet"
 
 
-class _Sink:
+class StoringParts(NamedTuple):
+    """Parts that a sink may do without. ``source``: of the records; None: the topics."""
+
+    plans: PlansFile | None = None
+    tracer: Tracer | None = None
+    source: Source | None = None
+
+
+class Storing:
+    """Reads records and stores them, until ``stop`` is set."""
+
     def __init__(
         self,
         settings: Settings,
@@ -118,16 +130,14 @@ class _Sink:
         clock: Clock,
         stop: asyncio.Event,
         store: ResultStore,
-        plans: PlansFile | None = None,
-        tracer: Tracer | None = None,
+        parts: StoringParts,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._clock = clock
         self._stop = stop
         self._store = store
-        self._plans = plans
-        self._tracer = tracer
+        self._plans, self._tracer, self._source = parts
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
@@ -135,7 +145,6 @@ class _Sink:
         self._log_throttle = LogThrottle(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
-        self._source: Source | None = None
         # timestamp of the oldest record that was taken and is not stored
         self._oldest_ms = 0
 
@@ -149,7 +158,9 @@ class _Sink:
         return max(0, self._clock.now_ms() - self._oldest_ms) if self._oldest_ms else 0
 
     async def run(self) -> None:
-        source = self._source = Source(self._settings, self._clients, self._store, self._clock, self._topics.stored)
+        source = self._source = self._source or Source(
+            self._settings, self._clients, self._store, self._clock, self._topics.stored
+        )
         logger.info("storing %s", ", ".join(self._topics.stored))
         try:
             while not self._stop.is_set():

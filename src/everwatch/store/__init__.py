@@ -1,7 +1,7 @@
 """The database: what the sink stores, and what people and audits read.
 
-``open_store`` and ``open_reader`` give the two sides; ``MemoryStore`` is both without a database. What needs SQLAlchemy
-is imported when it is used: most commands read no database.
+``open_store`` and ``open_reader`` give the two sides; ``MemoryStore`` is both without a database. Code that needs
+SQLAlchemy is imported when it is used: most commands read no database.
 """
 
 from importlib import import_module

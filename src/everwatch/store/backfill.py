@@ -5,6 +5,7 @@ as large as itself. After a kill the next start goes on: rows that are filled ha
 """
 
 import logging
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, Table, bindparam, exists, select, tuple_, update
 
@@ -22,23 +23,27 @@ SAY_EVERY = 20
 
 def fill_texts(engine: Engine) -> None:
     """Give each monitor its plan, target and last change, and monitors and users the text that they are found by."""
+    for count, _ in enumerate(filling(engine, ROWS_AT_ONCE), 1):
+        if count % SAY_EVERY == 0:
+            logger.info("about %s monitors and users are filled in so far", f"{count * ROWS_AT_ONCE:,}")
+
+
+def filling(engine: Engine, at_once: int) -> Iterator[None]:
+    """Fill as ``fill_texts`` does, and yield after each transaction; each fills at most ``at_once`` rows."""
     with engine.begin() as connection:
         if facts(connection).get(TEXTS_FILLED):
             return
-    count = 0
     for fill, after in ((_fill_monitors, ("", "")), (_fill_users, ("",))):
         place: tuple[str, ...] | None = after
         while place is not None:
             with engine.begin() as connection:
-                place = fill(connection, place)
-            count += 1
-            if count % SAY_EVERY == 0:
-                logger.info("about %s monitors and users are filled in so far", f"{count * ROWS_AT_ONCE:,}")
+                place = fill(connection, place, at_once)
+            yield
     with engine.begin() as connection:
         put_fact(connection, TEXTS_FILLED, 1)
 
 
-def _fill_monitors(connection: Connection, after: tuple[str, ...]) -> tuple[str, ...] | None:
+def _fill_monitors(connection: Connection, after: tuple[str, ...], at_once: int) -> tuple[str, ...] | None:
     """Fill in some monitors behind ``after``; return the last one, None if there are no more."""
     c, own = monitors.c, monitor_search.c
     is_filled = exists().where(own.user_id == c.user_id, own.monitor_id == c.monitor_id)
@@ -47,7 +52,7 @@ def _fill_monitors(connection: Connection, after: tuple[str, ...]) -> tuple[str,
         .select_from(monitors.outerjoin(users, users.c.user_id == c.user_id))
         .where(tuple_(c.user_id, c.monitor_id) > tuple_(*after), ~is_filled)
         .order_by(c.user_id, c.monitor_id)
-        .limit(ROWS_AT_ONCE)
+        .limit(at_once)
         # another sink that is started at the same time waits, and finds these filled
         .with_for_update(of=monitors)
     )
@@ -70,11 +75,11 @@ def _fill_monitors(connection: Connection, after: tuple[str, ...]) -> tuple[str,
     return texts[-1][:2] if texts else None
 
 
-def _fill_users(connection: Connection, after: tuple[str, ...]) -> tuple[str, ...] | None:
+def _fill_users(connection: Connection, after: tuple[str, ...], at_once: int) -> tuple[str, ...] | None:
     """Fill in some users behind ``after``; return the last one, None if there are no more."""
     c = users.c
     is_filled = exists().where(user_search.c.user_id == c.user_id)
-    wanted = select(c.user_id).where(c.user_id > after[0], ~is_filled).order_by(c.user_id).limit(ROWS_AT_ONCE)
+    wanted = select(c.user_id).where(c.user_id > after[0], ~is_filled).order_by(c.user_id).limit(at_once)
     texts: list[Row] = [
         (user_id, user_text(user_id)) for (user_id,) in connection.execute(wanted.with_for_update(of=users))
     ]

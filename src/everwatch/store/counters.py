@@ -1,8 +1,8 @@
 """Counters of monitors by state, kind and plan, and of users by plan, kept up by each batch.
 
-What a batch changes is worked out from what is stored, so a record that comes again changes nothing, and written once
-for each class at the end of the transaction: there are few classes, and a row that is updated for every monitor would
-be slower than all else. Counts are kept for each partition, so that sinks of others do not wait for each other.
+The changes of a batch are worked out from the stored rows, so a record that comes again changes nothing, and written
+once for each class at the end of the transaction: there are few classes, and a row that is updated for every monitor
+would be slower than all else. Counts are kept for each partition, so that sinks of others do not wait for each other.
 """
 
 from collections import Counter

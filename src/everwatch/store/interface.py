@@ -82,7 +82,8 @@ class ResultStore(Protocol):
 
     def drop_old_pages(self) -> None:
         """Write out what a log of the database or its index of texts still holds of deleted rows, as far as others
-        let it. Raises StoreError, StoreBusy."""
+        let it. Raises StoreError, StoreBusy.
+        """
         ...
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
@@ -107,7 +108,7 @@ class ResultStore(Protocol):
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         """Build the roll-ups of some users anew from their results, from the begin of the day of ``from_ms`` on.
 
-        They are the users behind ``after``, so many that they have about ``most`` results. Days of which results were
+        They are the users behind ``after`` that together have about ``most`` results. Days of which results were
         deleted stay as they are. Returns the last user, to go on behind it, and None when all are done. May be called
         beside a sink. Raises StoreError, StoreBusy.
         """

@@ -66,7 +66,7 @@ KEY_PARTS = len(_KEY)
 class UpsertedResults:
     """Row by row, by statements that were compiled once: SQLite's way.
 
-    What is new is inserted; if that was not all, the batch is compared with what was stored, and that is upserted.
+    New rows are inserted; if that was not all, the batch is compared with what was stored, and that is upserted.
     """
 
     def __init__(self, dialect: Dialect) -> None:

@@ -127,8 +127,8 @@ class Trimmer:
 
     def _bite_of_results(self, connection: Connection, table: str, until: int, most: int, look: Look) -> int:
         # what was skipped into the time that is kept still answers for it
-        within = f"skipped_until < {int(until)}"
-        looked_at, deleted = self._bite(connection, AGEING["results"], table, until, most, look, within)
+        ageing = AGEING["results"]._replace(condition=f"skipped_until < {int(until)}")
+        looked_at, deleted = self._bite(connection, ageing, table, until, most, look)
         if deleted:
             raise_fact(connection, RESULTS_FROM, until)
         return looked_at
@@ -141,10 +141,9 @@ class Trimmer:
         until: int,
         most: int,
         look: Look,
-        condition: str = "",
     ) -> tuple[int, int]:
         """Delete rows; return how many were looked at and how many went."""
-        old = f"{ageing.column} < {int(until)} AND {condition or ageing.aged}"
+        old = f"{ageing.column} < {int(until)} AND {ageing.aged}"
         if not look.plans:
             place = "ctid" if self._on_postgresql else "rowid"
             rows = f"SELECT {place} FROM {table} WHERE {old} ORDER BY {ageing.column} LIMIT {int(most)}"  # noqa: S608 - own words

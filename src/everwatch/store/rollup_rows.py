@@ -14,7 +14,7 @@ from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_da
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
-_READ_AT_ONCE = 10_000
+_READ_AT_ONCE = 2_000
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
 
 

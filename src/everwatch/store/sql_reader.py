@@ -38,6 +38,7 @@ from everwatch.store.queries.letters import (
     replies_page,
 )
 from everwatch.store.queries.monitors import monitor_places, monitors_at
+from everwatch.store.queries.sets import USUAL_WAYS, ListWays, WantedPage
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
 from everwatch.store.queries.users import user_places, users_at
@@ -73,8 +74,9 @@ Value = TypeVar("Value")
 class SqlReader:
     """Reader of an SQL database; ``Reader`` describes the methods. ``engine``: SQLAlchemy's."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, ways: ListWays = USUAL_WAYS) -> None:
         self.engine = engine
+        self._ways = ways
         self._dialect = engine.dialect.name
 
     def offsets(self) -> dict[Partition, int]:
@@ -134,8 +136,8 @@ class SqlReader:
         question = ("monitors", which, sort, reverse)
         place = place_of(question, after, tuple[str, str] if sort is Sort.ID else tuple[int, str, str])
         with clear_errors(self.engine.url), self.engine.begin() as connection:
-            descending = is_descending(sort, reverse)
-            places = monitor_places(connection, which, sort, place, descending=descending, limit=limit + 1)
+            page = WantedPage(sort, place, is_descending(sort, reverse), limit + 1)
+            places = monitor_places(connection, which, page, self._ways)
             found = monitors_at(connection, places[:limit])
         return page_at(found, places, limit, question)
 
@@ -143,7 +145,8 @@ class SqlReader:
         question = ("monitors", which, Sort.ID, False)
         place = place_of(question, after, tuple[str, str])
         with clear_errors(self.engine.url), self.engine.begin() as connection:
-            places = monitor_places(connection, which, Sort.ID, place, descending=False, limit=limit + 1)
+            page = WantedPage(Sort.ID, place, descending=False, limit=limit + 1)
+            places = monitor_places(connection, which, page, self._ways)
         found = [(str(user_id), str(monitor_id)) for user_id, monitor_id in places[:limit]]
         return page_at(found, places, limit, question)
 
@@ -155,8 +158,8 @@ class SqlReader:
         question = ("users", which, sort, reverse)
         place = place_of(question, after, tuple[str] if sort is Sort.ID else tuple[int, str])
         with clear_errors(self.engine.url), self.engine.begin() as connection:
-            descending = is_descending(sort, reverse)
-            places = user_places(connection, which, sort, place, descending=descending, limit=limit + 1)
+            page = WantedPage(sort, place, is_descending(sort, reverse), limit + 1)
+            places = user_places(connection, which, page, self._ways)
             found = users_at(connection, places[:limit])
         return page_at(found, places, limit, question)
 

@@ -105,12 +105,12 @@ def size_of(url: URL) -> int:
     return sum(part.stat().st_size for part in (file, Path(f"{file}-wal")) if part.exists())
 
 
-def is_locked(url: URL) -> bool:
+def is_locked(url: URL, locked_s: float = LOCKED_S) -> bool:
     """Tell whether another process holds the write lock for longer than a transaction takes; False without a file."""
     file = file_of(url)
     if not file.exists():
         return False
-    with closing(sqlite3.connect(file, timeout=LOCKED_S, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(file, timeout=locked_s, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")

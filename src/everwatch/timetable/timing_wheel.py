@@ -1,6 +1,6 @@
 """Intervals that are counted from the epoch: a ring for each, divided into slots.
 
-Who stands in a slot is due each time the hand passes it.
+A monitor in a slot is due each time the hand passes it.
 """
 
 from collections.abc import Iterator

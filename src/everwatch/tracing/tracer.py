@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from everwatch.core.config import open_telemetry
-from everwatch.processes.otlp import is_installed, resource_of
+from everwatch.processes.otlp import LAST_WITHIN_S, is_installed, resource_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-_LAST_WITHIN_S = 1.0
 _MS = 1_000_000
 
 
@@ -73,8 +72,13 @@ class Tracer:
 
 
 @asynccontextmanager
-async def open_tracer(process: str, instance: str) -> AsyncIterator[Tracer | None]:
-    """Give a tracer, if the environment wants one; what it records is sent by a thread of its own."""
+async def open_tracer(
+    process: str, instance: str, *, last_within_s: float = LAST_WITHIN_S
+) -> AsyncIterator[Tracer | None]:
+    """Give a tracer, if the environment wants one; what it records is sent by a thread of its own.
+
+    The last spans are waited for, for ``last_within_s`` at most.
+    """
     if not open_telemetry().traces or not is_installed():
         yield None
         return
@@ -91,7 +95,7 @@ async def open_tracer(process: str, instance: str) -> AsyncIterator[Tracer | Non
         yield Tracer(provider, ids)
     finally:
         # a collector that is away keeps no process from its end
-        await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(provider.shutdown))], timeout=_LAST_WITHIN_S)
+        await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(provider.shutdown))], timeout=last_within_s)
 
 
 class _Ids:

@@ -37,9 +37,8 @@ def export_rows(
     """A row for each user, as that user's last signup, and one for each monitor put by command that is not over.
 
     ``secrets``: with what those in configs are decrypted; None: they are redacted. Raises EverwatchError where a key is
-    missing.
-    ``everything``: for those that are over too. What a signup named is in its row in any case, also when it is over or
-    was put anew by command since: a signup without it would take it away.
+    missing. ``everything``: for those that are over too. A monitor that a signup named is in its row in any case, also
+    when it is over or was put anew by command since: a signup without it would take it away.
     """
 
     def written(monitor: Monitor) -> MonitorSpec:

@@ -141,7 +141,8 @@ class Pass:
     def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
         """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
 
-        Raises SettingsError where the source cannot be read, BrokerUnavailable. What was there by then is noted.
+        Raises SettingsError where the source cannot be read, BrokerUnavailable. Rows that were durable by then are
+        noted.
         """
         if self._outcomes is not None:
             self._outcomes.interrupted = lambda: interruption.wanted

@@ -39,9 +39,13 @@ class LoadSender(Protocol):
     def finish(self, within_s: float = STALLED_AFTER_S) -> list[LedgerMark]:
         """Wait until nothing is under way, and give the marks of loads that are durable and were not returned yet.
 
-        Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable. What could not be delivered is
-        told as by ``arrived``, which is therefore asked until it gives nothing.
+        Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable. ``arrived`` raises for what
+        could not be delivered, so it is asked until it gives nothing.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of the brokers."""
         ...
 
 

@@ -40,9 +40,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Processes of this release, as JSON. */}}
 {{- define "everwatch.processes" -}}
-{{- $all := list "worker" "executor" "sink" -}}
-{{- if .Values.notifier.enabled -}}{{- $all = append $all "notifier" -}}{{- end -}}
-{{- if .Values.api.enabled -}}{{- $all = append $all "api" -}}{{- end -}}
+{{- $all := list -}}
+{{- range list "worker" "executor" "sink" "notifier" "api" -}}
+{{- if (get $.Values .).enabled -}}{{- $all = append $all . -}}{{- end -}}
+{{- end -}}
 {{- $all | toJson -}}
 {{- end -}}
 
@@ -93,7 +94,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if and (eq .process "executor") .root.Values.region -}}
 {{- $component = printf "executor-%s" .root.Values.region -}}
 {{- end -}}
-{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (not (has .process (list "topics" "backup"))) -}}
+{{- if and .root.Values.strimzi.enabled .root.Values.strimzi.users (ne .process "topics") -}}
 {{- $name := printf "%s-%s" (include "everwatch.fullname" .root) $component -}}
 {{- $user = dict "username" $name "passwordSecret" (dict "name" $name "key" "password") "certificateSecret" (dict "name" $name "certificate" "user.crt" "key" "user.key") -}}
 {{- end -}}
@@ -107,7 +108,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* Put what executors of `region` are rendered from into `out`, as `root`: their values go over those of `executor`. */}}
 {{- define "everwatch.intoRegion" -}}
 {{- $own := get .root.Values.regions.executors .region | default dict -}}
-{{- $fixed := dict "settings" (dict "EVERWATCH_REGION" .region) -}}
+{{- $fixed := dict "enabled" true "settings" (dict "EVERWATCH_REGION" .region) -}}
 {{- $executor := mergeOverwrite (deepCopy .root.Values.executor) (deepCopy $own) $fixed -}}
 {{- $values := set (set (deepCopy .root.Values) "executor" $executor) "region" .region -}}
 {{- $_ := set .out "root" (dict "Values" $values "Chart" .root.Chart "Release" .root.Release "Template" .root.Template "Files" .root.Files "Capabilities" .root.Capabilities) -}}
@@ -115,9 +116,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Components of executors, as JSON: without a region, then of each region of this release. */}}
 {{- define "everwatch.executorComponents" -}}
-{{- $all := list "executor" -}}
+{{- $all := list -}}
+{{- if .Values.executor.enabled -}}{{- $all = append $all "executor" -}}{{- end -}}
 {{- range $region, $own := .Values.regions.executors -}}{{- $all = append $all (printf "executor-%s" $region) -}}{{- end -}}
 {{- $all | toJson -}}
+{{- end -}}
+
+{{/* Ports of kafka.bootstrapServers, as JSON. */}}
+{{- define "everwatch.bootstrapPorts" -}}
+{{- $all := list -}}
+{{- range splitList "," .Values.kafka.bootstrapServers -}}{{- $all = append $all (splitList ":" . | last | trim) -}}{{- end -}}
+{{- $all | uniq | toJson -}}
 {{- end -}}
 
 {{- define "everwatch.configChecksum" -}}

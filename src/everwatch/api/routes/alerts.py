@@ -30,6 +30,7 @@ from everwatch.api.notifier_views import (
     VerifyBody,
 )
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
+from everwatch.api.route_listing import RouteListing
 from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.subscribing import LONGEST_FORM
@@ -44,7 +45,7 @@ _INCIDENT = "/v1/incidents/{incident_id}"
 _RUN = Permission(Scope.RUN, Reach.NARROWED)
 
 
-def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
+def alert_routes(alerting: Alerting, listing: RouteListing, writes: IncidentWrites) -> list[Route]:
     """Return the routes of what the notifier did."""
     return [
         Route(
@@ -86,8 +87,8 @@ def alert_routes(alerting: Alerting, writes: IncidentWrites) -> list[Route]:
             method="GET",
             path="/v1/routes",
             permission=READ_LIST,
-            handler=alerting.routes,
-            summary="List the routes of the notification rules, and whether each reaches a user, or why not.",
+            handler=listing.list,
+            summary="List the routes of the rules: whether each reaches a user or takes a monitor's alert, or why not.",
             query=RoutesQuery,
             answers={200: Example(Listed[RouteView], "The routes, in the order in which they are tried.")},
         ),
@@ -213,7 +214,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             path=f"{USER}/contacts",
             permission=READ_USER,
             handler=requests.contacts,
-            summary="List mail addresses of a user that are or are to be verified.",
+            summary="List mail addresses and numbers of a user that are or are to be verified.",
             answers={200: contacts},
         ),
         Route(
@@ -221,7 +222,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
             path=f"{USER}/contacts/verify",
             permission=RUN_USER,
             handler=requests.verify,
-            summary="Confirm the mail addresses of a user that were sent a code.",
+            summary="Confirm the mail addresses and numbers of a user that were sent a code.",
             audited="verify_contact",
             body=VerifyBody,
             answers={200: contacts, 202: Example(Listed[ContactView], "It is kept; the notifier has not read it yet.")},

@@ -21,6 +21,7 @@ from everwatch.api.notifier_requests import NotifierRequests
 from everwatch.api.oidc_routes import OidcRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
+from everwatch.api.route_listing import RouteListing
 from everwatch.api.routes.alerts import ack_link_routes, alert_routes, notifier_request_routes
 from everwatch.api.routes.badges import badge_routes
 from everwatch.api.routes.commands import command_routes
@@ -94,6 +95,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *dead_letter_routes(Letters(services.database, services.redrive, services.clock)),
         *alert_routes(
             Alerting(services.alerts),
+            RouteListing(services.alerts, services.database),
             IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
         ),
         *notifier_request_routes(

@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.given import given, now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
 from everwatch.cli.support.progress_bar import progress_bar
 from everwatch.cli.support.time_display import time_text
@@ -22,7 +22,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.topics import Topics
-from everwatch.operations.audit import AuditFinding, AuditReport, Label
+from everwatch.operations.audit import AuditFinding, AuditReport, AuditTerms, Label
 from everwatch.operations.audit import audit as audit_stored
 from everwatch.operations.waiting_ticks import WaitingTicks
 from everwatch.schedule.duration import describe_duration
@@ -131,12 +131,9 @@ def _by_database(settings: Settings, wanted: _Wanted, console: Console) -> tuple
         report = audit_stored(
             reader.history(wanted.user),
             _counted(reader.identities(wanted.begin, wanted.end, wanted.user), progress, task),
-            wanted.begin,
-            wanted.end,
-            late_after_ms=wanted.late_after_ms,
-            most_examples=wanted.limit,
-            waits=backlog.holds,
-            known_since=known_since,
+            AuditTerms(
+                wanted.begin, wanted.end, wanted.late_after_ms, wanted.limit, backlog.holds, known_since=known_since
+            ),
         )
         return report, known_since, backlog.problem
 
@@ -144,7 +141,7 @@ def _by_database(settings: Settings, wanted: _Wanted, console: Console) -> tuple
 def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[AuditReport, int, str]:
     """Have an API process audit, and return what ``_by_database`` does; since when it knows something is 0."""
     from everwatch.api.audit_run_views import AuditRunBody
-    from everwatch.cli.support.api_connection import LOOK_AGAIN_S, api_client
+    from everwatch.cli.support.api_connection import api_client
 
     pause = Event()
     columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
@@ -153,7 +150,7 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
         body = AuditRunBody(wanted.begin, wanted.end, wanted.user, wanted.late_after_ms)
         run = client.start_audit(body)
         while run.report is None:
-            pause.wait(LOOK_AGAIN_S)
+            pause.wait(given().look_again_s)
             run = client.audit_run(run.run_id)
             progress.update(task, completed=run.results_read)
     report = replace(

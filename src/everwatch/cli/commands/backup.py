@@ -14,15 +14,17 @@ from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.manifest import MANIFEST, Manifest
 from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
-from everwatch.backup.verifying import damages, has_postgresql, restore_into_scratch
+from everwatch.backup.verifying import ScratchServers, damages, has_postgresql, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings
+from everwatch.core.config import SecurityProtocol, Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import KafkaClients, new_admin
+from everwatch.kafka.permission_check import expect_rights
+from everwatch.kafka.process_rights import ProcessRole, rights_of
 
 
 class BackupReport(msgspec.Struct, frozen=True):
@@ -119,6 +121,8 @@ def create(
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
+        if settings.security_protocol is not SecurityProtocol.PLAINTEXT:
+            expect_rights(admin, rights_of(ProcessRole.BACKUP, settings))
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)
     report = _report(folder, manifest)
     if keep:
@@ -182,9 +186,8 @@ def verify(
             with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
                 elsewhere = msgspec.structs.replace(settings, data_dir=Path(scratch), kafka_port=0)
                 with start_broker(elsewhere, clock) as kafka:
-                    restore_into_scratch(
-                        settings, kafka.bootstrap_servers, folder, manifest, clock, stages, scratch_server
-                    )
+                    servers = ScratchServers(kafka.bootstrap_servers, scratch_server)
+                    restore_into_scratch(settings, servers, folder, manifest, clock, stages)
     seconds = clock.monotonic_s() - began_s
     database_restored = restored and bool(manifest.databases) and bool(not has_dump or scratch_server)
     said = [str(each) for each in found]

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from everwatch.cli.support.demo_run import INBOX_FILE, DemoRun
+from everwatch.cli.support.given import given
 from everwatch.cli.support.local_processes import PROCESSES, ConsoleAccess, Local
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.core.clock import Clock, SystemClock
@@ -72,7 +73,7 @@ def demo(
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+        given().on_signal(number, on_signal)
     console = Console(stderr=True)
     clock = SystemClock()
     topic = f"{settings.topic_prefix}demo-greetings"

@@ -48,7 +48,8 @@ def doctor(
         if not as_json:
             colour = typer.colors.GREEN if finding.ok else typer.colors.RED
             mark = typer.style("ok " if finding.ok else "BAD", fg=colour)
-            told = f"{finding.says.removesuffix('.')}. {finding.remedy}" if finding.remedy else finding.says
+            end = "" if finding.says.endswith((".", "?")) else "."
+            told = f"{finding.says}{end} {finding.remedy}" if finding.remedy else finding.says
             typer.echo(f"{mark} {finding.name:<12} {told}")
     if as_json:
         typer.echo(orjson.dumps([finding._asdict() for finding in findings]).decode())

@@ -15,18 +15,17 @@ from everwatch.cli.support.options import (
     MonitorArgument,
     ShowSecrets,
     UserArgument,
-    broker_of,
+    clients_of,
     settings_of,
 )
 from everwatch.cli.support.schedule_options import maintenance_text, schedule_text
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
-from everwatch.kafka.clients import new_admin
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
-from everwatch.model import Maintenance, Monitor, Result, Transition
+from everwatch.model import Maintenance, Monitor, Quorum, Result, Transition
 from everwatch.operations import state_colours
 from everwatch.operations.explanation import ExplainedRun, Explanation, LastRun, RegionState
 from everwatch.operations.explanation import explain as explained
@@ -104,7 +103,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
     if partition is None:
         return None, "its user is not stored yet"
     try:
-        admin = new_admin(settings, broker_of(settings))
+        admin = clients_of(settings).admin()
         policy = monitor.spec.policy
         return owners_of(admin, settings, partition, policy.priority, regions=policy.regions), ""
     except Transient as error:
@@ -198,7 +197,10 @@ def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
                 yield f"maintenance {maintenance_text(window)}"
         elif isinstance(value, Mapping):
             yield f"{title} ({', '.join(_differences(value))})"
-        else:
+        elif name == "regions":
+            quorum = f"quorum {policy.get('quorum', Quorum.MAJORITY)}"
+            yield f"regions {', '.join(value)} ({quorum})"
+        elif name != "quorum":
             yield f"{title} {describe_duration(value) if name.endswith('_ms') else value}"
 
 
@@ -231,7 +233,8 @@ def _run_text(run: ExplainedRun) -> str:
 
 
 def _result_text(result: Result) -> str:
-    notes = [f"attempt {result.attempt}"] if result.attempt > 1 else []
+    notes = [f"in {result.region}"] if result.region else []
+    notes += [f"attempt {result.attempt}"] if result.attempt > 1 else []
     notes += ["manual"] if result.manual else []
     if result.skipped_count > 1:
         notes.append(f"{result.skipped_count} ticks until {time_text(result.skipped_until)}")

@@ -12,6 +12,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from everwatch.cli.support.given import given
 from everwatch.cli.support.import_source import SourceOptions, source_of
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -26,7 +27,6 @@ from everwatch.cli.support.progress_bar import file_bar, print_refused
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
-from everwatch.kafka.clients import new_producer
 from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
@@ -116,7 +116,7 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
 def _run(job: ImportJob, every_s: float | None) -> None:
     """Make one pass, or (``every_s``) one after the other until a signal comes. Raises typer.Exit with the status."""
     interruption = Interruption()
-    stopped = Event()
+    stopped = given().new_stop()
     with Ledger(job.state, keep=not job.dry_run) as ledger, _stopping(interruption, stopped) as came:
         if every_s is not None:
             _repeat(job, ledger, interruption, stopped, every_s)
@@ -250,27 +250,36 @@ def _way_of(
         rows = ApiRows(ApiLink(client, job.waiting.timeout_s, clock))
         return lambda: rows, rows.since
 
+    ways = given().row_ways or _KafkaWays(job.settings, clock)
+
     def courier() -> LoadSender:
-        made = _new_courier(job.settings, clock)
+        made = ways.new_sender()
         stack.callback(made.close)
         return made
 
     def answers(since: Mapping[int, int] | None) -> Answers:
-        made = _new_answers(job.settings, since)
+        made = ways.new_answers(since)
         stack.callback(made.close)
         return made
 
     return courier, answers
 
 
-def _new_courier(settings: Settings, clock: Clock) -> KafkaLoadSender:
-    bootstrap = ready_broker(settings)
-    return KafkaLoadSender(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
+class _KafkaWays:
+    """Rows go to the topics of inputs, and the answers come from ``replies``."""
 
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
 
-def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:
-    ready_broker(settings)
-    return ReplyTopic(settings, clients_of(settings), SystemClock(), since)
+    def new_sender(self) -> LoadSender:
+        settings, bootstrap = self._settings, ready_broker(self._settings)
+        producer = clients_of(settings).producer(**QUEUE)
+        return KafkaLoadSender(producer, Topics.of(settings), bootstrap, self._clock)
+
+    def new_answers(self, since: Mapping[int, int] | None) -> Answers:
+        ready_broker(self._settings)
+        return ReplyTopic(self._settings, clients_of(self._settings), self._clock, since)
 
 
 @contextmanager
@@ -283,9 +292,10 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
         stopped.set()
         interruption.ask()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    on_signal = given().on_signal
+    before = {number: on_signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            on_signal(number, handler)

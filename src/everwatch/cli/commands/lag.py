@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,17 +15,27 @@ from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from everwatch.kafka.lag import Lag
     from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
 
+class ReadingProcess(StrEnum):
+    """Kinds of processes whose lag is known."""
+
+    WORKER = "worker"
+    EXECUTOR = "executor"
+    SINK = "sink"
+    NOTIFIER = "notifier"
+
+
 def lag(
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "",
     process: Annotated[
-        str, typer.Option(help="Only what this kind of process reads: worker, executor, sink, notifier.")
-    ] = "",
+        ReadingProcess | None, typer.Option(help="Only what this kind of process reads.", show_default=False)
+    ] = None,
     behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False,
@@ -46,8 +57,11 @@ def lag(
     interval_s = duration_of("--every", every) / 1000
 
     def wanted(measured: "Lag") -> "Sequence[PartitionLag | TopicLag]":
-        rows = [row for row in measured.partitions if (not topic or row.topic == topic) and (not behind or row.lag)]
-        rows = [row for row in rows if not process or row.process == process]
+        rows = [row for row in measured.partitions if not topic or row.topic == topic]
+        if topic and not rows:
+            known = ", ".join(dict.fromkeys(row.topic for row in measured.partitions))
+            raise SettingsError(f"Nothing is known to read {topic!r}; what is read: {known}.")
+        rows = [row for row in rows if (not process or row.process == process) and (not behind or row.lag)]
         return summed(rows) if summary else rows
 
     with _measuring(settings) as measure:

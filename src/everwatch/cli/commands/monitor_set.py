@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     CommonOptions,
@@ -24,7 +25,6 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.schedule_options import ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
-    SendingOptions,
     Timeout,
     connected,
     print_reply,

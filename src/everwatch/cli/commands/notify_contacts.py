@@ -1,4 +1,4 @@
-"""``everwatch notify``: mail addresses of users that are to be verified."""
+"""``everwatch notify``: mail addresses and numbers of users that are to be verified."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,7 +19,7 @@ from everwatch.notifier.storage import open_storage
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the mail addresses of USER that were sent a code, and when somebody confirmed them.
+    """List the mail addresses and numbers of USER that were sent a code, and when somebody confirmed them.
 
     Example: `everwatch notify contacts u-1`
     """
@@ -47,7 +47,7 @@ def verify(
     resend: Annotated[bool, typer.Option("--resend", help="Send new codes to those that are not verified.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Confirm a mail address of USER by its CODE: from now on alerts are sent to it.
+    """Confirm a mail address or number of USER by its CODE: alerts go to it from now on.
 
     Examples: `everwatch notify verify u-1 7K2MPQ4R` · `everwatch notify verify u-1 --trust`
     · `everwatch notify verify u-1 --resend`

@@ -1,21 +1,19 @@
 """``everwatch notify explain``: what became of a monitor's changes, and what each rule decides."""
 
-from functools import partial
-
 import orjson
 import typer
 from msgspec import to_builtins
 
 from everwatch.api.incident_views import EventView
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.notifier_by_api import notifications_by_api
+from everwatch.cli.support.notifier_by_api import decisions_by_api, notifications_by_api
 from everwatch.cli.support.notifier_reading import problem_of, reading_notifier, rules_in
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.alerts import AlertKind
 from everwatch.notifier.incidents import Incident, alert_of
-from everwatch.notifier.route_reasons import RouteReason, reasons_of
+from everwatch.notifier.route_reasons import RouteReason, offered, reasons_of
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.storage import Work
 
@@ -26,7 +24,7 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
     """Show what became of a monitor's newest changes, and what each rule decides on an alert of its incident.
 
     Of a route that does not take it, the first condition that is not met is shown. The rules are those of
-    EVERWATCH_NOTIFY_FILE as it is now; with --api they are not shown (`everwatch --api URL notify routes USER`).
+    EVERWATCH_NOTIFY_FILE as it is now; with --api, those that the notifier goes by.
     First successes, pauses and resumes are no alerts and are not listed.
 
     Example: `everwatch notify explain u-1 shop`
@@ -41,6 +39,8 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
         told = notifications_by_api(settings, user, monitor)
         incident, ack = told.incident, told.incident.ack if told.incident else None
         events = told.events[:MOST_EXPLAINED][::-1]
+        if incident is not None:
+            reasons = decisions_by_api(settings, user, monitor)
     else:
         rules = rules_in(settings) if settings.notify_file is not None else None
         with reading_notifier(settings) as storage, storage.look() as work:
@@ -78,5 +78,5 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 def _reasons(work: Work, rules: Rules, incident: Incident) -> list[RouteReason]:
     given = work.users([incident.user_id]).get(incident.user_id)
     alert = alert_of(incident, AlertKind.OPENED, incident.changed_at)
-    problem = partial(problem_of, work, rules, given=given)
-    return reasons_of(rules, alert, given.plan if given is not None else "", problem)
+    routes = [offered(route, problem_of(work, rules, route, given)) for route in rules.routes]
+    return reasons_of(routes, alert, given.plan if given is not None else "")

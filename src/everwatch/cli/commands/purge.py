@@ -8,8 +8,9 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import database, print_columns
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, UserArgument, broker_of, duration_of, settings_of
-from everwatch.cli.support.sending import SendingOptions, connected
+from everwatch.cli.support.sending import connected
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import SystemClock
@@ -54,8 +55,8 @@ def purge(
     """End a user, delete everything that the database holds of it, and say what remains on topics until when.
 
     Results, roll-ups, transitions, history, tasks, replies, entries of the audit log, dead letters whose key is the
-    user's, monitors and the user itself go. What comes of it from the topics later is not stored. Safe to repeat, also
-    after it was interrupted, and for a user who is gone already.
+    user's, monitors and the user itself go. Records of it that the topics hold later are not stored. Safe to repeat,
+    also after it was interrupted, and for a user who is gone already.
 
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
     """

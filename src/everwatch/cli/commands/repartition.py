@@ -16,6 +16,8 @@ from everwatch.core.errors import SettingsError, TopicMismatch
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of
+from everwatch.kafka.unreadable_batches import Unreadable
+from everwatch.repartition.forwarding import Progress
 from everwatch.repartition.forwarding import forward as forward_inputs
 from everwatch.repartition.generation_notes import GenerationNotes
 from everwatch.repartition.placing import Partitioner, place_by
@@ -215,9 +217,15 @@ def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool)
         if not as_json:
             typer.echo(f"{topic}: {count} records forwarded")
 
+    def tell_of(unreadable: Unreadable) -> None:
+        place = f"{unreadable.topic}, partition {unreadable.partition}"
+        typer.echo(f"not forwarded: {place}, {unreadable.refusal.reason}", err=True)
+
     new = settings_of_generation(settings, successor)
     placed = place_by(chosen, successor.partitions)
-    forwarded = forward_inputs(settings, new, place.clients, place.admin, placed, stop, tell)
+    forwarded = forward_inputs(
+        settings, new, place.clients, place.admin, placed, stop, Progress(tell, tell_of), SystemClock()
+    )
     typer.echo(msgspec.json.encode({"forwarded": forwarded}).decode() if as_json else f"{forwarded} records forwarded")
 
 

@@ -6,8 +6,9 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, settings_of
-from everwatch.cli.support.sending import ANSWER_WITHIN, SendingOptions, Timeout, connected
+from everwatch.cli.support.sending import ANSWER_WITHIN, Timeout, connected
 from everwatch.core.encryption import generate_key as new_key
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, asked_of
@@ -43,8 +44,8 @@ def rotate(
     """Have workers encrypt anew what is not encrypted with the first key: plaintext from before, or an older key.
 
     First put a new key in front of the old one, for workers, executors and this command; then run this. The old key is
-    needed until the ticks of before are run (1 day). What is encrypted is read from the database; monitors keep version
-    and state. Exit status 1 if something stays as it is.
+    needed until the ticks of before are run (1 day). The encrypted configs are read from the database; monitors keep
+    version and state. Exit status 1 if something stays as it is.
 
     Examples: `everwatch secrets rotate --dry-run` · `EVERWATCH_SECRETS_KEY=$NEW,$OLD everwatch secrets rotate`
     """

@@ -8,9 +8,10 @@ import orjson
 import typer
 
 from everwatch.cli.support.input_file import Made, send_file
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import pairs_of, plans_of
 from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
-from everwatch.cli.support.sending import Sending, SendingOptions, delivery_of, send_one, with_sending
+from everwatch.cli.support.sending import Sending, delivery_of, send_one, with_sending
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, signup_asked
 from everwatch.model import Asker
@@ -61,6 +62,10 @@ def signup(
     if file is not None:
         if sending.asked_id is not None:
             raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
+        if http or tcp or attribute or contact or heartbeat is not None or schedule != NOT_GIVEN:
+            raise SettingsError(
+                "With --file the rows say it all: leave the options of one user away (--plan is that of rows without)."
+            )
         reading = RowReading(plan=plan, has_shorthand=True)
         source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
         delivery = delivery_of(sending)
@@ -68,7 +73,13 @@ def signup(
         send_file(source, signups, delivery, "Signing up")
         return
     assert user is not None  # one of the two is given
+    if heartbeat == "":
+        raise SettingsError("--heartbeat wants a period, e.g. 1h.")
     attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
+    if schedule != NOT_GIVEN and not (http or tcp or heartbeat):
+        raise SettingsError(
+            "A schedule needs a monitor: give --http, --tcp or --heartbeat, or leave the schedule away."
+        )
     try:
         monitors = monitors_of(http or [], tcp or [], heartbeat, schedule_of(schedule))
     except InvalidInput as error:

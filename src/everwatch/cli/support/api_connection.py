@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from everwatch.api.views import LineOutcome, OutcomeView
+from everwatch.cli.support.given import given
 from everwatch.client import ApiError, Client
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -20,7 +21,6 @@ from everwatch.model import Asker, CommandOutcome, Reply
 AT_ONCE = 1_000
 LONGEST_WAIT_S = 30
 """Seconds that the API waits for workers at most."""
-LOOK_AGAIN_S = 0.5
 PATIENCE_S = 8.0
 """Seconds for which a request is sent again: a person waits for the command, so it is less than in a program."""
 _REFUSED_AT = 400
@@ -94,7 +94,7 @@ class ApiLink:
                 raise Unanswered(unanswered_text(len(left), self._timeout_s))
             waiting = left
             if waiting:
-                self._pause.wait(LOOK_AGAIN_S)
+                self._pause.wait(given().look_again_s)
 
 
 def refusal_of(error: ApiError, command: str, user_id: str, monitor_id: str) -> OutcomeView:

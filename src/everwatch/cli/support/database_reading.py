@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everwatch.cli.support.given import given
 from everwatch.cli.support.options import not_by_api
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -45,6 +46,9 @@ def database(settings: Settings) -> Iterator["SqlReader"]:
     """The database itself, as far as the sink has come. Raises StoreError, SettingsError where there is only an API."""
     if settings.api_url:
         raise not_by_api("This")
+    if (opened := given().open_reader) is not None:
+        yield opened(settings)
+        return
     from everwatch.store import open_reader  # SQLAlchemy takes a while to import
 
     with closing(open_reader(settings)) as reader:
@@ -56,6 +60,8 @@ def has_database(settings: Settings) -> bool:
 
     Raises StoreError for a URL that is none.
     """
+    if given().open_reader is not None:
+        return True
     from everwatch.store import sqlite
     from everwatch.store.database import parse_url
 

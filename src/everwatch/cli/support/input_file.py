@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, print_refused
-from everwatch.cli.support.sending import SendingOptions, connected
+from everwatch.cli.support.sending import connected
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.encoding import codec
 from everwatch.kafka.access_errors import refused, write_to
+from everwatch.kafka.full_queue import produce
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -31,14 +32,8 @@ class InputPublisher:
 
     def send(self, topic: str, user_id: str, value: bytes | None) -> None:
         """Queue one record."""
-        while True:
-            try:
-                key = codec.user_key(user_id)
-                self._producer.produce(topic, value, key, self._partition, self._count)
-                self._producer.poll(0)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
+        produce(self._producer, topic, value, codec.user_key(user_id), self._partition, self._count)
+        self._producer.poll(0)
 
     def finish(self) -> None:
         """Wait until everything is durable. Raises BrokerUnavailable, AccessError."""

@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from everwatch.api.incident_views import Listed, NotificationsView
 from everwatch.api.notifier_views import (
+    ChannelView,
     ContactView,
     DeliveriesQuery,
     DeliveryDetail,
@@ -23,6 +24,7 @@ from everwatch.cli.support.database_reading import print_columns
 from everwatch.client import ApiError
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
+from everwatch.notifier.route_reasons import RouteReason
 from everwatch.schedule.duration import format_duration
 
 Item = TypeVar("Item")
@@ -37,6 +39,18 @@ def routes_by_api(settings: Settings, user: str) -> list[RouteView]:
     """Return the routes of the rules; ``user`` "": of no user. Raises ApiError."""
     with api_client(settings) as client:
         return _known(client.routes(user))
+
+
+def decisions_by_api(settings: Settings, user: str, monitor: str) -> list[RouteReason]:
+    """Return what each route decides on an alert of a monitor; none if it is not registered. Raises ApiError."""
+    with api_client(settings) as client:
+        try:
+            routes = _known(client.routes(user, monitor))
+        except ApiError as error:
+            if error.code != "not_found":
+                raise
+            return []
+    return [RouteReason(each.route, each.takes, each.reason) for each in routes if each.takes is not None]
 
 
 def print_listed_routes(routes: Sequence[RouteView], as_json: bool, *, of_user: bool) -> None:
@@ -117,8 +131,14 @@ def print_trial_by_api(settings: Settings, user: str, route: str, as_json: bool)
         typer.echo(f"would send by {each.route} ({each.sender}){why}")
 
 
+def channels_by_api(settings: Settings, user: str) -> list[ChannelView]:
+    """Return the addresses that were given up; ``user`` "": of all. Raises ApiError, EverwatchError."""
+    with api_client(settings) as client:
+        return _known(client.channels(user))
+
+
 def contacts_by_api(settings: Settings, user: str) -> list[ContactView]:
-    """Return a user's mail addresses that are or are to be verified. Raises ApiError."""
+    """Return a user's mail addresses and numbers that are or are to be verified. Raises ApiError."""
     with api_client(settings) as client:
         return client.contacts(user).items
 

@@ -37,7 +37,7 @@ def known_user(work: Work, user: str) -> PlaceholderUser:
 
 
 def problem_of(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser | None) -> str:
-    """Return why a route reaches nobody, or not this user; "" if it does."""
+    """Return why a route has no receiver, or does not reach this user; "" if it does."""
     if route.audience is Audience.USERS and given is None:
         return "the notifier does not know the user yet"
     whose = given if route.audience is Audience.USERS else None

@@ -1,11 +1,12 @@
 """Records of an output topic, or of the database: what ``results`` and ``transitions`` have in common."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import typer
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from everwatch.cli.support.database_reading import AfterOption, reading, say_next
 from everwatch.cli.support.given import now_ms
@@ -18,6 +19,7 @@ from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
@@ -157,28 +159,29 @@ def from_topic(
     bootstrap = broker_of(settings)
     numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
     group = f"{settings.application}-cli-{settings.instance}"
-    consumer = new_consumer(settings, bootstrap, group)
-    try:
+    with closing(new_consumer(settings, bootstrap, group, **{"enable.partition.eof": not follow})) as consumer:
         sieve = Sieve(consumer, lambda: new_consumer(settings, bootstrap, group, **PROBING), SystemClock())
-        held = {number: bounds(consumer, topic, number) for number in numbers}
-        left = {number for number, offsets in held.items() if offsets}
-        consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])
-        while follow or left:
-            sifted = sieve.sift(consumer.consume(1_000, 0.5))
-            raise_refused(sifted.errors, topic)
-            left -= {each.partition for each in sifted.unreadable if each.end >= held[each.partition].stop}
-            for message in sifted.records:
+        if follow:
+            consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in numbers])
+            read = _following(consumer, topic, sieve)
+        else:
+            read = read_to_end(consumer, topic, {n: bounds(consumer, topic, n) for n in numbers}, sieve)
+        for messages in read:
+            for message in messages:
                 record = Record.of(message)
-                if record.offset + 1 >= held[record.partition].stop:
-                    left.discard(record.partition)
                 try:
                     yield decode(record.value)
                 except InvalidInput as error:
                     typer.echo(
                         f"record {record.partition}/{record.offset} of {topic} cannot be read: {error}", err=True
                     )
-    finally:
-        consumer.close()
+
+
+def _following(consumer: Consumer, topic: str, sieve: Sieve) -> Iterator[list[Message]]:
+    while True:
+        sifted = sieve.sift(consumer.consume(1_000, 0.5))
+        raise_refused(sifted.errors, topic)
+        yield sifted.records
 
 
 def live_events(

@@ -8,7 +8,9 @@ import msgspec
 import orjson
 import typer
 
+from everwatch.cli.support.given import given
 from everwatch.cli.support.input_publisher import InputPublisher
+from everwatch.cli.support.input_way import InputWay, SendingOptions
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -30,7 +32,6 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
 
 if TYPE_CHECKING:
-    from everwatch.cli.support.api_connection import ApiLink
     from everwatch.kafka.clients import Clients
 
 Wait = Annotated[
@@ -55,15 +56,6 @@ class Sending(NamedTuple):
     data_dir: DataDir = None
     bootstrap_servers: Bootstrap = None
     as_json: AsJson = False
-
-
-class SendingOptions(NamedTuple):
-    """Settings for sending inputs: the broker, and whether and how long to wait for an answer."""
-
-    settings: Settings
-    wait: bool
-    timeout_s: float
-    as_json: bool
 
 
 with_sending = with_options(sending=Sending)
@@ -152,7 +144,7 @@ class Link:
 
 
 @contextmanager
-def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator["Link | ApiLink"]:
+def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator[InputWay]:
     """A link to the broker, or to the API that the settings name, for inputs of which ``first`` is one.
 
     ``partition``: where they go; None: where their keys lead them.
@@ -160,6 +152,10 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
     Raises BrokerUnavailable, TopicMismatch.
     """
     settings = delivery.settings
+    if (connect := given().connect) is not None:
+        with connect(delivery, first) as link:
+            yield link
+        return
     if settings.api_url:
         from everwatch.cli.support.api_connection import ApiLink, api_client  # aiohttp takes a while to import
 

@@ -1,10 +1,12 @@
 """Checks of the broker and the topics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from everwatch.core.config import Settings
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
 from everwatch.kafka import topic_administration
+from everwatch.kafka.topic_administration import TopicState
 
 ANSWERS_WITHIN_S = 5
 _UNNAMED_REMEDY = "Name them in EVERWATCH_REGIONS of every process, or delete their topics; see docs/regions.md."
@@ -19,11 +21,15 @@ def check_broker(system: System) -> Iterator[Finding]:
 
 def check_topics(system: System) -> Iterator[Finding]:
     """Compare every topic with its plan."""
-    states = topic_administration.check_topics(system.admin, system.settings)
-    wrong = [
-        fault("topics", sentence, _REMEDY) for sentence in topic_administration.problems_of(states, system.settings)
-    ]
-    if unknown := topic_administration.unknown_regions(system.admin, system.settings):
-        sentence = topic_administration.unnamed_regions(unknown, system.settings)
+    settings = system.settings
+    states = topic_administration.check_topics(system.admin, settings)
+    yield from topic_findings(states, topic_administration.unknown_regions(system.admin, settings), settings)
+
+
+def topic_findings(states: Sequence[TopicState], unknown: Sequence[str], settings: Settings) -> Iterator[Finding]:
+    """Yield what is wrong with topics, or that nothing is. ``unknown``: regions that have topics and are not named."""
+    wrong = [fault("topics", sentence, _REMEDY) for sentence in topic_administration.problems_of(states, settings)]
+    if unknown:
+        sentence = topic_administration.unnamed_regions(unknown, settings)
         wrong.append(fault("topics", sentence, _UNNAMED_REMEDY))
-    yield from wrong or [well("topics", f"all there, {system.settings.partitions} partitions each")]
+    yield from wrong or [well("topics", f"all there, {settings.partitions} partitions each")]

@@ -8,14 +8,18 @@ changelog is too large to be read for that, the tables are compared with the dat
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from typing import NamedTuple
 
+from confluent_kafka import Consumer
+
+from everwatch.core.config import Settings
 from everwatch.core.errors import RecordsUnreadable, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import SECOND_LOOK_S, System
 from everwatch.encoding.codec import SEPARATOR, is_bookkeeping
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.progress import EntryCounts
-from everwatch.kafka.to_end import read_to_end
+from everwatch.kafka.progress import EntryCounts, Noted
+from everwatch.kafka.to_end import SILENCE_S, read_to_end
 from everwatch.kafka.topic_administration import topic_id
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY as CHANGELOG_REMEDY
 from everwatch.rules.changelog_marks import Held, covers, is_another
@@ -50,17 +54,38 @@ def check_changelog(system: System) -> Iterator[Finding]:
         yield fault("changelog", f"{topic} has lost records of partitions {sorted(lost)}: it {what}", _REMEDY)
         return
     records = sum(some.end - some.start for some in held.values())
-    yield _compared(system, topic) if records <= MOST_COUNTED else _compared_by_notes(system, records)
+    counts = EntryCounters(
+        lambda: count_entries(system.new_consumer, topic, held_of(system, topic)),
+        lambda: noted_counts(system.read_noted(), system.settings.partitions),
+        lambda: database_counts(system.settings),
+        system.pause,
+    )
+    yield compared(topic, records, counts)
 
 
-def _compared(system: System, topic: str) -> Finding:
+class EntryCounters(NamedTuple):
+    """Users and monitors of the changelog, of the workers' tables and of the database, counted anew by each call.
+
+    ``tables``: None if a worker has noted no number. ``database``: None if it cannot be read. ``pause`` waits for a
+    number of seconds.
+    """
+
+    changelog: Callable[[], EntryCounts]
+    tables: Callable[[], EntryCounts | None]
+    database: Callable[[], EntryCounts | None]
+    pause: Callable[[float], object]
+
+
+def compared(topic: str, records: int, counts: EntryCounters) -> Finding:
+    """Compare the counts. A changelog of more than ``MOST_COUNTED`` records is not read."""
+    return _compared(topic, counts) if records <= MOST_COUNTED else _compared_by_notes(records, counts)
+
+
+def _compared(topic: str, of: EntryCounters) -> Finding:
     """Compare what the changelog has, which is read, with the tables and the database."""
-
-    def counted() -> EntryCounts:
-        return count_entries(system, held_of(system, topic))
-
+    others = {"the workers' tables": of.tables, "the database": of.database}
     try:
-        counts, more = _look(system, counted, {"the workers' tables": noted_counts, "the database": database_counts})
+        counts, more = _look(of.changelog, others, of.pause)
     except RecordsUnreadable as error:
         return fault("changelog", str(error), CHANGELOG_REMEDY)
     if more:
@@ -69,53 +94,55 @@ def _compared(system: System, topic: str) -> Finding:
             f"{topic} has {_told(counts)}, {more}: some are gone from the changelog, or the sink is behind",
             f"If the sink is not behind: {_REMEDY}",
         )
-    database = "" if database_counts(system) is not None else "; the database cannot be read"
-    others = "and the database " if not database else ""
-    return well("changelog", f"has what the workers' tables {others}have, {_told(counts)}{database}")
+    database = "" if of.database() is not None else "; the database cannot be read"
+    both = "and the database " if not database else ""
+    return well("changelog", f"has what the workers' tables {both}have, {_told(counts)}{database}")
 
 
-def _compared_by_notes(system: System, records: int) -> Finding:
+def _compared_by_notes(records: int, of: EntryCounters) -> Finding:
     """Compare the database with what the workers note of their tables, where reading the changelog takes too long."""
-    if noted_counts(system) is None:
+    if of.tables() is None:
         return well(
             "changelog",
             f"has what the workers' tables have; {records:,} records, too many to count, and not every partition has"
             " had a worker of a version that notes how many users and monitors its table has",
         )
-    counts, more = _look(system, lambda: noted_counts(system) or _NONE, {"the database": database_counts})
+    counts, more = _look(lambda: of.tables() or _NONE, {"the database": of.database}, of.pause)
     if more:
         return fault(
             "changelog",
             f"the workers' tables have {_told(counts)}, {more}: some are gone from the tables, or the sink is behind",
             f"If the sink is not behind: {_REMEDY}",
         )
-    database = "" if database_counts(system) is not None else "; the database cannot be read"
+    database = "" if of.database() is not None else "; the database cannot be read"
     return well(
         "changelog", f"has what the workers' tables have, {_told(counts)} as they note ({records:,} records){database}"
     )
 
 
-_Count = Callable[[System], EntryCounts | None]
+_Count = Callable[[], EntryCounts | None]
 _NONE = EntryCounts(0, 0)
 
 
-def _look(system: System, counted: Callable[[], EntryCounts], others: Mapping[str, _Count]) -> tuple[EntryCounts, str]:
+def _look(
+    counted: Callable[[], EntryCounts], others: Mapping[str, _Count], pause: Callable[[float], object]
+) -> tuple[EntryCounts, str]:
     """Return what is counted, and which of the others has more, if one has, in words.
 
     Entries come and go while all are counted: one has more only if it has more both before and after a second count.
     """
-    before = {name: count(system) for name, count in others.items()}
+    before = {name: count() for name, count in others.items()}
     counts = counted()
     more = [name for name, found in before.items() if _has_more(found, counts)]
     if more:
         # what is noted, and what the sink stores, follows within this time
-        system.pause(SECOND_LOOK_S)
+        pause(SECOND_LOOK_S)
         counts = counted()
         more = [name for name in more if _has_more(before[name], counts)]
     if more:
-        system.pause(SECOND_LOOK_S)
+        pause(SECOND_LOOK_S)
     for name in more:
-        after = others[name](system)
+        after = others[name]()
         if after is not None and _has_more(after, counts):
             verb = "has" if name == "the database" else "have"
             return counts, f"{name} {verb} {_told(after)}"
@@ -130,16 +157,18 @@ def _told(counts: EntryCounts) -> str:
     return f"{counts.users:,} users and {counts.monitors:,} monitors"
 
 
-def count_entries(system: System, held: Mapping[int, Held]) -> EntryCounts:
+def count_entries(
+    new_consumer: Callable[..., Consumer], topic: str, held: Mapping[int, Held], silence_s: float = SILENCE_S
+) -> EntryCounts:
     """Count the users and monitors of the changelog. Reads all of it.
 
     Raises BrokerUnavailable, RecordsUnreadable, AccessError.
     """
-    topic = system.topics.monitors_changelog
     users: set[bytes] = set()
     monitors: set[bytes] = set()
-    with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
-        for messages in read_to_end(consumer, topic, {n: range(some.start, some.end) for n, some in held.items()}):
+    wanted = {number: range(some.start, some.end) for number, some in held.items()}
+    with closing(new_consumer(**{"enable.partition.eof": True})) as consumer:
+        for messages in read_to_end(consumer, topic, wanted, silence_s=silence_s):
             for message in messages:
                 key = message.key()
                 if not isinstance(key, bytes):
@@ -152,22 +181,18 @@ def count_entries(system: System, held: Mapping[int, Held]) -> EntryCounts:
     return EntryCounts(len(users), len(monitors))
 
 
-def noted_counts(system: System) -> EntryCounts | None:
-    """Return how many entries the owners' tables have by their notes; None if one of them has noted no number.
-
-    Raises BrokerUnavailable.
-    """
-    noted = system.read_noted()
+def noted_counts(noted: Mapping[int, Noted], partitions: int) -> EntryCounts | None:
+    """Return how many entries the owners' tables have by their notes; None if one of them has noted no number."""
     counts = [note.entries for note in noted.values() if note.entries is not None]
-    if len(counts) < system.settings.partitions:
+    if len(counts) < partitions:
         return None
     return EntryCounts(sum(each.users for each in counts), sum(each.monitors for each in counts))
 
 
-def database_counts(system: System) -> EntryCounts | None:
+def database_counts(settings: Settings) -> EntryCounts | None:
     """Return how many users and monitors the database has; None if it cannot be read."""
     try:
-        with closing(open_reader(system.settings)) as reader:
+        with closing(open_reader(settings)) as reader:
             held = reader.catalogue_counts()
     except StoreError:
         return None

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
+from typing import NamedTuple
 
 from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis.finding import Finding, fault, well
@@ -27,15 +28,27 @@ MOST_UNEVEN = 1.2
 _START = "Start one: 'everwatch up' or 'everwatch executor'."
 
 
+class ExecutorTraces(NamedTuple):
+    """Records of executors. ``finished``: when each finished something last, ms; ``notes``: the newest of each."""
+
+    finished: Mapping[str, int]
+    notes: Mapping[str, PresenceNote]
+
+
 def check_executors(system: System) -> Iterator[Finding]:
     """Compare the ticks with what executors have run, and the partitions with their owners."""
+    yield from findings(system, ExecutorTraces(newest_results(system), newest_notes(system)))
+
+
+def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
+    """Yield what is wrong with the executors, or that nothing is."""
     lag = system.lag
     rows = lag.of("executor")
     members = lag.members["executor"]
     if not members:
         yield fault(
             "executors",
-            f"no executor is running: no check runs; {waiting(rows, 'tick')}{_last_seen(system)}",
+            f"no executor is running: no check runs; {waiting(rows, 'tick')}{_last_seen(traces)}",
             _START,
         )
         return
@@ -52,7 +65,7 @@ def check_executors(system: System) -> Iterator[Finding]:
             f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
         )
     late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
-    seen, notes = newest_results(system), newest_notes(system)
+    seen, notes = traces
     present = _names_of(members)
     stopped: set[str] = set()
     for name in sorted({*present, *seen, *notes}):
@@ -99,8 +112,14 @@ def check_executors(system: System) -> Iterator[Finding]:
                 " One that is stopped by SIGTERM, and is given 10 s, is no fault.",
             )
     if not faults:
-        names = ", ".join(member.client_id for member in members)
+        names = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
         yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}")
+
+
+def _in_region(system: System, member: Member) -> str:
+    """Return the region whose ticks an executor claims, in words; empty without one."""
+    claimed = {topic for topic, _ in member.partitions}
+    return next((f" (in {each.region})" for each in system.topics.regions if claimed.intersection(each.names)), "")
 
 
 def _uneven(rows: Iterable[PartitionLag]) -> str:
@@ -130,7 +149,7 @@ def _names_of(members: Iterable[Member]) -> set[str]:
 def _unclaimed(system: System, rows: Iterable[PartitionLag]) -> dict[str, list[PartitionLag]]:
     """Return the partitions of ticks without an owner, by region.
 
-    Where there are regions nobody need run ticks that no monitor has.
+    Where there are regions, topics without ticks need no executor.
     """
     claimed = {row.group for row in rows if row.client_id}
     found: dict[str, list[PartitionLag]] = {}
@@ -181,9 +200,9 @@ def newest_results(system: System) -> dict[str, int]:
     return found
 
 
-def _last_seen(system: System) -> str:
+def _last_seen(traces: ExecutorTraces) -> str:
     """Return which executor was at work last, if its results are still among the newest, and whether it left."""
-    seen, notes = newest_results(system), newest_notes(system)
+    seen, notes = dict(traces.finished), traces.notes
     seen |= {name: max(note.at, seen.get(name, 0)) for name, note in notes.items()}
     if not seen:
         return ""

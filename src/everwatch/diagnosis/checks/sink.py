@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
 from everwatch.diagnosis.waiting_partitions import numbers_of, stands_still, unowned, waiting
-from everwatch.store.database import is_locked
 
 BEHIND_S = 15.0
 
@@ -32,7 +31,7 @@ def check_sink(system: System) -> Iterator[Finding]:
     if late:
         faults += 1
         waits = waiting(late, "record")
-        if is_locked(system.settings.database_url):
+        if system.is_locked(system.settings.database_url):
             yield fault(
                 "sink",
                 f"the sink is locked out: another process holds the database's write lock; {waits}",

@@ -15,12 +15,23 @@ def check_workers(system: System) -> Iterator[Finding]:
     """Compare the inputs with what the workers have handled, and the partitions with their owners."""
     lag = system.lag
     rows = lag.of("worker")
-    if not lag.members["worker"]:
+    faults = 0
+    for pid in system.stopped_workers:
+        faults += 1
+        name = f"everwatch-{system.host}-{pid}"
+        holds = any(member.client_id == name for member in lag.members["worker"])
         yield fault(
-            "workers", "no worker is running: no monitor runs", "Start one: 'everwatch up' or 'everwatch worker'."
+            "workers",
+            f"{name} is frozen: process {pid} of this machine is stopped by a signal;"
+            f" {'it holds its partitions until its session ends' if holds else 'its session has ended'}",
+            f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
+        )
+    if not lag.members["worker"]:
+        remedy = "Start another one" if faults else "Start one"
+        yield fault(
+            "workers", "no worker is running: no monitor runs", f"{remedy}: 'everwatch up' or 'everwatch worker'."
         )
         return
-    faults = 0
     if alone := unowned(system, "worker"):
         faults += 1
         yield fault(

@@ -1,20 +1,26 @@
 """Clients of Kafka in memory, in the place of ``everwatch.kafka.clients.KafkaClients``."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.memory.broker import MemoryKafka
 from everwatch.kafka.memory.consumer import MemoryConsumer
+from everwatch.kafka.memory.log import Log
 from everwatch.kafka.memory.producer import MemoryBatchProducer, MemoryProducer
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
+
+
+_EARLIEST: Callable[[], OffsetSpec] = OffsetSpec.earliest
+_LATEST: Callable[[], OffsetSpec] = OffsetSpec.latest
 
 
 class MemoryClients:
@@ -40,7 +46,7 @@ class MemoryClients:
 
 
 class MemoryAdmin:
-    """The admin client: topics, their ids and the size of batches."""
+    """The admin client: topics, their ids and offsets, and the size of batches."""
 
     def __init__(self, kafka: MemoryKafka) -> None:
         self._kafka = kafka
@@ -70,6 +76,18 @@ class MemoryAdmin:
             answers[resource] = _done({"max.message.bytes": SimpleNamespace(value=str(size))})
         return answers
 
+    def list_offsets(self, wanted: Mapping[TopicPartition, OffsetSpec], **_: Any) -> dict[Any, "Future[Any]"]:
+        """Give the first, the last or the offset at a time of each partition, as a read_committed consumer sees it."""
+        answers: dict[Any, Future[Any]] = {}
+        for each, spec in wanted.items():
+            log = self._kafka.log(each.topic, each.partition)
+            if self._kafka.is_away or log is None:
+                code = KafkaError._TIMED_OUT if self._kafka.is_away else KafkaError.UNKNOWN_TOPIC_OR_PART
+                answers[each] = _failed(KafkaError(code))
+            else:
+                answers[each] = _done(SimpleNamespace(offset=_offset_in(log, spec)))
+        return answers
+
     def _answer(self, topic: Any) -> "Future[None]":
         if topic.topic in self._kafka.topic_names():
             return _failed(KafkaError(KafkaError.TOPIC_ALREADY_EXISTS))
@@ -92,6 +110,15 @@ def _listed(partitions: int, error: KafkaError | None = None) -> Any:
     return SimpleNamespace(
         error=error, partitions={number: SimpleNamespace(error=None) for number in range(partitions)}
     )
+
+
+def _offset_in(log: Log, spec: Any) -> int:
+    if spec is _EARLIEST():
+        return log.start
+    if spec is _LATEST():
+        return log.stable_end
+    later = (log.start + place for place, entry in enumerate(log.entries) if entry.timestamp_ms >= spec.timestamp)
+    return next(later, -1)
 
 
 def _done(result: Any) -> "Future[Any]":

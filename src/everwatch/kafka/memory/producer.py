@@ -17,7 +17,7 @@ _LOOK_S = 0.005
 
 
 class MemoryProducer:
-    """A librdkafka producer. What it has sent is acknowledged when it is polled, as there."""
+    """A librdkafka producer. Sent records are acknowledged when it is polled, as there."""
 
     def __init__(self, kafka: MemoryKafka, max_bytes: int, transactional_id: str = "") -> None:
         self._kafka = kafka

@@ -72,9 +72,9 @@ class ConfigSecrets:
     def recognised(self, stored: Monitor, given: MonitorSpec) -> tuple[Monitor, MonitorSpec]:
         """The two as they are to be compared: encrypted alike where they hold the same secrets.
 
-        What is stored stays as it is, unless it is not encrypted with the first key; then it comes with new ciphertext.
-        ``given`` may be the stored spec itself: then that is all.
-        Raises InvalidInput where plain text would replace what is encrypted.
+        A stored secret stays as it is, unless it is not encrypted with the first key; then it comes with new
+        ciphertext. ``given`` may be the stored spec itself: then that is all. Raises InvalidInput where plain text
+        would replace what is encrypted.
         """
         old = stored.spec
         if given is old:

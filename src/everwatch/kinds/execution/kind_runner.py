@@ -61,17 +61,23 @@ def target_of(job: Job) -> str:
         return ""
 
 
-async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[[BaseException], None]) -> Outcome:
+async def run_job(
+    job: Job,
+    tick: Tick,
+    context: RunContext,
+    on_error: Callable[[BaseException], None],
+    longest_wait_s: float = LONGEST_WAIT_S,
+) -> Outcome:
     """Run the job within the tick's timeout. ``on_error`` gets errors that the kind should have handled.
 
     A kind that keeps time itself (``keeps_time``) begins later than it is asked, and ends within the timeout from then.
-    One that does not is cancelled ``LONGEST_WAIT_S`` after that: it would hold its slot forever.
+    One that does not is cancelled ``longest_wait_s`` after that: it would hold its slot forever.
 
     Raises CancelledError only if the caller is cancelled.
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)
-    deadline = asyncio.timeout(tick.timeout_ms / 1000 + (LONGEST_WAIT_S if job.keeps_time else 0))
+    deadline = asyncio.timeout(tick.timeout_ms / 1000 + (longest_wait_s if job.keeps_time else 0))
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
@@ -86,7 +92,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         if deadline.expired() and isinstance(error, TimeoutError):
             limit = describe_duration(tick.timeout_ms)
             if job.keeps_time:
-                waited = describe_duration(round(LONGEST_WAIT_S * 1000))
+                waited = describe_duration(round(longest_wait_s * 1000))
                 return Outcome(Status.FAILURE, f"no answer within {limit}, after it had {waited} to begin")
             return Outcome(Status.FAILURE, f"no answer within {limit}")
         return _internal_error(error, on_error)

@@ -137,8 +137,8 @@ class ExpectedTimes:
     def missed(self, heard: int, at: int) -> int:
         """The time whose grace is over at ``at`` and that nothing since ``heard`` counts for; 0 if there is none.
 
-        What comes a little early counts too: by the grace, but at most CLOCK_ERROR_MS and half the time from the one
-        before. All in ms.
+        A signal that comes a little early counts too: by the grace, but at most CLOCK_ERROR_MS and half the time from
+        the one before. All in ms.
         """
         last, before = self._last_two(at - self._grace_ms)
         early_ms = min(self._grace_ms, CLOCK_ERROR_MS, (last - before) // 2)

@@ -16,6 +16,7 @@ from everwatch.notifier.addresses import (
     NtfyAddress,
     PagerDutyAddress,
     SlackAddress,
+    SmsAddress,
     TelegramAddress,
     WebhookAddress,
 )
@@ -24,6 +25,7 @@ from everwatch.notifier.senders import lane_of
 from everwatch.notifier.senders.chats import chat_post_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, judged, said_of
 from everwatch.notifier.senders.post import Post
+from everwatch.notifier.senders.sms import sms_outcome, sms_post_of
 from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
 from everwatch.schedule.duration import DAY_MS
 
@@ -49,7 +51,9 @@ class HttpSender:
     async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
         """Make one attempt; never raises for what the receiver does."""
         post = post_of(address, message, self._clock.now_ms())
-        client = self._guarded if from_user else self._free
+        # the provider of texts is operators', whoever the number is of
+        is_guarded = from_user and not isinstance(address, SmsAddress)
+        client = self._guarded if is_guarded else self._free
         request = Request(
             "POST",
             post.url,
@@ -59,7 +63,7 @@ class HttpSender:
             is_enough=_is_enough,
         )
         # a connection is kept for operators' receivers alone: what one user made a server say is not another's to read
-        owner = None if from_user else lane_of(address)
+        owner = None if is_guarded else lane_of(address)
         try:
             async with asyncio.timeout(self.timeout_s):
                 answer = await client.send(request, client.new_probe(), owner)
@@ -70,7 +74,8 @@ class HttpSender:
             return AttemptOutcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
             return AttemptOutcome(Verdict.FAILED, error.sentence(said_of), is_servers=True)
-        return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
+        outcome = judged(answer, self._clock.now_ms(), lambda _: post.is_final)
+        return sms_outcome(answer, outcome) if isinstance(address, SmsAddress) else outcome
 
 
 def post_of(address: Address, message: Message, now: int) -> Post:
@@ -82,6 +87,8 @@ def post_of(address: Address, message: Message, now: int) -> Post:
             return _slack(address, message)
         case DiscordAddress() | TelegramAddress() | NtfyAddress():
             return chat_post_of(address, message)
+        case SmsAddress():
+            return sms_post_of(address, message)
         case PagerDutyAddress():
             return _pagerduty(address, message)
         case AlertmanagerAddress():

@@ -18,51 +18,44 @@ from everwatch.store.counters import read_counts
 from everwatch.store.keyed import rows_of_keys
 from everwatch.store.paging import Sort
 from everwatch.store.queries.matching import Facts, is_selected
-from everwatch.store.queries.sets import Key, few_monitors, holds
+from everwatch.store.queries.sets import USUAL_WAYS, Key, ListWays, Place, WantedPage, few_monitors, holds
 from everwatch.store.search import needles_of
 from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import monitor_labels, monitor_search, monitors
 from everwatch.store.stored_values import MonitorCount
 
-MOST_CLASSES = 64
-"""Classes that are read side by side for one page; more of them are read as one list."""
-
 _c = monitors.c
 _ORDERS: dict[Sort, ColumnElement[int]] = {Sort.STATE_SINCE: _c.state_since, Sort.CHANGED: _c.changed_at}
-Place = tuple[Any, ...]
-"""Where a monitor stands in a list: user and monitor, behind the instant if the list is by one."""
 _label_list = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 
 
 def monitor_places(
-    connection: Connection, which: Selection, sort: Sort, after: Place | None, *, descending: bool, limit: int
+    connection: Connection, which: Selection, page: WantedPage, ways: ListWays = USUAL_WAYS
 ) -> list[Place]:
-    """Return the places of a page's monitors, in order; those behind ``after``."""
+    """Return the places of a page's monitors, in order."""
     classes = classes_of(connection, which)
     if not classes:
         return []
     if not which.user_id:
-        in_order = _is_in_order_of_classes(which, sort, classes)
-        few = few_monitors(connection, which, () if in_order else classes)
-        if few is not None and sort is Sort.ID:
-            return _first_by_id(connection, which, few, after, descending=descending, limit=limit)
+        in_order = _is_in_order_of_classes(which, page.sort, classes, ways)
+        few = few_monitors(connection, which, () if in_order else classes, ways)
+        if few is not None and page.sort is Sort.ID:
+            return _first_by_id(connection, which, few, page)
         if few is not None:
-            return _sorted(gathered(connection, which, few), sort, after, descending=descending)[:limit]
-    walk = _Walk(connection, which, sort, after, descending=descending, limit=limit)
-    return walk.places(classes)
+            return _sorted(gathered(connection, which, few), page)[: page.limit]
+    return _Walk(connection, which, page).places(classes, ways)
 
 
-def _is_in_order_of_classes(which: Selection, sort: Sort, classes: Sequence[MonitorCount]) -> bool:
+def _is_in_order_of_classes(which: Selection, sort: Sort, classes: Sequence[MonitorCount], ways: ListWays) -> bool:
     """Tell whether an index has the monitors of these classes in the order of the list, so that none need be sorted."""
     if sort is Sort.ID:
-        return len(classes) <= MOST_CLASSES
+        return len(classes) <= ways.classes
     return sort is Sort.STATE_SINCE and not (which.kind or which.plan)
 
 
-def _first_by_id(
-    connection: Connection, which: Selection, few: set[Key], after: Place | None, *, descending: bool, limit: int
-) -> list[Place]:
+def _first_by_id(connection: Connection, which: Selection, few: set[Key], page: WantedPage) -> list[Place]:
     """Return the first of these keys that a selection has; no more of them are looked at than that takes."""
+    _, after, descending, limit = page
     keys = sorted((k for k in few if after is None or (k < after if descending else k > after)), reverse=descending)
     found: list[Place] = []
     for begin in range(0, len(keys), 2 * limit):
@@ -133,9 +126,8 @@ def conditions(which: Selection, dialect: str, *, by_class: bool = True) -> list
 class _Walk:
     """Reads a page from an index that is in the order of the list."""
 
-    def __init__(
-        self, connection: Connection, which: Selection, sort: Sort, after: Place | None, *, descending: bool, limit: int
-    ) -> None:
+    def __init__(self, connection: Connection, which: Selection, page: WantedPage) -> None:
+        sort, after, descending, limit = page
         self._connection = connection
         self._dialect = connection.dialect.name
         self._which = which
@@ -151,7 +143,7 @@ class _Walk:
             place = tuple_(*self._columns)
             self._behind = [place < tuple_(*after) if descending else place > tuple_(*after)]
 
-    def places(self, classes: Sequence[MonitorCount]) -> list[Place]:
+    def places(self, classes: Sequence[MonitorCount], ways: ListWays) -> list[Place]:
         """The places of the page's monitors, in order."""
         which = self._which
         narrowed = bool(which.state or which.kind or which.plan)
@@ -159,7 +151,7 @@ class _Walk:
             # the user's own, by the key; they are sorted
             own = [_c.user_id == which.user_id, *conditions(which, self._dialect)]
             return self._read([self._page(*own)])
-        if self._sort is Sort.ID and narrowed and len(classes) <= MOST_CLASSES:
+        if self._sort is Sort.ID and narrowed and len(classes) <= ways.classes:
             others = conditions(which, self._dialect, by_class=False)
             return self._read(
                 [
@@ -208,7 +200,8 @@ class _Walk:
         return [tuple(row) for row in self._connection.execute(statement)]
 
 
-def _sorted(found: list[tuple[Key, int, int]], sort: Sort, after: Place | None, *, descending: bool) -> list[Place]:
+def _sorted(found: list[tuple[Key, int, int]], page: WantedPage) -> list[Place]:
+    sort, after, descending, _ = page
     places: list[Place] = []
     for key, state_since, changed_at in found:
         instant = {Sort.STATE_SINCE: (state_since,), Sort.CHANGED: (changed_at,)}.get(sort, ())

@@ -9,36 +9,41 @@ from everwatch.model import State, User
 from everwatch.store import row_mapping
 from everwatch.store.keyed import rows_of_keys
 from everwatch.store.paging import Sort
-from everwatch.store.queries.monitors import MOST_CLASSES, classes_of, conditions, gathered
-from everwatch.store.queries.sets import Key, few_monitors, few_users, holds
+from everwatch.store.queries.monitors import classes_of, conditions, gathered
+from everwatch.store.queries.sets import (
+    USUAL_WAYS,
+    Key,
+    ListWays,
+    Place,
+    WantedPage,
+    few_monitors,
+    few_users,
+    holds,
+)
 from everwatch.store.search import needles_of, user_text
 from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import monitors, user_search, users
 from everwatch.store.stored_values import ListedUser, MonitorCount
 
 _c = users.c
-Place = tuple[Any, ...]
-"""Where a user stands in a list: its id, behind the instant if the list is by one."""
 
 
-def user_places(
-    connection: Connection, which: Selection, sort: Sort, after: Place | None, *, descending: bool, limit: int
-) -> list[Place]:
-    """Return the places of a page's users, in order; those behind ``after``."""
+def user_places(connection: Connection, which: Selection, page: WantedPage, ways: ListWays = USUAL_WAYS) -> list[Place]:
+    """Return the places of a page's users, in order."""
     of_monitors = which._replace(contains="", prefix="")
     classes = classes_of(connection, of_monitors) if which.names_monitors else []
     if which.names_monitors and not classes:
         return []
-    by_changed = sort is Sort.CHANGED
+    by_changed = page.sort is Sort.CHANGED
     # an index has users by the classes of their monitors in the order of the list
-    in_order = not by_changed and len(classes) <= MOST_CLASSES and not needles_of(which)
-    few = _few(connection, which, of_monitors, () if in_order else classes)
+    in_order = not by_changed and len(classes) <= ways.classes and not needles_of(which)
+    few = _few(connection, which, of_monitors, () if in_order else classes, ways)
     if few is not None:
-        return _sorted(connection, which, few, sort, after, descending=descending)[:limit]
+        return _sorted(connection, which, few, page)[: page.limit]
     columns: list[ColumnElement[Any]] = [*([_c.updated_at] if by_changed else []), _c.user_id]
     dialect = connection.dialect.name
     if in_order and which.names_monitors:
-        return _by_class(connection, of_monitors, classes, after, descending=descending, limit=limit)
+        return _by_class(connection, of_monitors, classes, page)
     wanted: list[ColumnElement[bool]] = []
     if which.plan:
         # in the order of the list without the instant only
@@ -48,7 +53,7 @@ def user_places(
     if needles := needles_of(which):
         own = select(user_search.c.text).where(user_search.c.user_id == _c.user_id).scalar_subquery()
         wanted += [holds(own, needle, dialect) for needle in needles]
-    return _read(connection, _page(columns, wanted, after, descending=descending, limit=limit))
+    return _read(connection, _page(columns, wanted, page))
 
 
 def users_at(connection: Connection, places: Sequence[Place]) -> list[ListedUser]:
@@ -72,23 +77,26 @@ def place_of_user(user: User, sort: Sort) -> Place:
 
 
 def _few(
-    connection: Connection, which: Selection, of_monitors: Selection, classes: Sequence[MonitorCount]
+    connection: Connection,
+    which: Selection,
+    of_monitors: Selection,
+    classes: Sequence[MonitorCount],
+    ways: ListWays,
 ) -> set[Key] | None:
     """The keys of users that hold all of the selection's; None if none of its filters is that rare."""
     if which.user_id:
         return {(which.user_id,)}
-    found = few_users(connection, which)
+    found = few_users(connection, which, ways)
     if which.names_monitors:
-        keys = few_monitors(connection, of_monitors, classes)
+        keys = few_monitors(connection, of_monitors, classes, ways)
         if keys is not None:
             owners: set[Key] = {(key[0],) for key, *_ in gathered(connection, of_monitors, keys)}
             found = owners if found is None else found & owners
     return found
 
 
-def _sorted(
-    connection: Connection, which: Selection, keys: set[Key], sort: Sort, after: Place | None, *, descending: bool
-) -> list[Place]:
+def _sorted(connection: Connection, which: Selection, keys: set[Key], page: WantedPage) -> list[Place]:
+    sort, after, descending, _ = page
     ids = sorted(key[0] for key in keys)
     needles = needles_of(which)
     places: list[Place] = []
@@ -116,15 +124,10 @@ def _with_monitors(connection: Connection, which: Selection, places: list[Place]
 
 
 def _by_class(
-    connection: Connection,
-    which: Selection,
-    classes: Sequence[MonitorCount],
-    after: Place | None,
-    *,
-    descending: bool,
-    limit: int,
+    connection: Connection, which: Selection, classes: Sequence[MonitorCount], wanted: WantedPage
 ) -> list[Place]:
     """Users of monitors of each class, from the index that has these in the order of users."""
+    _, after, descending, limit = wanted
     c = monitors.c
     others = conditions(which, connection.dialect.name, by_class=False)
     pages = []
@@ -142,11 +145,9 @@ def _by_class(
 def _page(
     columns: list[ColumnElement[Any]],
     wanted: list[ColumnElement[bool]],
-    after: Place | None,
-    *,
-    descending: bool,
-    limit: int,
+    page: WantedPage,
 ) -> Select[*tuple[Any, ...]]:
+    _, after, descending, limit = page
     if after is not None:
         place = tuple_(*columns)
         wanted = [*wanted, place < tuple_(*after) if descending else place > tuple_(*after)]

@@ -203,7 +203,7 @@ function Results({ path, nonce }) {
   return html`<${Panel} title="Results" aside=${html`<${Choice} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${STATUSES} />`}>
     <${Loaded} of=${list} lines="6">${({ items, next }) => (items.length === 0 && !cursor
       ? html`<${Empty} title=${status ? "No result with this status" : "No results yet"}>${status ? "" : "The first one appears after the next run."}</${Empty}>`
-      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}`} columns=${[
+      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}\n${each.region}`} columns=${[
           { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.status} />` },
           { id: "due", label: "Due", width: "w-m", cell: (each) => html`<span class="muted"><${Instant} ms=${each.scheduled_at} /></span>` },
           { id: "says", label: "Says", narrow: false, cell: (each) => html`<span title=${each.detail || each.reason}>${notes(each)}${each.reason || html`<span class="faint">–</span>`}</span>` },
@@ -215,6 +215,7 @@ function Results({ path, nonce }) {
 
 function notes(result) {
   const said = [];
+  if (result.region) said.push(result.region);
   if (result.manual) said.push("by hand");
   if (result.attempt > 1) said.push(`attempt ${result.attempt}`);
   if (result.skipped_count > 1) said.push(plural(result.skipped_count, "run"));

@@ -1,8 +1,7 @@
-// Routes of the notification rules: which alerts each takes, in which order, and which of them would take one monitor's.
+// Routes of the notification rules: which alerts each takes, in which order, and which of them would take one monitor's (the API says).
 import { html } from "../app/html.js";
 import { useGet } from "../app/load.js";
-import { monitorPath, userPath } from "../app/api.js";
-import { duration, hostOf } from "../app/format.js";
+import { duration } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
 import { Search } from "../components/form.js";
 import { Icon } from "../components/icon.js";
@@ -17,34 +16,10 @@ const conditionsOf = (match) => [
   ...Object.entries(match.label ?? {}).map(([key, value]) => ["label", `${key}=${value}`]),
 ];
 
-const isHost = (host, pattern) => (pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : host === pattern);
-
-/** Why a route does not take an alert, as the notifier decides it; "" if it does. ``of``: plan, user, kind, target, severity, labels. */
-export function objectionOf(match, of) {
-  for (const name of LISTS) {
-    const fits = name === "target" ? (each) => isHost(of.target, each) : (each) => each === of[name];
-    if (match[name]?.length && !match[name].some(fits)) return `its ${name} is ${of[name] || "not known"}`;
-  }
-  for (const [key, value] of Object.entries(match.label ?? {})) if (of.labels[key] !== value) return `its label ${key} is ${of.labels[key] ?? "not set"}`;
-  return "";
-}
-
-/** What becomes of an alert at each route: ``{route: {takes, why}}``; of each audience the first that matches takes it, and on where it says so. */
-export function taken(routes, of) {
-  const ended = new Map();
-  return new Map(routes.map((each) => {
-    const why = objectionOf(each.match, of);
-    if (why) return [each.route, { takes: false, why }];
-    if (ended.has(each.for)) return [each.route, { takes: false, why: `${ended.get(each.for)} has taken it before` }];
-    if (!each.continue) ended.set(each.for, each.route);
-    return [each.route, { takes: true, why: "" }];
-  }));
-}
-
 export function Routes() {
   const { user = "", monitor = "" } = query.value;
   const list = useGet("/v1/routes", null, { every: 30_000 });
-  const tried = useTried(user, monitor);
+  const tried = useGet(user && monitor ? "/v1/routes" : null, { user, monitor });
   return html`
     <div class="page-head"><h1>Routes</h1><span class="sub">of the notification rules, in the order in which an alert is offered to them</span></div>
     <div class="filters">
@@ -54,7 +29,7 @@ export function Routes() {
     <${Loaded} of=${list} lines="5">${({ available, reason, items }) => {
       if (available === false) return html`<section class="panel"><${Empty} title="The routes are not known" icon="routes">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it says which rules it goes by.</${Empty}></section>`;
       if (!items.length) return html`<section class="panel"><${Empty} title="There are no routes" icon="routes">Nobody is told of anything. Write rules and name their file in <code>EVERWATCH_NOTIFY_FILE</code>.</${Empty}></section>`;
-      const found = tried.of ? taken(items, tried.of) : null;
+      const found = tried.data ? new Map(tried.data.items.map((each) => [each.route, each])) : null;
       return html`<div class="stack">
         ${(user || monitor) && html`<${Answer} tried=${tried} user=${user} monitor=${monitor} found=${found} />`}
         <section class="panel" aria-label="Routes"><${Table} label="Routes" rows=${items} keyOf=${(each) => each.route} tall columns=${[
@@ -77,26 +52,16 @@ function Conditions({ match }) {
 }
 
 function Verdict({ of }) {
-  return of.takes ? html`<span class="ok row"><${Icon} name="up" size="14" /> takes it</span>` : html`<span class="faint">no: ${of.why}</span>`;
-}
-
-/** The facts by which routes judge an alert of one monitor. */
-function useTried(user, monitor) {
-  const owner = useGet(user ? userPath(user) : null);
-  const found = useGet(user && monitor ? monitorPath(user, monitor) : null);
-  const error = owner.error ?? found.error;
-  if (!owner.data || !found.data) return { error, of: null };
-  const { spec, state } = found.data;
-  const severity = spec.policy?.severity ?? spec.labels?.severity ?? (state === "late" ? "warning" : "critical");
-  return { error, of: { user, plan: owner.data.plan, kind: spec.kind, target: hostOf(spec), severity, labels: { ...spec.labels, severity } } };
+  if (!of) return null;
+  return of.takes ? html`<span class="ok row"><${Icon} name="up" size="14" /> takes it</span>` : html`<span class="faint">no: ${of.reason}</span>`;
 }
 
 function Answer({ tried, user, monitor, found }) {
   if (!user || !monitor) return html`<p class="muted">Name ${user ? "one of the user's monitors" : "the user"}, too: the routes then say which of them take its alert.</p>`;
   if (tried.error) return tried.error.status === 404 ? html`<section class="panel"><${Empty} title="There is no such monitor" icon="monitors">No user <b>${user}</b> with a monitor <b>${monitor}</b> is registered.</${Empty}></section>` : html`<${Failure} error=${tried.error} />`;
   if (!found) return null;
-  const names = [...found].filter(([, each]) => each.takes).map(([name]) => name);
+  const names = [...found.values()].filter((each) => each.takes).map((each) => each.route);
   return html`<section class="panel" aria-label="Who is told"><div class="body told"><span class=${names.length ? "ok" : "warn"}><${Icon} name=${names.length ? "bell" : "incidents"} /></span><p>
-    An alert of <a class="link" href=${to(["users", user, "monitors", monitor])}>${monitor}</a>, ${tried.of.severity}, ${names.length ? html`goes to ${names.map((each, i) => html`${i ? (i === names.length - 1 ? " and " : ", ") : ""}<b>${each}</b>`)}` : html`<b>goes to nobody</b>: no route takes it`}.
+    An alert of <a class="link" href=${to(["users", user, "monitors", monitor])}>${monitor}</a> ${names.length ? html`goes to ${names.map((each, i) => html`${i ? (i === names.length - 1 ? " and " : ", ") : ""}<b>${each}</b>`)}` : html`<b>goes to nobody</b>: no route takes it`}.
     <span class="faint"> Maintenance and silences are not counted in: the monitor's page says what became of the last alerts.</span></p></div></section>`;
 }

@@ -74,7 +74,7 @@ def _partial(name: str, table: str, columns: list[str], which: str) -> None:
 
 
 def _fill() -> None:
-    """Count what is there. What SQL cannot compute of monitors and users is filled in by ``store.backfill``."""
+    """Count what is there. ``store.backfill`` fills in what SQL cannot compute of monitors and users."""
     for statement in (
         "INSERT INTO monitor_counts (partition, state, kind, plan, monitors)"
         " SELECT m.partition, m.state, m.kind, coalesce(u.plan, ''), count(*)"

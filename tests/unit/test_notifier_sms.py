@@ -1,0 +1,219 @@
+"""Text messages: what the provider gets, which numbers are gone, and who may be sent any."""
+
+import json
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from support.notifying import MAIL_AT_ONCE, MINUTE, Notifying, transition
+from support.raw_http import RawServer, answer, open_raw_server
+
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.network.egress import Egress
+from everwatch.network.guard import Guard
+from everwatch.network.http_client import HttpClient
+from everwatch.network.resolver import Resolver
+from everwatch.notifier.addresses import EmailAddress, SmsAddress
+from everwatch.notifier.judging import ask_contacts
+from everwatch.notifier.route_rows import listed_routes
+from everwatch.notifier.routes import Doubt
+from everwatch.notifier.rules_file import WrongRules, rules_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
+from everwatch.notifier.senders.over_http import HttpSender, post_of
+from everwatch.notifier.senders.sms import text_of
+
+NUMBER = "+4915112345678"
+PROVIDER = """
+[sms]
+account = "AC123"
+token = "secret-token"
+from = "+4930123456"
+"""
+TO_USERS = """
+[[users]]
+name = "text"
+sms = { to = "{{user.contacts.phone}}" }
+"""
+TO_OPERATORS = f"""
+[[operators]]
+name = "text"
+sms = {{ to = "{NUMBER}" }}
+"""
+VERIFYING = "[contacts]\nverify = true\n"
+RULES = MAIL_AT_ONCE.replace("[[users]]", f"{PROVIDER}{VERIFYING}{TO_USERS}[[users]]")
+PATH = "/2010-04-01/Accounts/AC123/Messages.json"
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[HttpSender]:
+    clock = SystemClock()
+    resolver = Resolver(clock)
+    guarded = HttpClient(clock, Guard(), resolver, Egress())
+    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress())
+    yield HttpSender(clock, guarded, free)
+    await guarded.close()
+    await free.close()
+    await resolver.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    async with open_raw_server() as raw:
+        yield raw
+
+
+@pytest.fixture
+def notifying(tmp_path: Path) -> Notifying:
+    made = Notifying(Settings(data_dir=tmp_path), RULES)
+    made.sign_up(**{"contacts.phone": NUMBER, "email": "ada@example.com"})
+    return made
+
+
+def texts(notifying: Notifying) -> list[str]:
+    return [text_of(message) for address, message in notifying.receiver.got if isinstance(address, SmsAddress)]
+
+
+def confirm_all(notifying: Notifying) -> None:
+    with notifying.storage.begin() as work:
+        work.verify_contacts([each.contact_id for each in work.contacts_of(["u-1"])], notifying.clock.now_ms())
+
+
+def be_verified(notifying: Notifying) -> None:
+    ask_contacts(notifying.storage, notifying.rules, ["u-1"], notifying.clock.now_ms())
+    confirm_all(notifying)
+
+
+def address_at(url: str) -> SmsAddress:
+    return SmsAddress(to=NUMBER, account="AC123", token="secret-token", sender="+4930123456", url=url)
+
+
+async def test_the_provider_gets_a_form_and_the_operators_login(
+    sender: HttpSender, server: RawServer, notifying: Notifying
+) -> None:
+    be_verified(notifying)
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    [message] = [message for address, message in notifying.receiver.got if not message.code]
+    server.answers[PATH] = answer(b'{"sid": "SM1"}', status="201 Created")
+    # the number is of a user, the provider's address is not: no guard keeps it from an internal gateway
+    outcome = await sender.send(address_at(server.url("")), message, from_user=True)
+    assert outcome == AttemptOutcome(Verdict.SENT, "status 201")
+    [request] = server.requests
+    assert "Authorization: Basic QUMxMjM6c2VjcmV0LXRva2Vu" in request
+    form = parse_qs(post_of(address_at(server.url("")), message, 0).body.decode())
+    assert form == {"To": [NUMBER], "From": ["+4930123456"], "Body": [text_of(message)]}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        ("400 Bad Request", 21211, Verdict.GONE),
+        ("400 Bad Request", 21610, Verdict.GONE),
+        ("400 Bad Request", 21617, Verdict.REFUSED),
+        ("429 Too Many Requests", 20429, Verdict.FAILED),
+        ("500 Internal Server Error", 20500, Verdict.FAILED),
+    ],
+)
+async def test_a_number_that_takes_no_texts_is_given_up(
+    sender: HttpSender, server: RawServer, notifying: Notifying, status: str, code: int, verdict: Verdict
+) -> None:
+    be_verified(notifying)
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    message = notifying.receiver.got[-1][1]
+    server.answers[PATH] = answer(json.dumps({"code": code, "message": "no"}).encode(), status=status)
+    assert (await sender.send(address_at(server.url("")), message, from_user=True)).verdict is verdict
+
+
+async def test_a_number_gets_its_code_alone_until_it_is_confirmed(notifying: Notifying) -> None:
+    ask_contacts(notifying.storage, notifying.rules, ["u-1"], notifying.clock.now_ms())
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    [code] = [message.code for address, message in notifying.receiver.got if isinstance(address, SmsAddress)]
+    assert texts(notifying) == [f"Alerts of u-1: to confirm this number, code {code}"]
+    confirm_all(notifying)
+    notifying.tell(transition("down", "up", 60))
+    await notifying.later(MINUTE)
+    notifying.tell(transition("up", "down", 120))
+    await notifying.later(MINUTE)
+    assert texts(notifying)[-1] == "DOWN: shop (http, shop.example): status 500 — since 2027-01-15 08:02:00 UTC"
+
+
+async def test_the_api_knows_which_attribute_is_the_number_and_nothing_of_the_provider(notifying: Notifying) -> None:
+    listed = listed_routes(notifying.rules)[0]
+    assert (listed.verifies, listed.mailbox, listed.needs) == (True, "contacts.phone", ["contacts.phone"])
+    assert "secret-token" not in str(listed)
+
+
+async def test_a_text_in_doubt_is_not_sent_again(notifying: Notifying) -> None:
+    be_verified(notifying)
+    assert [route.doubt for route in notifying.rules.routes] == [Doubt.SKIP, Doubt.RESEND]
+    await notifying.send()
+    sent = len(texts(notifying))
+    notifying.tell(transition("up", "down"))
+    notifying.plan()
+    with notifying.storage.begin() as work:
+        work.claim([each.delivery_id for each in notifying.deliveries("pending")], notifying.clock.now_ms())
+    notifying.resolve_doubts()
+    await notifying.later(MINUTE)
+    assert len(texts(notifying)) == sent
+
+
+async def test_who_wants_no_texts_gets_mail(notifying: Notifying) -> None:
+    be_verified(notifying)
+    notifying.receiver.answers = lambda address, _: (
+        AttemptOutcome(Verdict.GONE, "status 400")
+        if isinstance(address, SmsAddress)
+        else AttemptOutcome(Verdict.SENT, "taken")
+    )
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    notifying.tell(transition("down", "up", 60))
+    await notifying.later(MINUTE)
+    mails = [message for address, message in notifying.receiver.got if isinstance(address, EmailAddress)]
+    assert "Alerts no longer go to +49…78" in [message.title for message in mails]
+    assert "closed" in notifying.receiver.summaries(EmailAddress)
+
+
+async def test_a_long_message_is_one_short_text(notifying: Notifying) -> None:
+    be_verified(notifying)
+    notifying.tell(*(transition("up", "down", monitor_id=f"shop-{number}") for number in range(40)))
+    await notifying.work()
+    text = texts(notifying)[-1]
+    assert text.startswith("40 down; ")
+    assert len(text) == 134
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        (TO_OPERATORS, "no \\[sms\\] says by which provider"),
+        (PROVIDER + TO_USERS, "verified numbers only"),
+        (PROVIDER + TO_OPERATORS.replace(NUMBER, "0151 123"), "not a number such as"),
+        (PROVIDER + TO_OPERATORS.replace(" }", ', token = "x" }'), "\\[sms\\] names the provider"),
+        (PROVIDER.replace("+4930123456", "a\\u0007b") + TO_OPERATORS, "from: not a number"),
+        (PROVIDER.replace("AC123", "../AC") + TO_OPERATORS, "account"),
+    ],
+)
+def test_rules_that_cannot_be_right_are_refused(rules: str, reason: str) -> None:
+    with pytest.raises(WrongRules, match=reason):
+        rules_of(rules.encode(), Path("notify.toml"))
+
+
+def test_neither_the_number_nor_the_token_is_shown() -> None:
+    rules = rules_of((PROVIDER + TO_OPERATORS).encode(), Path("notify.toml"))
+    address = rules.routes[0].address(None)
+    assert (address.shown, repr(address)) == ("+49…78", "SmsAddress(+49…78)")
+
+
+async def test_the_form_names_the_service(notifying: Notifying) -> None:
+    be_verified(notifying)
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    address = SmsAddress(to=NUMBER, account="AC123", token="t", sender="MG42")
+    post = post_of(address, notifying.receiver.got[-1][1], 0)
+    assert post.url == f"https://api.twilio.com{PATH}"
+    assert parse_qs(post.body.decode())["MessagingServiceSid"] == ["MG42"]
