@@ -64,6 +64,11 @@ def test_less_than_all_is_an_error_that_says_what_the_broker_said() -> None:
         read(consumer, {0: range(3, 5), 1: range(0, 2)})
 
 
+def test_a_user_without_a_right_to_a_consumer_group_reads_all_the_same() -> None:
+    refusal = Message(-1, -1, KafkaError.GROUP_AUTHORIZATION_FAILED)
+    assert read(Consumer([refusal], [Message(0, 3)], [refusal, Message(0, 4)]), {0: range(3, 5)}) == [(0, 3), (0, 4)]
+
+
 def test_a_broker_that_only_complains_is_not_waited_for_for_ever() -> None:
     consumer = Consumer(*([Message(0, 3, KafkaError._TRANSPORT)] for _ in range(1_000)))
     with pytest.raises(BrokerUnavailable):

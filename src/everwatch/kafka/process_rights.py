@@ -64,8 +64,6 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             others = [Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, name) for name in topics.all]
             read_by = {application, *(reading.group for reading in readings_of(settings))}
             others += [Right(Operation.DESCRIBE, Resource.GROUP, name) for name in sorted(read_by)]
-            # its own consumer, which is in no group, asks where the coordinator of one would be
-            others += [Right(Operation.DESCRIBE, Resource.GROUP, f"{application}-backup-", is_prefix=True)]
     rights = [Right(Operation.READ, Resource.TOPIC, name) for name in read]
     rights += [Right(Operation.WRITE, Resource.TOPIC, name) for name in write]
     rest = set(topics.all).difference(read, write)
