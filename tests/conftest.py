@@ -158,7 +158,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
     """The broker of this run of tests, on which each module has topics and groups of its own."""
     folder = tmp_path_factory.getbasetemp()
     is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
-    with shared_broker((folder.parent if is_one_of_several else folder) / "shared-broker") as running:
+    with shared_broker(
+        (folder.parent if is_one_of_several else folder) / "shared-broker", lives_long=is_one_of_several
+    ) as running:
         yield running
 
 

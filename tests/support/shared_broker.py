@@ -5,6 +5,7 @@ shared lock on a file, which the keeper waits to have for itself: the system giv
 """
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import IO, NamedTuple
 
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
+from support import class_archive
 from support.waiting import wait_until
 
 # a broker that gets no CPU for some seconds would take itself for gone, and its partitions with it
@@ -43,15 +45,18 @@ class _Files:
 
 
 @contextmanager
-def shared_broker(folder: Path) -> Iterator[SharedBroker]:
-    """Use the broker of a folder, which is started if it does not run; the last user waits until it has ended."""
+def shared_broker(folder: Path, *, lives_long: bool = False) -> Iterator[SharedBroker]:
+    """Use the broker of a folder, which is started if it does not run; the last user waits until it has ended.
+
+    ``lives_long``: it will be used for longer than six minutes.
+    """
     folder.mkdir(exist_ok=True)
     files = _Files(folder)
     keeper = None
     with _locked(files.users, fcntl.LOCK_SH) as users:
         with _locked(files.turn):
             if not files.address.exists():
-                keeper = _start_keeper(folder, files)
+                keeper = _start_keeper(folder, files, lives_long=lives_long)
             broker = SharedBroker(files.address.read_text(), files.kafka)
         yield broker
         fcntl.flock(users, fcntl.LOCK_UN)
@@ -63,11 +68,12 @@ def shared_broker(folder: Path) -> Iterator[SharedBroker]:
                 keeper.wait()
 
 
-def _start_keeper(folder: Path, files: _Files) -> subprocess.Popen[bytes]:
+def _start_keeper(folder: Path, files: _Files, *, lives_long: bool) -> subprocess.Popen[bytes]:
     with files.log.open("wb") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "support.shared_broker", str(folder)],
             cwd=_TESTS,
+            env=os.environ | {"JAVA_TOOL_OPTIONS": class_archive.java_options(lives_long=lives_long)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
