@@ -58,7 +58,7 @@ def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path
     with ExitStack() as stack:
         logs = {}
 
-        def begin(name: str, command: str) -> None:
+        def begin(name: str, command: str, end: signal.Signals = signal.SIGINT) -> None:
             logs[name] = tmp_path / f"{name}.log"
             process = subprocess.Popen(
                 ["bash", "-c", command],
@@ -69,7 +69,7 @@ def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path
                 start_new_session=True,
             )
             stack.callback(process.wait)
-            stack.callback(os.killpg, process.pid, signal.SIGINT)
+            stack.callback(os.killpg, process.pid, end)
 
         begin("mail", mail_server)
         begin("up", everwatch)
@@ -77,7 +77,8 @@ def test_the_first_alert_of_the_page_arrives_in_a_mailbox(folder: Path, tmp_path
         run(sign_up)
         wait_until("the mail is there", lambda: "Subject: DOWN: http" in logs["mail"].read_text(), 60)
         assert "To: ada@example.com" in logs["mail"].read_text()
-        begin("site", site)
+        # it is not told of SIGINT where a shell has begun this test in the background
+        begin("site", site, signal.SIGTERM)
         wait_until("it has recovered", lambda: "Subject: Recovered: http" in logs["mail"].read_text(), 60)
         for command in look.splitlines():
             said = run(f"export EVERWATCH_NOTIFY_FILE=notify.toml\n{command}")
