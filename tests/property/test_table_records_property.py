@@ -335,7 +335,7 @@ def test_the_dates_of_a_monitor_are_read_from_its_entry_and_are_what_is_on_its_a
         begins = {monitor.since}
     assert set(dates.due) == begins | ({agenda.ends_at, agenda.retry_at} - {0})
     waits = {run.decide_at for run in agenda.runs_in_regions}
-    assert set(dates.wake) == ({agenda.remind_at, agenda.resume_at, agenda.forget_at} - {0}) | waits
+    assert set(dates.agenda) == ({agenda.remind_at, agenda.resume_at, agenda.forget_at} - {0}) | waits
 
 
 def test_most_monitors_have_no_dates() -> None:
