@@ -1,12 +1,15 @@
-"""Rate limits of the API: how many requests a token may make, and what it is told."""
+"""Limits of the API: how many requests a token may make and what it is told, and how large bodies may be."""
 
 import asyncio
+import gzip
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from support.api import api
+from support.waiting import PATIENCE
 
+from everwatch.api.batch import BODY_LIMIT, MOST_LINES
 from everwatch.api.permissions import Role
 from everwatch.api.rate_limiting import WINDOW_S, RateLimiter
 
@@ -72,3 +75,27 @@ async def test_bodies_that_are_held_at_once_have_a_limit_and_leave_room_when_the
         go_on.set()
         assert (await first).status == 201
         assert (await server.call("PUT", "/v1/users/bob", body=body)).status == 201
+
+
+async def test_a_batch_of_too_many_lines_or_bytes_is_refused_however_it_is_packed() -> None:
+    batch = {"Content_Type": "application/x-ndjson"}
+    async with api() as server:
+        line = b'{"command":"pause","user_id":"ann","monitor_id":"m"}\n'
+        many = await server.call("POST", "/v1/batch", body=line * (MOST_LINES + 1), **batch)
+        assert (many.status, many.code) == (413, "too_many")
+        assert f"at most {MOST_LINES}" in many.json["detail"]
+        # of what it announces nothing needs to be sent
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.texts[Role.ADMIN]}\r\n"
+        writer.write(f"{head}Content-Length: {BODY_LIMIT + 1}\r\n\r\n".encode())
+        async with asyncio.timeout(20 * PATIENCE):
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
+            assert b'"code":"too_large"' in await reader.readuntil(b'too_large"')
+        writer.close()
+        bomb = gzip.compress(bytes(BODY_LIMIT + 1), compresslevel=1)
+        assert len(bomb) < BODY_LIMIT // 10
+        unpacked = await server.call("POST", "/v1/batch", body=bomb, Content_Encoding="gzip", **batch)
+        assert (unpacked.status, unpacked.code) == (413, "too_large")
+        assert str(BODY_LIMIT) in unpacked.json["detail"]
+        assert not server.worker.inputs

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.api import START, Api, api
+from support.api import OF_THE_CONSOLE, START, Api, api
 from support.notifying import Notifying
 
 from everwatch.api.permissions import Role
 from everwatch.api.problems import Problem
+from everwatch.api.routing import PARAMETER, Route
 from everwatch.api.used_keys import KEPT_MS, UsedKeys
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -57,6 +58,25 @@ async def test_every_write_that_takes_a_key_may_be_refused_for_it(server: Api) -
     }
     assert ("post", "/v1/silences") in keyed
     assert [name for name, responses in keyed.items() if "422" not in responses] == []
+
+
+async def test_a_write_that_would_not_remember_a_key_refuses_it(server: Api) -> None:
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    names = {"user_id": "ann", "monitor_id": "m"}
+    refusing = []
+    for route in routes:
+        if route.method == "GET" or route.permission.is_open:
+            continue
+        path = PARAMETER.sub(lambda found: names.get(found[1], "0" * 16), route.path)
+        answer = await server.call(route.method, path, body={}, Idempotency_Key="k-9", **OF_THE_CONSOLE)
+        is_refused = answer.status == 400 and "Idempotency-Key" in answer.json["detail"]
+        assert is_refused == (not route.command), route.name
+        if is_refused:
+            refusing.append(route.name)
+    assert {"POST /v1/tokens", "POST /v1/deliveries/replay", "PUT /v1/views", "POST /v1/signals"} <= {*refusing}
+    # who sends a ping may have such a header of its own
+    key = server.ping_keys.key_of("ann")
+    assert (await server.call("POST", f"/ping/{key}/m", token=None, Idempotency_Key="k-9")).status == 200
 
 
 class Topic:

@@ -26,6 +26,7 @@ from everwatch.api.request_reading import (
     BodyBudget,
     Hold,
     body_of,
+    check_no_key,
     check_no_precondition,
     check_path,
     digest_of,
@@ -142,8 +143,12 @@ class Edge:
         principal = await self._principal(route, request, headers, path.get("user_id", ""))
         for name in path:
             check_path(name, path[name])
-        if not route.versioned and request.method not in ("GET", "HEAD"):
-            check_no_precondition(request)
+        if request.method not in ("GET", "HEAD"):
+            if not route.versioned:
+                check_no_precondition(request)
+            # who sends pings and webhooks has headers of its own
+            if not route.command and not route.permission.is_open:
+                check_no_key(request)
         deadline_s = loop.time() + self._deadline_s
         url = request.rel_url
         new_id = uuid4().hex if route.command else ""

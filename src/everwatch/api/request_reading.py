@@ -38,6 +38,14 @@ def check_no_precondition(request: web.Request) -> None:
             raise Problem(400, "invalid_header", f"This takes no {name}: it would be carried out whatever there is.")
 
 
+def check_no_key(request: web.Request) -> None:
+    """Refuse an Idempotency-Key that would not be remembered: its sender relies on it. Raises Problem."""
+    if "Idempotency-Key" in request.headers:
+        raise Problem(
+            400, "invalid_header", "This takes no Idempotency-Key: it would be carried out as often as it is sent."
+        )
+
+
 def check_path(name: str, value: str) -> None:
     """Check a path parameter. Raises Problem."""
     wanted = PATH_TYPES.get(name)

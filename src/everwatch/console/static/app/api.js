@@ -84,7 +84,7 @@ async function decoded(response) {
 
 export const get = async (path, options) => (await request("GET", path, options)).data;
 
-/** A write that is carried out once, however often it is sent. */
+/** A write that is carried out once, however often it is sent; of those that take an Idempotency-Key. */
 export function write(method, path, { headers, ...options } = {}) {
   return request(method, path, { ...options, headers: { "Idempotency-Key": newId(), ...headers } });
 }

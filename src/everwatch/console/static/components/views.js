@@ -1,6 +1,6 @@
 // Saved views: addresses of a page with their names, kept by the API and shared with those who see the same.
 import { html } from "../app/html.js";
-import { write } from "../app/api.js";
+import { request } from "../app/api.js";
 import { useGet } from "../app/load.js";
 import { encode, go, query, to } from "../app/router.js";
 import { has, may } from "../app/session.js";
@@ -25,12 +25,12 @@ export function Views({ page }) {
     title: "Save this view", action: "Save", body: NameBody,
     submit: async ({ name = "" }) => {
       if (!name) throw new Error("A view needs a name.");
-      await write("PUT", "/v1/views", { body: { page, name, query: text } });
+      await request("PUT", "/v1/views", { body: { page, name, query: text } });
       list.reload();
     },
   });
   const remove = async () => {
-    if (await told(`The view ${at.name} is deleted.`, () => write("DELETE", `/v1/views/${encodeURIComponent(at.view_id)}`))) {
+    if (await told(`The view ${at.name} is deleted.`, () => request("DELETE", `/v1/views/${encodeURIComponent(at.view_id)}`))) {
       list.reload();
       go(to([page]));
     }

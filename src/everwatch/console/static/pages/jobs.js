@@ -1,6 +1,6 @@
 // Bulk jobs: how far each has come, which monitors refused it, and an end to those that run.
 import { html } from "../app/html.js";
-import { write } from "../app/api.js";
+import { request } from "../app/api.js";
 import { useGet } from "../app/load.js";
 import { count, plural } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
@@ -19,7 +19,7 @@ export function Jobs() {
   const { job = "" } = query.value;
   const list = useGet("/v1/jobs", undefined, { every: EVERY_MS });
   const cancel = async (each) => {
-    if (await told("The job goes no further; what it has done stays.", () => write("DELETE", `/v1/jobs/${each.job_id}`))) list.reload();
+    if (await told("The job goes no further; what it has done stays.", () => request("DELETE", `/v1/jobs/${each.job_id}`))) list.reload();
   };
   return html`
     <div class="page-head"><h1>Jobs</h1><span class="sub">one thing done to many monitors, the latest first</span></div>
