@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -23,6 +24,7 @@ from everwatch.model import CommandOutcome, SignalType, State, Status
 from everwatch.notifier.silences import Selector
 
 OF_LAPTOP = AuditQuery(user="laptop")
+AT_ONCE = 8
 TOKEN = "a token of the tests, long enough to be one"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 pytestmark = pytest.mark.integration
@@ -118,16 +120,17 @@ def test_no_change_of_many_at_once_is_lost(api: str) -> None:
         url = f"{api}/v1/users/lost/monitors/m"
         made = http.put(url, json={"kind": "noop", "schedule": {"every": "1h"}}, headers={"Prefer": "wait=30"})
         assert made.status_code == 201
-        # each sees the same version: one of them may change it
-        wrote = [
-            http.put(
-                url,
-                json={"kind": "noop", "schedule": {"every": "1h"}, "name": f"n-{number}"},
-                headers={"Prefer": "wait=30", "If-Match": made.headers["ETag"]},
-            ).status_code
-            for number in range(4)
-        ]
-        assert sorted(wrote) == [200, 412, 412, 412]
+
+    def written(number: int) -> int:
+        body = {"kind": "noop", "schedule": {"every": "1h"}, "name": f"n-{number}"}
+        with session() as http:
+            given = {"Prefer": "wait=30", "If-Match": made.headers["ETag"]}
+            return http.put(url, json=body, headers=given).status_code
+
+    # each sees the same version: one of them may change it
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        wrote = sorted(threads.map(written, range(AT_ONCE)))
+    assert wrote == [200] + [412] * (AT_ONCE - 1)
 
 
 def api_token(pipeline: Pipeline, *arguments: str) -> str:

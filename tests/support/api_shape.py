@@ -1,4 +1,4 @@
-"""Promises of the OpenAPI document to clients, and those of an older document that are missing."""
+"""Promises of the OpenAPI document to clients, those of an older document that are missing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +7,13 @@ Shape = dict[str, Any]
 
 
 def shape_of(document: Shape) -> Shape:
-    """Return of each operation its query parameters, the fields of its body and of its answers."""
+    """Return of each operation who may use it, its query parameters, the fields of its body and of its answers."""
     found: Shape = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             query = [each for each in operation.get("parameters", []) if each["in"] == "query"]
             found[f"{method.upper()} {path}"] = {
+                "permission": operation["x-everwatch-permission"],
                 "query": sorted(each["name"] for each in query),
                 "must": sorted(each["name"] for each in query if each.get("required")),
                 "body": _fields(document, operation.get("requestBody", {})),
@@ -41,6 +42,14 @@ def broken(old: Shape, new: Shape) -> Iterator[str]:
             held = now["answers"][status]["fields"]
             yield from (f"{name} answers no {each} any more" for each in answer["fields"] if each not in held)
         yield from _broken_body(name, before["body"], now["body"])
+
+
+def other_permissions(old: Shape, new: Shape) -> Iterator[str]:
+    """Yield the operations that the old shape opens to others than the new one, or does not name."""
+    for name, now in new.items():
+        before = old.get(name, {}).get("permission")
+        if before != now["permission"]:
+            yield f"{name} was open to {before}, and is now to {now['permission']}"
 
 
 def _broken_body(name: str, before: Shape, now: Shape) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from support.api import Api, api
-from support.api_shape import broken, shape_of
+from support.api_shape import broken, other_permissions, shape_of
 from support.notifying import Notifying
 
 from everwatch.api.permissions import Reach, Role
@@ -62,7 +62,20 @@ async def test_every_reference_of_the_document_leads_somewhere(server: Api) -> N
 async def test_clients_of_v1_find_all_that_there_ever_was(server: Api) -> None:
     # of the last release; .ci/api_v1.py writes it anew
     golden = json.loads((Path(__file__).parents[1] / "data" / "golden" / "api-v1.json").read_text())
-    assert list(broken(golden, shape_of((await server.call("GET", "/openapi.json", token=None)).json))) == []
+    shape = shape_of((await server.call("GET", "/openapi.json", token=None)).json)
+    assert list(broken(golden, shape)) == []
+    # the matrix of test_api_access takes from the document who may do what: here is what the document has to say
+    assert list(other_permissions(golden, shape)) == []
+
+
+def test_an_operation_that_is_open_to_more_is_seen() -> None:
+    mine = {"scope": "write", "reach": "user", "signs_up": False}
+    old = {"PUT /x": {"permission": mine}}
+    assert not list(other_permissions(old, old))
+    for wider in ({"scope": "read"}, {"reach": "narrowed"}, {"scope": None}):
+        [said] = other_permissions(old, {"PUT /x": {"permission": mine | wider}})
+        assert said.startswith("PUT /x was open to")
+    assert list(other_permissions({}, old)) == [f"PUT /x was open to None, and is now to {mine}"]
 
 
 def test_what_would_break_a_client_is_seen() -> None:

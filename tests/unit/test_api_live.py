@@ -107,6 +107,24 @@ async def test_a_stream_of_another_user_is_refused(server: Api) -> None:
     assert (refused.status, refused.code) == (403, "forbidden")
 
 
+async def test_tokens_of_one_user_have_few_of_all_streams(server: Api) -> None:
+    server.live.most_of_user = 1
+    hers, also_hers = server.token(Role.VIEWER, "ann"), server.token(Role.VIEWER, "ann")
+    async with stream(server, token=hers):
+        refused = await server.call("GET", "/v1/live", token=also_hers)
+        assert (refused.status, refused.code) == (429, "too_many_streams")
+        assert int(refused.headers["Retry-After"]) > 0
+        async with (
+            stream(server, token=server.token(Role.VIEWER, "bob")),
+            stream(server, "?user=ann"),
+            stream(server, "?user=ann"),
+        ):
+            pass
+    await left(server)
+    async with stream(server, token=also_hers):
+        pass
+
+
 async def test_what_a_client_does_not_get_is_counted_for_it(server: Api) -> None:
     async with stream(server) as events:
         server.taker([changed("ann", number) for number in range(200)])

@@ -380,7 +380,11 @@ CANNOT = [
     ("user", "purge", "ann", "--yes"),
     ("dead-letters", "show", "2/0", "--secrets"),
     ("dead-letters", "list", "--follow"),
+    ("dead-letters", "count", "--from", "topic"),
     ("results", "--from", "topic"),
+    ("transitions", "--from", "topic"),
+    ("doctor", "--recent", "1h"),
+    ("doctor", "--for", "sink"),
 ]
 
 

@@ -7,9 +7,9 @@ since is read again for it, within bounds.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +31,9 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
 
 MOST_CLIENTS = 10_000
+MOST_OF_USER = 100
+"""Streams that all tokens and sessions of one user have together: no user keeps the others and the operators out."""
+RETRY_AFTER_S = 10
 PER_S = 50
 """Events a second that a client gets at most."""
 MOST_QUEUED = 100
@@ -157,6 +160,9 @@ class Live:
         self._follow = follow
         self._replay = replay
         self.most_replayed = MOST_REPLAYED
+        self.most_of_user = MOST_OF_USER
+        # by the user that a token is limited to, those that begin included
+        self._limited: Counter[str] = Counter()
         self._replaying = asyncio.Semaphore(REPLAYS_AT_ONCE)
         # of each partition that is followed: behind the last record
         self._positions: Positions = {}
@@ -180,6 +186,27 @@ class Live:
             raise Problem(400, "invalid_parameter", "A monitor takes its user: ids of monitors are a user's.")
         if self.clients >= MOST_CLIENTS:
             raise unavailable("overloaded", f"This process has {MOST_CLIENTS} streams already.")
+        with self._counted(call.principal.user_id):
+            return await self._stream(call, query, user_id, request)
+
+    @contextmanager
+    def _counted(self, user_id: str) -> Iterator[None]:
+        """Count a stream of a token that is limited to a user, "" for one that is not. Raises Problem."""
+        if not user_id:
+            yield
+            return
+        if self._limited[user_id] >= self.most_of_user:
+            detail = f"Tokens of this user have {self.most_of_user} streams of this process already: end one."
+            raise Problem(429, "too_many_streams", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+        self._limited[user_id] += 1
+        try:
+            yield
+        finally:
+            self._limited[user_id] -= 1
+            if not self._limited[user_id]:
+                del self._limited[user_id]
+
+    async def _stream(self, call: Call, query: LiveQuery, user_id: str, request: web.Request) -> web.StreamResponse:
         client = LiveClient(user_id, query.monitor, query.only)
         # the stream has no end, what comes before it has
         async with asyncio.timeout_at(call.deadline_s):

@@ -40,7 +40,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.process_memory import expect_batches
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
-from everwatch.kafka.clients import Clients, KafkaClients, new_admin, new_producer
+from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
@@ -82,15 +82,23 @@ class Api(Process):
 
     ``say`` prints the addresses, and where no administrator has a token one for this run and a link. ``start`` raises
     BrokerUnavailable, AccessError, and SettingsError for an address that others reach where no administrator has a
-    token.
+    token. ``clients``: of another Kafka than that at ``bootstrap_servers``.
     """
 
     name = "api"
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, sock: socket.socket, say: Say) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        sock: socket.socket,
+        say: Say,
+        clients: Clients | None = None,
+    ) -> None:
         super().__init__(settings, clock)
         self._bootstrap_servers = bootstrap_servers
-        self._clients: Clients = KafkaClients(settings, bootstrap_servers)
+        self._clients = clients or KafkaClients(settings, bootstrap_servers)
         self._sock = sock
         self._say = say
         self._topics = Topics.of(settings)
@@ -293,9 +301,7 @@ class Api(Process):
         return LastingAdmin(lambda: new_admin(self.settings, self._bootstrap_servers))
 
     def _new_producer(self) -> Producer:
-        return new_producer(
-            self.settings,
-            self._bootstrap_servers,
+        return self._clients.producer(
             **{
                 "delivery.timeout.ms": DELIVERED_WITHIN_MS,
                 "queue.buffering.max.messages": MOST_QUEUED,
