@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,19 @@ logging.error('logged')
 """
 
 
+@contextmanager
+def errors_into(file: Path) -> Iterator[Path]:
+    """Meanwhile the process's stderr is this file. What pytest captures would lose what comes while it is read."""
+    kept = os.dup(2)
+    with file.open("wb") as stream:
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield file
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 async def test_output_of_a_run_is_kept_up_to_its_bound_and_the_rest_is_counted_and_said_once(
     run: Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,24 +424,18 @@ async def test_output_of_a_run_is_kept_up_to_its_bound_and_the_rest_is_counted_a
 
 
 async def test_a_noisy_callable_that_never_ends_neither_fills_the_log_nor_keeps_a_quiet_one_waiting(
-    run: Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     flood = "while True: os.write(2, b'noise' * 20_000)"
-    noisy = asyncio.create_task(run("raises", timeout_ms=600_000, code=flood))
-    written = ""
-
-    def is_full() -> bool:
-        nonlocal written
-        written += capfd.readouterr().err
-        return len(written) > 64 * KIB
-
-    await until("all that it may write is written", is_full, 60)
-    for _ in range(5):
-        assert (await run("sleeps")).status is Status.SUCCESS
-    assert not noisy.done()
-    assert written + capfd.readouterr().err == (written[: 64 * KIB] + "\n")
-    noisy.cancel()
-    await until("what was dropped is said", lambda: caplog.records, 60)
+    with errors_into(tmp_path / "errors") as errors:
+        noisy = asyncio.create_task(run("raises", timeout_ms=600_000, code=flood))
+        await until("all that it may write is written", lambda: errors.stat().st_size > 64 * KIB, 60)
+        for _ in range(5):
+            assert (await run("sleeps")).status is Status.SUCCESS
+        assert not noisy.done()
+        assert errors.read_bytes() == (b"noise" * 20_000)[: 64 * KIB] + b"\n"
+        noisy.cancel()
+        await until("what was dropped is said", lambda: caplog.records, 60)
     assert "the callable 'raises' wrote more than is kept: " in caplog.text
 
 
