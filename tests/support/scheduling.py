@@ -53,7 +53,7 @@ _HEAVY = "pytest.mark.heavy"
 class SideBySide(LoadFileScheduling):
     """The second half of the workers prefers modules without processes, and takes the others when none is left.
 
-    Of the modules marked ``heavy`` one runs at a time: the next one is begun as soon as no worker has one to do.
+    Of the modules marked ``heavy`` one runs at a time: the next one is begun when no other worker has one to do.
     """
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
@@ -82,8 +82,7 @@ class SideBySide(LoadFileScheduling):
         with_processes = [scope for scope in self.workqueue if scope.startswith(PROCESSES)]
         without = [scope for scope in self.workqueue if not scope.startswith(PROCESSES)]
         with_processes.sort(key=lambda scope: LONG.index(scope) if scope in LONG else len(LONG))
-        # one after the other from the beginning: together they take half of a run
-        has_heavy = self._has_heavy(other for other in self.assigned_work if other is not node)
-        with_processes.sort(key=lambda scope: self._is_heavy(scope) == has_heavy)
+        if self._has_heavy(other for other in self.assigned_work if other is not node):
+            with_processes.sort(key=self._is_heavy)
         preferred = [with_processes, without] if number < self.numnodes / 2 else [without, with_processes]
         return next((scopes[0] for scopes in preferred if scopes), None)
