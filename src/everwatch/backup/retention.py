@@ -5,6 +5,7 @@ Of a backup that is older than a topic keeps, records would go while the restore
 """
 
 from collections.abc import Sequence
+from threading import Event
 
 from everwatch.backup.source_topics import patiently
 from everwatch.core.clock import Clock
@@ -12,6 +13,7 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.topic_configs import set_topic_configs, topic_configs
 
+SETTLES_S = 2.0
 # the timestamps are the records' own, whatever the cluster's default is
 _MEANWHILE = {"message.timestamp.type": "CreateTime", "retention.bytes": "-1", "retention.ms": "-1"}
 
@@ -31,6 +33,8 @@ class HeldRetention:
         set_topic_configs(self._admin, dict.fromkeys(self._topics, _MEANWHILE))
         # the controller has answered; brokers follow it, and stamp records with their own time until then
         patiently(self._check_held, self._clock)
+        # a broker shows a configuration a moment before its logs follow it, and nothing but a record would tell when
+        Event().wait(SETTLES_S)
 
     def _check_held(self) -> None:
         there = topic_configs(self._admin, self._topics)
