@@ -1,7 +1,5 @@
 """A Kafka of several brokers, made of the pieces of the embedded one: the first node is the controller, too."""
 
-import os
-import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +19,7 @@ from support.waiting import wait_until
 CONTROLLER = 1
 HEAP_MB = 256
 STARTED_WITHIN_S = 60
+STARTS = 5
 
 
 class Cluster:
@@ -30,19 +29,25 @@ class Cluster:
         self._java = choose_java(None, None, bundled_java())
         self._jars = provide_jars(default_jar_folder(), read_lock())
         self._folders = {number: KafkaFolder(folder / f"node-{number}") for number in range(1, nodes + 1)}
-        controller, *brokers = free_ports(nodes + 1)
-        self._ports = {number: Ports(port, controller) for number, port in enumerate(brokers, 1)}
+        self._ports = self._free_ports()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._format()
 
     def __enter__(self) -> Self:
-        try:
-            for number in self._folders:
-                self.start(number)
-            wait_until("all brokers are there", self._is_complete, STARTED_WITHIN_S)
-        except BaseException:
-            self.stop()
-            raise
+        for left in reversed(range(STARTS)):
+            try:
+                for number in self._folders:
+                    self.start(number)
+                wait_until("all brokers are there", self._is_complete, STARTED_WITHIN_S)
+                break
+            except BaseException:
+                self.stop()
+                if not left or not self._is_port_taken():
+                    raise
+                # another process has taken one between its choice and the start
+                self._ports = self._free_ports()
+                for number in self._folders:
+                    self._write_properties(number)
         return self
 
     def __exit__(
@@ -70,8 +75,9 @@ class Cluster:
 
     def kill(self, number: int) -> None:
         """End a node without warning."""
-        os.kill(self._processes[number].pid, signal.SIGKILL)
-        self._processes.pop(number).wait(60)
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait(60)
 
     def stop(self) -> None:
         """End all nodes; nothing of theirs is needed any more."""
@@ -96,6 +102,14 @@ class Cluster:
         partitions = [TopicPartition(*partition) for partition in self._partitions()]
         admin = self._new_admin()
         admin.elect_leaders(ElectionType.PREFERRED, partitions).result(60)
+
+    def _free_ports(self) -> dict[int, Ports]:
+        controller, *brokers = free_ports(len(self._folders) + 1)
+        return {number: Ports(port, controller) for number, port in enumerate(brokers, 1)}
+
+    def _is_port_taken(self) -> bool:
+        logs = [folder.log for folder in self._folders.values() if folder.log.exists()]
+        return any("Address already in use" in log.read_text(errors="replace") for log in logs)
 
     def _format(self) -> None:
         cluster_id = ""
