@@ -7,7 +7,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.memory.broker import MemoryKafka
 from everwatch.kafka.memory.clients import MemoryClients
-from everwatch.kafka.topic_administration import TopicState, expect_regions, problems_of, unknown_regions
+from everwatch.kafka.topic_administration import TopicState, ensure_topics, expect_regions, problems_of, unknown_regions
 from everwatch.kafka.topics import Topics
 
 SETTINGS = Settings(partitions=8)
@@ -23,6 +23,17 @@ def test_a_fault_of_all_topics_is_one_sentence() -> None:
         f"All {len(NAMES)} topics have 4 partitions, but 8 are configured: set EVERWATCH_PARTITIONS=4 or another"
         " EVERWATCH_TOPIC_PREFIX, or see 'everwatch repartition --help'."
     ]
+
+
+def test_nothing_is_created_beside_topics_of_another_count() -> None:
+    admin = MemoryClients(MemoryKafka(4)).admin()
+    *there, new = NAMES
+    admin.create_topics([NewTopic(name, 4) for name in there])
+    with pytest.raises(
+        TopicMismatch, match=f"All {len(there)} topics have 4 partitions, .* set EVERWATCH_PARTITIONS=4"
+    ):
+        ensure_topics(admin, SETTINGS)
+    assert new not in admin.list_topics(timeout=1).topics
 
 
 def test_topics_with_the_same_fault_share_a_sentence() -> None:

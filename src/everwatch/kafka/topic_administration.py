@@ -42,9 +42,10 @@ def problems_of(states: Iterable[TopicState], settings: Settings) -> list[str]:
     states = list(states)
     sentences = [state.problem for state in states if state.hidden]
     faulty = [state for state in states if state.problem and not state.hidden]
+    there = [state for state in states if state.partitions]
     for partitions in sorted({state.partitions for state in faulty}):
         names = [state.name for state in faulty if state.partitions == partitions]
-        everything = len(names) == len(states) > 1
+        everything = len(names) == len(there) > 1
         sentences.append(
             _mismatch(names, partitions, settings, everything=everything) if partitions else _absent(names)
         )
@@ -118,6 +119,9 @@ def ensure_topics(
     for state in before.values():
         if state.hidden:
             raise PermissionMissing(state.problem)
+    # before any is created: it would have a count that the others do not have
+    if wrong := problems_of((state for state in before.values() if state.partitions), settings):
+        raise TopicMismatch(" ".join(wrong))
     missing = [
         replace(plan, config=plan.config | dict(configs.get(plan.name, {})))
         for plan in plan_topics(settings)
