@@ -233,7 +233,7 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
         return not standing.events.amount and not standing.overdue.amount
 
     try:
-        made.wait_until(is_told, "all transitions are told", PATIENCE_S, look_s=0.5)
+        made.wait_until(is_told, "all transitions have a message", PATIENCE_S, look_s=0.5)
     except Unmeasured as error:
         raise Unmeasured(f"{error} {_why_not_told(made, notifier)}") from None
     arrivals = taking.arrivals()

@@ -191,7 +191,7 @@ async def test_a_user_gets_a_monitor_and_maintenance_and_all_is_paused_and_resum
         await page.get_by_text("The page asks visitors to sign in").wait_for()
         assert store.user(user).attributes["status_page"] == "signed-in"
         await page.get_by_text("Only people who are signed in here").wait_for()
-        await keys.use("Open it to whoever has the address")
+        await keys.use("Open it to anyone with the address")
         await page.get_by_text("Whoever has the address reads the page").wait_for()
         assert store.user(user).attributes["status_page"] == "link"
         await keys.use("Pause all")

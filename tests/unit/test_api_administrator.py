@@ -1,4 +1,4 @@
-"""How an administrator gets into an API that has none: on loopback by what it prints, elsewhere not at all."""
+"""The first administrator of an API: on loopback by the link and the token that it prints, elsewhere refused."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Limits of the API: how many requests a token may make and what it is told, and how large bodies may be."""
+"""Limits of the API: requests of a token, with the headers that say what is left, and sizes of bodies."""
 
 import asyncio
 import gzip

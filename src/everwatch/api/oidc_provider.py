@@ -94,7 +94,7 @@ class OidcProvider:
         self._keys = RemoteKeys("the keys of the identity provider (EVERWATCH_OIDC_ISSUER)", self._fetch_keys)
 
     async def look(self, now: int) -> None:
-        """Log what would prevent every login: for a start, when whoever has set it reads the log."""
+        """Log what would prevent every login. Call it at the start: who sets this up reads the log then."""
         try:
             await self._known(now)
         except (ProviderAway, NotTrusted) as error:

@@ -89,7 +89,7 @@ class Follower:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in DELETED:
-            # it is told as "TOPIC [PARTITION]: why"
+            # librdkafka's text is "TOPIC [PARTITION]: why"
             self._deleted.add(error.str().partition(" ")[0])
         log_error(error)
 

@@ -21,7 +21,7 @@ _COLUMNS = ["at", "taken_until", "record_key", "document"]
 
 
 class SettledDelivery(NamedTuple):
-    """What a transaction makes of a message: its new state and why; ``due_at``: when the next attempt is due."""
+    """A message's state after a transaction, and the reason; ``due_at``: when the next attempt is due."""
 
     delivery: Delivery
     state: str

@@ -1,6 +1,5 @@
 """``everwatch notify``: rules, sent messages and their receivers, and a test of routes."""
 
-import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.given import given, now_ms
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.notifier_by_api import (
     deliveries_by_api,
@@ -43,7 +42,6 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.output_reading import LimitOption, SinceOption
 from everwatch.cli.support.route_display import print_routes
 from everwatch.cli.support.time_display import time_text
-from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
@@ -76,7 +74,6 @@ StateOption = Annotated[
     ),
 ]
 _STATES = ("pending", "sending", "sent", "dead", "superseded", "skipped")
-_LOOK_EVERY_S = 0.2
 
 
 @app.command()
@@ -106,8 +103,8 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
         print_routes(rules, as_json)
         return
     with reading_notifier(settings) as storage, storage.look() as work:
-        given = known_user(work, user)
-        found = [_reach(work, rules, route, given) for route in rules.routes if route.audience is Audience.USERS]
+        known = known_user(work, user)
+        found = [_reach(work, rules, route, known) for route in rules.routes if route.audience is Audience.USERS]
     if as_json:
         typer.echo(orjson.dumps(found).decode())
         return
@@ -242,16 +239,16 @@ def send_test(
 def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Delivery]:
     now = now_ms()
     audience = Audience.OPERATORS if user is None else Audience.USERS
-    given = None if user is None else known_user(work, user)
+    known = None if user is None else known_user(work, user)
     chosen = [each for each in rules.routes if each.audience is audience and route in ("", each.name)]
     if not chosen:
         whose = "operators" if user is None else "users"
         raise SettingsError(f"There is no route {route!r} for {whose}." if route else f"There is no route for {whose}.")
-    return trial_messages(rules, given, route, str(now), now)
+    return trial_messages(rules, known, route, str(now), now)
 
 
 def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> list[Delivery]:
-    clock = SystemClock()
+    clock, pause = given().clock, given().new_stop()
     deadline_s = clock.monotonic_s() + within_s
     ids = [each.delivery_id for each in messages]
     while True:
@@ -259,17 +256,17 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
             found = work.deliveries(ids)
         if all(each.settled_at for each in found.values()) or clock.monotonic_s() > deadline_s:
             return [found[id_] for id_ in ids if id_ in found]
-        time.sleep(_LOOK_EVERY_S)
+        pause.wait(given().look_again_s)
 
 
-def _reach(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser) -> dict[str, Any]:
+def _reach(work: Work, rules: Rules, route: AlertRoute, known: PlaceholderUser) -> dict[str, Any]:
     told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
-    if route.match.plan and given.plan not in route.match.plan:
-        told["problem"] = f"not for plan {given.plan}"
+    if route.match.plan and known.plan not in route.match.plan:
+        told["problem"] = f"not for plan {known.plan}"
         return told
     with suppress(NoAddress):
-        told["address"] = route.address(given).shown
-    told["problem"] = problem_of(work, rules, route, given) or None
+        told["address"] = route.address(known).shown
+    told["problem"] = problem_of(work, rules, route, known) or None
     return told
 
 

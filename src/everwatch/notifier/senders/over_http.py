@@ -51,7 +51,7 @@ class HttpSender:
     async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
         """Make one attempt; never raises for what the receiver does."""
         post = post_of(address, message, self._clock.now_ms())
-        # the provider of texts is operators', whoever the number is of
+        # operators choose the provider, though the number is a user's
         is_guarded = from_user and not isinstance(address, SmsAddress)
         client = self._guarded if is_guarded else self._free
         request = Request(

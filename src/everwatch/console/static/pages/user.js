@@ -80,7 +80,7 @@ function StatusPage({ user, done }) {
   return html`<${Panel} title="Status page" aside=${page.data && html`<a class="link" href=${page.data.html} target="_blank" rel="noopener">Open</a>`} pad><${Loaded} of=${page} lines="1">${(data) => html`<div class="stack">
     <${Copy} text=${`${window.location.origin}${data.html}`} />
     <p class="small faint">${isOpen ? "Whoever has this address sees names, states and outages of the monitors, without signing in." : "Only people who are signed in here and may see this user read names, states and outages of the monitors."} A monitor with the label <code>status=hidden</code> is left out.</p>
-    ${may("write") && html`<p><${Action} act=${change}>${isOpen ? "Ask visitors to sign in" : "Open it to whoever has the address"}</${Action}></p>`}
+    ${may("write") && html`<p><${Action} act=${change}>${isOpen ? "Ask visitors to sign in" : "Open it to anyone with the address"}</${Action}></p>`}
   </div>`}</${Loaded}></${Panel}>`;
 }
 
