@@ -133,7 +133,7 @@ def claim_folder(parent: Path, worker_id: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            # doctor finds a process by it that is stopped
+            # by it, doctor finds a worker that is stopped by a signal
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()

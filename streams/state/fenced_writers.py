@@ -85,7 +85,7 @@ class FencedWriters:
         self._notes = notes
         self._writers: dict[int, _FencedWriter] = {}
         self._generation = -1
-        self._renewing = False
+        self._must_fence_anew = False
         # a thread for each partition: a slow transaction delays no other one
         self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-writer")
         # tasks that a thread works on: a caller that is cancelled must not cancel them
@@ -101,7 +101,7 @@ class FencedWriters:
         for number, writer in list(self._writers.items()):
             if number not in wanted or not stays or not writer.is_ready or writer.transaction_lock.locked():
                 self._discard(writer)
-        self._generation, self._renewing = generation, False
+        self._generation, self._must_fence_anew = generation, False
         for number in sorted(wanted - self._writers.keys()):
             producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
             writer = self._writers[number] = _FencedWriter(number, producer)
@@ -112,11 +112,11 @@ class FencedWriters:
 
         False, too, if a commit may be missing in the local table (``fence_anew``).
         """
-        return not self._renewing and self._generation <= generation <= self._generation + 1
+        return not self._must_fence_anew and self._generation <= generation <= self._generation + 1
 
     def fence_anew(self) -> None:
         """Fence every partition anew when they are assigned next: a commit may be missing in the local table."""
-        self._renewing = True
+        self._must_fence_anew = True
 
     async def wait_until_earlier_owners_are_fenced(self, numbers: Iterable[int]) -> None:
         """Wait until only this worker can write to these partitions. Raises PartitionLost."""

@@ -62,6 +62,8 @@ class OwnedPartition:
         self.entries: EntryCounts | None = None
         # by region ("": executors without one): the first and the last tick since its last result
         self.unanswered: dict[str, UnansweredTicks] = {}
+        # regions whose gauge of silence is not 0
+        self.silent: set[str] = set()
         self.sweep_lock = asyncio.Lock()
         self._holds: list[int] = []
         # of monitors in regions, the one that was answered last at the end

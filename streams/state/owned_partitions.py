@@ -74,7 +74,8 @@ class OwnedPartitions:
                     await self.rebuild(partition, openings)
                 if openings != self._openings:
                     # the entries that were met and cannot be decoded are another owner's to count
-                    remove_gauges_of(number)
+                    for each in missing:
+                        remove_gauges_of(each)
                     return False
                 opened[number] = partition
             self._own(opened)

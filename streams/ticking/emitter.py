@@ -122,9 +122,9 @@ class Emitter(Service):
 
     async def sweep(self, partition: OwnedPartition) -> None:
         """Emit what is due in one partition, up to the last whole step of the sweep period."""
-        waits = self._measures.waits_of(partition.number)
+        began_s = self._clock.monotonic_s()
         async with partition.sweep_lock:
-            waits.for_units_of_work()
+            free_s = self._clock.monotonic_s()
             if self._partitions.get(partition.number) is not partition:
                 return
             # a failed sweep goes on as of the same instants, so the same ticks are skipped and sent
@@ -134,7 +134,7 @@ class Emitter(Service):
             if not sweep.is_collected:
                 await self._due_loader.load(partition, sweep.upto)
                 _collect(partition, sweep, self._topics)
-            waits.for_the_index()
+            loaded_s = self._clock.monotonic_s()
             try:
                 await self._emit(partition, sweep)
             except (KafkaError, Transient) as error:
@@ -145,7 +145,7 @@ class Emitter(Service):
                     extra=labelled(partition=partition.number),
                 )
                 return
-            waits.for_the_broker()
+            self._measures.log_if_slow(partition.number, began_s, free_s, loaded_s)
             partition.timetable.mark_emitted(sweep.upto)
             partition.sweep = None
             self._replacements = 0

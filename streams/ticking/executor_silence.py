@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 UNANSWERED_MS = 120_000
 # a region that has got no tick for so long owes no answer: no monitor names it any more
 UNASKED_MS = 2 * 3_600_000
-_NOBODY: set[str] = set()
 
 
 class ExecutorSilence:
@@ -24,8 +23,6 @@ class ExecutorSilence:
 
     def __init__(self) -> None:
         self._warned: dict[tuple[int, str], int] = {}
-        # whose gauge is not 0, by partition
-        self._silent: dict[int, set[str]] = {}
 
     def note(self, partition: OwnedPartition, regions: Collection[str], upto: int) -> None:
         """Note a sweep up to ``upto`` that has sent ticks to ``regions`` ("": executors without one)."""
@@ -35,13 +32,12 @@ class ExecutorSilence:
             partition.unanswered[region] = ticks
             unanswered_gauge_of(partition.number, region).set((upto - ticks.first) / 1000)
             if upto > ticks.first:
-                self._silent.setdefault(partition.number, set()).add(region)
+                partition.silent.add(region)
             self._warn(partition.number, region, ticks)
-        silent = self._silent.get(partition.number, _NOBODY)
-        if silent:
-            _clear_answered(partition, silent)
+        if partition.silent:
+            _clear_answered(partition)
         if partition.unanswered:
-            _forget_unasked(partition, silent, upto)
+            _forget_unasked(partition, upto)
 
     def _warn(self, number: int, region: str, ticks: UnansweredTicks) -> None:
         silent_ms = ticks.last - ticks.first
@@ -66,16 +62,16 @@ class ExecutorSilence:
         )
 
 
-def _clear_answered(partition: OwnedPartition, silent: set[str]) -> None:
+def _clear_answered(partition: OwnedPartition) -> None:
     """Set the gauges to 0 where a result has come since: the next tick may be an hour away."""
-    for region in silent - partition.unanswered.keys():
-        silent.remove(region)
+    for region in partition.silent - partition.unanswered.keys():
+        partition.silent.remove(region)
         unanswered_gauge_of(partition.number, region).set(0)
 
 
-def _forget_unasked(partition: OwnedPartition, silent: set[str], upto: int) -> None:
+def _forget_unasked(partition: OwnedPartition, upto: int) -> None:
     for region, ticks in [*partition.unanswered.items()]:
         if upto - ticks.last >= UNASKED_MS:
             del partition.unanswered[region]
-            silent.discard(region)
+            partition.silent.discard(region)
             remove_unanswered_gauge_of(partition.number, region)

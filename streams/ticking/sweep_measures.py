@@ -14,40 +14,6 @@ logger = logging.getLogger(__name__)
 SLOW_S = 1.0
 
 
-class SweepWaits:
-    """What one sweep has waited for, part by part; the last one logs it if all took ``SLOW_S``, once a minute."""
-
-    def __init__(self, number: int, clock: Clock, log_throttle: LogThrottle) -> None:
-        self._number = number
-        self._clock = clock
-        self._log_throttle = log_throttle
-        self._instants_s = [clock.monotonic_s()]
-
-    def for_units_of_work(self) -> None:
-        """Note that no unit of work holds the partition any more."""
-        self._instants_s.append(self._clock.monotonic_s())
-
-    def for_the_index(self) -> None:
-        """Note that the timetable has all that is due."""
-        self._instants_s.append(self._clock.monotonic_s())
-
-    def for_the_broker(self) -> None:
-        """Note that the broker has acknowledged everything."""
-        began, free, loaded = self._instants_s
-        now = self._clock.monotonic_s()
-        if now - began >= SLOW_S and self._log_throttle.may_log(self._number):
-            logger.warning(
-                "a sweep of partition %d took %.1f s (logged once a minute): %.1f s for units of work, %.1f s for what"
-                " is due, %.1f s for the broker",
-                self._number,
-                now - began,
-                free - began,
-                loaded - free,
-                now - loaded,
-                extra=labelled(partition=self._number),
-            )
-
-
 class SweepMeasures:
     """Counts what sweeps have emitted, and notes for how long executors are silent."""
 
@@ -59,9 +25,23 @@ class SweepMeasures:
         self._silence = ExecutorSilence()
         self._log_throttle = LogThrottle(clock)
 
-    def waits_of(self, number: int) -> SweepWaits:
-        """Begin to measure what a sweep of this partition waits for."""
-        return SweepWaits(number, self._clock, self._log_throttle)
+    def log_if_slow(self, number: int, began_s: float, free_s: float, loaded_s: float) -> None:
+        """Log what an acknowledged sweep of a partition waited for if it took ``SLOW_S``, once a minute.
+
+        Instants, s: it began; no unit of work held the partition any more; what was due was loaded.
+        """
+        now_s = self._clock.monotonic_s()
+        if now_s - began_s >= SLOW_S and self._log_throttle.may_log(number):
+            logger.warning(
+                "a sweep of partition %d took %.1f s (logged once a minute): %.1f s for units of work, %.1f s for what"
+                " is due, %.1f s for the broker",
+                number,
+                now_s - began_s,
+                free_s - began_s,
+                loaded_s - free_s,
+                now_s - loaded_s,
+                extra=labelled(partition=number),
+            )
 
     def count(self, partition: OwnedPartition, sweep: Sweep, *, is_owned: bool) -> None:
         """Count a sweep that the broker has acknowledged; set the gauges of its partition unless it is given up."""

@@ -30,16 +30,25 @@ class TlsServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(60)
-        with connection, suppress(OSError), self._tls.wrap_socket(connection, server_side=True) as secured:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = secured.recv(4096)
-                if not data:
-                    return
-                head += data
-            self.heard.append(head)
-            secured.sendall(self._answer)
-            secured.unwrap()
-        # a close with data unread would reset the connection, and with it the alert
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_WR)
+        tls = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with suppress(OSError), tls as secured:
+            try:
+                secured.do_handshake()
+                self._answer_on(secured)
+            finally:
+                # a close with data unread would reset the connection, and with it the alert
+                with suppress(OSError):
+                    secured.shutdown(socket.SHUT_WR)
+                    while secured.recv(4096):
+                        pass
+
+    def _answer_on(self, secured: ssl.SSLSocket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = secured.recv(4096)
+            if not data:
+                return
+            head += data
+        self.heard.append(head)
+        secured.sendall(self._answer)
+        secured.unwrap()

@@ -10,7 +10,6 @@ from rich.pretty import pretty_repr
 from support.authority import Authority
 from support.event_loops import event_loop_policy  # noqa: F401
 from support.tls_server import TlsServer
-from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -69,13 +68,9 @@ async def check(context: RunContext, kind_name: str, port: int, **more: object) 
     return await kind.run(parsed, Tick("user", "monitor", 0, kind_name, "{}", 10_000, 1, 0), context)
 
 
-async def lasting_reason(context: RunContext, kind_name: str, port: int, **more: object) -> str:
-    """The reason of a failure. A server that closes before its refusal is read is asked again: it may be slow."""
-    for _ in range(PATIENCE):
-        outcome = await check(context, kind_name, port, **more)
-        assert outcome.status is Status.FAILURE
-        if not outcome.reason.startswith("connection closed by "):
-            break
+async def reason_of_failure(context: RunContext, kind_name: str, port: int, **more: object) -> str:
+    outcome = await check(context, kind_name, port, **more)
+    assert outcome.status is Status.FAILURE
     return outcome.reason
 
 
@@ -166,7 +161,7 @@ async def test_a_server_that_wants_a_certificate_under_tls_1_3_is_told_as_that(
     context: RunContext, serve: Serve, authority: Authority, kind: str
 ) -> None:
     port = serve(wanting(authority, ssl.TLSVersion.TLSv1_3)).port
-    assert await lasting_reason(context, kind, port) == f"127.0.0.1:{port} wants a client certificate"
+    assert await reason_of_failure(context, kind, port) == f"127.0.0.1:{port} wants a client certificate"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,7 +195,7 @@ async def test_a_redirect_to_another_server_does_not_take_the_certificate_along(
     location = f"https://127.0.0.1:{target}/"
     redirect = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n".encode()
     port = serve(authority.certificate(), redirect).port
-    reason = await lasting_reason(context, "http", port, client_certificate=authority.pair().config)
+    reason = await reason_of_failure(context, "http", port, client_certificate=authority.pair().config)
     assert reason == f"127.0.0.1:{target} wants a client certificate"
 
 

@@ -57,7 +57,7 @@ class KafkaCommands:
         if not inputs:
             return []
         # before they are sent: an answer may come before the acknowledgement
-        awaited = _Awaited(len(inputs), self._loop.create_future())
+        awaited: _Awaited = SettledTogether(len(inputs), self._loop.create_future())
         for place, each in enumerate(inputs):
             self._waiting.setdefault(each.asker.key, []).append((awaited, place))
         try:

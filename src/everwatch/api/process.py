@@ -40,7 +40,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.process_memory import expect_batches
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
-from everwatch.kafka.clients import Clients, KafkaClients, new_admin
+from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
@@ -82,7 +82,8 @@ class Api(Process):
 
     ``say`` prints the addresses, and where no administrator has a token one for this run and a link. ``start`` raises
     BrokerUnavailable, AccessError, and SettingsError for an address that others reach where no administrator has a
-    token. ``clients``: of another Kafka than that at ``bootstrap_servers``.
+    token. ``clients``: for what it reads and writes by itself; lag, findings and
+    the replay of results ask ``bootstrap_servers``.
     """
 
     name = "api"
@@ -298,7 +299,7 @@ class Api(Process):
 
     @cached_property
     def _admin(self) -> LastingAdmin:
-        return LastingAdmin(lambda: new_admin(self.settings, self._bootstrap_servers))
+        return LastingAdmin(self._clients.admin)
 
     def _new_producer(self) -> Producer:
         return self._clients.producer(

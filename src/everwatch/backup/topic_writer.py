@@ -9,7 +9,7 @@ from everwatch.kafka.consumed_record import Headers
 from everwatch.kafka.full_queue import produce
 
 _FLUSH_S = 600.0
-# more than a client takes in of one record
+# more than any record has that a consumer takes in (``kafka.clients.MEMORY``)
 _LARGEST_BYTES = 128 * 1024 * 1024
 
 
@@ -18,7 +18,7 @@ class TopicWriter:
 
     def __init__(self, clients: Clients) -> None:
         self._errors: list[KafkaError] = []
-        # records are copied whatever their keys; how large a batch may be is the broker's to say, packed
+        # keys of any size are copied; the broker bounds a batch by its compressed size, the client by its unpacked one
         self._producer = clients.producer(on_delivery=self._delivered, **{"message.max.bytes": _LARGEST_BYTES})
 
     def write(

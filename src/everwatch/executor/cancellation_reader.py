@@ -162,7 +162,7 @@ class CancellationReader:
             self._next[message.partition() or 0] = (message.offset() or 0) + 1
             try:
                 key, cancellation = decode_cancellation(bytes_of(message.key()), bytes_of(message.value()))
-                # a worker cancels what it has emitted; one of years ahead would end a monitor for good
+                # a worker cancels what it has emitted; a cancellation years ahead would drop all ticks of its monitor
                 check_not_ahead(cancellation.until, latest, "$.until")
                 found.append((key, cancellation))
             except InvalidInput as wrong:

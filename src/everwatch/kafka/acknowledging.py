@@ -58,7 +58,7 @@ class AcknowledgingProducer:
         """Send records in this order, and give why each is not acknowledged: None if it is."""
         if not records:
             return []
-        group = _Group(len(records), self._loop.create_future())
+        group: _Group = SettledTogether(len(records), self._loop.create_future())
         for place, (topic, key, value) in enumerate(records):
             failure = self._begin(group, place, topic, key, value)
             if failure is not None:

@@ -126,9 +126,10 @@ def held_back_of(
     wanted = [TopicPartition(*position) for position in positions]
     if not wanted:
         return {}
-    readable, all_of = (
+    # in this order: what is written in between would look as if it were held back
+    all_of, readable = (
         _offsets(admin, dict.fromkeys(wanted, _LATEST()), timeout_s, isolation)
-        for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+        for isolation in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
     )
     held = {position: range(readable[position], all_of[position]) for position in readable.keys() & all_of.keys()}
     return {position: some for position, some in held.items() if some}

@@ -145,6 +145,8 @@ class Follower:
             for place in places:
                 if place.topic in self._deleted:
                     place.offset, _ = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), 5)
+                    # until its first record is read nothing else says where this one stands
+                    self.starts[place.topic, place.partition] = place.offset
                 elif place.offset < 0:
                     place.offset = self.starts[place.topic, place.partition]
             consumer.assign(places)

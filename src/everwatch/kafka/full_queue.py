@@ -1,4 +1,7 @@
-"""Producers whose queue is full: the broker is slower than its client, so the caller waits."""
+"""Producers whose queue is full: the broker is slower than its client, so the caller waits.
+
+``transactional_producer`` has this loop in its own: a call for each record costs too much there.
+"""
 
 from typing import Any
 

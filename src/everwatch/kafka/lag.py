@@ -33,7 +33,7 @@ from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
 # a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
-# into these topics clients write, with transactions of their own; those of workers into the others are over in a moment
+# into the topics that these read others write, with transactions of their own; those of workers are over in a moment
 _READS_INPUTS = ("worker", "executor")
 
 

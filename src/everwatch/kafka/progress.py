@@ -12,6 +12,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from everwatch.core.bounds import BROKER_AHEAD_MS, LATEST_MS
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import bounds_of
 from everwatch.kafka.peek import TIMEOUT_S, Tail, peek_to_ends, read_tails
 from everwatch.rules.changelog_marks import Mark, decode_mark
@@ -84,16 +85,16 @@ def read_emitted_to(admin: AdminClient, consumer: Consumer, topic: str, partitio
     }
     found: dict[int, int] = {}
     for (_, number), seen in peek_to_ends(consumer, wanted, TIMEOUT_S).items():
-        instants = [instant for record in seen.records if (instant := _instant(record.value)) is not None]
+        instants = [_instant(record.value) or 0 for record in seen.records if _is_note(record)]
         if instants:
             found[number] = max(instants)
     return found
 
 
-def _is_note(record: Tail) -> bool:
+def _is_note(record: Tail | Record) -> bool:
     """Tell whether a worker may have written a record: one notes what it has emitted, not what is to come."""
     instant = _instant(record.value)
-    return instant is not None and not 0 < record.timestamp_ms < instant - BROKER_AHEAD_MS
+    return instant is not None and (record.timestamp_ms <= 0 or instant <= record.timestamp_ms + BROKER_AHEAD_MS)
 
 
 def _instant(value: bytes | None) -> int | None:

@@ -26,8 +26,8 @@ _AT_ONCE = 5_000
 _TAKE_S = 0.5
 
 
-class Progress(NamedTuple):
-    """Callbacks: ``forwarded`` for each batch, its topic and number; ``passed_over`` for what cannot be read."""
+class ForwardingCallbacks(NamedTuple):
+    """``forwarded`` is called for each batch with its topic and number, ``passed_over`` for what cannot be read."""
 
     forwarded: Callable[[str, int], None]
     passed_over: Callable[[Unreadable], None]
@@ -53,14 +53,13 @@ def forward(
     admin: Admin,
     place: Callable[[bytes], int],
     stop: Event,
-    tell: Progress,
+    callbacks: ForwardingCallbacks,
     clock: Clock,
 ) -> int:
     """Forward until ``stop`` is set; return the number of records. A batch that cannot be read is passed over.
 
-    A record is acknowledged before its offset is
-    committed: after a kill some are forwarded twice, which changes nothing. Raises TopicMismatch, BrokerUnavailable,
-    AccessError.
+    A record is acknowledged before its offset is committed: after a kill some are forwarded twice, which changes
+    nothing. Raises TopicMismatch, BrokerUnavailable, AccessError.
     """
     old_names, new_names = Topics.of(settings).by_name, Topics.of(new).by_name
     group = group_of(settings)
@@ -88,7 +87,7 @@ def forward(
                 ends[record.topic, record.partition] = record.offset + 1
                 counts[record.topic] = counts.get(record.topic, 0) + 1
             for each in unreadable:
-                tell.passed_over(each)
+                callbacks.passed_over(each)
                 ends[each.topic, each.partition] = max(each.end, ends.get((each.topic, each.partition), 0))
             if ends:
                 writer.flush()
@@ -96,7 +95,7 @@ def forward(
                     offsets=[TopicPartition(*where, offset) for where, offset in ends.items()], asynchronous=False
                 )
                 for topic, count in counts.items():
-                    tell.forwarded(topic, count)
+                    callbacks.forwarded(topic, count)
                 forwarded += sum(counts.values())
     return forwarded
 

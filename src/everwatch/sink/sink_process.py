@@ -113,7 +113,7 @@ class Sink(Process):
 
 
 class StoringParts(NamedTuple):
-    """Parts that a sink may do without. ``source``: of the records; None: the topics."""
+    """Parts that a sink may do without. ``source`` gives the records; None: one that reads the topics."""
 
     plans: PlansFile | None = None
     tracer: Tracer | None = None

@@ -58,7 +58,7 @@ def lag(
 
     def wanted(measured: "Lag") -> "Sequence[PartitionLag | TopicLag]":
         rows = [row for row in measured.partitions if not topic or row.topic == topic]
-        if topic and not rows:
+        if topic and not rows and measured.partitions:
             known = ", ".join(dict.fromkeys(row.topic for row in measured.partitions))
             raise SettingsError(f"Nothing is known to read {topic!r}; what is read: {known}.")
         rows = [row for row in rows if (not process or row.process == process) and (not behind or row.lag)]

@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.given import given
 from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -35,8 +36,6 @@ from everwatch.encoding.input_rendering import monitor_form
 from everwatch.kafka.command_client import Asked, Unanswered, asked_of, unanswered_text
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.model import CommandOutcome, Monitor, MonitorSpec
-
-LOOK_AGAIN_S = 0.2
 
 
 @with_schedule
@@ -183,7 +182,7 @@ def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: Sen
                 break
             except ApiError as error:
                 if error.code == RefusalCode.VERSION_MISMATCH and clock.monotonic_s() < deadline_s:
-                    pause.wait(LOOK_AGAIN_S)
+                    pause.wait(given().look_again_s)
                     continue
                 if error.status not in REFUSALS or error.code == "forbidden":
                     raise
@@ -228,7 +227,7 @@ def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOpt
                 overtaken = reply.answer is CommandOutcome.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
                 # the database is a moment behind the worker
                 while overtaken and before.version == read().version and clock.monotonic_s() < deadline_s:
-                    pause.wait(LOOK_AGAIN_S)
+                    pause.wait(given().look_again_s)
                 if not overtaken or clock.monotonic_s() >= deadline_s:
                     break
                 before = read()

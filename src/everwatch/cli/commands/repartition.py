@@ -17,7 +17,7 @@ from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of
 from everwatch.kafka.unreadable_batches import Unreadable
-from everwatch.repartition.forwarding import Progress
+from everwatch.repartition.forwarding import ForwardingCallbacks
 from everwatch.repartition.forwarding import forward as forward_inputs
 from everwatch.repartition.generation_notes import GenerationNotes
 from everwatch.repartition.placing import Partitioner, place_by
@@ -224,7 +224,7 @@ def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool)
     new = settings_of_generation(settings, successor)
     placed = place_by(chosen, successor.partitions)
     forwarded = forward_inputs(
-        settings, new, place.clients, place.admin, placed, stop, Progress(tell, tell_of), SystemClock()
+        settings, new, place.clients, place.admin, placed, stop, ForwardingCallbacks(tell, tell_of), SystemClock()
     )
     typer.echo(msgspec.json.encode({"forwarded": forwarded}).decode() if as_json else f"{forwarded} records forwarded")
 
