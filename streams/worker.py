@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -133,14 +132,7 @@ def claim_folder(parent: Path, worker_id: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            # by it, doctor finds a worker that is stopped by a signal
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-            try:
-                yield folder
-            finally:
-                lock.truncate(0)
+            yield folder
             return
     raise FolderInUse(
         f"Another worker uses {parent / names[0]}: stop it, or give this one another EVERWATCH_WORKER_ID."

@@ -1,5 +1,7 @@
 """Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
 
+import fcntl
+import os
 import signal
 import sqlite3
 import subprocess
@@ -191,16 +193,22 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
 
 
 def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path: Path) -> None:
-    for name, written in (("1", "7\n"), ("2", "8\n"), ("3", "")):
-        (tmp_path / "workers" / name).mkdir(parents=True)
-        (tmp_path / "workers" / name / "lock").write_text(written)
+    me = os.getpid()
     system = system_with(worker=False, settings=Settings(data_dir=tmp_path))
-    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
-    frozen, gone = check_workers(system)
+    vars(system).update(host="vm", is_stopped=lambda pid: pid == me)
+    folders = [tmp_path / "workers" / name for name in "12"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    # one that was killed leaves its file, and whatever has its number now holds no lock
+    (folders[0] / "lock").touch()
+    with (folders[1] / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        frozen, gone = check_workers(system)
     assert frozen.says == (
-        "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; its session has ended"
+        f"everwatch-vm-{me} is frozen: process {me} of this machine is stopped by a signal; its session has ended"
     )
-    assert frozen.remedy == "Continue it ('kill -CONT 7') or end it ('kill -KILL 7')."
+    assert frozen.remedy == f"Continue it ('kill -CONT {me}') or end it ('kill -KILL {me}')."
+    [gone] = check_workers(system)
     assert gone.says == "no worker is running: no monitor runs"
 
 

@@ -1,5 +1,6 @@
 """The system under diagnosis: its settings, its broker, its clock and disk, as the checks look at them."""
 
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -52,6 +53,21 @@ def is_stopped(pid: int) -> bool:
     return state in ("T", "t")
 
 
+def lock_holder(file: Path) -> int | None:
+    """Return the process of this machine that holds ``flock`` on a file; None if none does, or it is unknown.
+
+    Nothing is locked to find it out: a worker that starts at this moment would pass over the folder.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        held = file.stat()
+        place = f"{os.major(held.st_dev):02x}:{os.minor(held.st_dev):02x}:{held.st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[3] == "WRITE" and fields[5] == place:
+                return int(fields[4])
+    return None
+
+
 @dataclass(frozen=True)
 class System:
     """The system that checks read. Expensive snapshots are cached properties, shared by all checks of one diagnosis.
@@ -91,10 +107,8 @@ class System:
     @property
     def stopped_workers(self) -> list[int]:
         """Return the ids of processes of workers with folders here that are stopped by a signal."""
-        found = []
-        for file in sorted((self.settings.data_dir / "workers").glob("*/lock")):
-            with suppress(OSError, ValueError):
-                found.append(int(file.read_text()))
+        files = sorted((self.settings.data_dir / "workers").glob("*/lock"))
+        found = [pid for file in files if (pid := lock_holder(file)) is not None]
         return [pid for pid in found if self.is_stopped(pid)]
 
     @cached_property
