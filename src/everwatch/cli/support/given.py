@@ -35,7 +35,8 @@ class Given(NamedTuple):
 
     ``new_clients``: makes Kafka clients. ``connect``: the way of inputs to the workers and back. ``open_reader``: the
     database. ``row_ways``: the ways of imported rows. ``new_stop``: makes the event that ends repeated work.
-    ``on_signal``: has a function called when a signal comes. ``look_again_s``: pause between looks at the API or the notifier's database.
+    ``on_signal``: has a function called when a signal comes. ``look_again_s``: pause between looks at the API or the
+    notifier's database.
     """
 
     clock: Clock
