@@ -29,11 +29,11 @@ MONITORS = (USERS - LEAVERS) * len(SITES)
 # what a process with this on its path does: reading in bulk fails in the middle, twice
 SABOTAGE = """
 import everwatch.kafka.to_end as to_end
-import streams.state.catch_up as recovery
+import streams.state.catch_up as catch_up
 from everwatch.core.errors import BrokerUnavailable
 
 to_end.AT_ONCE = 500
-read, calls = recovery.read_to_end, iter(range(1_000_000))
+read, calls = catch_up.read_to_end, iter(range(1_000_000))
 
 def give_up(*arguments):
     for messages in read(*arguments):
@@ -41,7 +41,7 @@ def give_up(*arguments):
             raise BrokerUnavailable("sabotage")
         yield messages
 
-recovery.read_to_end = give_up
+catch_up.read_to_end = give_up
 """
 
 

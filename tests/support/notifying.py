@@ -1,16 +1,22 @@
 """The notifier without Kafka: transitions go in as records, and time moves when it is told to."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self, TypeVar
 
-from everwatch.core.clock import SettableClock
+from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import OutputFormat, Settings
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Scalar, State, Transition, User
+from everwatch.network.egress import Egress
+from everwatch.network.guard import Guard
+from everwatch.network.http_client import HttpClient
+from everwatch.network.resolver import Resolver
 from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.composing import compose
@@ -22,17 +28,21 @@ from everwatch.notifier.judging import judge
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import rules_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
+from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import Storage
 from support.new_databases import open_new_storage
 from support.waiting import PATIENCE
 
 START = 1_800_000_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
-MAIL_AT_ONCE = """
+AT_ONCE = """
 [defaults]
 group_wait = "0s"
 group_interval = "0s"
-
+"""
+MAIL_AT_ONCE = (
+    AT_ONCE
+    + """
 [smtp]
 host = "127.0.0.1"
 from = "alerts@example.com"
@@ -41,6 +51,7 @@ from = "alerts@example.com"
 name = "mail"
 email = { to = "{{user.attributes.email}}" }
 """
+)
 RULES = f"""{MAIL_AT_ONCE}
 [[operators]]
 name = "hook"
@@ -215,6 +226,19 @@ def transition(
     states = State(from_state), State(to_state)
     given: dict[str, object] = {"reason": "status 500", "version": 1, "kind": "http", "target": "shop.example"} | more
     return Transition(user_id, monitor_id, START + int(after_s * SECOND), *states, **given)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def open_http_sender() -> AsyncIterator[HttpSender]:
+    """A sender over real HTTP: users' addresses are guarded, operators' may be of this machine."""
+    clock = SystemClock()
+    resolver = Resolver(clock)
+    guarded = HttpClient(clock, Guard(), resolver, Egress())
+    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress())
+    yield HttpSender(clock, guarded, free)
+    await guarded.close()
+    await free.close()
+    await resolver.close()
 
 
 MAIL = EmailAddress

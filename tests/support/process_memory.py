@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MB = 1024 * 1024
-# Batches of a topic that unpack to 32, 32 and 16 MB may be there at once, unpacked and copied for Python, beside 64 MB
-# of the one that is given up, and once more where a second client looks for its end; 60 MB or so are growth besides.
-MOST_GROWTH = 350 * MB
+# Batches of a topic that unpack to 32, 32 and 16 MB may be there at once, unpacked and copied for Python; 64 MB of the
+# one that is given up; the batches once more for the second client, which looks for its end; and growth besides.
+_BATCHES = (32 + 32 + 16) * MB
+MOST_GROWTH = 2 * _BATCHES + 64 * MB + _BATCHES + 46 * MB
 
 
 def resident_bytes(pid: int) -> int:

@@ -171,8 +171,15 @@ def test_a_record_whose_bytes_are_changed_is_read_or_refused_as_by_any_reader(
 
 def test_what_is_remembered_has_an_end() -> None:
     most = result_decoder.MOST_REMEMBERED
-    for cached, value in ((result_decoder.cached_texts, ""), (result_decoder.cached_instants, 0)):
-        cached.update({b"filler %d" % number: value for number in range(most - len(cached) - 10)})  # type: ignore[attr-defined]
-    values = [result(0, monitor_id=f"m-{n}", scheduled_at=1_795_000_000_000 + n) for n in range(50)]
-    assert list(map(read, values)) == list(map(read_as_any_schema, values))
-    assert len(result_decoder.cached_texts) < most > len(result_decoder.cached_instants)
+    texts, instants = result_decoder.cached_texts, result_decoder.cached_instants
+    before = texts.copy(), instants.copy()
+    try:
+        texts.update({b"filler %d" % number: "" for number in range(most - len(texts) - 10)})
+        instants.update({b"filler %d" % number: 0 for number in range(most - len(instants) - 10)})
+        values = [result(0, monitor_id=f"m-{n}", scheduled_at=1_795_000_000_000 + n) for n in range(50)]
+        assert list(map(read, values)) == list(map(read_as_any_schema, values))
+        assert len(texts) < most > len(instants)
+    finally:
+        for cached, contents in ((texts, before[0]), (instants, before[1])):
+            cached.clear()
+            cached.update(contents)  # type: ignore[arg-type]

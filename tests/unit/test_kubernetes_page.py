@@ -14,7 +14,9 @@ from everwatch.core.config import Settings
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 REGIONS = (ROOT / "docs" / "regions.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n# my-values.yaml\n(.*?)^```", PAGE + REGIONS, re.DOTALL | re.MULTILINE)
+VALUES = re.compile(r"^```yaml\n# my-values.yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+OF_REGIONS = VALUES.findall(REGIONS)
+BLOCKS = VALUES.findall(PAGE) + OF_REGIONS
 SHOWN = re.findall(r"^```yaml\n# rendered\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
@@ -25,7 +27,13 @@ def test_values_of_the_page_render_to_what_kubernetes_takes(number: int, tmp_pat
     values.write_text(BLOCKS[number])
     text = SCRIPT["rendered"](values)
     own = [each for each in parsed(text) if re.match(r"(v1|apps|policy|networking\.k8s\.io)\b", each["apiVersion"])]
-    assert len(own) > 5
+    if BLOCKS[number] in OF_REGIONS:
+        # executors of the region alone
+        assert list(pods_of(own)) == ["Deployment/everwatch-executor-ap"]
+        [deployment] = of_kind(own, "Deployment").values()
+        assert deployment["spec"]["replicas"] == 2
+    else:
+        assert len(own) > 10
     assert [fault for each in own for fault in faults_of(each, VERSIONS[-1])] == []
     assert all(shown in text for shown in SHOWN)
 
@@ -67,7 +75,7 @@ def test_the_pod_for_commands_fits_the_release_and_the_strictest_standard(tmp_pa
 
 
 def test_the_page_has_what_the_tests_look_for() -> None:
-    assert (len(BLOCKS), len(SHOWN)) == (7, 1)
+    assert (len(BLOCKS), len(OF_REGIONS), len(SHOWN)) == (7, 1, 1)
     named = set(re.findall(r"EVERWATCH_([A-Z_]+[A-Z])", PAGE))
     assert {name.lower() for name in named} <= set(Settings.__struct_fields__)
     manifests = {f"everwatch-{name}" for name in ("worker", "executor", "sink", "notifier", "api", "settings")}

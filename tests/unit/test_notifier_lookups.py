@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, event
-from support.notifying import HOUR, MINUTE, START, Notifying, transition
+from support.notifying import AT_ONCE, HOUR, MINUTE, START, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.notifier.acknowledging import Acknowledgement
@@ -15,11 +15,9 @@ from everwatch.notifier.storage import database_url_of
 from everwatch.store.database import parse_url
 
 GROWING = ("alert_events", "incidents", "alert_items", "alert_groups", "deliveries", "notifier_users", "alert_channels")
-RULES = """
-[defaults]
-group_wait = "0s"
-group_interval = "0s"
-
+RULES = (
+    AT_ONCE
+    + """
 [[users]]
 name = "hook"
 continue = true
@@ -34,6 +32,7 @@ pagerduty = { routing_key = "{{user.attributes.email}}" }
 name = "ops"
 webhook = { url = "https://hooks.example/ops" }
 """
+)
 
 
 @contextmanager

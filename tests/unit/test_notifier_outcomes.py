@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.notifying import MINUTE, SECOND, START, Notifying, transition
+from support.notifying import AT_ONCE, MINUTE, SECOND, START, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, RecordRefused
@@ -13,11 +13,9 @@ from everwatch.notifier.notification_records import NotificationRecord, Notified
 from everwatch.notifier.outcome_publisher import OutcomePublisher
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 
-RULES = """
-[defaults]
-group_wait = "0s"
-group_interval = "0s"
-
+RULES = (
+    AT_ONCE
+    + """
 [[users]]
 name = "hook"
 webhook = { url = "https://hooks.example/{{user.attributes.path}}" }
@@ -27,6 +25,7 @@ name = "chat"
 doubt = "skip"
 slack = { url = "https://slack.example/ops" }
 """
+)
 
 
 class Topic:

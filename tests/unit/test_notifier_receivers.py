@@ -12,7 +12,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from standardwebhooks import Webhook
 from support.authority import Authority
-from support.notifying import START, transition
+from support.notifying import START, open_http_sender, transition
 from support.raw_http import RawServer, answer, open_raw_server
 from support.tls_server import TlsServer
 
@@ -47,14 +47,8 @@ def message(*alerts: Alert, user_id: str = "u-1") -> Message:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpSender]:
-    clock = SystemClock()
-    resolver = Resolver(clock)
-    guarded = HttpClient(clock, Guard(), resolver, Egress())
-    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress())
-    yield HttpSender(clock, guarded, free)
-    await guarded.close()
-    await free.close()
-    await resolver.close()
+    async with open_http_sender() as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,20 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
-from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from support.notifying import MAIL_AT_ONCE, MINUTE, Notifying, transition
+from support.notifying import MAIL_AT_ONCE, MINUTE, Notifying, open_http_sender, transition
 from support.raw_http import RawServer, answer, open_raw_server
 
-from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
-from everwatch.network.egress import Egress
-from everwatch.network.guard import Guard
-from everwatch.network.http_client import HttpClient
-from everwatch.network.resolver import Resolver
 from everwatch.notifier.addresses import EmailAddress, SmsAddress
 from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.route_rows import listed_routes
@@ -49,14 +43,8 @@ PATH = "/2010-04-01/Accounts/AC123/Messages.json"
 
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpSender]:
-    clock = SystemClock()
-    resolver = Resolver(clock)
-    guarded = HttpClient(clock, Guard(), resolver, Egress())
-    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress())
-    yield HttpSender(clock, guarded, free)
-    await guarded.close()
-    await free.close()
-    await resolver.close()
+    async with open_http_sender() as made:
+        yield made
 
 
 @pytest.fixture

@@ -94,7 +94,10 @@ class OidcProvider:
         self._keys = RemoteKeys("the keys of the identity provider (EVERWATCH_OIDC_ISSUER)", self._fetch_keys)
 
     async def look(self, now: int) -> None:
-        """Log what would prevent every login. Call it at the start: who sets this up reads the log then."""
+        """Log a warning if the identity provider cannot be used.
+
+        A wrong setting then shows at the start, not at the first login.
+        """
         try:
             await self._known(now)
         except (ProviderAway, NotTrusted) as error:

@@ -1,4 +1,4 @@
-"""Check for transactions that a client has left open: nothing behind one is read before it ends."""
+"""Check for transactions that a client has left open: records behind one are not read until it ends."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -38,8 +38,8 @@ def findings(places: Collection[Place], held_back: HeldBack, pause: Callable[[fl
         yield fault(
             "transactions",
             f"a client has left a transaction open on {topic}, partitions {sorted(of_topic)} (partition {first}: at"
-            f" offset {of_topic[first].start}); {sum(map(len, of_topic.values())):,} records stand at or behind it, and"
-            " nothing that reads reads past it",
+            f" offset {of_topic[first].start}); {sum(map(len, of_topic.values())):,} records from that offset on are"
+            " not read until it ends",
             "It ends by its own timeout, which the brokers' transaction.max.timeout.ms bounds, or when its producer"
             " starts again; 'kafka-transactions.sh find-hanging' names it, and 'abort' ends it now.",
         )
