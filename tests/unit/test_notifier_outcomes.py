@@ -113,7 +113,7 @@ async def test_a_message_without_an_address_is_dead(notifying: Notifying, topic:
     notifying.sign_up(other="b")
     await notifying.later(MINUTE)
     await publish(notifying, topic)
-    assert topic.states("u-1") == [(1, "pending"), (1, "dead")]
+    assert topic.states("u-1") == [(1, "pending"), (2, "dead")]
 
 
 async def test_a_message_in_doubt_is_sent_again_or_skipped(notifying: Notifying, topic: Topic) -> None:
