@@ -116,6 +116,21 @@ async def test_a_message_without_an_address_is_dead(notifying: Notifying, topic:
     assert topic.states("u-1") == [(1, "pending"), (2, "dead")]
 
 
+async def test_a_message_that_is_sent_again_by_command_has_outcomes_of_later_instants(
+    notifying: Notifying, topic: Topic
+) -> None:
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    with notifying.storage.begin() as work:
+        assert work.replay("sent", 0, "hook", "", START + MINUTE) == 1
+    await notifying.later(MINUTE)
+    await publish(notifying, topic)
+    assert topic.states("u-1") == [(1, "sent"), (1, "sent")]
+    first, again = (record for key, record in topic.records if key == "u-1")
+    assert first.notification_id == again.notification_id
+    assert (first.at, again.at) == (START, START + MINUTE)
+
+
 async def test_a_message_in_doubt_is_sent_again_or_skipped(notifying: Notifying, topic: Topic) -> None:
     notifying.tell(transition("up", "down"))
     notifying.plan()
@@ -156,6 +171,7 @@ async def test_a_kill_between_the_broker_and_the_database_repeats_the_record(
     notifying.tell(transition("up", "down"))
     await notifying.work()
     assert await publisher_of(notifying, topic).turn() == 2
+    await notifying.later(MINUTE)
     await publish(notifying, topic)
     twice = [record for key, record in topic.records if key == "u-1"]
     assert len(twice) == 2
