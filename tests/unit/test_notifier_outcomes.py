@@ -142,6 +142,20 @@ async def test_a_message_in_doubt_is_sent_again_or_skipped(notifying: Notifying,
     assert topic.states("chat") == [(1, "skipped")]
 
 
+async def test_a_purge_of_a_user_deletes_the_outcomes_that_wait(notifying: Notifying, topic: Topic) -> None:
+    notifying.sign_up("chat", path="b")
+    notifying.sign_up("u-2", path="c")
+    notifying.tell(*(transition("up", "down", user_id=user_id) for user_id in ("u-1", "u-2", "chat")))
+    await notifying.work()
+    notifying.delete("u-1")
+    # the operators' route has this name too
+    notifying.delete("chat")
+    await publish(notifying, topic)
+    assert topic.states("u-1") == []
+    assert topic.states("u-2") == [(1, "sent")]
+    assert {record.route for key, record in topic.records if key == "chat"} == {"chat"}
+
+
 async def test_nothing_is_lost_while_no_broker_answers(notifying: Notifying, topic: Topic) -> None:
     notifying.tell(transition("up", "down"))
     await notifying.work()
