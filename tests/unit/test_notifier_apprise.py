@@ -1,11 +1,14 @@
 """Apprise by its program: what it is given, and what its end means. The program here is a script in its place."""
 
+import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from support.notifying import Receiver, transition
+from support.waiting import wait_until
 
 from everwatch.notifier.addresses import AppriseAddress, WebhookAddress
 from everwatch.notifier.alerts import Alert, Message
@@ -23,6 +26,14 @@ open({notes!r}, "w").write(json.dumps(note))
 print("Failed to send to tgram://123:secret/456")
 sys.exit({status})
 """
+STARTS_ANOTHER = """#!{python}
+import os, signal
+pipe = os.open({pipe!r}, os.O_WRONLY)
+if os.fork() == 0:
+    signal.alarm(600)
+    os.write(pipe, b"ready")
+signal.pause()
+"""
 
 
 def program(folder: Path, status: int = 0) -> str:
@@ -30,6 +41,14 @@ def program(folder: Path, status: int = 0) -> str:
     file.write_text(PROGRAM.format(python=sys.executable, notes=str(folder / "note"), status=status))
     file.chmod(0o700)
     return str(file)
+
+
+def read_of(pipe: int) -> bytes | None:
+    """Return what is in a pipe: b"" if nobody holds its other end, None if somebody does and writes nothing."""
+    try:
+        return os.read(pipe, 100)
+    except BlockingIOError:
+        return None
 
 
 def message() -> Message:
@@ -82,6 +101,25 @@ async def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
     assert outcome.reason.endswith("did not end within 0.2 s")
 
 
+async def test_what_the_program_has_started_is_ended_with_it(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "apprise", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    file.write_text(STARTS_ANOTHER.format(python=sys.executable, pipe=str(pipe)))
+    file.chmod(0o700)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        address = AppriseAddress(urls=URLS, program=str(file))
+        attempt = asyncio.create_task(AppriseSender(Receiver()).send(address, message(), from_user=False))
+        await asyncio.to_thread(wait_until, "the program has started another", lambda: read_of(reading) == b"ready")
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        # the end of the pipe: nobody holds it any more
+        await asyncio.to_thread(wait_until, "both have ended", lambda: read_of(reading) == b"")
+    finally:
+        os.close(reading)
+
+
 async def test_all_else_goes_the_other_way() -> None:
     others = Receiver()
     await AppriseSender(others).send(WebhookAddress("https://hooks.example/"), message(), from_user=True)
@@ -105,6 +143,9 @@ def test_an_operators_route_names_urls_as_a_list_or_in_a_file(tmp_path: Path) ->
         ('[[operators]]\nname = "a"\napprise = { urls = [] }\n', "urls"),
         ('[[operators]]\nname = "a"\napprise = { urls = ["--config=/etc/x"] }\n', "not URLs of Apprise"),
         ('[[operators]]\nname = "a"\napprise = { urls = ["tgram://1/2"], program = "-c" }\n', "not a program"),
+        ('[[operators]]\nname = "a"\napprise = { urls = ["tgram://1/\\u0000"] }\n', "not URLs of Apprise"),
+        ('[[operators]]\nname = "a"\napprise = { urls = "tgram://1/\\u0007" }\n', "not URLs of Apprise"),
+        ('[[operators]]\nname = "a"\napprise = { urls = ["tgram://1/2"], program = "a\\u0000" }\n', "not a program"),
     ],
 )
 def test_rules_that_cannot_be_right_are_refused(rules: str, reason: str) -> None:

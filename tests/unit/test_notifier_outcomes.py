@@ -112,7 +112,22 @@ async def test_a_message_without_an_address_is_dead(notifying: Notifying, topic:
     notifying.sign_up(other="b")
     await notifying.later(MINUTE)
     await publish(notifying, topic)
-    assert topic.states("u-1") == [(1, "pending"), (1, "dead")]
+    assert topic.states("u-1") == [(1, "pending"), (2, "dead")]
+
+
+async def test_a_message_that_is_sent_again_by_command_has_outcomes_of_later_instants(
+    notifying: Notifying, topic: Topic
+) -> None:
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    with notifying.storage.begin() as work:
+        assert work.replay("sent", 0, "hook", "", START + MINUTE) == 1
+    await notifying.later(MINUTE)
+    await publish(notifying, topic)
+    assert topic.states("u-1") == [(1, "sent"), (1, "sent")]
+    first, again = (record for key, record in topic.records if key == "u-1")
+    assert first.notification_id == again.notification_id
+    assert (first.at, again.at) == (START, START + MINUTE)
 
 
 async def test_a_message_in_doubt_is_sent_again_or_skipped(notifying: Notifying, topic: Topic) -> None:
@@ -124,6 +139,20 @@ async def test_a_message_in_doubt_is_sent_again_or_skipped(notifying: Notifying,
     await publish(notifying, topic)
     assert topic.states("u-1") == [(1, "pending")]
     assert topic.states("chat") == [(1, "skipped")]
+
+
+async def test_a_purge_of_a_user_deletes_the_outcomes_that_wait(notifying: Notifying, topic: Topic) -> None:
+    notifying.sign_up("chat", path="b")
+    notifying.sign_up("u-2", path="c")
+    notifying.tell(*(transition("up", "down", user_id=user_id) for user_id in ("u-1", "u-2", "chat")))
+    await notifying.work()
+    notifying.delete("u-1")
+    # the operators' route has this name too
+    notifying.delete("chat")
+    await publish(notifying, topic)
+    assert topic.states("u-1") == []
+    assert topic.states("u-2") == [(1, "sent")]
+    assert {record.route for key, record in topic.records if key == "chat"} == {"chat"}
 
 
 async def test_nothing_is_lost_while_no_broker_answers(notifying: Notifying, topic: Topic) -> None:
@@ -155,6 +184,7 @@ async def test_a_kill_between_the_broker_and_the_database_repeats_the_record(
     notifying.tell(transition("up", "down"))
     await notifying.work()
     assert await publisher_of(notifying, topic).turn() == 2
+    await notifying.later(MINUTE)
     await publish(notifying, topic)
     twice = [record for key, record in topic.records if key == "u-1"]
     assert len(twice) == 2

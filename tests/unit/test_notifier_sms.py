@@ -17,7 +17,7 @@ from everwatch.notifier.routes import Doubt
 from everwatch.notifier.rules_file import WrongRules, rules_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.senders.over_http import HttpSender, post_of
-from everwatch.notifier.senders.sms import text_of
+from everwatch.notifier.senders.sms import sms_text_of
 
 NUMBER = "+4915112345678"
 PROVIDER = """
@@ -61,7 +61,7 @@ def notifying(tmp_path: Path) -> Notifying:
 
 
 def texts(notifying: Notifying) -> list[str]:
-    return [text_of(message) for address, message in notifying.receiver.got if isinstance(address, SmsAddress)]
+    return [sms_text_of(message) for address, message in notifying.receiver.got if isinstance(address, SmsAddress)]
 
 
 def confirm_all(notifying: Notifying) -> None:
@@ -92,7 +92,7 @@ async def test_the_provider_gets_a_form_and_the_operators_login(
     [request] = server.requests
     assert "Authorization: Basic QUMxMjM6c2VjcmV0LXRva2Vu" in request
     form = parse_qs(post_of(address_at(server.url("")), message, 0).body.decode())
-    assert form == {"To": [NUMBER], "From": ["+4930123456"], "Body": [text_of(message)]}
+    assert form == {"To": [NUMBER], "From": ["+4930123456"], "Body": [sms_text_of(message)]}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,9 @@ async def test_the_provider_gets_a_form_and_the_operators_login(
         ("400 Bad Request", 21211, Verdict.GONE),
         ("400 Bad Request", 21610, Verdict.GONE),
         ("400 Bad Request", 21617, Verdict.REFUSED),
+        # the account may send nothing to the region, or its own number sends no texts
+        ("403 Forbidden", 21408, Verdict.REFUSED),
+        ("400 Bad Request", 21407, Verdict.REFUSED),
         ("429 Too Many Requests", 20429, Verdict.FAILED),
         ("500 Internal Server Error", 20500, Verdict.FAILED),
     ],
@@ -127,7 +130,7 @@ async def test_a_number_gets_its_code_alone_until_it_is_confirmed(notifying: Not
     await notifying.later(MINUTE)
     notifying.tell(transition("up", "down", 120))
     await notifying.later(MINUTE)
-    assert texts(notifying)[-1] == "DOWN: shop (http, shop.example): status 500 — since 2027-01-15 08:02:00 UTC"
+    assert texts(notifying)[-1] == "DOWN: shop (http, shop.example): status 500 - since 2027-01-15 08:02:00 UTC"
 
 
 async def test_the_api_knows_which_attribute_is_the_number_and_nothing_of_the_provider(notifying: Notifying) -> None:
@@ -173,6 +176,16 @@ async def test_a_long_message_is_one_short_text(notifying: Notifying) -> None:
     text = texts(notifying)[-1]
     assert text.startswith("40 down; ")
     assert len(text) == 134
+    assert text.endswith("...")
+
+
+async def test_a_text_is_not_in_unicode_for_a_dash_or_an_ellipsis(notifying: Notifying) -> None:
+    be_verified(notifying)
+    notifying.tell(transition("up", "down", reason="status 500 … — later"))
+    await notifying.work()
+    text = texts(notifying)[-1]
+    assert "status 500 ... - later - since" in text
+    assert text.isascii()
 
 
 @pytest.mark.parametrize(
@@ -197,11 +210,21 @@ def test_neither_the_number_nor_the_token_is_shown() -> None:
     assert (address.shown, repr(address)) == ("+49…78", "SmsAddress(+49…78)")
 
 
-async def test_the_form_names_the_service(notifying: Notifying) -> None:
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("MG0123456789abcdef0123456789ABCDEF", "MessagingServiceSid"),
+        ("MG Motors", "From"),
+        ("MG0123456789abcdef0123456789ABCDE", "From"),
+    ],
+)
+async def test_the_form_names_a_service_as_one(notifying: Notifying, name: str, field: str) -> None:
     be_verified(notifying)
     notifying.tell(transition("up", "down"))
     await notifying.work()
-    address = SmsAddress(to=NUMBER, account="AC123", token="t", sender="MG42")
+    address = SmsAddress(to=NUMBER, account="AC123", token="t", sender=name)
     post = post_of(address, notifying.receiver.got[-1][1], 0)
     assert post.url == f"https://api.twilio.com{PATH}"
-    assert parse_qs(post.body.decode())["MessagingServiceSid"] == ["MG42"]
+    form = parse_qs(post.body.decode())
+    assert form[field] == [name]
+    assert form.keys() == {"To", field, "Body"}

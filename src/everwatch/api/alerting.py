@@ -126,7 +126,7 @@ class Alerting:
     async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
         user_id = narrowed(call.principal, query.user)
         found, reason = await self._database.look_if_there(lambda work: work.list_channels(user_id))
-        given_up = [_channel(each) for each in found or []]
+        given_up = [channel_view(each) for each in found or []]
         return listed(given_up, reason, len(given_up))
 
     async def delivery(self, call: Call) -> Answer:
@@ -185,5 +185,6 @@ def delivery_view(each: Delivery) -> DeliveryView:
     )
 
 
-def _channel(each: Channel) -> ChannelView:
+def channel_view(each: Channel) -> ChannelView:
+    """Return an address that was given up as it is answered."""
     return ChannelView(*each[1:])

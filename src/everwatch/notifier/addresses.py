@@ -5,7 +5,7 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from everwatch.core.printable import HIDDEN
+from everwatch.core.printable import CONTROL, HIDDEN
 from everwatch.kinds.protocol import FieldError
 from everwatch.kinds.shared.http_config import HeaderValue, check_headers, check_url
 from everwatch.kinds.webhook import check_secret
@@ -26,7 +26,10 @@ _BOT_TOKEN = re.compile(r"\d{1,20}:[A-Za-z0-9_-]{10,100}")
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 # a number, a name that some countries allow, or a service of the provider
 _SMS_SENDER = re.compile(r"\+[1-9]\d{6,14}|[A-Za-z0-9 ]{1,34}")
-_APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s,]{1,2000}")
+# no process can be given NUL or half a character
+_NOT_GIVEN = rf"{CONTROL}\ud800-\udfff"
+_APPRISE_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}://[^\s,{_NOT_GIVEN}]{{1,2000}}")
+_PROGRAM = re.compile(rf"[^-{_NOT_GIVEN}][^{_NOT_GIVEN}]*")
 _CHAT = re.compile(r"-?\d{1,20}|@[A-Za-z0-9_]{1,64}")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
@@ -194,7 +197,7 @@ class AppriseAddress(_Address, frozen=True):
     def __post_init__(self) -> None:
         if not self.all_urls or not all(_APPRISE_URL.fullmatch(url) for url in self.all_urls):
             raise FieldError("urls", "not URLs of Apprise such as tgram://BOT/CHAT")
-        if self.program.startswith("-"):
+        if not _PROGRAM.fullmatch(self.program):
             raise FieldError("program", "not a program")
 
     @property

@@ -287,9 +287,11 @@ def _begun(
     work: Work, delivery: Delivery, rules: Rules, given: PlaceholderUser | None, verified: set[str], now: int
 ) -> _Begun | None:
     """The attempt that begins, or None for a message that has no address any more, which is dead then."""
+    # as ``claim`` numbers it
+    delivery = delivery._replace(attempt=delivery.attempt + 1)
     if to := delivery.message.to:
         subscriber, by = EmailAddress(to=to), news_route(delivery.route, to)
-        return _Begun(delivery._replace(attempt=delivery.attempt + 1), by, None, subscriber)
+        return _Begun(delivery, by, None, subscriber)
     route = rules.named(delivery.route)
     try:
         if route is None or route.sender != delivery.sender:
@@ -303,7 +305,7 @@ def _begun(
         work.settle([("dead", now, now, str(error), delivery.delivery_id)])
         work.put_outcomes([SettledDelivery(delivery, "dead", str(error))], now)
         return None
-    return _Begun(delivery._replace(attempt=delivery.attempt + 1), route, given, address)
+    return _Begun(delivery, route, given, address)
 
 
 def _state_after(delivery: Delivery, outcome: AttemptOutcome, now: int) -> tuple[str, int | None]:

@@ -24,6 +24,7 @@ from everwatch.notifier.tables import (
     notifier_facts,
     notifier_offsets,
     notifier_users,
+    unpublished_outcomes,
 )
 from everwatch.plans.placeholders import PlaceholderUser
 from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
@@ -36,7 +37,7 @@ _item = alert_items.c
 
 _OF_A_USER = (
     *(alert_groups, deliveries, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
-    notifier_users,
+    *(notifier_users, unpublished_outcomes),
 )
 
 NONE_STORED: Mapping[tuple[str, str], str] = {}

@@ -19,10 +19,11 @@ class NotifiedAlert(msgspec.Struct, frozen=True, omit_defaults=True):
 class NotificationRecord(msgspec.Struct, frozen=True):
     """Outcome of one attempt at a message, or of a message that needs no attempt any more. Instants in ms (UTC).
 
-    ``notification_id`` and ``attempt`` identify it: a record may come twice. ``state``: ``sent``; ``pending``, the
-    next attempt is due at ``due_at`` (0 in any other state); ``dead``; ``skipped``, it was in doubt;
-    ``superseded``, a message that is composed anew replaces it. ``user_id``: "" for operators. ``target``: the address
-    as people may see it. ``alerts``: those that the message lists, 50 at most.
+    ``notification_id``, ``attempt``, ``state`` and ``at`` identify it: a record may come twice, and attempts are
+    counted anew when a message is sent again by command. ``state``: ``sent``; ``pending``, the next attempt is due at
+    ``due_at`` (0 in any other state); ``dead``; ``skipped``, it was in doubt; ``superseded``, a message that is
+    composed anew replaces it. ``user_id``: "" for operators. ``target``: the address as people may see it. ``alerts``:
+    those that the message lists, 50 at most.
     """
 
     notification_id: str

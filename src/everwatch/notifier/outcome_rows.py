@@ -17,7 +17,7 @@ from everwatch.notifier.tables import unpublished_outcomes
 from everwatch.store.bulk_statements import Bulk, insert_into
 
 _outcome = unpublished_outcomes.c
-_COLUMNS = ["at", "taken_until", "record_key", "document"]
+_COLUMNS = ["at", "taken_until", "user_id", "record_key", "document"]
 
 
 class SettledDelivery(NamedTuple):
@@ -53,7 +53,7 @@ class OutcomeRows(Rows):
     def put_outcomes(self, settled: Iterable[SettledDelivery], now: int) -> None:
         """Store outcomes, in the transaction that settles their messages."""
         records = (_record(each, now) for each in settled)
-        rows = [(now, 0, key_of(record), encode_notification(record).decode()) for record in records]
+        rows = [(now, 0, record.user_id, key_of(record), encode_notification(record).decode()) for record in records]
         self._outcomes.put.run(self._connection, rows)
 
     def has_outcomes(self, now: int) -> bool:

@@ -129,13 +129,15 @@ deliveries = Table(
     Index("deliveries_of_user", "user_id", "created_at"),
 )
 
-# outcomes of messages that are not on the topic notifications yet. taken_until: a notifier has it
+# outcomes of messages that are not on the topic notifications yet. taken_until: a notifier has it. record_key: the
+# user or a route, which may have the name of a user
 unpublished_outcomes = Table(
     "unpublished_outcomes",
     metadata,
     Column("seq", _Counted, primary_key=True, autoincrement=True),
     Column("at", BigInteger, nullable=False),
     Column("taken_until", BigInteger, nullable=False),
+    Column("user_id", Key, nullable=False),
     Column("record_key", Key, nullable=False),
     Column("document", Text, nullable=False),
 )

@@ -6,6 +6,7 @@ import orjson
 import typer
 from msgspec import to_builtins
 
+from everwatch.api.alerting import channel_view
 from everwatch.api.notifier_views import ChannelView
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.notifier_by_api import channels_by_api
@@ -28,7 +29,7 @@ def dead(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson = 
         found = channels_by_api(settings, user or "")
     else:
         with reading_notifier(settings) as storage, storage.look() as work:
-            found = [ChannelView(*each[1:]) for each in work.list_channels(user or "")]
+            found = [channel_view(each) for each in work.list_channels(user or "")]
     if as_json:
         typer.echo(orjson.dumps([to_builtins(each) for each in found]).decode())
         return

@@ -1,7 +1,9 @@
 """Apprise, as a program of its own: its library blocks, waits and follows redirects within one pool of threads."""
 
 import asyncio
+import os
 import shutil
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from typing import Protocol
@@ -49,6 +51,8 @@ class AppriseSender:
                 stdout=DEVNULL,
                 stderr=DEVNULL,
                 env=environment_of_callables() | {_URLS: " ".join(address.all_urls)},
+                # a group of its own: what it starts ends with it
+                start_new_session=True,
             )
         except OSError as error:
             return _failed(f"{address.program} cannot be run: {error.strerror}")
@@ -67,7 +71,7 @@ class AppriseSender:
 async def _ended(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 

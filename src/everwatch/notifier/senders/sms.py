@@ -1,6 +1,7 @@
 """Text messages, by Twilio's API or what takes the same."""
 
 import base64
+import re
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
@@ -13,11 +14,15 @@ from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.senders.post import Post
 from everwatch.notifier.wording import lines_of, subject_of
 
-# two parts of a text in Unicode, three of one in GSM's alphabet: each part is paid for
+# one part of a text in GSM's alphabet (up to 160), two of one in Unicode (67 each): each part is paid for
 _LONGEST_SMS = 134
-_SERVICE = "MG"
-# https://www.twilio.com/docs/api/errors: no number, not a mobile one, one that wants no texts (STOP), one out of reach
-_GONE = frozenset({21211, 21214, 21217, 21265, 21407, 21408, 21610, 21614})
+# what GSM's alphabet lacks would make the whole text Unicode
+_IN_GSM = str.maketrans({"—": "-", "…": "..."})
+# as Twilio makes them; a name may begin like one
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
+# https://www.twilio.com/docs/api/errors: no number, not a mobile one, one that wants no texts (STOP); not what the
+# account lacks, such as a permission for the region (21408)
+_GONE = frozenset({21211, 21214, 21217, 21265, 21610, 21614})
 
 
 class _Refusal(msgspec.Struct):
@@ -27,15 +32,15 @@ class _Refusal(msgspec.Struct):
 def sms_post_of(address: SmsAddress, message: Message) -> Post:
     """Return the request that hands ``message`` to the provider."""
     # https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource
-    sender = "MessagingServiceSid" if address.sender.startswith(_SERVICE) else "From"
-    form = {"To": address.to, sender: address.sender, "Body": text_of(message)}
+    sender = "MessagingServiceSid" if _SERVICE.fullmatch(address.sender) else "From"
+    form = {"To": address.to, sender: address.sender, "Body": sms_text_of(message)}
     login = base64.b64encode(f"{address.account}:{address.token}".encode()).decode()
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": f"Basic {login}"}
     url = f"{address.url.rstrip('/')}/2010-04-01/Accounts/{quote(address.account, safe='')}/Messages.json"
     return Post(url, headers, urlencode(form).encode(), is_final=True)
 
 
-def text_of(message: Message) -> str:
+def sms_text_of(message: Message) -> str:
     """Return a message as one short text: what happened, and to what; the rest is in the console."""
     if message.code:
         how = f"open {message.link}" if message.link else f"code {message.code}"
@@ -43,8 +48,8 @@ def text_of(message: Message) -> str:
         return f"Alerts of {message.user_id[:40]}: to confirm this number, {how}"
     first = subject_of(message)
     lines = lines_of(message, with_user=not message.user_id)
-    text = "; ".join(lines if lines and lines[0].startswith(first) else [first, *lines])
-    return text if len(text) <= _LONGEST_SMS else f"{text[: _LONGEST_SMS - 1]}…"
+    text = "; ".join(lines if lines and lines[0].startswith(first) else [first, *lines]).translate(_IN_GSM)
+    return text if len(text) <= _LONGEST_SMS else f"{text[: _LONGEST_SMS - 3]}..."
 
 
 def sms_outcome(answer: HttpResponse, outcome: AttemptOutcome) -> AttemptOutcome:

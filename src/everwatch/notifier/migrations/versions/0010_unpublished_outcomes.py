@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("seq", Counted, primary_key=True, autoincrement=True),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("taken_until", sa.BigInteger, nullable=False),
+        sa.Column("user_id", Key, nullable=False),
         sa.Column("record_key", Key, nullable=False),
         sa.Column("document", sa.Text, nullable=False),
     )
