@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from prometheus_client import REGISTRY
+from support.calls import calls_of
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch.core.clock import SettableClock
@@ -204,30 +205,20 @@ async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
     assert answers(await command(life, delete("t-1"), put(noop("more")))) == [CommandOutcome.DONE, CommandOutcome.DONE]
 
 
-async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
-    life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(life: Life, file: Path) -> None:
     plans = life.engine.plans
     assert isinstance(plans, PlansFile)
     before = plans.current
     edit(file, FILE.replace("max_monitors = 3", "max_monitors = 500"))
     await until("the file is seen", lambda: plans.current is not before)
     await sign_up(life, "free", "a.example", *[noop(f"m-{number}") for number in range(300)])
-    monitors_of = UnitOfWork.monitors_of
-    stood_still: set[bool] = set()
-    counted_in: set[int] = set()
     async with turns() as given:
-
-        def noted(*args: Any) -> Any:
-            for each in monitors_of(*args):
-                stood_still.add(life.partition.sweep_lock.locked())
-                counted_in.add(given())
-                yield each
-
-        monkeypatch.setattr(UnitOfWork, "monitors_of", noted)
-        assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
-    assert stood_still == {False}
-    assert len(counted_in) > 1
+        with calls_of(
+            UnitOfWork.monitors_of, lambda _: (life.partition.sweep_lock.locked(), given()), resumed=True
+        ) as steps:
+            assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
+    assert {stands_still for stands_still, _ in steps} == {False}
+    assert len({turn for _, turn in steps}) > 1
 
 
 async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:
