@@ -95,11 +95,11 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert mode(tmp_path / "elsewhere") == 0o755
 
 
-def test_a_folder_of_another_user_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_told_of(tmp_path: Path) -> None:
     folder = tmp_path / "volume"
     folder.mkdir(mode=0o755)
-    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-    assert "is open to other users (mode 0755) and is not this user's to close" in make_private_data_folder(folder)
+    said = make_private_data_folder(folder, folder.stat().st_uid + 1)
+    assert "is open to other users (mode 0755) and is not this user's to close" in said
     assert mode(folder) == 0o755
 
 

@@ -359,9 +359,9 @@ def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfi
     assert len(firings) <= 6  # together, as far as they are alike
 
 
-def test_what_is_caught_up_of_long_intervals_fits_into_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.timetable.timing_wheel.phase_of", lambda *_: 3_600_000)
-    timetable = new_timetable(*(planned(f"user-{number}", Every(24 * HOUR_MS)) for number in range(1_500)))
+def test_what_is_caught_up_of_long_intervals_fits_into_batches_too() -> None:
+    daily = Every(24 * HOUR_MS, Align.EPOCH)
+    timetable = new_timetable(*(planned(f"user-{number}", daily) for number in range(1_500)))
     timetable.fit(10_000)
     firings = list(timetable.backlog(START + 48 * HOUR_MS, START + 60 * HOUR_MS))
     assert sum(firing.chunk.count for firing in firings) == 1_500

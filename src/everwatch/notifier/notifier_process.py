@@ -81,8 +81,10 @@ class Notifier(Process):
         clock: Clock,
         rules: RulesFile,
         clients: Clients | None = None,
+        open_storage: Callable[[Settings], Storage] = open_storage,
     ) -> None:
         super().__init__(settings, clock)
+        self._open_storage = open_storage
         self._given_clients = clients
         self._bootstrap_servers = bootstrap_servers
         self._topics = Topics.of(settings)
@@ -105,7 +107,7 @@ class Notifier(Process):
         """Become the database's notifier, and decide on what its last one was sending."""
         url = database_url_of(self.settings)
         self._claim.enter_context(as_writer(url, SCHEMA.process))
-        self._storage = await self._in_database(partial(open_storage, self.settings))
+        self._storage = await self._in_database(partial(self._open_storage, self.settings))
         # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
         is_alone = url.startswith("sqlite")
         rules, now = self._current, self.clock.now_ms()

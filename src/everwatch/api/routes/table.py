@@ -81,7 +81,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     login_audit = LoginAudit(clock)
     oidc = services.oidc
     logins = LoginRoutes(tokens, services.logins, sessions, login_audit, oidc, clock)
-    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock)
+    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock, services.is_password)
     oidc_logins = OidcRoutes(oidc.provider, sessions, login_audit, services.oidc_session_ms, clock)
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
