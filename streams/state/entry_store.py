@@ -91,7 +91,6 @@ class EntryStore(rocksdb.Store):
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
     changelog_id: str = ""
-    # writes entries to a database
     write_batch: Callable[[Any, WriteBatch], None] = staticmethod(write_batch)
     new_consumer: Callable[[], Consumer] | None = None
     # set where what cannot be read of the changelog is to be passed over
@@ -103,13 +102,11 @@ class EntryStore(rocksdb.Store):
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
-        value: bytes | None = self.database(partition).get(key)
-        return value
+        return cast(bytes | None, self.database(partition).get(key))
 
     def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of the keys, in their order."""
-        values: list[bytes | None] = self.database(partition).get(keys) if keys else []
-        return values
+        return cast(list[bytes | None], self.database(partition).get(keys)) if keys else []
 
     def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
