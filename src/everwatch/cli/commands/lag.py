@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import CommonOptions, broker_of, duration_of, settings_of
 from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -32,6 +33,14 @@ class ReadingProcess(StrEnum):
     NOTIFIER = "notifier"
 
 
+class WatchOptions(NamedTuple):
+    """Options that have a measurement repeated."""
+
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False
+    every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s"
+
+
+@with_options(repetition=WatchOptions, common=CommonOptions)
 def lag(
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "",
     process: Annotated[
@@ -39,11 +48,9 @@ def lag(
     ] = None,
     behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False,
-    every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s",
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    repetition: WatchOptions,
+    common: CommonOptions,
 ) -> None:
     """Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.
 
@@ -54,8 +61,8 @@ def lag(
     """
     from everwatch.kafka.lag import summed
 
-    settings = settings_of(data_dir, bootstrap_servers)
-    interval_s = duration_of("--every", every) / 1000
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    interval_s = duration_of("--every", repetition.every) / 1000
 
     def wanted(measured: "Lag") -> "Sequence[PartitionLag | TopicLag]":
         rows = [row for row in measured.partitions if not topic or row.topic == topic]
@@ -66,7 +73,7 @@ def lag(
         return summed(rows) if summary else rows
 
     with _measuring(settings) as measure:
-        _tell(_measured(measure, interval_s, watch), wanted, watch, as_json)
+        _tell(_measured(measure, interval_s, repetition.watch), wanted, repetition.watch, common.as_json)
 
 
 Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]

@@ -1,15 +1,19 @@
 """``everwatch monitor``: put, change, pause and list monitors."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from everwatch.cli.commands import lists, monitor_set, monitor_try
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
+    Config,
     DocumentOptions,
     MonitorArgument,
+    MonitorArguments,
     NamingOptions,
+    Payload,
+    PolicyOption,
     ResumeFor,
     ResumeUntil,
     UserArgument,
@@ -24,15 +28,27 @@ from everwatch.cli.support.sending import Sending, send, with_sending
 app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, run, delete and list monitors.")
 
 
+class KindOptions(NamedTuple):
+    """Options of what a monitor does when it is due."""
+
+    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")]
+    config: Config = None
+    payload: Payload = None
+    policy: PolicyOption = None
+
+    @property
+    def documents(self) -> DocumentOptions:
+        """The options that are JSON documents."""
+        return DocumentOptions(self.config, self.payload, self.policy)
+
+
 @app.command()
 @with_sending
 @with_schedule
-@with_options(documents=DocumentOptions, naming=NamingOptions)
+@with_options(which=MonitorArguments, task=KindOptions, naming=NamingOptions)
 def put(
-    user: UserArgument,
-    monitor: MonitorArgument,
-    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")],
-    documents: DocumentOptions,
+    which: MonitorArguments,
+    task: KindOptions,
     schedule: ScheduleOptions,
     naming: NamingOptions,
     if_version: Annotated[
@@ -47,16 +63,16 @@ def put(
     Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
     · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
     """
-    fields = documents_of(documents)
+    fields = documents_of(task.documents)
     if naming.name is not None:
         fields["name"] = naming.name
     if naming.label:
         fields["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
     wanted: dict[str, Any] = {
         "command": "put",
-        "user_id": user,
-        "monitor_id": monitor,
-        "monitor": {"kind": kind, "schedule": schedule_of(schedule), **fields},
+        "user_id": which.user,
+        "monitor_id": which.monitor,
+        "monitor": {"kind": task.kind, "schedule": schedule_of(schedule), **fields},
     }
     if if_version is not None:
         wanted["if_version"] = if_version

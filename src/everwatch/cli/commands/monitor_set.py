@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -14,9 +14,9 @@ from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     CommonOptions,
     DocumentOptions,
-    MonitorArgument,
-    NamingOptions,
-    UserArgument,
+    LabelsOption,
+    MonitorArguments,
+    NameOption,
     documents_of,
     duration_of,
     pairs_of,
@@ -38,19 +38,25 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secre
 from everwatch.model import CommandOutcome, Monitor, MonitorSpec
 
 
-@with_schedule
-@with_options(naming=NamingOptions, documents=DocumentOptions, common=CommonOptions)
-def set_(
-    user: UserArgument,
-    monitor: MonitorArgument,
-    schedule: ScheduleOptions,
-    naming: NamingOptions,
+class RenamingOptions(NamedTuple):
+    """Options that change by what people name a monitor and find it."""
+
+    name: NameOption = None
+    label: LabelsOption = None
     remove_label: Annotated[
         list[str] | None, typer.Option("--remove-label", help="A label's KEY; repeatable.", show_default=False)
-    ] = None,
-    *,
+    ] = None
+
+
+@with_schedule
+@with_options(which=MonitorArguments, naming=RenamingOptions, documents=DocumentOptions, common=CommonOptions)
+def set_(
+    which: MonitorArguments,
+    schedule: ScheduleOptions,
+    naming: RenamingOptions,
     documents: DocumentOptions,
     timeout: Timeout = ANSWER_WITHIN,
+    *,
     common: CommonOptions,
 ) -> None:
     """Change what the options name and keep the rest of a monitor; waits for the worker's answer.
@@ -63,7 +69,7 @@ def set_(
     · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
     """
     labels = pairs_of("--label", "KEY=VALUE", naming.label or [], empty=True)
-    changes = FieldChanges(schedule, naming.name, labels, tuple(remove_label or ()), documents_of(documents))
+    changes = FieldChanges(schedule, naming.name, labels, tuple(naming.remove_label or ()), documents_of(documents))
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
     delivery = SendingOptions(
@@ -73,7 +79,7 @@ def set_(
         common.as_json,
     )
     change = _change_by_api if delivery.settings.api_url else _change
-    change(user, monitor, changes, delivery, SystemClock())
+    change(which.user, which.monitor, changes, delivery, SystemClock())
 
 
 class FieldChanges:

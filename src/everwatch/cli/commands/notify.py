@@ -32,9 +32,11 @@ from everwatch.cli.support.notifier_by_api import (
     trial_by_api,
 )
 from everwatch.cli.support.notifier_reading import known_user, problem_of, reading_notifier, rules_in
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
+    LocalOptions,
     OptionalUser,
     instant_of,
     settings_of,
@@ -115,14 +117,15 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
 
 
 @app.command()
+@with_options(common=LocalOptions)
 def deliveries(
     user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",
     route: RouteOption = "",
     state: StateOption = "",
     since: SinceOption = None,
     limit: LimitOption = 20,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    common: LocalOptions,
 ) -> None:
     """List messages, the newest last: to whom, in which state, and how the last attempt ended.
 
@@ -130,7 +133,7 @@ def deliveries(
     """
     if state and state not in _STATES:
         raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
-    settings = settings_of(data_dir)
+    settings = settings_of(common.data_dir)
     after = 0 if since is None else instant_of("--since", since, now_ms(), Bare.PAST)
     found: Sequence[Delivery | DeliveryView]
     if settings.api_url:
@@ -141,11 +144,11 @@ def deliveries(
         with reading_notifier(settings) as storage, storage.look() as work:
             found = work.list_deliveries(user, state, route, after, limit)[::-1]
     for each in found:
-        if as_json:
+        if common.as_json:
             typer.echo(orjson.dumps(_told(each)).decode())
         else:
             typer.echo(_line(each))
-    if not found and not as_json:
+    if not found and not common.as_json:
         typer.echo("no such messages")
 
 

@@ -14,7 +14,7 @@ from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
+from everwatch.cli.support.options import AsJson, DataDir, LocalOptions, duration_of, instant_of, pairs_of, settings_of
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -36,15 +36,15 @@ class SelectorOptions(NamedTuple):
     ] = None
 
 
-@with_options(chosen=SelectorOptions)
+@with_options(chosen=SelectorOptions, common=LocalOptions)
 def silence(
     duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
     chosen: SelectorOptions,
     at: Annotated[str | None, typer.Option("--at", help="Begin at INSTANT, or a duration from now.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")] = "",
     by: ByOption = "",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    common: LocalOptions,
 ) -> None:
     """Send no alerts of the monitors that a selector matches, for a while; checks still run.
 
@@ -64,7 +64,7 @@ def silence(
     length_ms = duration_of("--for", duration)
     if not 1_000 <= length_ms <= LONGEST_SILENCE_MS:
         raise SettingsError(f"--for is between 1 s and {LONGEST_SILENCE_MS // DAY_MS} days.")
-    settings, now = settings_of(data_dir), now_ms()
+    settings, now = settings_of(common.data_dir), now_ms()
     begin = now if at is None else instant_of("--at", at, now, Bare.FUTURE)
     made = AlertSilence(uuid4().hex[:16], match, begin, begin + length_ms, reason, by, now)
     if settings.api_url:
@@ -76,7 +76,7 @@ def silence(
     else:
         with closing(open_storage(settings)) as storage, storage.begin() as work:
             work.put_silence(made)
-    _print([made], as_json)
+    _print([made], common.as_json)
 
 
 def silences(data_dir: DataDir = None, as_json: AsJson = False) -> None:

@@ -1,12 +1,13 @@
 """``everwatch repartition``: another partition count, in a new generation of topics."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
 
 from everwatch.backup.source_topics import SourceTopics
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import CommonOptions, broker_of, settings_of
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm, stop_when_signalled
 from everwatch.cli.support.time_display import time_text
@@ -77,6 +78,19 @@ class _Place:
         return survey(source, self.settings.partitions, partitioner, self.clock, stages)
 
 
+class StepOptions(NamedTuple):
+    """Options that choose another step than the copy itself."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
+    ] = False
+    forward: Annotated[
+        bool, typer.Option("--forward", help="Forward what producers still send to the old topics, until Ctrl-C.")
+    ] = False
+
+
+@with_options(step=StepOptions, common=CommonOptions)
 def repartition(
     partitions: Annotated[
         int | None, typer.Option("--partitions", metavar="N", help="Partitions of the new topics.", show_default=False)
@@ -94,16 +108,9 @@ def repartition(
         Partitioner | None,
         typer.Option("--partitioner", help="Partitioner of all producers; default: the one that users' places show."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
-    ] = False,
-    forward: Annotated[
-        bool, typer.Option("--forward", help="Forward what producers still send to the old topics, until Ctrl-C.")
-    ] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    step: StepOptions,
+    common: CommonOptions,
 ) -> None:
     """Copy the installation into new topics with another partition count, prove the copy, and switch to it.
 
@@ -114,17 +121,18 @@ def repartition(
     Examples: `everwatch repartition --partitions 32 --dry-run` · `everwatch repartition --partitions 32`
     · `everwatch repartition --forward` · `everwatch repartition --undo`
     """
-    if (undo and forward) or ((undo or forward) and (partitions is not None or prefix is not None or dry_run)):
+    is_other = step.undo or step.forward
+    if (step.undo and step.forward) or (is_other and (partitions is not None or prefix is not None or step.dry_run)):
         raise SettingsError("--undo and --forward each stand alone: the old topics say what they belong to.")
-    settings = settings_of(data_dir, bootstrap_servers)
-    if undo:
-        _undo(settings, partitioner, as_json)
-    elif forward:
-        _forward(settings, partitioner, as_json)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    if step.undo:
+        _undo(settings, partitioner, common.as_json)
+    elif step.forward:
+        _forward(settings, partitioner, common.as_json)
     elif partitions is None:
         raise SettingsError("Say how many partitions there are to be: --partitions N.")
     else:
-        _repartition(settings, _successor(settings, prefix, partitions), partitioner, dry_run, as_json)
+        _repartition(settings, _successor(settings, prefix, partitions), partitioner, step.dry_run, common.as_json)
 
 
 def _successor(settings: Settings, prefix: str | None, partitions: int) -> Generation:

@@ -75,12 +75,26 @@ class CommonOptions(NamedTuple):
     as_json: AsJson = False
 
 
+class LocalOptions(NamedTuple):
+    """Options of a command that takes the database: which one, and how the output is written."""
+
+    data_dir: DataDir = None
+    as_json: AsJson = False
+
+
 class DocumentOptions(NamedTuple):
     """Options of a monitor that are JSON documents."""
 
     config: Config = None
     payload: Payload = None
     policy: PolicyOption = None
+
+
+class MonitorArguments(NamedTuple):
+    """The arguments that name a monitor."""
+
+    user: UserArgument
+    monitor: MonitorArgument
 
 
 class NamingOptions(NamedTuple):
