@@ -90,3 +90,29 @@ def test_tests_patch_only_what_has_no_argument() -> None:
 def test_tests_use_public_names() -> None:
     found = counted(lambda source: sum(map(is_private, ast.walk(ast.parse(source)))))
     assert found == {path: number for path, (number, _) in PRIVATE_NAMES.items()}
+
+
+MOST_ARGUMENTS = 6
+MORE_ARGUMENTS = {
+    "src/everwatch/kafka/outbox.py send": "those of librdkafka's produce(), and what becomes of the record",
+    "src/everwatch/kafka/memory/message.py __init__": "the fields of librdkafka's message",
+    "src/everwatch/kafka/memory/producer.py produce": "those of librdkafka's produce()",
+}
+"""Functions with more arguments, and why each is no missing concept."""
+
+
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    return [
+        each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs) if each.arg not in ("self", "cls")
+    ]
+
+
+def test_a_function_takes_six_arguments_at_most() -> None:
+    more = {
+        f"{path} {node.name}"
+        for path in FILES
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and len(arguments_of(node)) > MOST_ARGUMENTS
+    }
+    assert more == set(MORE_ARGUMENTS)

@@ -46,7 +46,7 @@ class Leases:
 
     def __init__(self, name: str, jobs: Jobs, writer: JobWriter, clock: Clock) -> None:
         self._name = name
-        self._jobs = jobs
+        self.jobs = jobs
         self._clock = clock
         self.writer = writer
 
@@ -57,7 +57,7 @@ class Leases:
 
     def holds(self, record: BulkJob | AuditRun) -> bool:
         """Tell whether the work goes on and this process has it."""
-        held = self._jobs.held(record)
+        held = self.jobs.held(record)
         return held is not None and held.state is JobState.RUNNING and held.owner == self._name
 
     async def take(self, record: Leased) -> Leased | None:
@@ -67,7 +67,7 @@ class Leases:
             return None
         mine = self.renewed(record)
         await self.writer.write(mine)
-        return mine if self._jobs.held(mine) == mine else None
+        return mine if self.jobs.held(mine) == mine else None
 
     async def forget_ended(self, records: Sequence[BulkJob | AuditRun], most: int) -> None:
         """Delete what was over too long ago, and all but the newest ``most``. Raises BrokerUnavailable."""

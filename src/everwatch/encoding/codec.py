@@ -32,6 +32,7 @@ from everwatch.model import (
     Cron,
     Every,
     Monitor,
+    MonitorSpec,
     Origin,
     Policy,
     Reply,
@@ -304,15 +305,15 @@ def _decode_entry(key: bytes, value: bytes) -> User | Monitor:
         return monitor
     record = avro_schemas.decode("monitor", value)
     policy = record.pop("policy")
-    spec = table_records.assemble_spec(
+    plain = MonitorSpec(
         monitor_id,
         record.pop("kind"),
         record.pop("config"),
-        record.pop("payload"),
         _schedule_of(record.pop("schedule")),
         msgspec.convert(policy, type=Policy) if policy else Policy(),
-        record.pop("more"),
+        record.pop("payload"),
     )
+    spec = table_records.completed_spec(plain, record.pop("more"))
     state = State(record["state"])
     reason, agenda, outcome = table_records.read_life(state, record["reason"], record["agenda"])
     known = {"origin": Origin(record["origin"]), "state": state, "reason": reason, "agenda": agenda, "outcome": outcome}

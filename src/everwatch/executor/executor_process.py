@@ -16,7 +16,7 @@ from everwatch.encoding.presence_notes import NOTED_EVERY_S
 from everwatch.executor.assignment import HeldPartition, Taken
 from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
-from everwatch.executor.check_runner import Checks
+from everwatch.executor.check_runner import CheckOutputs, Checks
 from everwatch.executor.metrics import SLOTS
 from everwatch.executor.presence import Presence
 from everwatch.executor.result_sender import ResultSender
@@ -98,9 +98,11 @@ class Executor(Process):
         checks = self._checks = Checks(
             settings,
             context,
-            self._outbox,
-            self._ticks.acknowledge,
-            ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
+            CheckOutputs(
+                self._outbox,
+                self._ticks.acknowledge,
+                ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
+            ),
             self._cancellations.read_to_now,
         )
 

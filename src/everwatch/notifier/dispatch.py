@@ -16,7 +16,7 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.due_messages import Passed, choose
+from everwatch.notifier.due_messages import Passed, ServerLoads, choose
 from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
 from everwatch.notifier.outcome_rows import SettledDelivery
@@ -72,6 +72,13 @@ class _Done(NamedTuple):
     outcome: AttemptOutcome
 
 
+class Senders(NamedTuple):
+    """What hands messages over."""
+
+    http: OverHttp
+    mail: OverMail
+
+
 class Dispatcher:
     """Sends what is due. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
 
@@ -79,16 +86,14 @@ class Dispatcher:
         self,
         storage: Storage,
         rules: Callable[[], Rules],
-        http: OverHttp,
-        mail: OverMail,
+        senders: Senders,
         clock: Clock,
         limits: Limits,
         in_thread: Callable[[Callable[[], int]], Awaitable[int]],
     ) -> None:
         self._storage = storage
         self._rules = rules
-        self._http = http
-        self._mail = mail
+        self._http, self._mail = senders
         self._clock = clock
         self._limits = limits
         self._in_thread = in_thread
@@ -193,9 +198,8 @@ class Dispatcher:
             if room <= 0:
                 break
             lanes = self._lanes + Counter(each.delivery.lane for each in claimed)
-            found = choose(
-                work, passed, now, room, lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now)
-            )
+            servers = ServerLoads(lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now))
+            found = choose(work, passed, now, room, servers)
             passed = found.passed
             begun = _begin(work, rules, found.delivery_ids, now)
             work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)

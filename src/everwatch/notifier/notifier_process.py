@@ -27,7 +27,7 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.dispatch import Dispatcher, Limits
+from everwatch.notifier.dispatch import Dispatcher, Limits, Senders
 from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
@@ -129,8 +129,7 @@ class Notifier(Process):
         self._dispatcher = Dispatcher(
             self._storage,
             lambda: self._current,
-            AppriseSender(HttpSender(self.clock, guarded, free)),
-            mail,
+            Senders(AppriseSender(HttpSender(self.clock, guarded, free)), mail),
             self.clock,
             Limits(self.settings.notifier_in_flight, self.settings.notifier_per_receiver),
             self._in_database,

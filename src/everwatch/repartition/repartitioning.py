@@ -43,7 +43,7 @@ from everwatch.repartition.database_partitions import (
 )
 from everwatch.repartition.forwarding import note_forwarded
 from everwatch.repartition.generation_notes import GenerationNotes, GenerationState
-from everwatch.repartition.placing import Partitioner, place_by
+from everwatch.repartition.placing import NewPlaces, Partitioner, place_by
 from everwatch.repartition.surveying import CHANGELOG, Survey
 from everwatch.repartition.table_sync import TableSync
 from everwatch.repartition.tail_copy import INPUTS, TailCopy, UnreadRecords, find_tail
@@ -205,7 +205,9 @@ class Repartitioning:
             other.step()
             other.prove()
         tail = find_tail(self._source, self._source.group_offsets() + offsets)
-        copy = TailCopy(self._source, self._target, self._admin, place, self._new.partitions, writer, self._stages)
+        copy = TailCopy(
+            self._source, self._target, self._admin, NewPlaces(place, self._new.partitions), writer, self._stages
+        )
         records = copy.copy(tail)
         copied = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
         patiently(lambda: note_forwarded(self._admin, self._settings, copied), self._clock)

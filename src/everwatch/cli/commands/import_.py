@@ -31,7 +31,7 @@ from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource, RowWay
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
@@ -181,7 +181,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
         # the API answers each batch with what workers made of it: there is nothing to learn later
         waiting = job.waiting._replace(wanted=True) if job.settings.api_url else job.waiting
         outcomes = Outcomes(ledger, answers, clock, waiting, digest)
-        importing = Pass(job.source, ledger, courier, PassCallbacks(refused, look), clock, rules, outcomes)
+        importing = Pass(job.source, ledger, RowWay(courier, outcomes), PassCallbacks(refused, look), clock, rules)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
         except EverwatchError:

@@ -18,10 +18,10 @@ from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of
 from everwatch.kafka.unreadable_batches import Unreadable
-from everwatch.repartition.forwarding import ForwardingCallbacks
+from everwatch.repartition.forwarding import ForwardingCallbacks, OldGeneration
 from everwatch.repartition.forwarding import forward as forward_inputs
 from everwatch.repartition.generation_notes import GenerationNotes
-from everwatch.repartition.placing import Partitioner, place_by
+from everwatch.repartition.placing import NewPlaces, Partitioner, place_by
 from everwatch.repartition.repartitioning import Repartitioning, settings_of_generation
 from everwatch.repartition.repartitioning import undo as undo_repartitioning
 from everwatch.repartition.surveying import Survey, survey
@@ -230,10 +230,9 @@ def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool)
         typer.echo(f"not forwarded: {place}, {unreadable.refusal.reason}", err=True)
 
     new = settings_of_generation(settings, successor)
-    placed = place_by(chosen, successor.partitions)
-    forwarded = forward_inputs(
-        settings, new, place.clients, place.admin, placed, stop, ForwardingCallbacks(tell, tell_of), SystemClock()
-    )
+    old = OldGeneration(settings, place.clients, place.admin)
+    places = NewPlaces(place_by(chosen, successor.partitions), successor.partitions)
+    forwarded = forward_inputs(old, new, places, stop, ForwardingCallbacks(tell, tell_of), SystemClock())
     typer.echo(msgspec.json.encode({"forwarded": forwarded}).decode() if as_json else f"{forwarded} records forwarded")
 
 
