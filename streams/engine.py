@@ -71,7 +71,7 @@ FLUSH_S = 1.0
 
 
 class Engine(Service):
-    """The parts of a worker: what they are made of, in what order they start and stop.
+    """The parts of a worker, and the order in which they start and stop.
 
     They are made in two steps. Faust's table and the batch consumers must exist before the app starts; whatever sends
     needs connected clients, and is made by ``on_start``. ``WorkerEvents`` stands between the two.
@@ -226,7 +226,7 @@ class Engine(Service):
         await self._app.consumer.subscribe({name for channel in self._app.topics for name in channel.topics})
 
     def measure(self) -> None:
-        """Set the gauges of what is held and waits to be sent."""
+        """Set the gauges of assigned partitions and queued records."""
         if self.ready.is_set():
             ASSIGNED.labels(self._topics.monitors_changelog).set(len(self.partitions.owned))
             PRODUCER_QUEUE.set(self.outbox.queued)
@@ -234,7 +234,7 @@ class Engine(Service):
             measure_databases(self._store)
 
     def end(self, error: BaseException) -> None:
-        """End the worker, as a part cannot go on. The next owner of its partitions starts from what is durable."""
+        """End the worker, as a part cannot go on. The next owner of its partitions starts from the durable state."""
         self._has_failed = True
         if isinstance(error, AccessError):
             # nothing of ours is wrong: a clean stop, and then the sentence

@@ -25,7 +25,7 @@ class Results:
         skipped: tuple[int, int] | None = None,
         region: str = "",
     ) -> None:
-        """Send what came of a run. ``skipped`` and ``region``: see ``ResultBuilder.build``.
+        """Send the result of a run. ``skipped`` and ``region``: see ``ResultBuilder.build``.
 
         The sweep waits for it (``Outbox.delivered`` of the partition); a manual run belongs to its unit of work.
         """

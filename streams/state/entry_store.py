@@ -185,7 +185,7 @@ class EntryStore(rocksdb.Store):
         return self._dated(partition, AGENDA, agenda_key(upto + 1, b""), most)
 
     def forget_agenda(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
-        """Drop from the index of changes what has been seen to."""
+        """Drop handled items from the index of changes."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
             batch.delete(agenda_key(due, key))
@@ -201,11 +201,11 @@ class EntryStore(rocksdb.Store):
         return found
 
     def forget_due(self, partition: int, upto: int) -> None:
-        """Drop from the index what was due up to ``upto``."""
+        """Drop the items due up to ``upto`` from the index."""
         self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
 
     def save_snapshot(self, partition: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
-        """Put a timetable away, as of what is written now."""
+        """Put a timetable away, as of the entries that are written now."""
         database = self.database(partition)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
         batch = WriteBatch(raw_mode=True)
@@ -250,7 +250,7 @@ class EntryStore(rocksdb.Store):
         to_key: Callable[[Any], Any],  # noqa: ARG002 - Faust's signature; keys and values are bytes here
         to_value: Callable[[Any], Any],  # noqa: ARG002
     ) -> None:
-        """Faust calls this with what standbys read, and with what came while this worker caught up."""
+        """Faust calls this with records that standbys read, and those that came while this worker caught up."""
         changes: dict[int, list[EntryWrite]] = {}
         offsets: dict[int, int] = {}
         here: dict[int, int] = {}

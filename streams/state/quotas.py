@@ -114,7 +114,7 @@ class Quotas:
 
 
 def _counts(monitor: Monitor | None, emitted_to: int) -> bool:
-    """Tell whether a monitor counts: whatever recurs and is not over, and what is still to come."""
+    """Tell whether a monitor counts: one that recurs and is not over, or a task that is still to come."""
     if monitor is None or monitor.state is State.DONE:
         return False
     return not isinstance(monitor.spec.schedule, At) or is_pending_task(monitor, emitted_to)

@@ -1,4 +1,4 @@
-"""Timetable entries of monitors: when each is due, what is sent for it, and its first check."""
+"""Timetable entries of monitors: schedule, tick record, and first check."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -204,7 +204,7 @@ def _timetable_entry(
 
 
 def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int) -> bool:
-    """Tell whether a change is one of what is due up to ``upto``."""
+    """Tell whether a change concerns ticks due up to ``upto``."""
     if old is None:
         return new is not None and new.since < upto
     if new is None or new._replace(retry=None) != old._replace(retry=None):

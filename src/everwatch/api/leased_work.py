@@ -70,7 +70,7 @@ class Leases:
         return mine if self.jobs.held(mine) == mine else None
 
     async def forget_ended(self, records: Sequence[BulkJob | AuditRun], most: int) -> None:
-        """Delete what was over too long ago, and all but the newest ``most``. Raises BrokerUnavailable."""
+        """Delete work that ended too long ago, and all ended work but the newest ``most``. Raises BrokerUnavailable."""
         ended = [each for each in records if each.state is not JobState.RUNNING]
         for place, each in enumerate(ended):
             if place >= most or each.ended_at + KEPT_MS < self._clock.now_ms():
@@ -95,7 +95,10 @@ class LeasedRunner:
                 group.create_task(Periodic(partial(self._attempt, kind), LOOK_EVERY_S).run())
 
     async def run_once(self) -> None:
-        """Carry out all work that no process has, and forget what was over long ago. Raises what ``carry_out`` does."""
+        """Carry out all work that no process has, and forget work that ended long ago.
+
+        Raises what ``carry_out`` does.
+        """
         for kind in self._kinds:
             await self._run_once(kind)
 

@@ -124,7 +124,7 @@ class LettersView(msgspec.Struct, frozen=True):
 
 
 class FindingView(msgspec.Struct, frozen=True):
-    """One check: what was seen, and the remedy if that is a fault."""
+    """One check: its finding, and the remedy if that is a fault."""
 
     name: str
     ok: bool

@@ -1,4 +1,4 @@
-"""The manifest of a backup: what is in its files, and the hashes that prove it. Pure.
+"""The manifest of a backup: the contents of its files, and the hashes that prove them. Pure.
 
 It is JSON whose first member, ``seal``, is the SHA-256 of all its other bytes: a changed byte anywhere in it is found.
 Fields are only ever added, with a default; ``FORMAT`` changes when an older Everwatch could not restore the backup.

@@ -115,7 +115,7 @@ class ApiCalls:
 
 
 def decoded(answer: HttpAnswer, kind: type[Value]) -> Value:
-    """The body of an answer. Raises ApiError for what is of another kind."""
+    """The body of an answer. Raises ApiError for a body of another type."""
     return read_as(kind, answer.body, answer.status)
 
 

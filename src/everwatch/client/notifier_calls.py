@@ -108,7 +108,7 @@ class NotifierCalls(ApiCalls):
         return await self.get(path, NotificationsView, user_id=user_id)
 
     async def send_operators_test(self, route: str = "", *, wait_s: float | None = None) -> Listed[DeliveryView]:
-        """Send operators a test message by each of their routes, or by one; returns what became of it."""
+        """Send operators a test message by each of their routes, or by one; return the outcomes."""
         wait_s = self._wait_s if wait_s is None else wait_s
         body = RouteTestBody(route)
         sent = command("POST", "/v1/routes/test", uuid4().hex, user_id="", body=body, wait_s=wait_s)
@@ -141,7 +141,7 @@ class NotifierCalls(ApiCalls):
         return decoded(await self._transport.send(sent), Listed[ContactView])
 
     async def send_test(self, user_id: str, route: str = "", *, wait_s: float | None = None) -> Listed[DeliveryView]:
-        """Send a test message to a user by each route that reaches them, or by one; returns what became of it."""
+        """Send a test message to a user by each route that reaches them, or by one; return the outcomes."""
         wait_s = self._wait_s if wait_s is None else wait_s
         path = place("users", user_id, "contacts", "test")
         sent = command("POST", path, uuid4().hex, user_id=user_id, body=ContactTestBody(route), wait_s=wait_s)
@@ -171,7 +171,7 @@ class NotifierCalls(ApiCalls):
         return decoded(await self._transport.send(sent), AlertSilence)
 
     async def end_silence(self, silence_id: str, *, wait_s: float | None = None) -> AlertSilence:
-        """End a silence; alerts go out for what is still down."""
+        """End a silence; alerts go out for monitors that are still down."""
         wait_s = self._wait_s if wait_s is None else wait_s
         sent = command("DELETE", place("silences", silence_id), uuid4().hex, user_id="", wait_s=wait_s)
         return decoded(await self._transport.send(sent), AlertSilence)

@@ -1,4 +1,4 @@
-"""Requests to the API as values: what is sent, and whether it may be sent again. Pure."""
+"""Requests to the API as values: their content, and whether each may be sent again. Pure."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -705,7 +705,7 @@ class OpenTelemetry(NamedTuple):
 
 
 def open_telemetry() -> OpenTelemetry:
-    """Return what is to be exported: nothing unless an endpoint is named. Raises SettingsError."""
+    """Return the signals to export: none unless an endpoint is named. Raises SettingsError."""
     given = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
     is_off = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
 

@@ -36,7 +36,7 @@ def keep_files_private() -> None:
 
 @contextmanager
 def shared_files() -> Iterator[None]:
-    """Make files meanwhile as the umask said before ``keep_files_private``: for what is public and may be shared."""
+    """Make files meanwhile as the umask said before ``keep_files_private``: for public files that may be shared."""
     if _usual_umask is None:
         yield
         return

@@ -14,7 +14,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def converted(wanted: Any, value: object) -> Any:
-    """A setting's value from text or from an option. Raises ValueError that says what is wrong."""
+    """A setting's value from text or from an option. Raises ValueError with the reason."""
     plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
     if value == "" and type(None) in get_args(plain):
         return None
@@ -41,7 +41,7 @@ def _item(wanted: Any, value: object) -> Any:
 
 
 def _in_words(fault: ValidationFault) -> str:
-    """Return what is wrong with a value; of a pattern that few people read at once, its rule."""
+    """Return the reason why a value is invalid; of a pattern that few people read at once, its rule."""
     if fault.is_about(REGION_PATTERN):
         return REGION_RULE
     if choices := re.search(r"matching regex '\^\(([\w|]+)\)\$'", fault.reason):

@@ -76,7 +76,7 @@ class Observer:
         return Lateness(_percentile(counts, total, 0.50), _percentile(counts, total, 0.99), counts[-1][0])
 
     def forget_lateness(self) -> None:
-        """Measure anew from now on: what was caught up after a start says nothing of the steady state."""
+        """Measure anew from now on: ticks caught up after a start say nothing about the steady state."""
         with self._lock:
             self._lateness.clear()
 

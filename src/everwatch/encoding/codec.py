@@ -1,4 +1,4 @@
-"""Bytes <-> model. Inputs are JSON, Avro single-object encoding or Confluent wire format; what goes out, too.
+"""Bytes <-> model. Inputs are JSON, Avro single-object encoding or Confluent wire format; outputs, too.
 
 All in one file: it is the list of what there is on topics, a short function each way.
 """
@@ -74,7 +74,7 @@ def table_key(user_id: str, monitor_id: str = "") -> bytes:
 
 
 def commands_key(user_id: str) -> bytes:
-    """The key in the table of what is remembered of a user's commands."""
+    """The table key of the ids of a user's recent commands."""
     return user_id.encode() + SEPARATOR + _BOOKKEEPING + b"commands"
 
 

@@ -131,7 +131,7 @@ _windows_of = msgspec.json.Decoder(tuple[Maintenance, ...]).decode
 
 
 def _json(value: msgspec.Struct | tuple[Maintenance, ...]) -> bytes:
-    """JSON as an Avro string; what is all defaults is empty."""
+    """JSON as an Avro string; empty for a value of defaults only."""
     data = _to_json(value)
     return encode(len(data)) + data if len(data) > len(b"{}") else b"\0"
 

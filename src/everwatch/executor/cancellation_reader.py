@@ -79,7 +79,7 @@ class CancellationReader:
         self.ended: Future[None] = Future()
 
     def start(self, deliver: Callable[[Cancellations], None]) -> None:
-        """Begin to read; ``deliver`` is called with what is new, in the thread."""
+        """Begin to read; ``deliver`` is called with new cancellations, in the thread."""
         threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
 
     def read_to_now(self) -> Future[None]:
@@ -92,7 +92,7 @@ class CancellationReader:
         return asked
 
     def why_not_read(self) -> str:
-        """Say that what was cancelled before the start is not known yet; empty once it is."""
+        """Return why cancellations from before the start are not known yet; empty once they are."""
         return "" if self.caught_up.done() else f"topic {self._topic} is not read to its end yet"
 
     async def finish(self, timeout_s: float) -> None:

@@ -169,7 +169,7 @@ class Checks:
             self._dead_letters.put_unreadable(unreadable, partial(self._acknowledge, held, unreadable.end - 1))
 
     def cancel(self, cancelling: Cancellations) -> None:
-        """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
+        """Note paused and deleted monitors: their ticks that wait, or are still to come, are not begun."""
         now = self._clock.now_ms()
         for key, cancellation in cancelling:
             self._cancelled.note(key, cancellation, now)

@@ -34,7 +34,7 @@ class ResultSender:
         on_delivered: OnDelivered,
         unreached: int = 0,
     ) -> None:
-        """Send what came of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``."""
+        """Send the result of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``."""
         result = self._results.build(tick, outcome, RunTimes(started_at, duration_ms), unreached=unreached)
         traced = None
         if self._tracer is not None and outcome.status is not Status.SKIPPED:

@@ -1,4 +1,4 @@
-"""Reads the topic ``dead-letters``: what was refused, why, where it came from, and what was redriven."""
+"""Reads the topic ``dead-letters``: refused records with reason and origin, and notes of redrives."""
 
 from collections.abc import Iterator
 
@@ -43,7 +43,7 @@ class DeadLetterTopic:
             raise
 
     def read(self, *, follow: bool = False) -> Iterator[DeadLetter | Redriven]:
-        """Everything up to where the topic ended when it was opened, then (``follow``) what comes.
+        """Everything up to where the topic ended when it was opened, then (``follow``) later records.
 
         Raises BrokerUnavailable when the rest does not come.
         """

@@ -1,4 +1,4 @@
-"""The one writer of dead letters: what was refused, why, and where it came from."""
+"""The one writer of dead letters: refused records with their reason and origin."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -170,7 +170,7 @@ def _count(topic: str, error: InvalidInput) -> None:
 
 
 def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:
-    """As much of key and value as there is room for, and the headers that say what is missing."""
+    """As much of key and value as there is room for, and the headers that name the missing parts."""
     key, value = source.key, source.value
     kept_key = key[: room.key] if key else key
     left = room.both - len(kept_key or b"")

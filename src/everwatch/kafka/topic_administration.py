@@ -108,7 +108,7 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
 def ensure_topics(
     admin: Admin, settings: Settings, *, configs: Mapping[str, Mapping[str, str]] = NO_CONFIGS, timeout_s: float = 30
 ) -> list[TopicState]:
-    """Create what is missing; doing it twice, or from two processes at once, is doing it once.
+    """Create missing topics; idempotent, also from two processes at once.
 
     ``configs``: configuration by topic that new topics get over what is planned.
 

@@ -247,7 +247,7 @@ class _Prober:
         return found
 
     def _probe(self, offset: int) -> tuple[int, str | None]:
-        """The offset of what stands at ``offset`` or behind, and why it cannot be read, if so.
+        """The offset of the record at ``offset`` or behind, and why it cannot be read, if so.
 
         Of a batch that cannot be read it is the batch's first offset. Raises BrokerUnavailable.
         """

@@ -131,7 +131,7 @@ class Resolver:
         raise socket.gaierror(_CODES.get(code, socket.EAI_FAIL), said)
 
     async def _fresh(self) -> _Kept:
-        """The name servers with what is kept, new ones if that is too old."""
+        """The name servers with their cache, new ones if that is too old."""
         now_s = self._clock.monotonic_s()
         old = self._kept
         if old is not None and now_s < old.until_s:

@@ -161,7 +161,7 @@ class DeliveryRows(Rows):
         return [_delivery_of(row) for row in rows]
 
     def doubt(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
-        """Count a doubt and store what follows from it: state, due, settled, reason, id."""
+        """Count a doubt and store its consequence: state, due, settled, reason, id."""
         self._deliveries.doubt.run(self._connection, list(rows))
 
     def replay(self, state: str, since: int, route: str, user_id: str, now: int) -> int:

@@ -1,4 +1,4 @@
-"""Sending: claim what is due, hand it over, and store how that ended.
+"""Sending: claim due messages, hand them over, and store the outcomes.
 
 The order of each message: 1. ``sending`` is committed, with the attempt's number, 2. it is sent, 3. the outcome is
 committed. A notifier that is killed between 1 and 3 leaves a message in doubt: it is sent once more where the receiver
@@ -80,7 +80,7 @@ class Senders(NamedTuple):
 
 
 class Dispatcher:
-    """Sends what is due. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
+    """Sends due messages. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Dispatcher:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until ``stop``; ``finish`` then lets what is under way end."""
+        """Send until ``stop``; ``finish`` then lets attempts under way end."""
         while not self._stopping:
             if not await self.turn():
                 try:
@@ -134,7 +134,7 @@ class Dispatcher:
                 await asyncio.sleep(_SETTLE_EVERY_S)
 
     async def turn(self) -> int:
-        """Store what has ended and begin what is due, in one transaction; return how many were begun."""
+        """Store ended attempts and begin due ones, in one transaction; return how many were begun."""
         done, self._done = self._done, []
         begun: list[_Begun] = []
         passed = self._passed
@@ -163,7 +163,7 @@ class Dispatcher:
         return len(begun)
 
     async def finish(self, within_s: float) -> None:
-        """Wait for what is under way and store how it ended; what takes longer is in doubt."""
+        """Wait for attempts under way and store their outcomes; those that take longer are in doubt."""
         if self._under_way:
             await asyncio.wait(list(self._under_way), timeout=within_s)
         for task in list(self._under_way):
@@ -190,7 +190,7 @@ class Dispatcher:
     # --- within a transaction -----------------------------------------------------------------------------------------
 
     def _claim(self, work: Work, now: int) -> tuple[list["_Begun"], Passed]:
-        """Begin attempts at what is due; return them, and what the next look need not go through."""
+        """Begin due attempts; return them, and the messages that the next look need not go through."""
         rules, passed = self._rules(), self._passed
         claimed: list[_Begun] = []
         for _ in range(_MOST_LOOKS):

@@ -266,7 +266,7 @@ class Notifier(Process):
 
     @property
     def _current(self) -> Rules:
-        """The rules, with the addresses of who is on call now."""
+        """The rules, with the addresses of the people on call now."""
         return self._rules.current.at(self.clock.now_ms())
 
     def _numbers(self) -> list[int]:

@@ -475,7 +475,7 @@ def _cron(expression: str, timezone: str, field: str) -> Cron:
 
 
 def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:
-    """The table with what stands in files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
+    """The table with the contents of files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
     return {name: _from_file(value, f"{place}.{name}", path) for name, value in table.items()}
 
 

@@ -28,7 +28,7 @@ _TAKE_S = 0.5
 
 
 class ForwardingCallbacks(NamedTuple):
-    """``forwarded`` is called for each batch with its topic and number, ``passed_over`` for what cannot be read."""
+    """``forwarded`` is called for each batch with its topic and number, ``passed_over`` for an unreadable batch."""
 
     forwarded: Callable[[str, int], None]
     passed_over: Callable[[Unreadable], None]
@@ -109,5 +109,5 @@ def forward(
 
 
 def group_of(settings: Settings) -> str:
-    """Return the consumer group that notes what is forwarded."""
+    """Return the consumer group that notes forwarded offsets."""
     return f"{settings.application}-repartition"

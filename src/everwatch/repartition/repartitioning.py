@@ -93,7 +93,7 @@ class Repartitioning:
     # --- before -----------------------------------------------------------------------------------------------------
 
     def tail(self) -> UnreadRecords:
-        """Return what is not consumed now. Raises BrokerUnavailable, AccessError, StoreError."""
+        """Return the records that are not consumed now. Raises BrokerUnavailable, AccessError, StoreError."""
         return find_tail(self._source, self._source.group_offsets() + reader_offsets(self._settings))
 
     def is_done(self) -> bool:
@@ -240,7 +240,7 @@ class Repartitioning:
         return noted[first]
 
     def _take_back(self, partitioner: Partitioner) -> None:
-        """Open the old generation again after an error; what stays closed is opened by ``--undo``."""
+        """Open the old generation again after an error; partitions that stay closed are opened by ``--undo``."""
         with suppress(EverwatchError):
             self._stages.begin("opening the old topics again", None)
             # first the new one is closed: never can both be run

@@ -1,4 +1,4 @@
-"""Results into PostgreSQL by binary COPY: straight into the table, or around what is stored already.
+"""Results into PostgreSQL by binary COPY: straight into the table, or around rows that are stored already.
 
 A batch is folded and sorted here, so that the server neither meets an identity twice nor walks its index in random
 order. COPY into the table takes the server half the time of an upsert from a staging table, and that takes a third of

@@ -123,7 +123,7 @@ class MemoryStore(MemoryReader):
         return {name: count for name, count in deleted.items() if count}
 
     def drop_old_pages(self) -> None:
-        """Nothing is kept of what was deleted."""
+        """Nothing is kept of deleted rows."""
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:

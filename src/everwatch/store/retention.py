@@ -1,4 +1,4 @@
-"""Deletion of what is older than it is kept, a bite at a time.
+"""Deletion of expired rows, some at a time.
 
 PostgreSQL drops whole days of results. Everything else is deleted by an index, in transactions of a few thousand rows,
 so that no statement waits for long. SQLite reuses the freed pages, so its file stops growing.
@@ -51,7 +51,7 @@ AGEING = {
 
 
 class Trimmer:
-    """Deletes what is older than it is kept."""
+    """Deletes expired rows."""
 
     def __init__(
         self, engine: Engine, keep: Keep, *, until_archived: bool = False, plans: PlanKeeping = NO_PLANS

@@ -1,4 +1,4 @@
-"""Roll-ups: what came of a monitor's ticks in an hour or a day, as counts by status and a sketch of durations. Pure.
+"""Roll-ups: a monitor's results in an hour or a day, as counts by status and a sketch of durations. Pure.
 
 A roll-up is the sum over the rows of ``results`` due in its time. The sink adds to it what a batch changes of these
 rows, in the batch's own transaction: a row that is new counts as a whole; one that was stored already counts for the
@@ -26,7 +26,7 @@ MOST_SKIPPED = 1_000_000_000
 
 
 class Merged(NamedTuple):
-    """A row of a batch whose identity was stored already: the row, and what was stored."""
+    """A row of a batch whose identity was stored already: the row, and the stored one."""
 
     row: Row
     status: object
@@ -66,7 +66,7 @@ Key = tuple[str, str, int]
 
 
 def additions(changes: ResultChanges, since: Since) -> list[Row]:
-    """Return what is to be added to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
+    """Return the additions to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
     sums: dict[Key, list[Any] | Row] = {}
     earliest, places, code_of = max(since), _PLACES, sketch.code_of
     at_status, at_duration, at_skipped = _AT_STATUS, _AT_DURATION, _AT_SKIPPED

@@ -138,7 +138,7 @@ class SqlStore:
         self._offsets.put(connection, batch.offsets, stored)
 
     def _apply_letters(self, connection: Connection, letters: Sequence[StoredLetter | Redrive]) -> None:
-        """Store dead letters, and then what became of them: a note stands behind its letter."""
+        """Store dead letters, and then their redrives: a note stands behind its letter."""
         run = self._statements
         run.letters.run(connection, [letter_rows.letter_row(one) for one in letters if isinstance(one, StoredLetter)])
         notes = [one for one in letters if isinstance(one, Redrive)]

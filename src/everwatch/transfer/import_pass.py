@@ -1,4 +1,4 @@
-"""One pass over a source: every row read, what is new or changed checked and sent, and noted once it is there."""
+"""One pass over a source: every row is read; new and changed ones are checked, sent, and noted once Kafka has them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -39,7 +39,7 @@ class RowSource(Protocol):
 
 
 class Interruption:
-    """A wish to stop: what is being read is given up, what is under way is waited for."""
+    """A wish to stop: reading is given up, rows under way are waited for."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -145,7 +145,7 @@ class Pass:
             outcomes.on_refusal = self._on_refusal
 
     def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
-        """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
+        """Read to the end, or until it is asked to stop; ``everything``: send unchanged rows, too.
 
         Raises SettingsError where the source cannot be read, BrokerUnavailable. Rows that were durable by then are
         noted.

@@ -61,7 +61,7 @@ from everwatch.api.validating import Validating
 
 
 def system_of(services: Services) -> Installation:
-    """Return the handlers of what is not about users."""
+    """Return the handlers of the routes that are not about users."""
     return Installation(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 

@@ -74,7 +74,7 @@ def create(
 
 @app.command("list")
 def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """List tokens, without what they are; with --json one object a line.
+    """List tokens, without their text; with --json one object a line.
 
     Example: `everwatch api-token list --json | jq -r .token_id`
     """

@@ -59,7 +59,7 @@ _COLOURS = {
 }
 
 
-class SpanOptions(NamedTuple):
+class AuditSpan(NamedTuple):
     """Options of the time that is audited."""
 
     since: Annotated[str, typer.Option(help="Begin: INSTANT, or a duration ago.")] = "1h"
@@ -69,9 +69,9 @@ class SpanOptions(NamedTuple):
     ] = None
 
 
-@with_options(span=SpanOptions, common=CommonOptions)
+@with_options(span=AuditSpan, common=CommonOptions)
 def audit(
-    span: SpanOptions,
+    span: AuditSpan,
     user: Annotated[str, typer.Option(help="Only this user's.")] = "",
     late_after: Annotated[str, typer.Option(help="A tick is late if its first run began later than that.")] = "1s",
     settle: Annotated[str, typer.Option(help="Age up to which a tick may still be under way.")] = "30s",

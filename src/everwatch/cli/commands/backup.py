@@ -68,7 +68,7 @@ class _BackupGroup(TyperGroup):
 
 app = typer.Typer(
     cls=_BackupGroup,
-    help="Back up topics, offsets and the database into a folder, with proof of what is in it."
+    help="Back up topics, offsets and the database into a folder, with proof of its contents."
     "\n\n`everwatch backup DIR` is `everwatch backup create DIR`."
     "\n\nExamples: `everwatch backup /backups/monday` · `everwatch backup verify /backups/monday`"
     " · `everwatch restore /backups/monday`",
@@ -77,7 +77,7 @@ app = typer.Typer(
 
 @app.callback()
 def _backup() -> None:
-    """Back up topics, offsets and the database into a folder, with proof of what is in it."""
+    """Back up topics, offsets and the database into a folder, with proof of its contents."""
 
 
 @app.command()
@@ -102,7 +102,7 @@ def create(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back up while everything goes on: the table of monitors, what is not consumed yet, offsets, and the database.
+    """Back up while everything goes on: the table of monitors, unconsumed records, offsets, and the database.
 
     The folder appears when all of it is on disk. It holds configs and, where EVERWATCH_SECRETS_KEY is not set, their
     secrets: keep it as private as the data folder. The key itself is not in it.

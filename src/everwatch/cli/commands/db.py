@@ -1,4 +1,4 @@
-"""``everwatch db``: what the database holds, what is deleted next, and roll-ups of results."""
+"""``everwatch db``: size and age of the database's tables, the next deletions, and roll-ups of results."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -34,7 +34,9 @@ from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_writer import open_store
 
-app = typer.Typer(no_args_is_help=True, help="Show what the database holds, and what is deleted next; roll-ups.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show size and age of the database's tables, the next deletions, and roll-ups."
+)
 
 Value = TypeVar("Value")
 
@@ -51,12 +53,12 @@ class By(StrEnum):
 
 @app.callback()
 def _db() -> None:
-    """Show what the database holds, and what is deleted next; roll-ups."""
+    """Show size and age of the database's tables, the next deletions, and roll-ups."""
 
 
 @app.command()
 def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Show size, rows and oldest row of each table, for how long rows are kept, and what is deleted next.
+    """Show size, rows and oldest row of each table, for how long rows are kept, and the next deletions.
 
     How long is what the settings (EVERWATCH_KEEP_…) and the file of plans say here: give this command the sink's. On
     PostgreSQL rows are the server's estimates; on SQLite they are counted, which takes longer the more there are.
@@ -80,7 +82,7 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     typer.echo(f"{shown_url(settings.database_url)}: {_whole(found)}")
 
 
-class SpanOptions(NamedTuple):
+class RollupSpan(NamedTuple):
     """Options of a time."""
 
     since: SinceOption = None
@@ -88,13 +90,13 @@ class SpanOptions(NamedTuple):
 
 
 @app.command()
-@with_options(span=SpanOptions, common=CommonOptions)
+@with_options(span=RollupSpan, common=CommonOptions)
 def rollups(
     user: Annotated[str, typer.Argument(help="The user.", show_default=False)] = "",
     monitor: Annotated[str, typer.Argument(help="The monitor.", show_default=False)] = "",
     by: Annotated[By, typer.Option("--by", help="What each line is about.")] = By.HOUR,
     *,
-    span: SpanOptions,
+    span: RollupSpan,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build all users' roll-ups anew from stored results first.")
     ] = False,
@@ -263,7 +265,7 @@ def _span(kept: int) -> str:
 
 
 def _of_plans(found: DatabaseStatus) -> Iterator[str]:
-    """Sentences about what is not kept as the table says."""
+    """Sentences about rows that are not kept as the table says."""
     for each in found.tables:
         if each.kept_of_plans:
             yield f"{each.table} by plan: {_by_plan(each.kept_of_plans)}"

@@ -1,4 +1,4 @@
-"""``everwatch dead-letters``: what was refused, decoded for people, and sent back once the cause is mended."""
+"""``everwatch dead-letters``: refused records, decoded for people, and sent back once the cause is mended."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -264,7 +264,7 @@ def _redriven(
 
 
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
-    """Tell whether to read the database. Raises SettingsError if it does not hold what is asked for."""
+    """Tell whether to read the database. Raises SettingsError if the database cannot answer."""
     if source is OutputSource.DATABASE and needs_topic:
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
     if settings.api_url:

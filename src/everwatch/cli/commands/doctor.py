@@ -1,4 +1,4 @@
-"""``everwatch doctor``: what is wrong with the system, and what to do about it."""
+"""``everwatch doctor``: the faults of the system, each with its remedy."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated

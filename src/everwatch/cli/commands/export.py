@@ -22,7 +22,7 @@ from everwatch.transfer.row_files import Format, format_of
 
 
 class ExportChoice(NamedTuple):
-    """Options of what is exported."""
+    """Options that choose the exported rows."""
 
     user: Annotated[str, typer.Option("--user", help="Only this user.")] = ""
     users_only: Annotated[

@@ -42,7 +42,7 @@ REFUSED_REST_MS = 3_600_000
 
 
 class PassOptions(NamedTuple):
-    """Options of one pass or many: what is sent again, what is remembered, what is waited for."""
+    """Options of one pass or many: rows to send again, the ledger, and answers to wait for."""
 
     every: Annotated[
         str | None,
@@ -76,7 +76,7 @@ class ImportJob(NamedTuple):
 
 @with_options(source_options=SourceOptions, passes=PassOptions, common=CommonOptions)
 def import_(source_options: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
-    """Import users and monitors: only what is new or has changed since the last import of this source.
+    """Import users and monitors: only rows that are new or changed since the last import of this source.
 
     A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
     attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.

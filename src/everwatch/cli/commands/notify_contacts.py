@@ -19,7 +19,7 @@ from everwatch.notifier.storage import open_storage
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the mail addresses and numbers of USER that were sent a code, and when somebody confirmed them.
+    """List the mail addresses and numbers of USER that were sent a code, and the instant of each confirmation.
 
     Example: `everwatch notify contacts u-1`
     """

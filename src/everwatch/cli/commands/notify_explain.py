@@ -1,4 +1,4 @@
-"""``everwatch notify explain``: what became of a monitor's changes, and what each rule decides."""
+"""``everwatch notify explain``: the fate of a monitor's changes, and each rule's decision."""
 
 import orjson
 import typer
@@ -21,7 +21,7 @@ MOST_EXPLAINED = 20
 
 
 def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show what became of a monitor's newest changes, and what each rule decides on an alert of its incident.
+    """Show the fate of a monitor's newest changes, and each rule's decision on an alert of its incident.
 
     Of a route that does not take it, the first condition that is not met is shown. The rules are those of
     EVERWATCH_NOTIFY_FILE as it is now; with --api, those that the notifier goes by.

@@ -1,4 +1,4 @@
-"""``everwatch notify``: open incidents, what somebody has seen to, and messages that are to be sent again."""
+"""``everwatch notify``: open incidents, acknowledgements, and messages that are to be sent again."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -169,7 +169,7 @@ def replay(
 
 
 def check_no_name(by: str) -> None:
-    """Refuse a name for what goes through the API. Raises SettingsError."""
+    """Refuse a name with a command that goes through the API. Raises SettingsError."""
     if by:
         raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
 

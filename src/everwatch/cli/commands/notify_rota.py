@@ -1,4 +1,4 @@
-"""``everwatch notify rota``: who is on call, and when."""
+"""``everwatch notify rota``: the people on call, and their shifts."""
 
 from typing import Annotated
 

@@ -103,7 +103,7 @@ def unsilence(
     silence_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """End a silence now; alerts go out for what is still down.
+    """End a silence now; alerts go out for monitors that are still down.
 
     Example: `everwatch notify unsilence 3f9c2a7be1d04458`
     """

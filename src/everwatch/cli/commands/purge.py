@@ -26,7 +26,7 @@ from everwatch.store import Purge
 
 
 class PurgeReport(msgspec.Struct, frozen=True):
-    """Report of a purge: what was deleted, and what remains. Instants in ms.
+    """Report of a purge: deleted rows, and records that remain. Instants in ms.
 
     ``ended_at``: nothing of the user from up to then is stored any more. ``was_watched``: a worker had it. ``deleted``:
     rows by table. ``sink_has_passed``: the sink has stored everything that came before. ``guarded_until``: until then

@@ -34,7 +34,7 @@ def restore(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into empty topics and a new database, and compare what is there with what was backed up.
+    """Restore a backup into empty topics and a new database, and compare them with the backup.
 
     Nothing may run meanwhile. Topics that are missing are made, with the backup's configuration; the partition count
     must be the backup's. Workers take it from there: what was due since the backup fires or is skipped by the monitors'

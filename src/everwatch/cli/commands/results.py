@@ -1,4 +1,4 @@
-"""``everwatch results``: what came out, from the database or live from the topic."""
+"""``everwatch results``: results from the database, or live from the topic."""
 
 import textwrap
 from functools import partial

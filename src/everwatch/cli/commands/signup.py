@@ -31,8 +31,9 @@ class CheckOptions(NamedTuple):
 
 
 class AboutOptions(NamedTuple):
-    """Options that say more of the user."""
+    """Options of the user itself."""
 
+    plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = ""
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None
     contact: Annotated[
         list[str] | None, typer.Option(help="NAME=ADDRESS, such as email=ada@example.com; repeatable.")
@@ -51,14 +52,13 @@ def signup(
             help="JSON lines, one signup a line, or CSV with a header; also .gz; - is stdin.",
         ),
     ] = None,
-    plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = "",
     *,
     checks: CheckOptions,
     schedule: ScheduleOptions = NOT_GIVEN,
     about: AboutOptions,
     sending: Sending,
 ) -> None:
-    """Sign users up; signing up again changes what is registered.
+    """Sign users up; signing up again changes the registration.
 
     A CSV file has a column user_id and may have plan, http, tcp and every; any other column is an attribute.
 
@@ -71,7 +71,7 @@ def signup(
     `everwatch signup u-4 --http https://example.com --every 6h --align midnight --timezone Europe/Berlin` ·
     `everwatch signup --file users.jsonl --wait --json`
     """
-    (http, tcp, heartbeat), (attribute, contact) = checks, about
+    (http, tcp, heartbeat), (plan, attribute, contact) = checks, about
     if (user is None) == (file is None):
         raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
     if file is not None:

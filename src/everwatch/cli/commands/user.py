@@ -59,7 +59,7 @@ def pause(
     *,
     sending: Sending,
 ) -> None:
-    """Pause all monitors and pending tasks that a user has now; what is put later runs.
+    """Pause all monitors and pending tasks that a user has now; those put later run.
 
     A monitor that was paused individually stays paused, also when the user is resumed.
 

@@ -42,7 +42,7 @@ def print_content(content: Decoded, path: str, reason: str) -> None:
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
-    """Names and texts of what is known of a dead letter, its value apart."""
+    """Names and texts of the fields of a dead letter, but for its value."""
     yield "letter", f"{letter.place.partition}/{letter.place.offset}"
     yield "refused", time_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
     yield "from", f"{letter.source}" if letter.source else "not known"

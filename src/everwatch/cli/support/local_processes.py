@@ -121,7 +121,7 @@ class Local:
         )
 
     def look_after(self) -> list[str]:
-        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
+        """Restart processes that died (after a pause that grows); gives a sentence for each thing that happened.
 
         Kafka too, if it is the embedded one. While the disk is full nothing is started.
         """

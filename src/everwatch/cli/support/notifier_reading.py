@@ -15,7 +15,7 @@ from everwatch.plans.placeholders import PlaceholderUser
 
 
 def rules_in(settings: Settings) -> Rules:
-    """Return the rules that the settings name, with who is on call now. Raises SettingsError."""
+    """Return the rules that the settings name, with the people on call now. Raises SettingsError."""
     if settings.notify_file is None:
         raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
     return read_rules(settings.notify_file).at(now_ms())

@@ -27,7 +27,7 @@ class RowWays(Protocol):
         ...
 
     def new_answers(self, since: Mapping[int, int] | None) -> "Answers":
-        """Open the answers behind these offsets of partitions; None: behind what is answered now."""
+        """Open the answers behind these offsets of partitions; None: behind the last answer of now."""
         ...
 
 

@@ -73,7 +73,7 @@ OnRefusal = Callable[[Reply, Settings], None]
 
 
 def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None = None) -> None:
-    """Send one command and print what became of it; exits with 1 if it was refused.
+    """Send one command and print its outcome; exits with 1 if it was refused.
 
     ``on_refusal``: prints more about an answer that refuses it.
     Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.

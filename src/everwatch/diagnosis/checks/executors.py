@@ -41,7 +41,7 @@ def check_executors(system: System) -> Iterator[Finding]:
 
 
 def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
-    """Yield what is wrong with the executors, or that nothing is."""
+    """Yield the faults of the executors, or one finding without a fault."""
     lag = system.lag
     rows = lag.of("executor")
     members = lag.members["executor"]

@@ -1,4 +1,4 @@
-"""The one builder of results, for executed and for inline kinds: what is cut, what counts as skipped, what is sent."""
+"""The one builder of results, for executed and for inline kinds: limits of texts, skipped ticks, encoding."""
 
 import logging
 from typing import NamedTuple, Protocol, Self
