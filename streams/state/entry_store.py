@@ -27,6 +27,7 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
+from streams.options import write_batch
 from streams.state.catch_up import CatchUp, EntryWrite
 from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
 from streams.state.time_indexes import AGENDA, DUE, agenda_key, dates_of_entry, due_key, index_keys
@@ -90,6 +91,8 @@ class EntryStore(rocksdb.Store):
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
     changelog_id: str = ""
+    # writes entries to a database
+    write_batch: Callable[[Any, WriteBatch], None] = staticmethod(write_batch)
     new_consumer: Callable[[], Consumer] | None = None
     # set where what cannot be read of the changelog is to be passed over
     new_prober: Callable[[], Consumer] | None = None
@@ -332,7 +335,7 @@ class EntryStore(rocksdb.Store):
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
-        self.database(partition).write(batch)
+        self.write_batch(self.database(partition), batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

@@ -73,9 +73,11 @@ class TimetablePlanner:
         clock: Clock,
         largest_batch: int | None = None,
         first_check_within_ms: int | None = None,
+        new_timetable: Callable[[Packing, int], Timetable] = Timetable,
     ) -> None:
         """``first_check_within_ms``: new monitors are checked within this time; None: when their schedules say."""
         self._packing = packing
+        self._new_timetable = new_timetable
         self._first_check_within_ms = first_check_within_ms
         self._clock = clock
         # timetables are not taken up by another version, or one that packs otherwise
@@ -88,7 +90,7 @@ class TimetablePlanner:
 
     def new_timetable(self, emitted_to: int) -> Timetable:
         """An empty timetable whose chunks fit into the topics' batches."""
-        timetable = Timetable(self._packing, emitted_to)
+        timetable = self._new_timetable(self._packing, emitted_to)
         if self.largest_batch is not None:
             timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
         return timetable

@@ -1,12 +1,13 @@
 """``everwatch lag`` without a broker: what it is asked for wrongly is refused, rather than answered by nothing."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
-from everwatch.diagnosis import System
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import PartitionLag
 
@@ -14,9 +15,9 @@ ROW = PartitionLag("ticks", "everwatch-executors", "executor", 0, 5, 7, 2, 1.5, 
 
 
 @pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVERWATCH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setattr(System, "measure_lag", lambda _: Lag(1, (ROW,), {}))
+def measured() -> Iterator[None]:
+    with commands_given(measure_lag=lambda _: Lag(1, (ROW,), {})):
+        yield
 
 
 def said(*arguments: str) -> Any:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.options import pairs_of, ready_broker, text_or_file
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.memory import MemoryClients, MemoryKafka

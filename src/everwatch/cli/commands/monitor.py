@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import typer
 
 from everwatch.cli.commands import lists, monitor_set, monitor_try
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     DocumentOptions,
@@ -18,6 +17,7 @@ from everwatch.cli.support.options import (
     pairs_of,
     resumed_at,
 )
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
 
@@ -47,16 +47,16 @@ def put(
     Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
     · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
     """
-    given = documents_of(documents)
+    fields = documents_of(documents)
     if naming.name is not None:
-        given["name"] = naming.name
+        fields["name"] = naming.name
     if naming.label:
-        given["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
+        fields["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
     wanted: dict[str, Any] = {
         "command": "put",
         "user_id": user,
         "monitor_id": monitor,
-        "monitor": {"kind": kind, "schedule": schedule_of(schedule), **given},
+        "monitor": {"kind": kind, "schedule": schedule_of(schedule), **fields},
     }
     if if_version is not None:
         wanted["if_version"] = if_version
