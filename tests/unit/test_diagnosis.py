@@ -205,7 +205,7 @@ def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path
         fcntl.flock(lock, fcntl.LOCK_EX)
         frozen, gone = check_workers(system)
     assert frozen.says == (
-        f"everwatch-vm-{me} is frozen: process {me} of this machine is stopped by a signal; its session has ended"
+        f"everwatch-vm-worker-2 is frozen: process {me} of this machine is stopped by a signal; its session has ended"
     )
     assert frozen.remedy == f"Continue it ('kill -CONT {me}') or end it ('kill -KILL {me}')."
     [gone] = check_workers(system)

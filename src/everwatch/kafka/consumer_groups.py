@@ -22,11 +22,23 @@ OPTIONAL_PROCESS = "notifier"
 
 
 class Member(NamedTuple):
-    """A process in a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
+    """A process in a consumer group: its client id, host, and partitions.
+
+    The client id is ``everwatch-<host>-<process id>``, of a worker that of ``worker_client_id``.
+    """
 
     client_id: str
     host: str
     partitions: frozenset[Position]
+
+
+def worker_client_id(host: str, worker: str) -> str:
+    """Return the client id of a worker as a member of its group; ``worker`` is the name of its folder.
+
+    It names no process: a worker is a static member, and the broker keeps the client id of its first process when
+    another one takes that one's place.
+    """
+    return f"everwatch-{host}-worker-{worker}"
 
 
 class TopicReading(NamedTuple):
