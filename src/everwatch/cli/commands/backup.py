@@ -16,7 +16,14 @@ from everwatch.backup.manifest import MANIFEST, Manifest
 from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
 from everwatch.backup.verifying import ScratchServers, damages, has_postgresql, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.core.clock import SystemClock
@@ -121,6 +128,7 @@ def create(
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
+        settings = fitted(settings, admin)
         if settings.security_protocol is not SecurityProtocol.PLAINTEXT:
             expect_rights(admin, rights_of(ProcessRole.BACKUP, settings))
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)

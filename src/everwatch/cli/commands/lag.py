@@ -12,7 +12,16 @@ import typer
 
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.given import now_ms
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    settings_of,
+)
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
@@ -76,7 +85,9 @@ def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
     """Return the function that measures the lag, by the broker or by the API that the settings name."""
     if not settings.api_url:
         from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
+        from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+        settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
         yield System(settings, broker_of(settings), SystemClock()).measure_lag
         return
     from everwatch.cli.support.api_connection import api_client

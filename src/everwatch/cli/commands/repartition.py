@@ -6,7 +6,14 @@ import msgspec
 import typer
 
 from everwatch.backup.source_topics import SourceTopics
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm, stop_when_signalled
 from everwatch.cli.support.time_display import time_text
@@ -64,10 +71,10 @@ class _Place:
 
     def __init__(self, settings: Settings) -> None:
         bootstrap = broker_of(settings)
-        self.settings = settings
-        self.clock: Clock = SystemClock()
         self.clients: Clients = KafkaClients(settings, bootstrap)
         self.admin: Admin = new_admin(settings, bootstrap)
+        self.settings = fitted(settings, self.admin)
+        self.clock: Clock = SystemClock()
 
     def survey(self, partitioner: Partitioner | None, stages: StageProgress) -> Survey:
         if wrong := problems_of(check_topics(self.admin, self.settings), self.settings):
@@ -139,6 +146,7 @@ def _repartition(
 ) -> None:
     interrupt_by_sigterm()
     place = _Place(settings)
+    settings = place.settings
 
     def print_ready(running: list[str]) -> None:
         typer.secho(
@@ -189,6 +197,7 @@ def _repartition(
 
 def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     with StageProgress(is_quiet=as_json) as stages:
         found = place.survey(partitioner, stages)
         successor, opened = undo_repartitioning(settings, place.clients, place.admin, found.partitioner, stages)
@@ -203,6 +212,7 @@ def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) ->
 
 def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     noted = GenerationNotes(settings, place.clients, place.admin).read()
     successor = next((found for each in noted.values() if (found := successor_of(each.owner))), None)
     if successor is None:

@@ -8,7 +8,15 @@ import typer
 
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.restoring import Restoring
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, prepare_data_folder, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted_to_backup,
+    prepare_data_folder,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.cli.support.time_display import time_text
@@ -48,6 +56,7 @@ def restore(
     prepare_data_folder(settings)
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
+        settings = fitted_to_backup(settings, manifest.partitions)
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
         try:
             done = Restoring(settings, clients, admin, SystemClock(), stages).run(folder, manifest)
