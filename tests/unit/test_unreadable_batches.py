@@ -1,5 +1,7 @@
 """Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
 
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -208,3 +210,22 @@ def test_the_end_of_a_damaged_batch_is_found_where_an_error_of_an_earlier_look_c
     log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True)]
     sieve = Sieve(Client(log), lambda: Client(log, is_late=True), SettableClock(0))  # type: ignore[arg-type,return-value]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]
+
+
+# these make a second client of their own, or look at what stands at offsets and say what they cannot read
+OWN_WAYS = {"kafka/unreadable_batches.py", "kafka/peek.py", "kafka/to_end.py"}
+# what cannot be read of the table of monitors is an error, wherever it is read: it holds state
+OF_THE_TABLE = {"diagnosis/checks/changelog.py"}
+
+
+def test_whatever_reads_a_topic_passes_over_what_cannot_be_read() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "src/everwatch").rglob("*.py"), *(root / "streams").rglob("*.py")]
+    texts = {str(path.relative_to(root)).removeprefix("src/everwatch/"): path.read_text() for path in files}
+    texts = {name: text for name, text in texts.items() if not name.startswith("kafka/memory/")}
+    takes = {name for name, text in texts.items() if re.search(r"consumer\w*\.(consume|poll)\(\d?_?[A-Z\d]", text)}
+    assert len(takes) > 8
+    assert {name for name in takes if "Sieve(" not in texts[name]} <= OWN_WAYS | {"kafka/partition_bounds.py"}
+    to_ends = {name for name, text in texts.items() if re.search(r"(?<!def )read_to_end\(", text)}
+    assert len(to_ends) > 5
+    assert {name for name in to_ends if not re.search(r"\bsieve\b", texts[name])} == OF_THE_TABLE

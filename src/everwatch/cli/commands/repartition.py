@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from everwatch.backup.manifest import UnreadableOffsets
 from everwatch.backup.source_topics import SourceTopics
 from everwatch.cli.support.options import (
     AsJson,
@@ -17,6 +18,7 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm, stop_when_signalled
 from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import SettingsError, TopicMismatch
@@ -42,7 +44,8 @@ class RepartitionReport(msgspec.Struct, frozen=True):
 
     ``prefix``, ``partitions``: settings of the new generation. ``switched``: it may be run, the old one not.
     ``records``: those that no reader had consumed, by topic. ``emitted_to``: the instant from which on ticks are due,
-    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop.
+    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop. ``unreadable``: what the old
+    topics hold and no client can read: it is not copied.
     """
 
     prefix: str
@@ -57,6 +60,7 @@ class RepartitionReport(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     stopped_s: float = 0.0
     estimated_s: float = 0.0
+    unreadable: list[UnreadableOffsets] = []
 
 
 class UndoReport(msgspec.Struct, frozen=True):
@@ -190,6 +194,7 @@ def _repartition(
             result.emitted_to,
             result.seconds,
             result.stopped_s,
+            unreadable=work.unreadable,
         ),
         as_json,
     )
@@ -267,6 +272,7 @@ def _print_done(report: RepartitionReport, as_json: bool) -> None:
         )
         if report.emitted_to:
             typer.echo(f"workers go on from {time_text(report.emitted_to)}: start them now, with")
+        warn_of_unreadable(report.unreadable, "are not on the new topics")
     else:
         typer.echo("this is done already: start everything with")
     typer.echo(f"EVERWATCH_TOPIC_PREFIX={report.prefix}\nEVERWATCH_PARTITIONS={report.partitions}")

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from everwatch.backup.folder import read_manifest
+from everwatch.backup.manifest import UnreadableOffsets
 from everwatch.backup.restoring import Restoring
 from everwatch.cli.support.options import (
     AsJson,
@@ -20,12 +21,16 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.clients import KafkaClients, new_admin
 
 
 class RestoredReport(msgspec.Struct, frozen=True):
-    """A restore as a program reads of it. ``emitted_to``: the earliest instant from which on ticks are due, ms."""
+    """A restore as a program reads of it.
+
+    ``emitted_to``: the earliest instant from which on ticks are due, ms; ``unreadable``: what the backup has left out.
+    """
 
     folder: str
     records: int
@@ -34,6 +39,7 @@ class RestoredReport(msgspec.Struct, frozen=True):
     emitted_to: int
     database: str
     seconds: float
+    unreadable: list[UnreadableOffsets] = []
 
 
 def restore(
@@ -75,6 +81,7 @@ def restore(
         min((cut.emitted_to for cut in manifest.cuts if cut.emitted_to), default=0),
         manifest.database.kind.value if manifest.database else "",
         done.seconds,
+        manifest.unreadable,
     )
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
@@ -83,6 +90,7 @@ def restore(
         f"restored: {report.records:,} records in {report.seconds:.1f} s, read again and equal", fg=typer.colors.GREEN
     )
     typer.echo(f"{report.monitors_and_users:,} users and monitors, hash {report.monitors_hash}")
+    warn_of_unreadable(report.unreadable, "were not backed up")
     if not report.database:
         typer.echo("the backup holds no database: a sink makes a new one")
     if report.emitted_to:

@@ -13,7 +13,7 @@ from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_
 from everwatch.encoding import codec
 from everwatch.encoding.presence_notes import PresenceNote
 from everwatch.kafka.consumer_groups import Member, bounds_of
-from everwatch.kafka.peek import PEEKING, peek
+from everwatch.kafka.peek import PEEKING, peek_to_ends
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.model import INLINE_EXECUTOR
 from everwatch.schedule.instant import instant_text
@@ -185,10 +185,14 @@ def newest_results(system: System) -> dict[str, int]:
     """The executors among the newest results, and when each of them finished something last, ms."""
     topic = system.topics.results
     held = bounds_of(system.admin, [(topic, number) for number in range(system.settings.partitions)])
-    starts = {position: max(each.start, each.stop - RESULTS_LOOKED_AT) for position, each in held.items() if each}
+    wanted = {
+        position: range(max(each.start, each.stop - RESULTS_LOOKED_AT), each.stop)
+        for position, each in held.items()
+        if each
+    }
     found: dict[str, int] = {}
     with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek(consumer, starts, RESULTS_LOOKED_AT).values():
+        for seen in peek_to_ends(consumer, wanted).values():
             for record in seen.records:
                 try:
                     result = codec.decode_result(record.value)
