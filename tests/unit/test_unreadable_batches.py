@@ -1,6 +1,7 @@
 """Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
 
 import re
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import BrokerUnavailable
@@ -188,6 +190,48 @@ def test_a_batch_whose_end_is_not_found_is_read_from_no_earlier_offset_and_looke
         assert client.at == 3
         clock.advance(1_000)
     assert 3 <= tried <= 6
+
+
+def test_other_partitions_are_read_while_the_end_of_a_batch_is_looked_for() -> None:
+    log = [Batch(0, 3, 0, True), Batch(3, 3, 0, False), Batch(6, 2, 0, True)]
+    client, may_go_on = Client(log), threading.Event()
+
+    class Slow(Client):
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            assert may_go_on.wait(60 * PATIENCE)
+            return super().consume(most, timeout)
+
+    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    assert [message.offset() for message in sieve.take(10, 0, 0).records] == [0, 1, 2]
+    assert sieve.is_looking
+    # the client reports the batch again and again, and gives what other partitions have
+    other: Any = Message(7)
+    other.partition = lambda: 1
+    for _ in range(3):
+        assert sieve.sift([*client.consume(1, 0), other]) == ([other], [], [])
+        assert client.at == 3
+    may_go_on.set()
+    wait_until("its end is found", lambda: not sieve.is_looking, 60)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 6)]
+    assert [message.offset() for message in sieve.take(10, 0, 0).records] == [6, 7]
+
+
+def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_the_next_one() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True), Batch(5, 4, 0, False), Batch(9, 1, 0, True)]
+    client, may_go_on = Client(log), threading.Event()
+
+    class Slow(Client):
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            assert may_go_on.wait(60 * PATIENCE)
+            return super().consume(most, timeout)
+
+    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+    client.at = 5
+    may_go_on.set()
+    wait_until("the first end is found", lambda: not sieve.is_looking, 60)
+    passed = [each for _ in range(3) for each in sieve.take(10, 0, 0).unreadable]
+    assert [(each.first, each.end) for each in passed] == [(5, 9)]
 
 
 def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:

@@ -81,7 +81,10 @@ def read_to_end(
                 consumer.pause([TopicPartition(topic, number)])
             else:
                 reason = error.str()
-        patience = int(silence_s / _TAKE_S) if records else patience - 1
+        if records:
+            patience = int(silence_s / _TAKE_S)
+        elif sieve is None or not sieve.is_looking:
+            patience -= 1
         yield records
     if left:
         raise BrokerUnavailable(
