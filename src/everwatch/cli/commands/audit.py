@@ -14,7 +14,17 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    instant_of,
+    settings_of,
+)
 from everwatch.cli.support.progress_bar import progress_bar
 from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.cli.support.time_display import time_text
@@ -161,7 +171,9 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
 
 def _measure_lag(settings: Settings) -> "Lag":
     from everwatch.diagnosis import System  # Kafka's client takes a while to import
+    from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+    settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
     return System(settings, broker_of(settings), SystemClock()).measure_lag()
 
 

@@ -86,6 +86,7 @@ def demo(
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)
         local.start_kafka()
+        settings = local.settings
         # not before the folder is ours: a demo that runs there goes by these files
         ports = choose_ports(settings.data_dir)
         cast = Cast(users, mix, every, ports, topic)
