@@ -98,6 +98,22 @@ async def test_a_patch_changes_what_it_names(server: Api) -> None:
     assert (wrong.status, wrong.json["errors"][0]["path"]) == (422, "$.schedule.every")
 
 
+async def test_a_monitor_is_put_into_maintenance_which_changes_no_version_and_is_ended(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE)
+    path, until = "/v1/users/ann/monitors/site", server.clock.now_ms() + 3_600_000
+    done = await server.call("POST", f"{path}/maintenance", body={"until": until, "reason": "new disks"})
+    assert (done.status, done.json["answer"], done.headers["ETag"]) == (200, "done", '"1"')
+    agenda = (await server.call("GET", path)).json["agenda"]
+    assert (agenda["maintained_until"], agenda["maintained_why"]) == (until, "new disks")
+    assert (await server.call("GET", f"{path}/explain")).json["maintenance_until"] == until
+    for wrong in ({}, {"until": None}, {"until": 1}):
+        assert (await server.call("POST", f"{path}/maintenance", body=wrong)).status == 422
+    ended = await server.call("DELETE", f"{path}/maintenance")
+    assert (ended.status, ended.json["answer"]) == (200, "done")
+    assert (await server.call("GET", f"{path}/explain")).json["maintenance_until"] == 0
+
+
 async def test_an_input_that_is_wrong_is_refused_with_its_field_and_nothing_is_sent(server: Api) -> None:
     for body, path in (
         ({"kind": "htpp"}, "$.kind"),

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from everwatch.api import paging
-from everwatch.api.bodies import MonitorPauseBody
+from everwatch.api.bodies import MonitorMaintenanceBody, MonitorPauseBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
 from everwatch.api.permissions import Scope
@@ -157,6 +157,13 @@ class Monitors:
 
     async def resume(self, call: Call) -> Answer:
         return self._done(await self._send(call, "resume"))
+
+    async def maintain(self, call: Call, body: MonitorMaintenanceBody) -> Answer:
+        reason = {"reason": body.reason} if body.reason else {}
+        return self._done(await self._send(call, "maintain", until=body.until, **reason))
+
+    async def end_maintenance(self, call: Call) -> Answer:
+        return self._done(await self._send(call, "maintain"))
 
     async def run(self, call: Call) -> Answer:
         return self._done(await self._send(call, "run_now"))

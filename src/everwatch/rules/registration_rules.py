@@ -146,7 +146,7 @@ def carry_out(
             if user is None and not monitors:
                 raise _no_user(command)
             return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
-        case CommandType.MAINTAIN:
+        case CommandType.MAINTAIN if not command.monitor_id:
             if user is None:
                 raise _no_user(command)
             if user.maintenance == command.maintenance:
@@ -178,6 +178,10 @@ def carry_out(
                 raise InvalidInput("the end of the pause has passed", "$.until")
             why = f"paused: {command.reason}" if command.reason else lifecycle.PAUSED_BY_COMMAND
             return Changes(monitors=_real([Change(old, lifecycle.pause(old, emitted_to, command.until, why))]))
+        case CommandType.MAINTAIN:
+            if command.until and command.until <= now:
+                raise InvalidInput("the end of the maintenance has passed", "$.until")
+            return Changes(monitors=_real([Change(old, lifecycle.maintain(old, now, command.until, command.reason))]))
         case _:
             return Changes(monitors=_real([Change(old, lifecycle.resume(old, emitted_to))]))
 
