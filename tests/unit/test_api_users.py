@@ -142,7 +142,7 @@ async def test_a_command_that_nobody_answers_is_accepted_with_the_place_of_its_o
     server.worker.silent = True
     kept = await server.call("PUT", "/v1/users/a%2Fb", body={}, Idempotency_Key="k/1", Prefer="wait=0")
     assert (kept.status, kept.json["answer"]) == (202, None)
-    assert kept.headers["Location"] == "/v1/users/a%2Fb/commands/k%2F1"
+    assert kept.headers["Location"] == "/v1/commands/k%2F1?user=a%2Fb"
     assert (await server.call("GET", kept.headers["Location"])).status == 404
 
 
@@ -168,8 +168,10 @@ async def test_with_the_database_away_writes_and_pings_go_on(server: Api) -> Non
 
 async def test_a_ping_says_what_its_url_says(server: Api) -> None:
     key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
-    for path in ("job", "job/start?rid=r-1", "job/fail", "job/0", "job/7"):
-        assert (await server.call("POST", f"/ping/{key}/{path}", token=None)).status == 200
+    pings = ("POST", "job"), ("GET", "job/start?rid=r-1"), ("HEAD", "job/fail"), ("POST", "job/0"), ("HEAD", "job/7")
+    for method, path in pings:
+        answered = await server.call(method, f"/ping/{key}/{path}", token=None)
+        assert (answered.status, answered.data) == (200, b"" if method == "HEAD" else b"OK")
     sent = [each.value.decode() for each in server.worker.inputs]
     about = f'{{"user_id":"ann","monitor_id":"job","at":{START}'
     assert sent == [
@@ -329,7 +331,7 @@ async def test_a_filter_with_what_no_database_may_be_asked_for_is_refused(server
     for route in routes:
         if route.query is None or route.method != "GET" or "key" in route.parameters:
             continue
-        path = route.path.format(user_id="ann", monitor_id="m")
+        path = route.path.format(user_id="ann", monitor_id="m", command_id="c")
         for field in msgspec.structs.fields(route.query):
             if field.name != "cursor" and "string" in json.dumps(msgspec.json.schema(field.type)):
                 refused = await server.call("GET", f"{path}?{field.name}=a%00")

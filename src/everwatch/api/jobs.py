@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from everwatch.api.database import Database
-from everwatch.api.job_records import BulkJob, Jobs, job_id_of
+from everwatch.api.job_records import BulkJob, Jobs, NamedJob, job_id_of
 from everwatch.api.job_views import (
     JobAction,
     JobBody,
@@ -48,19 +48,20 @@ class JobRoutes:
     async def create(self, call: Call, body: JobBody) -> Answer:
         if body.until is not None and body.action is not JobAction.PAUSE:
             raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
+        ids = _named(body, call.principal)
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:
-            if (known.action, known.filter, known.until) != (body.action, body.filter, body.until):
+            if (known.action, known.filter, known.until, _ids_of(known)) != (body.action, body.filter, body.until, ids):
                 raise Problem(422, RefusalCode.REUSED_KEY, "This Idempotency-Key was that of another job.")
             return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
         self._refuse_too_many(call.principal.user_id)
-        found = await self._counted(_selected(body.filter, call.principal))
-        if abs(found.count - body.expect_count) > MOST_MOVED * body.expect_count:
+        count = len(ids) or (await self._counted(_selected(body.filter, call.principal))).count
+        if abs(count - body.expect_count) > MOST_MOVED * body.expect_count:
             raise Problem(
-                409, "count_moved", f"{found.count} monitors fit, not {body.expect_count}: look at the preview again."
+                409, "count_moved", f"{count} monitors fit, not {body.expect_count}: look at the preview again."
             )
         who = call.principal
-        job = BulkJob(
+        common = (
             job_id,
             body.action,
             body.filter,
@@ -70,9 +71,10 @@ class JobRoutes:
             who.role,
             call.address,
             who.user_id or None,
-            found.count,
+            count,
             body.until,
         )
+        job = NamedJob(*common, ids=ids) if ids else BulkJob(*common)
         await self._writer.write(job)
         change = AuditedChange("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
         return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
@@ -136,6 +138,17 @@ def _selected(given: FacetsQuery, principal: Principal) -> Selection:
     return selection_of(given, narrowed(principal, given.user))
 
 
+def _named(body: JobBody, principal: Principal) -> tuple[tuple[str, str], ...]:
+    """Return the monitors that a job names, each once; nothing for one with a filter. Raises Problem."""
+    if body.ids and body.filter != FacetsQuery():
+        raise Problem(422, "invalid", "A job has a filter or ids, not both.")
+    return tuple(dict.fromkeys((narrowed(principal, each.user_id), each.monitor_id) for each in body.ids))
+
+
+def _ids_of(job: BulkJob) -> tuple[tuple[str, str], ...]:
+    return job.ids if isinstance(job, NamedJob) else ()
+
+
 def _is_of(job: BulkJob, principal: Principal) -> bool:
     """Tell whether a token may see a job: one that is limited to a user sees those of that user."""
     return not principal.user_id or job.user_id == principal.user_id
@@ -154,4 +167,5 @@ def _view(job: BulkJob) -> JobView:
         job.created_at,
         job.token_name,
         job.ended_at,
+        isinstance(job, NamedJob),
     )

@@ -118,7 +118,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
     }
     if route.permission.scope is not None:
         made["description"] = f"Takes the scope `{route.permission.scope}`."
-    if route.body is not None or (route.raw and route.method != "GET"):
+    if route.body is not None or (route.raw and route.method not in ("GET", "HEAD")):
         content: Any = {"schema": {"type": "string"} if route.raw else schemas[_key(route.body)]}
         required = not route.raw
         made["requestBody"] = {"required": required, "content": {route.accepts: content}}

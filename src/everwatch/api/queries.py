@@ -110,6 +110,12 @@ class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of instants.")] = 5
 
 
+class CommandQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """User whose command it is. A token that is limited to a user may leave it away; ids are unique of each user."""
+
+    user: OfUser = ""
+
+
 class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Selection of tasks, by when they are due."""
 

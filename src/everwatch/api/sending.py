@@ -122,7 +122,7 @@ def pending(asked: Asked) -> Answer:
     asker = asked.asker
     command_id = asker.command_id or asker.signup_id or asker.signal_id
     body = OutcomeView(command_id, asker.command, asker.user_id, asker.monitor_id, None)
-    location = f"/v1/users/{quoted(asker.user_id)}/commands/{quoted(command_id)}"
+    location = f"/v1/commands/{quoted(command_id)}?user={quoted(asker.user_id)}"
     return Answer(body, 202, {"Location": location, "Retry-After": "1"})
 
 

@@ -5,21 +5,32 @@ from everwatch.api.batch import NDJSON, Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.importing import OCTETS, ImportQuery, ImportRoutes, ImportView
 from everwatch.api.permissions import Permission, Reach, Scope
-from everwatch.api.routes.parts import READ_USER, USER
+from everwatch.api.queries import CommandQuery
+from everwatch.api.routes.parts import READ_LIST, READ_USER, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.views import OutcomeView
 
 
 def command_routes(outcomes: CommandOutcomes, batch: Batches, imports: ImportRoutes) -> list[Route]:
     """Return the routes of commands' outcomes, of batches and of imports."""
+    found = {200: Example(OutcomeView, "Its outcome.")}
     return [
+        Route(
+            method="GET",
+            path="/v1/commands/{command_id}",
+            permission=READ_LIST,
+            handler=outcomes.find,
+            summary="Show what became of a command: the Location of a 202 leads here.",
+            query=CommandQuery,
+            answers=found,
+        ),
         Route(
             method="GET",
             path=f"{USER}/commands/{{command_id}}",
             permission=READ_USER,
             handler=outcomes.get,
-            summary="Show what became of a command.",
-            answers={200: Example(OutcomeView, "Its outcome.")},
+            summary="Show what became of a command of a user.",
+            answers=found,
         ),
         Route(
             method="POST",

@@ -28,7 +28,7 @@ def job_routes(jobs: JobRoutes) -> list[Route]:
             path="/v1/jobs",
             permission=write,
             handler=jobs.create,
-            summary="Pause, resume, run or delete all monitors that a filter has, in the background.",
+            summary="Pause, resume, run or delete in the background all monitors that a filter has, or some by name.",
             audited="job",
             body=JobBody,
             answers={202: Example(JobView, "It is kept, and carried out from now on.")},
