@@ -71,6 +71,35 @@ async def test_a_monitor_is_created_once_and_changed_only_by_who_has_seen_it(ser
     assert only_new.status == 412
 
 
+async def test_of_two_who_change_a_user_that_they_have_seen_only_the_first_succeeds(server: Api) -> None:
+    path, site = "/v1/users/ann", SITE | {"monitor_id": "site"}
+    only_there = await server.call("PUT", path, body={}, If_Match="*")
+    assert (only_there.status, only_there.code, server.store.user("ann")) == (412, "version_mismatch", None)
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_None_Match="*")).status == 201
+    assert (await server.call("PUT", path, body={}, If_None_Match="*")).code == "version_mismatch"
+
+    async def tag() -> str:
+        return str((await server.call("GET", path)).headers["ETag"])
+
+    seen = await tag()
+    first = await server.call("PATCH", path, body={"attributes": {"city": "Bern"}}, If_Match=seen)
+    assert first.status == 200
+    for method, body in (("PATCH", {"attributes": {"city": "Thun"}}), ("PUT", {"monitors": [site]})):
+        late = await server.call(method, path, body=body, If_Match=seen)
+        assert (late.status, late.code) == (412, "version_mismatch")
+    seen = await tag()
+    # a monitor of the registration that changed is a change of it; the state of one is not
+    await server.call("PATCH", f"{path}/monitors/site", body={"name": "x"}, If_Match="*")
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_Match=seen)).status == 412
+    seen = await tag()
+    await server.call("POST", f"{path}/monitors/site/pause", body={})
+    assert (await tag()) != seen
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_Match=seen)).status == 200
+    for wrong in ('"1"', "x"):
+        assert (await server.call("PATCH", path, body={}, If_Match=wrong)).status == 412
+    assert (await server.call("PATCH", path, body={}, If_None_Match="*")).code == "invalid_header"
+
+
 async def test_a_put_of_whatever_is_there_changes_it_and_creates_nothing(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={})
     path = "/v1/users/ann/monitors/site"
@@ -378,7 +407,7 @@ async def test_a_precondition_that_nothing_would_look_at_is_refused(server: Api)
     for method, path, body in (
         ("DELETE", "/v1/users/ann/monitors/a", None),
         ("POST", "/v1/users/ann/monitors/a/pause", {}),
-        ("PATCH", "/v1/users/ann", {}),
+        ("DELETE", "/v1/users/ann", None),
     ):
         refused = await server.call(method, path, body=body, If_Match='"7"')
         assert (refused.status, refused.code) == (400, "invalid_header")

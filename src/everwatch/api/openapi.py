@@ -31,8 +31,8 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["1"]},
     },
     "If-Match": {
-        "description": "The ETag of the monitor that is changed, or * for any.",
-        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}")$'},
+        "description": "The ETag of the user or monitor that is changed, or * for any.",
+        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}"|"[0-9a-f]{16}")$'},
     },
     "Everwatch-After": {
         "description": "The Everwatch-Position of an answer, or of several: the read waits up to 2 s until it sees"

@@ -87,7 +87,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     ``handler`` takes the call, and then the query and the body, where the route has these types. ``answers``: what it
     answers when all is well, by status; problem documents are added by what the route can meet. ``raw``: the body is
-    handed over as bytes. ``versioned``: takes If-Match. ``command``: takes Idempotency-Key and Prefer.
+    handed over as bytes. ``versioned``: takes preconditions. ``command``: takes Idempotency-Key and Prefer.
     ``refusals``: statuses of problems that are not told by the rest. ``documented``: it is for programs, and so in the
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it

@@ -18,11 +18,13 @@ from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import Reply
+from everwatch.rules.registration_tag import ABSENT, PRESENT
 
 WAIT_S = 5.0
 MOST_WAIT_S = 30.0
 _KEY = re.compile(NO_HIDDEN)
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*\Z", re.IGNORECASE)
+_TAG = re.compile(r'"([0-9a-f]{16})(?:\.[0-9a-f]*)?"\Z')
 _VERSION = re.compile(r'"(\d{1,10})(?:\.[0-9a-f]*)?"\Z')
 LONGEST_KEY = 128
 
@@ -73,6 +75,25 @@ def version_of(call: Call) -> int | None:
     if found is None or int(found[1]) > 2**31 - 1:
         raise Problem(412, "version_mismatch", "If-Match names no version that there ever was.")
     return int(found[1])
+
+
+def registration_of(call: Call) -> str:
+    """Return what the user's registration must be (see ``rules.registration_tag``), "" for anything. Raises Problem."""
+    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
+    if if_match is not None and if_none_match is not None:
+        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
+        return ABSENT
+    if if_match is None:
+        return ""
+    if if_match.strip() == "*":
+        return PRESENT
+    found = _TAG.match(if_match.strip())
+    if found is None:
+        raise Problem(412, "version_mismatch", "If-Match is not an ETag of a user.")
+    return found[1]
 
 
 def has_precondition(call: Call) -> bool:

@@ -72,6 +72,7 @@ def signup_of(given: SignupInput) -> Signup:
         given.signup_id,
         given.reply,
         given.request_digest,
+        given.if_registration,
     )
 
 
@@ -141,7 +142,7 @@ def command_of(given: CommandInput) -> Command:
             raise InvalidInput(f"{both[0]!r} cannot be set and removed", "$.remove_attributes")
     else:
         attributes = {}
-        for name in ("plan", "attributes", "remove_attributes", "contacts"):
+        for name in ("plan", "attributes", "remove_attributes", "contacts", "if_registration"):
             if getattr(given, name):
                 raise InvalidInput(f"a {command} takes no {name}", f"$.{name}")
     return Command(
@@ -159,6 +160,7 @@ def command_of(given: CommandInput) -> Command:
         tuple(given.remove_attributes),
         given.reason,
         given.request_digest,
+        given.if_registration,
     )
 
 

@@ -25,6 +25,7 @@ class Signup(msgspec.Struct, frozen=True):
 
     ``signup_id``: its outcome is answered on ``replies``. It is remembered only with a ``request_digest`` (of the HTTP
     request that it was made of): a signup states the whole registration, so the same one again changes nothing.
+    ``if_registration``: what the registration must be, or the signup is refused: see ``rules.registration_tag``.
     """
 
     user_id: str
@@ -35,6 +36,7 @@ class Signup(msgspec.Struct, frozen=True):
     signup_id: str = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     request_digest: str = ""
+    if_registration: str = ""
 
     @property
     def remembered_id(self) -> str:
@@ -76,7 +78,7 @@ class Command(msgspec.Struct, frozen=True):
     ``until``: when a pause is over, 0 for open-ended, or the maintenance of one monitor, 0 to end it. ``plan`` (None:
     it stays), ``attributes`` and ``remove_attributes``: what ``set_user`` changes. ``reason``: of a pause or of the
     maintenance of one monitor, for people. ``request_digest``: of the request that it was made of; a command that
-    comes again with its id and another digest is refused.
+    comes again with its id and another digest is refused. ``if_registration``: as of a signup, with ``set_user``.
     """
 
     command: CommandType
@@ -93,6 +95,7 @@ class Command(msgspec.Struct, frozen=True):
     remove_attributes: tuple[str, ...] = ()
     reason: str = ""
     request_digest: str = ""
+    if_registration: str = ""
 
     @property
     def remembered_id(self) -> str:

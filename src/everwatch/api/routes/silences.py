@@ -12,7 +12,7 @@ _KEPT = Example(AlertSilence, "It is kept; the notifier has not read it yet.")
 
 def silence_routes(silences: Silences) -> list[Route]:
     """Return the routes of silences."""
-    run = Permission(Scope.RUN, Reach.NARROWED)
+    notify = Permission(Scope.NOTIFY, Reach.NARROWED)
     return [
         Route(
             method="GET",
@@ -35,7 +35,7 @@ def silence_routes(silences: Silences) -> list[Route]:
         Route(
             method="POST",
             path="/v1/silences",
-            permission=run,
+            permission=notify,
             handler=silences.create,
             summary="Send no alerts of the monitors that a selector has, for a while; checks go on.",
             audited="silence",
@@ -47,7 +47,7 @@ def silence_routes(silences: Silences) -> list[Route]:
         Route(
             method="DELETE",
             path="/v1/silences/{silence_id}",
-            permission=run,
+            permission=notify,
             handler=silences.end,
             summary="End a silence; alerts go out for what is still down.",
             audited="end_silence",
