@@ -103,9 +103,12 @@ class JobView(msgspec.Struct, frozen=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """Jobs, the latest first; of those that ended the newest 1,000, for seven days."""
+    """Jobs, the latest first; of those that ended the newest 1,000, for seven days. The rest is as of any page."""
 
     items: list[JobView]
+    next: str | None = None
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class JobErrorsView(msgspec.Struct, frozen=True):

@@ -16,11 +16,13 @@ from everwatch.api.job_views import (
     JobView,
 )
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.paging import held_page, next_link, total_fields
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import FacetsQuery, narrowed, selection_of
+from everwatch.api.queries import FacetsQuery, ShortList, narrowed, selection_of
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
+from everwatch.api.totals import monitors_by_counters
 from everwatch.core.clock import Clock
 from everwatch.core.errors import RefusalCode
 from everwatch.store import Reader
@@ -79,8 +81,12 @@ class JobRoutes:
         change = AuditedChange("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
         return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
 
-    async def list(self, call: Call) -> Answer:
-        return Answer(JobList([_view(job) for job in self._jobs.all() if _is_of(job, call.principal)]))
+    async def list(self, call: Call, query: ShortList) -> Answer:
+        jobs = [job for job in self._jobs.all() if _is_of(job, call.principal)]
+        question = ("jobs", call.principal.user_id)
+        found, total = held_page(query, jobs, _place, tuple[int, str], question, descending=True)
+        view = JobList([_view(job) for job in found], found.next or None, **total_fields(total))
+        return Answer(view, headers=next_link(call, found.next))
 
     async def get(self, call: Call) -> Answer:
         return Answer(_view(self._found(call)))
@@ -120,13 +126,8 @@ def counted(reader: Reader, which: Selection) -> JobPreview:
     """Count the monitors that a selection has: by the sink's counters where these have it, else by reading them."""
     first = reader.list_monitors(which, limit=MOST_SHOWN)
     sample = [JobSample(each.user_id, each.monitor_id) for each in first]
-    if which == Selection(state=which.state, kind=which.kind, plan=which.plan):
-        fitting = (
-            each.monitors
-            for each in reader.catalogue_counts().monitors
-            if which.state in ("", each.state) and which.kind in ("", each.kind) and which.plan in ("", each.plan)
-        )
-        return JobPreview(sum(fitting), sample)
+    if (known := monitors_by_counters(reader, which)) is not None:
+        return JobPreview(known, sample)
     count, after = len(first), first.next
     while after:
         page = reader.list_monitors(which, after, limit=_PAGE)
@@ -147,6 +148,10 @@ def _named(body: JobBody, principal: Principal) -> tuple[tuple[str, str], ...]:
 
 def _ids_of(job: BulkJob) -> tuple[tuple[str, str], ...]:
     return job.ids if isinstance(job, NamedJob) else ()
+
+
+def _place(job: BulkJob) -> tuple[int, str]:
+    return job.created_at, job.job_id
 
 
 def _is_of(job: BulkJob, principal: Principal) -> bool:

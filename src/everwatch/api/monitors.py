@@ -19,6 +19,7 @@ from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
 from everwatch.api.spec_changes import changes_between, changes_text
+from everwatch.api.totals import total_of_monitors
 from everwatch.api.views import FieldChange, RunView, SpecChangesView, SpecChangeView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode, StoreError
@@ -59,6 +60,7 @@ class Monitors:
                 which, after, sort=query.sort, reverse=query.reverse, limit=limit
             ),
             lambda monitor: self._view(call, monitor),
+            lambda reader: total_of_monitors(reader, which),
         )
 
     async def get(self, call: Call) -> Answer:

@@ -44,7 +44,24 @@ class Paged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cursor: Cursor = ""
 
 
-class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+Total = Annotated[bool, Meta(description="Tell how many there are in all; 5,000 are counted.")]
+
+
+class Countable(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list in pages that tells how many items it has, if it is asked for that."""
+
+    total: Total = False
+
+
+class ShortList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list that is answered whole, or in pages if ``limit`` is given."""
+
+    limit: Limit | None = None
+    cursor: Cursor = ""
+    total: Total = False
+
+
+class Filters(Countable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions, which must all hold."""
 
     state: State | None = None
@@ -97,7 +114,7 @@ class UsersQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sort: Literal["id", "changed"] = "id"
 
 
-class Interval(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Interval(Countable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An interval of time: since <= t < until; 0 for no bound."""
 
     since: InstantMs = 0

@@ -14,6 +14,7 @@ from everwatch.api.queries import UsersQuery, selection_of
 from everwatch.api.rendering import user_view
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, member, quoted, registration_of, sign_up
+from everwatch.api.totals import total_of_users
 from everwatch.kafka.command_client import with_member
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.rules.registration_tag import registration_tag
@@ -40,6 +41,7 @@ class Users:
                 which, after, sort=Sort(query.sort), reverse=query.reverse, limit=limit
             ),
             user_view,
+            lambda reader: total_of_users(reader, which),
         )
 
     async def get(self, call: Call) -> Answer:

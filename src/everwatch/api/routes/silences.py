@@ -2,6 +2,7 @@
 
 from everwatch.api.incident_views import Listed, SelectorBody, SilenceBody, SilencePreview
 from everwatch.api.permissions import Permission, Reach, Scope
+from everwatch.api.queries import ShortList
 from everwatch.api.routes.parts import READ_LIST
 from everwatch.api.routing import Example, Route
 from everwatch.api.silences import Silences
@@ -20,6 +21,7 @@ def silence_routes(silences: Silences) -> list[Route]:
             permission=READ_LIST,
             handler=silences.list,
             summary="List silences that are on or ahead.",
+            query=ShortList,
             answers={200: Example(Listed[AlertSilence], "The silences, the first to end first.")},
         ),
         Route(
