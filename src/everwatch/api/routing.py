@@ -93,7 +93,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
     in the audit log; "": it changes nothing that is logged. ``notes``: its handler writes to the audit log itself.
     ``is_patient``: it may take half a minute. ``claims_key``: its Idempotency-Key is remembered by the API, as no
-    worker does so. ``knows_readers``: it takes no token, but the call says whose token or session came along.
+    worker does so. ``streams``: its handler is given the request, and reads and answers as long as it likes.
+    ``knows_readers``: it takes no token, but the call says whose token or session came along.
     """
 
     method: str
@@ -120,6 +121,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     is_patient: bool = False
     knows_readers: bool = False
     claims_key: bool = False
+    streams: bool = False
 
     @property
     def parameters(self) -> list[str]:
