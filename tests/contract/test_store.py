@@ -982,6 +982,8 @@ def test_every_field_of_a_monitor_is_kept(feed: Feed) -> None:
     put = Monitor("anna", spec, Origin.COMMAND, 3, 500, State.DOWN, 600, "timed out", 1, 2, 3, agenda, heard)
     feed.put(user(), put)
     assert feed.reader.monitor("anna", "report") == put
+    assert feed.reader.monitor_versions("anna", ["report", "none"]) == {"report": 3}
+    assert feed.reader.monitor_versions("bob", ["report"]) == feed.reader.monitor_versions("anna", []) == {}
     assert feed.reader.monitor("anna", "shop") is None
     [stretch] = feed.reader.history()
     assert (stretch.start_at, stretch.end_at, stretch.max_runs) == (1_000, 9_000, 5)

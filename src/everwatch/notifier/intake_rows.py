@@ -237,11 +237,15 @@ class IntakeRows(Rows):
         )
         return [(number, _decode_incident(text)) for number, text in rows]
 
-    def open_incidents(self, user_id: str = "", most: int = 1_000) -> list[Incident]:
-        """Return the incidents that are not closed, of a user or of all."""
+    def open_incidents(
+        self, user_id: str = "", most: int = 1_000, after: tuple[str, str] | None = None
+    ) -> list[Incident]:
+        """Return the incidents that are not closed, of a user or of all; behind one of this user and monitor."""
         statement = select(_incident.document).where(_incident.phase != "closed")
         if user_id:
             statement = statement.where(_incident.user_id == user_id)
+        if after is not None:
+            statement = statement.where(tuple_(_incident.user_id, _incident.monitor_id) > after)
         rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
         return [_decode_incident(text) for (text,) in rows]
 

@@ -15,6 +15,7 @@ from everwatch.store.availability import Availability
 from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
+from everwatch.store.keyed import rows_of_keys
 from everwatch.store.letters import (
     EVERY_LETTER,
     LetterCount,
@@ -165,6 +166,12 @@ class SqlReader:
 
     def user(self, user_id: str) -> User | None:
         return self._one(select(users).where(users.c.user_id == user_id), row_mapping.user)
+
+    def monitor_versions(self, user_id: str, monitor_ids: Sequence[str]) -> dict[str, int]:
+        keys = [(user_id, each) for each in monitor_ids]
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
+            found = rows_of_keys(connection, "monitor_id, version", "monitors", "user_id, monitor_id", keys)
+            return {row[0]: row[1] for row in found}
 
     def partition_of(self, user_id: str) -> int | None:
         return self._one(select(users.c.partition).where(users.c.user_id == user_id), lambda row: int(row[0]))
