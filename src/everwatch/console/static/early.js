@@ -1,5 +1,6 @@
 // Runs before the first paint and before the modules are there: a dark console does not flash white, and what a page asks
-// the API for at its start is under way meanwhile. Pages take these requests from here, app/api.js their answers.
+// the API for at its start is under way meanwhile. Pages take these requests from here, app/api.js their answers. Bundles
+// (console/bundling.py) hand their modules over to it.
 (function () {
   try {
     const theme = localStorage.getItem("everwatch.theme");
@@ -19,8 +20,23 @@
     user: (user) => `/v1/users/${encodeURIComponent(user)}`,
     monitor: (user, monitor) => `/v1/users/${encodeURIComponent(user)}/monitors/${encodeURIComponent(monitor)}`,
   };
+  // modules of bundles are functions, each called once, when it is first needed
+  const makers = new Map();
+  const modules = new Map();
+  const base = document.currentScript.src;
+  const place = (name) => new URL(name, base).href;
+  const define = (name, make) => makers.has(name) || makers.set(name, make);
+  const need = (name) => {
+    if (!modules.has(name)) modules.set(name, makers.get(name)());
+    return modules.get(name);
+  };
+  const part = async (name) => {
+    if (!makers.has(name)) await import(place(`bundles/${name}`));
+    return need(name);
+  };
+  const rest = () => import(place("bundles/rest.js"));
   const begun = new Map();
-  window.everwatch = { PAGE, first, begun };
+  window.everwatch = { PAGE, first, begun, define, need, part, rest, at: place };
   const begin = (url) => {
     const answer = fetch(url, { headers: { Accept: "application/json" }, credentials: "same-origin" });
     answer.catch(() => undefined);

@@ -14,8 +14,10 @@ const SEE_WRITES_MS = 10_000;
 // what early.js asked for before there were modules; an answer that is not taken soon is old
 const BEGUN_FOR_MS = 10_000;
 const { begun } = window.everwatch;
-/** The requests that early.js begins, as it makes them, and how many monitors a page of them has. */
-export const { first, PAGE } = window.everwatch;
+/** The requests that early.js begins, as it makes them. */
+export const first = window.everwatch.first;
+/** How many monitors a page of them has. */
+export const PAGE = window.everwatch.PAGE;
 let position = "";
 let positionUntil = 0;
 

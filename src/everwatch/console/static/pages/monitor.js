@@ -59,7 +59,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
   }, [name]);
   return html`
     <div class="crumbs"><a href=${to(["monitors"])}>Monitors</a><span>/</span><a class="clip" href=${to(["users", userId])}>${userId}</a><span>/</span><span class="clip">${monitorId}</span></div>
-    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
+    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}${notified.data?.incident?.phase === "flapping" && html`<${State} state="flapping" badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
       <${Verdict} path=${path} nonce=${results} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} month=${month.data?.whole} range=${range} changed=${onChange} />
@@ -120,7 +120,7 @@ function PausedBy({ monitor }) {
 function IncidentLine({ incident, done }) {
   const may_act = may("run") && has(`POST ${ROUTE}/ack`);
   const { ack } = incident;
-  return html`<div class="incident-line"><span><a class="link" href=${to(["incidents", incident.incident_id])}>Incident</a> ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
+  return html`<div class="incident-line"><span><a class="link" href=${to(["incidents", incident.incident_id])}>Incident</a> ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.${incident.settles_at > 0 && html` No alert until its state has stayed for ten minutes, at the earliest <${Ago} ms=${incident.settles_at} />.`}</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
     ${may_act && html`<span class="acts">
       ${!ack && html`<${Action} icon="done" act=${() => acknowledge([incident], done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>`}
       <${Action} icon="late" act=${() => snooze([incident], done)} title="No alert for a while">Snooze</${Action}>
