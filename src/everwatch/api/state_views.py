@@ -34,12 +34,16 @@ class TimelineView(msgspec.Struct, frozen=True):
 
 
 class MonitorStates(msgspec.Struct, frozen=True):
-    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability."""
+    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability.
+
+    ``certificate_ends_at``: when the certificate ends that the last run saw; null where none was looked at.
+    """
 
     user_id: str
     monitor_id: str
     availability: float | None
     states: list[State | None]
+    certificate_ends_at: int | None = None
 
 
 class TimelinesView(msgspec.Struct, frozen=True):

@@ -35,8 +35,9 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
+# messages first: whoever stores an outcome at the same time holds its message, and what it stores is deleted after it
 _OF_A_USER = (
-    *(alert_groups, deliveries, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
+    *(deliveries, alert_groups, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
     *(notifier_users, unpublished_outcomes),
 )
 
