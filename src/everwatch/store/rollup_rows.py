@@ -10,7 +10,8 @@ from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.rollup_counts import Rollup, RollupStep
-from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
+from everwatch.store.rollup_journal import FEWEST_JOURNALED, RollupJournal, waiting
+from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, by_hour, condensed, rollup
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
@@ -21,14 +22,30 @@ _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
 class RollupRows:
     """Writes roll-ups, in transactions of others."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, fewest_journaled: int = FEWEST_JOURNALED) -> None:
         self._hours = _Adding(hourly_rollups, dialect)
         self._days = _Adding(daily_rollups, dialect)
+        self._journal = RollupJournal(dialect.name == "postgresql")
+        self._fewest_journaled = fewest_journaled
 
-    def count(self, connection: Connection, changes: ResultChanges) -> None:
-        """Add what a batch changed of the results; once in a transaction."""
-        if changes.inserted or changes.merged:
-            self._hours.add(connection, additions(changes, since(facts(connection))))
+    def count(self, connection: Connection, changes: ResultChanges) -> int:
+        """Add what a batch changed of the results; once in a transaction. Return how many results are in the journal.
+
+        Of a large batch it is written into the journal.
+        """
+        if not (changes.inserted or changes.merged):
+            return 0
+        from_when = since(facts(connection))
+        inserted = list(changes.inserted)
+        if len(inserted) < self._fewest_journaled:
+            self._hours.add(connection, additions(ResultChanges(inserted, changes.merged), from_when))
+            return 0
+        self._journal.put(connection, ResultChanges(inserted, changes.merged), from_when)
+        return len(inserted)
+
+    def fold(self, connection: Connection, bucket: int | None = None) -> None:
+        """Add what the journal holds of a bucket, or of all, to the roll-ups; once in a transaction."""
+        self._hours.add(connection, self._journal.take(connection, bucket))
 
     def condense(self, connection: Connection, until: int, most: int) -> int:
         """Merge up to ``most`` hours from before ``until`` (ms), the earliest first, into days; return how many.
@@ -49,6 +66,8 @@ class RollupRows:
         So many users that they have about ``most`` results. The days from ``from_ms`` on are rebuilt whose results are
         all there. No results may be stored meanwhile. Call it once in a transaction.
         """
+        # what it holds is in the results too
+        self.fold(connection)
         known = facts(connection)
         from_ms = first_day(from_ms, known)
         if not after and from_ms < since(known).rollups:
@@ -81,16 +100,23 @@ def first_day(from_ms: int, known: dict[str, int]) -> int:
 
 
 def read(connection: Connection, user_id: str, monitor_id: str, step: RollupStep, when: When) -> list[Rollup]:
-    """Return the roll-ups of a monitor that begin within ``when``, the earliest first."""
+    """Return the roll-ups of a monitor that begin within ``when``, the earliest first.
+
+    All of it must be read as of one instant.
+    """
+    if step is RollupStep.DAY:
+        # hours that have not become days yet belong to the days in which they lie
+        when = When(when.since and -(-when.since // DAY_MS) * DAY_MS, when.until and -(-when.until // DAY_MS) * DAY_MS)
+    hours = [rollup(row, RollupStep.HOUR) for row in connection.execute(_of(hourly_rollups, user_id, monitor_id, when))]
+    hours += [
+        rollup(row, RollupStep.HOUR)
+        for row in waiting(connection, user_id, monitor_id)
+        if row[2] >= when.since and (not when.until or row[2] < when.until)
+    ]
     if step is RollupStep.HOUR:
-        return [rollup(row, step) for row in connection.execute(_of(hourly_rollups, user_id, monitor_id, when))]
-    # hours that have not become days yet belong to the days in which they lie
-    days = When(when.since and -(-when.since // DAY_MS) * DAY_MS, when.until and -(-when.until // DAY_MS) * DAY_MS)
-    return by_day(
-        rollup(row, of_table)
-        for table, of_table in ((daily_rollups, RollupStep.DAY), (hourly_rollups, RollupStep.HOUR))
-        for row in connection.execute(_of(table, user_id, monitor_id, days))
-    )
+        return by_hour(hours)
+    days = connection.execute(_of(daily_rollups, user_id, monitor_id, when))
+    return by_day([*(rollup(row, RollupStep.DAY) for row in days), *hours])
 
 
 def _of(table: Table, user_id: str, monitor_id: str, when: When) -> Select[*tuple[Any, ...]]:
@@ -134,7 +160,7 @@ class _Adding:
         )
 
     def add(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Add rows, which are in the order of their key, each key once; once in a transaction."""
+        """Add rows, which are in the order of their key, each key once."""
         if not rows:
             return
         if not self._on_postgresql:
@@ -145,6 +171,7 @@ class _Adding:
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._staging} (LIKE {self._table}) ON COMMIT DELETE ROWS"
         )
+        connection.exec_driver_sql(f"DELETE FROM {self._staging}")  # noqa: S608 - own words
         copy_rows(connection, self._staging, self._names, ["text", "text", *["int8"] * 6, "text"], rows)
         grown = connection.exec_driver_sql(self._upsert_and_find)
         self._compact.run(connection, [(sketch.compacted(durations), *key) for durations, *key in grown])
