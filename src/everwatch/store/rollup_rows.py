@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, Table, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sketch
@@ -16,6 +28,8 @@ from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
 _READ_AT_ONCE = 2_000
+# keys of three values in one statement; SQLite takes at most 32,766
+_KEYS_AT_ONCE = 2_000
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
 
 
@@ -54,8 +68,23 @@ class RollupRows:
         """
         c = hourly_rollups.c
         earliest = select(hourly_rollups).where(c.at < until).order_by(c.at).limit(most)
+        return self._condense(connection, earliest)
+
+    def condense_these(self, connection: Connection, keys: list[Row]) -> None:
+        """Merge the hours of these keys into days; once in a transaction."""
+        c = hourly_rollups.c
+        key = tuple_(c.user_id, c.monitor_id, c.at)
+        for begin in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[begin : begin + _KEYS_AT_ONCE]
+            self._condense(connection, select(hourly_rollups).where(key.in_(some)).order_by(*key))
+
+    def delete_days(self, connection: Connection, keys: list[Row]) -> None:
+        """Delete the days of these keys."""
+        self._days.delete(connection, keys)
+
+    def _condense(self, connection: Connection, which: Select[*tuple[Any, ...]]) -> int:
         # a late result that is being added to such an hour is waited for, and one that comes later begins it anew
-        hours = [tuple(row) for row in connection.execute(earliest.with_for_update())]
+        hours = [tuple(row) for row in connection.execute(which.with_for_update())]
         self._days.add(connection, condensed(hours))
         self._hours.delete(connection, [row[:3] for row in hours])
         return len(hours)

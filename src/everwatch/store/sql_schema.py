@@ -334,8 +334,8 @@ def _rollups(name: str) -> Table:
         Column("skips", BigInteger, nullable=False),
         Column("duration_us", BigInteger, nullable=False),
         Column("durations", Text, nullable=False),
-        # for retention, and for rebuilding
-        Index(f"{name}_by_at", "at"),
+        # for retention, whose bites are some monitors of an instant, and for rebuilding
+        Index(f"{name}_by_at", "at", "user_id", "monitor_id"),
         # PostgreSQL: room for the next version of a row on its own page, so that no index has to follow it there
         postgresql_with={"fillfactor": 60},
     )
