@@ -17,8 +17,8 @@ from everwatch.encoding.codec import table_key
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
 from everwatch.timetable import FORMAT, BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
-from streams.state.entry_store import SnapshotMark
 from streams.state.fenced_writers import PartitionLost
+from streams.state.snapshot_mark import SnapshotMark
 from streams.state.unit_of_work import UnitsOfWork
 
 Sabotage = Callable[[Life], None]

@@ -121,6 +121,7 @@ class BackingUp:
             files=dict(sorted(files.items())),
             settings=_shown(self._settings),
             acls=rights_on(self._admin, self._settings.topic_prefix),
+            unreadable=self._source.unreadable,
         )
 
     def _copy_changelog(self, folder: Path, stored: Mapping[int, int]) -> tuple[list[Cut], _Copied]:

@@ -84,7 +84,7 @@ COMMANDS = (
         "monitor",
         USE,
         "monitor:app",
-        "Put, try, change, pause, resume, run, delete and list monitors.",
+        "Put, try, change, pause, maintain, resume, run, delete and list monitors.",
         CommandReach.API,
     ),
     ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", CommandReach.API),

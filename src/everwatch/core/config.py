@@ -192,7 +192,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
     ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
     topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
-    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 12
+    partitions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Partition count of every topic; if it is not set, that of the topics that exist.",
+        ),
+    ] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
     results_retention_hours: Annotated[
         int, Meta(ge=1, description="How long results and transitions stay on their topics.")

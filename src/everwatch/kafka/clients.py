@@ -37,11 +37,6 @@ _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)
 
 
-DELETED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-"""Codes of an error about a partition that is being read: its topic was deleted. When it is made anew, librdkafka may
-never read it again."""
-
-
 def log_error(error: KafkaError) -> None:
     """Log an error that a client tells by its ``error_cb``."""
     if error.code() == KafkaError._ALL_BROKERS_DOWN:

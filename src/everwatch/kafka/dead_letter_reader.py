@@ -14,7 +14,7 @@ from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosit
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import PROBING, TO_THE_END_S, Sieve
 
 _AT_ONCE = 500
 _TAKE_S = 0.25
@@ -30,7 +30,7 @@ class DeadLetterTopic:
         numbers = range(expect_topic(clients.admin(), settings, self._topic))
         group = f"{settings.application}-dead-letters-{settings.instance}"
         self._consumer: Consumer = clients.consumer(group)
-        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock)
+        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock, look_s=TO_THE_END_S)
         try:
             held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
             self._ends = {number: offsets.stop for number, offsets in held.items()}

@@ -24,9 +24,10 @@ from everwatch.kafka.consumer_groups import (
     TopicReading,
     bounds_of,
     committed_of,
-    held_back_of,
+    held_back,
     members_of,
     readings_of,
+    written_ends_of,
 )
 from everwatch.kafka.peek import PEEKING, Peek, peek
 from everwatch.kafka.process_figures import PartitionLag, TopicLag
@@ -67,13 +68,10 @@ def measure(
         each for each in readings if each.process != OPTIONAL_PROCESS or members[each.group] or committed[each.group]
     ]
     places_of_inputs = {(each.topic, n) for each in readings if each.process in _READS_INPUTS for n in numbers}
-    survey = _Survey(
-        members,
-        committed,
-        bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers}),
-        emitted_to,
-        held_back_of(admin, places_of_inputs),
-    )
+    written = written_ends_of(admin, places_of_inputs)
+    held = bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers})
+    readable = {position: some.stop for position, some in held.items()}
+    survey = _Survey(members, committed, held, emitted_to, held_back(written, readable))
     places = [(reading, n) for reading in readings for n in numbers if (reading.topic, n) in survey.held]
     with closing(new_consumer(**PEEKING)) as consumer:
         seen = survey.peek(consumer, places, timeout_s)

@@ -7,6 +7,7 @@ second implementation of the protocol.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -45,6 +46,10 @@ PROBING: dict[str, object] = {
 SOME = 1_000
 MOST_BYTES = 32 * 1024 * 1024
 _PATIENCE_S = 20.0
+LOOK_S = 1.0
+"""Other partitions wait so long at most while the end of a batch is looked for: mostly it is found by then."""
+TO_THE_END_S = 300.0
+"""The same for a command, which has a limited patience and nothing else to do."""
 # where an end cannot be found (not even the broker reads on behind it) others wait for that more and more rarely
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 640.0
 _TAKE_S = 0.5
@@ -89,18 +94,28 @@ class Sifted(NamedTuple):
 class Sieve:
     """Separates what one consumer gives, and moves the consumer past what it cannot read.
 
-    Blocks while the end of an unreadable batch is looked for. Use it in the consumer's thread.
+    The end of an unreadable batch is looked for in a thread of its own. Calls wait for it for ``look_s`` at most; if it
+    takes longer, other partitions are read meanwhile. Use it in the consumer's thread.
     """
 
-    def __init__(self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock) -> None:
+    def __init__(
+        self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock, look_s: float = LOOK_S
+    ) -> None:
         """``new_prober`` makes a consumer with the settings ``PROBING``, in no group that is in use."""
         self._consumer = consumer
         self._new_prober = new_prober
         self._clock = clock
         self._taken: list[Message] = []
+        self._look_s = look_s
+        self._looks: dict[tuple[str, int], _Look] = {}
         # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._log_throttle = LogThrottle(clock)
+
+    @property
+    def is_looking(self) -> bool:
+        """Tell whether the end of a batch is being looked for; what stands behind it comes later."""
+        return any(not look.is_done() for look in self._looks.values())
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
         """Take records: up to ``most``, and about ``MOST_BYTES``.
@@ -159,11 +174,11 @@ class Sieve:
             (position,) = self._consumer.position([TopicPartition(topic, number)])
             # the consumer may stand in the middle of a batch, when it begins there
             stands = max(first, position.offset)
-            found = self._probed(topic, number, stands)
+            found = self._looked_for(topic, number, first, stands)
             # not only where something was found: behind a wrong checksum librdkafka asks for an offset that it made up,
             # and begins the partition anew when the broker has none such
             self._consumer.seek(TopicPartition(topic, number, found[-1].end if found else stands))
-            return found
+            return found or []
         except (BrokerUnavailable, KafkaException) as problem:
             with suppress(KafkaException):
                 # the consumer reports the batch again
@@ -180,19 +195,30 @@ class Sieve:
                 )
             return []
 
-    def _probed(self, topic: str, number: int, offset: int) -> list[Unreadable]:
+    def _looked_for(self, topic: str, number: int, first: int, stands: int) -> "list[Unreadable] | None":
+        """Return what a look at the batch of offset ``first`` has found, None while it lasts. Raises BrokerUnavailable.
+
+        ``stands``: the offset to look from.
+        """
         due_s, pause_s = self._tried.get((topic, number), (0.0, SHORTEST_PAUSE_S))
-        if self._clock.monotonic_s() < due_s:
-            raise BrokerUnavailable("it is looked for again in a while")
-        prober = _Prober(self._new_prober(), topic, number, self._clock)
+        look = self._looks.get((topic, number))
+        if look is None:
+            if self._clock.monotonic_s() < due_s:
+                raise BrokerUnavailable("it is looked for again in a while")
+            prober = _Prober(self._new_prober(), topic, number, self._clock)
+            look = self._looks[topic, number] = _Look(prober, first, stands)
+            look.wait(self._look_s)
+        if not look.is_done():
+            return None  # the consumer reports the batch again
+        del self._looks[topic, number]
+        if look.first != first:
+            return None  # the partition was given away and came back meanwhile
         try:
-            found = prober.find(offset)
+            found = look.result()
         except BrokerUnavailable:
             due_s = self._clock.monotonic_s() + pause_s
             self._tried[topic, number] = due_s, min(2 * pause_s, LONGEST_PAUSE_S)
             raise
-        finally:
-            prober.close()
         self._tried.pop((topic, number), None)
         return found
 
@@ -208,6 +234,41 @@ class Sieve:
                     each.refusal.reason,
                     extra=labelled(topic=each.topic, partition=each.partition),
                 )
+
+
+class _Look:
+    """A search for the end of the batch of offset ``first``, and of those behind it, in a thread of its own."""
+
+    def __init__(self, prober: "_Prober", first: int, stands: int) -> None:
+        self.first = first
+        self._stands = stands
+        self._prober = prober
+        self._found: list[Unreadable] = []
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="batch end", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it is done, for this long at most."""
+        self._thread.join(timeout_s)
+
+    def is_done(self) -> bool:
+        """Tell whether it has found something, or given up."""
+        return not self._thread.is_alive()
+
+    def result(self) -> list[Unreadable]:
+        """Return what it has found. Raises what it has given up for: BrokerUnavailable, KafkaException."""
+        if self._problem is not None:
+            raise self._problem
+        return self._found
+
+    def _run(self) -> None:
+        try:
+            self._found = self._prober.find(self._stands)
+        except Exception as error:  # raised where it is asked for
+            self._problem = error
+        finally:
+            self._prober.close()
 
 
 class _Prober:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch.backup.manifest import ReaderOffsets
+from everwatch.backup.manifest import ReaderOffsets, UnreadableOffsets
 from everwatch.backup.restoring import config_to_create
 from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
@@ -89,6 +89,11 @@ class Repartitioning:
         self._target = SourceTopics(self._new, clients, admin, clock)
         self._old_notes = GenerationNotes(settings, clients, admin)
         self._new_notes = GenerationNotes(self._new, clients, admin)
+
+    @property
+    def unreadable(self) -> list[UnreadableOffsets]:
+        """Return what the old topics hold and no client can read: it is not copied."""
+        return self._source.unreadable
 
     # --- before -----------------------------------------------------------------------------------------------------
 

@@ -139,7 +139,8 @@ def login_link(
         raise SettingsError(
             f"--url {address!r} is no address of a web server: write it like https://everwatch.example."
         )
-    link = new_login_link(settings, ready_broker(settings), SystemClock(), address, role, user or "")
+    settings, bootstrap = ready_broker(settings)
+    link = new_login_link(settings, bootstrap, SystemClock(), address, role, user or "")
     typer.echo(orjson.dumps({"link": link}).decode() if as_json else link)
 
 

@@ -18,7 +18,9 @@ from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     CommonOptions,
     broker_of,
+    clients_of,
     duration_of,
+    fitted,
     instant_of,
     settings_of,
 )
@@ -174,7 +176,9 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
 
 def _measure_lag(settings: Settings) -> "Lag":
     from everwatch.diagnosis import System  # Kafka's client takes a while to import
+    from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+    settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
     return System(settings, broker_of(settings), SystemClock()).measure_lag()
 
 

@@ -205,8 +205,11 @@ def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _maintenance(explanation: Explanation) -> list[str]:
-    until = explanation.maintenance_until
-    return [f"until {time_text(until)}: no alerts" if until else "none now"]
+    until, agenda = explanation.maintenance_until, explanation.agenda
+    if not until:
+        return ["none now"]
+    why = f" ({agenda.maintained_why})" if agenda.maintained_why and agenda.maintained_until <= until else ""
+    return [f"until {time_text(until)}: no alerts{why}"]
 
 
 def _agenda(explanation: Explanation) -> Iterator[str]:

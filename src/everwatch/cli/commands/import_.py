@@ -273,13 +273,13 @@ class _KafkaWays:
         self._clock = clock
 
     def new_sender(self) -> LoadSender:
-        settings, bootstrap = self._settings, ready_broker(self._settings)
+        settings, bootstrap = ready_broker(self._settings)
         producer = clients_of(settings).producer(**QUEUE)
         return KafkaLoadSender(producer, Topics.of(settings), bootstrap, self._clock)
 
     def new_answers(self, since: Mapping[int, int] | None) -> Answers:
-        ready_broker(self._settings)
-        return ReplyTopic(self._settings, clients_of(self._settings), self._clock, since)
+        settings, _ = ready_broker(self._settings)
+        return ReplyTopic(settings, clients_of(settings), self._clock, since)
 
 
 @contextmanager

@@ -13,7 +13,14 @@ import typer
 
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import CommonOptions, broker_of, duration_of, settings_of
+from everwatch.cli.support.options import (
+    CommonOptions,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -88,7 +95,9 @@ def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
         return
     if not settings.api_url:
         from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
+        from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+        settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
         yield System(settings, broker_of(settings), SystemClock()).measure_lag
         return
     from everwatch.cli.support.api_connection import api_client

@@ -1,4 +1,4 @@
-"""``everwatch monitor``: put, change, pause and list monitors."""
+"""``everwatch monitor``: put, change, pause and list monitors, set maintenance of one."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -24,8 +24,11 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
+from everwatch.core.errors import SettingsError
 
-app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, run, delete and list monitors.")
+app = typer.Typer(
+    no_args_is_help=True, help="Put, try, change, pause, maintain, resume, run, delete and list monitors."
+)
 
 
 class KindOptions(NamedTuple):
@@ -129,6 +132,46 @@ def resume(
     Example: `everwatch monitor resume u-1 site --wait`
     """
     send({"command": "resume", "user_id": user, "monitor_id": monitor}, sending)
+
+
+class MaintenanceEnd(NamedTuple):
+    """Options of when maintenance is over, and why it is."""
+
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="When it is over: INSTANT, or a duration from now.", show_default=False),
+    ] = None
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long it takes from now on, e.g. 2h.", show_default=False)
+    ] = None
+    none: Annotated[bool, typer.Option("--none", help="End it.")] = False
+    reason: Annotated[str, typer.Option(help="Why, for people; `everwatch explain` shows it.")] = ""
+
+
+@app.command()
+@with_sending
+@with_options(end=MaintenanceEnd)
+def maintain(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    *,
+    end: MaintenanceEnd,
+    sending: Sending,
+) -> None:
+    """Put a monitor into maintenance from now on: checks still run, alerts are suppressed.
+
+    It replaces the one that was asked for before. Windows of the monitor's policy, and those of its user, stay. A put
+    or a signup leaves it as it is.
+
+    Examples: `everwatch monitor maintain u-1 site --for 2h --reason "new disks" --wait` ·
+    `everwatch monitor maintain u-1 site --none`
+    """
+    until, for_, none, reason = end
+    if (until is not None) + (for_ is not None) + none != 1 or (none and reason):
+        raise SettingsError("Give one of --until, --for and --none; --reason goes with the first two.")
+    until_ms = resumed_at(until, for_, now_ms())
+    why = {"reason": reason} if reason else {}
+    send({"command": "maintain", "user_id": user, "monitor_id": monitor} | until_ms | why, sending)
 
 
 @app.command("run-now")

@@ -138,7 +138,7 @@ def deliveries(
     found: Sequence[Delivery | DeliveryView]
     if settings.api_url:
         found = deliveries_by_api(
-            settings, DeliveriesQuery(user, state_of(state), route, after, min(limit, MOST_ITEMS))
+            settings, DeliveriesQuery(user, state_of(state), route, after, limit=min(limit, MOST_ITEMS))
         )
     else:
         with reading_notifier(settings) as storage, storage.look() as work:

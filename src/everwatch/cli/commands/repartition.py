@@ -5,12 +5,19 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
+from everwatch.backup.manifest import UnreadableOffsets
 from everwatch.backup.source_topics import SourceTopics
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import CommonOptions, broker_of, settings_of
+from everwatch.cli.support.options import (
+    CommonOptions,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm, stop_when_signalled
 from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import SettingsError, TopicMismatch
@@ -36,7 +43,8 @@ class RepartitionReport(msgspec.Struct, frozen=True):
 
     ``prefix``, ``partitions``: settings of the new generation. ``switched``: it may be run, the old one not.
     ``records``: those that no reader had consumed, by topic. ``emitted_to``: the instant from which on ticks are due,
-    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop.
+    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop. ``unreadable``: what the old
+    topics hold and no client can read: it is not copied.
     """
 
     prefix: str
@@ -51,6 +59,7 @@ class RepartitionReport(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     stopped_s: float = 0.0
     estimated_s: float = 0.0
+    unreadable: list[UnreadableOffsets] = []
 
 
 class UndoReport(msgspec.Struct, frozen=True):
@@ -65,10 +74,10 @@ class _Place:
 
     def __init__(self, settings: Settings) -> None:
         bootstrap = broker_of(settings)
-        self.settings = settings
-        self.clock: Clock = SystemClock()
         self.clients: Clients = KafkaClients(settings, bootstrap)
         self.admin: Admin = new_admin(settings, bootstrap)
+        self.settings = fitted(settings, self.admin)
+        self.clock: Clock = SystemClock()
 
     def survey(self, partitioner: Partitioner | None, stages: StageProgress) -> Survey:
         if wrong := problems_of(check_topics(self.admin, self.settings), self.settings):
@@ -147,6 +156,7 @@ def _repartition(
 ) -> None:
     interrupt_by_sigterm()
     place = _Place(settings)
+    settings = place.settings
 
     def print_ready(running: list[str]) -> None:
         typer.secho(
@@ -190,6 +200,7 @@ def _repartition(
             result.emitted_to,
             result.seconds,
             result.stopped_s,
+            unreadable=work.unreadable,
         ),
         as_json,
     )
@@ -197,6 +208,7 @@ def _repartition(
 
 def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     with StageProgress(is_quiet=as_json) as stages:
         found = place.survey(partitioner, stages)
         successor, opened = undo_repartitioning(settings, place.clients, place.admin, found.partitioner, stages)
@@ -211,6 +223,7 @@ def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) ->
 
 def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     noted = GenerationNotes(settings, place.clients, place.admin).read()
     successor = next((found for each in noted.values() if (found := successor_of(each.owner))), None)
     if successor is None:
@@ -264,6 +277,7 @@ def _print_done(report: RepartitionReport, as_json: bool) -> None:
         )
         if report.emitted_to:
             typer.echo(f"workers go on from {time_text(report.emitted_to)}: start them now, with")
+        warn_of_unreadable(report.unreadable, "are not on the new topics")
     else:
         typer.echo("this is done already: start everything with")
     typer.echo(f"EVERWATCH_TOPIC_PREFIX={report.prefix}\nEVERWATCH_PARTITIONS={report.partitions}")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import msgspec
 import orjson
 import typer
 
@@ -13,7 +14,7 @@ from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.run_parts import run_clients
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import SecurityProtocol, Settings, load_settings
+from everwatch.core.config import SecurityProtocol, Settings, given_settings, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.core.private_files import make_private_data_folder
@@ -24,6 +25,7 @@ from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare, parse_moment_ms
 
 if TYPE_CHECKING:
+    from everwatch.kafka.admin_client import Admin
     from everwatch.kafka.clients import Clients
     from everwatch.plans.plan import Plans
 
@@ -105,6 +107,8 @@ class NamingOptions(NamedTuple):
 
 
 DEFAULT_ADDRESS = "127.0.0.1:9092"
+STARTING_WITHIN_S = 30.0
+"""For so long a process that starts waits for an answer of a broker, which may be starting itself."""
 
 
 def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = None, **more: object) -> Settings:
@@ -184,8 +188,48 @@ def clients_of(settings: Settings) -> "Clients":
     return KafkaClients(settings, broker_of(settings))
 
 
-def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
-    """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
+def fitted(settings: Settings, admin: "Admin", *, timeout_s: float = 10) -> Settings:
+    """Return the settings with the topics' partition count where none is set; it logs a line if that is another one.
+
+    Everything that counts partitions begins with this: the default changes with versions, the topics stay.
+    Raises BrokerUnavailable.
+    """
+    if is_count_given():
+        return settings
+    from everwatch.kafka.topic_administration import with_count_of_topics
+
+    found = with_count_of_topics(admin, settings, timeout_s=timeout_s)
+    _say_count(settings, found, "the topics have")
+    return found
+
+
+def fitted_to_backup(settings: Settings, partitions: int) -> Settings:
+    """Return the settings with the partition count of a backup where none is set; it logs a line as ``fitted``."""
+    if is_count_given():
+        return settings
+    found = msgspec.structs.replace(settings, partitions=partitions)
+    _say_count(settings, found, "the backup has")
+    return found
+
+
+def is_count_given() -> bool:
+    """Tell whether the environment or the ``.env`` file sets the partition count."""
+    return "partitions" in given_settings()
+
+
+def _say_count(settings: Settings, found: Settings, origin: str) -> None:
+    if found.partitions != settings.partitions:
+        log.info(
+            "EVERWATCH_PARTITIONS is not set (default: %d), and %s %d partitions: going on with %d",
+            settings.partitions,
+            origin,
+            found.partitions,
+            found.partitions,
+        )
+
+
+def ready_broker(settings: Settings, process: ProcessRole | None = None) -> tuple[Settings, str]:
+    """Return the settings, ``fitted``, and the Kafka to talk to, once topics are made and ``process`` has its rights.
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
     """
@@ -194,6 +238,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
 
     bootstrap = broker_of(settings)
     admin = clients_of(settings).admin()
+    settings = fitted(settings, admin, timeout_s=STARTING_WITHIN_S)
     ensure_topics(admin, settings)
     if process is not None and settings.output_format is OutputFormat.CONFLUENT:
         from everwatch.kafka.schema_registry import write_by_registry
@@ -201,7 +246,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
         write_by_registry(settings)
     if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
         expect_rights(admin, rights_of(process, settings))
-    return bootstrap
+    return settings, bootstrap
 
 
 def plans_of(settings: Settings) -> "Plans | None":

@@ -166,9 +166,11 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
         return
     topics = Topics.of(settings)
     topic = first.topic_of(topics)
-    bootstrap = ready_broker(settings) if topic == topics.commands else broker_of(settings)
+    bootstrap = broker_of(settings)
     clients = clients_of(settings)
-    if topic != topics.commands:
+    if topic == topics.commands:
+        ready_broker(settings)
+    else:
         expect_topic(clients.admin(), settings, topic)
     if not delivery.wait:
         yield Link(delivery, clients, bootstrap, None, partition)
