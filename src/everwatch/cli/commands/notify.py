@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from everwatch.api.notifier_views import DeliveriesQuery, DeliveryView
 from everwatch.api.queries import MOST_ITEMS
 from everwatch.cli.commands.notify_contacts import contacts, verify
-from everwatch.cli.commands.notify_dead import dead
+from everwatch.cli.commands.notify_given_up import dead
 from everwatch.cli.commands.notify_explain import explain
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.commands.notify_rota import rota
