@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from everwatch.api.notifier_views import DeliveriesQuery, DeliveryView
 from everwatch.api.queries import MOST_ITEMS
 from everwatch.cli.commands.notify_contacts import contacts, verify
-from everwatch.cli.commands.notify_given_up import dead
 from everwatch.cli.commands.notify_explain import explain
+from everwatch.cli.commands.notify_given_up import given_up
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
@@ -68,8 +68,11 @@ def _note_reach(context: typer.Context) -> None:
     global_options.COMMAND.set(("notify", CommandReach.LOCAL if is_local else CommandReach.API))
 
 
-for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, dead, contacts, verify, rota):
+for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
+app.command("given-up")(given_up)
+# its name of before
+app.command("dead", hidden=True)(given_up)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
     str,
