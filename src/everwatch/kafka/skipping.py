@@ -1,7 +1,8 @@
 """Skips what a partition holds and no consumer can read, where processes do not pass over it by themselves.
 
 They need an error: for a batch whose length points beyond the end of its segment the broker gives nothing, as where
-nothing new has come. Here a person decides: everything up to the first offset that can be read is deleted, so that every consumer goes on there.
+nothing new has come. Here a person decides: everything up to the first offset that can be read is deleted, so that
+every consumer goes on there.
 """
 
 from collections.abc import Callable
