@@ -169,9 +169,11 @@ def test_topics_that_are_made_anew_are_found_again_by_the_api_and_an_executor(pi
         assert served is not None
         headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
         url = f"{served[1]}/v1/users"
+        assert requests.get(url, headers={"Authorization": "Bearer of nobody"}, timeout=60).status_code == 401
+        # there is no database, which it says to whoever it lets in
         wait_until(
             "the API takes a token of the new topic",
-            lambda: requests.get(url, headers=headers, timeout=60).status_code == 200,
+            lambda: requests.get(url, headers=headers, timeout=60).status_code == 503,
             120,
             0.5,
         )
