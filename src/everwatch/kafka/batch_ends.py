@@ -31,7 +31,7 @@ _TAKE_S = 0.5
 MOST_IN_A_ROW = 1_000
 
 
-class Stretch(NamedTuple):
+class UnreadableSpan(NamedTuple):
     """Offsets from ``first`` up to but not including ``end`` whose records cannot be read, and why."""
 
     first: int
@@ -39,14 +39,14 @@ class Stretch(NamedTuple):
     reason: str
 
 
-class Look:
+class EndSearch:
     """A search for the end of the batch of offset ``first``, and of those behind it, in a thread of its own."""
 
     def __init__(self, prober: "Prober", first: int, stands: int) -> None:
         self.first = first
         self._stands = stands
         self._prober = prober
-        self._found: list[Stretch] = []
+        self._found: list[UnreadableSpan] = []
         self._problem: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="batch end", daemon=True)
         self._thread.start()
@@ -59,7 +59,7 @@ class Look:
         """Tell whether it has found something, or given up."""
         return not self._thread.is_alive()
 
-    def result(self) -> list[Stretch]:
+    def result(self) -> list[UnreadableSpan]:
         """Return what it has found. Raises what it has given up for: BrokerUnavailable, KafkaException."""
         if self._problem is not None:
             raise self._problem
@@ -86,12 +86,12 @@ class Prober:
     def close(self) -> None:
         self._consumer.close()
 
-    def find(self, offset: int) -> list[Stretch]:
+    def find(self, offset: int) -> list[UnreadableSpan]:
         """Every unreadable batch from ``offset`` up to the first record, or the end of the partition.
 
         Raises BrokerUnavailable, also where the broker itself reads on behind a batch only once more has come.
         """
-        found: list[Stretch] = []
+        found: list[UnreadableSpan] = []
         seen = self._probe(offset)
         while seen.error and len(found) < MOST_IN_A_ROW:
             bad, is_broken = seen, seen.is_brokers
@@ -114,12 +114,12 @@ class Prober:
                 raise BrokerUnavailable(
                     f"the broker does not read on before more records stand behind it ({bad.error})"
                 )
-            found.append(Stretch(offset, end, bad.error))
+            found.append(UnreadableSpan(offset, end, bad.error))
             offset, seen = end, behind
         return found
 
-    def _behind(self, offset: int, bad: "_Seen") -> "_Seen":
-        """Look at an offset behind that of a batch that cannot be read. Raises BrokerUnavailable.
+    def _behind(self, offset: int, bad: "_Standing") -> "_Standing":
+        """EndSearch at an offset behind that of a batch that cannot be read. Raises BrokerUnavailable.
 
         Where the length of the batch, or its format version, was changed, the broker finds nothing behind it up to the
         next offset of its index. It says so, or gives nothing, while it goes on to give the batch itself: that counts
@@ -139,8 +139,8 @@ class Prober:
                 return bad._replace(is_brokers=True)
         return bad._replace(is_brokers=True) if seen.is_brokers else seen
 
-    def _probe(self, offset: int, patience_s: float = _PATIENCE_S) -> "_Seen":
-        """Look at what stands at ``offset``, or behind. Raises BrokerUnavailable if that is not known in time."""
+    def _probe(self, offset: int, patience_s: float = _PATIENCE_S) -> "_Standing":
+        """EndSearch at what stands at ``offset``, or behind. Raises BrokerUnavailable if that is not known in time."""
         place = TopicPartition(self._topic, self._partition, offset)
         self._consumer.assign([place])
         deadline_s = self._clock.monotonic_s() + patience_s
@@ -150,7 +150,7 @@ class Prober:
                 if at is None:
                     continue
                 if error is not None and error.code() in CODES:
-                    return _Seen(at, error.str(), is_brokers=error.code() == KafkaError.INVALID_MSG)
+                    return _Standing(at, error.str(), is_brokers=error.code() == KafkaError.INVALID_MSG)
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     is_answer = at >= offset
                 elif error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -158,14 +158,14 @@ class Prober:
                 else:
                     continue
                 if is_answer:
-                    return _Seen(at, is_record=error is None)
+                    return _Standing(at, is_record=error is None)
                 # Behind a wrong checksum librdkafka asks for an offset that it made up. That there is none such may be
                 # reported after the next assignment, and then nothing is fetched for that either.
                 self._consumer.assign([place])
         raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
 
 
-class _Seen(NamedTuple):
+class _Standing(NamedTuple):
     """Something that stands at an offset or behind: its offset, or the first one of a batch that cannot be read.
 
     ``error``: why it cannot be read, "" if it can. ``is_brokers``: the broker cannot read it itself. ``is_record``: it

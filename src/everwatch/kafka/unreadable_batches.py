@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
 from everwatch.kafka import batch_ends
-from everwatch.kafka.batch_ends import Look, Prober
+from everwatch.kafka.batch_ends import EndSearch, Prober
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
@@ -93,7 +93,7 @@ class Sieve:
         self._clock = clock
         self._taken: list[Message] = []
         self._look_s = look_s
-        self._looks: dict[tuple[str, int], Look] = {}
+        self._looks: dict[tuple[str, int], EndSearch] = {}
         # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._log_throttle = LogThrottle(clock)
@@ -192,7 +192,7 @@ class Sieve:
             if self._clock.monotonic_s() < due_s:
                 raise BrokerUnavailable("it is looked for again in a while")
             prober = Prober(self._new_prober(), topic, number, self._clock)
-            look = self._looks[topic, number] = Look(prober, first, stands)
+            look = self._looks[topic, number] = EndSearch(prober, first, stands)
             look.wait(self._look_s)
         if not look.is_done():
             return None  # the consumer reports the batch again
