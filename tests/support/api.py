@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ CHANGELOG = Partition("everwatch-monitors-changelog", 0)
 
 OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
 """What a page of the console sends with each write."""
+# reading and packing them takes a tenth of a second; they do not change
+_packaged = cache(ConsoleFiles)
 
 
 class Worker:
@@ -365,7 +368,7 @@ class Api:
             lambda: None,
             lambda: self.not_ready,
             self.live,
-            ConsoleFiles(self.console),
+            (_packaged if self.console == STATIC else ConsoleFiles)(self.console),
             NotifierDatabase(self._storage, self.clock, threads=1),
             AuditLog(self.audit, "audit", self.clock, load_settings().output_format),
             redriving(lambda: self.letters, lambda: self.letters, Topics.of(load_settings()), ""),

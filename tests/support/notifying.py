@@ -67,7 +67,7 @@ class Receiver:
         self.got: list[tuple[Address, Message]] = []
         self.answers: Callable[[Address, Message], AttemptOutcome] = lambda *_: AttemptOutcome(Verdict.SENT, "taken")
 
-    async def send(self, *given: object, from_user: bool = False) -> AttemptOutcome:
+    async def send(self, *given: object, from_user: bool = False, **_more: object) -> AttemptOutcome:
         """Make one attempt."""
         address, message = given[-2:]
         self.got.append((address, message))  # type: ignore[arg-type]

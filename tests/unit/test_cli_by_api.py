@@ -24,7 +24,7 @@ from everwatch.api.permissions import Role
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
 from everwatch.cli.support import global_options
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError

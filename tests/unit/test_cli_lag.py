@@ -7,8 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
-from everwatch.cli.support.given import commands_given
-from everwatch.diagnosis import System
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.process_figures import PartitionLag
@@ -19,9 +18,8 @@ ROW = PartitionLag("ticks", "everwatch-executors", "executor", 0, 5, 7, 2, 1.5, 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("EVERWATCH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setattr(System, "measure_lag", lambda _: Lag(1, (ROW,), {}))
     kafka = MemoryKafka()
-    with commands_given(new_clients=lambda _: MemoryClients(kafka)):
+    with commands_given(measure_lag=lambda _: Lag(1, (ROW,), {}), new_clients=lambda _: MemoryClients(kafka)):
         yield
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from everwatch.cli.support.given import commands_given
 from everwatch.cli.support.options import fitted_to_backup, pairs_of, ready_broker, text_or_file
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError, TopicMismatch
 from everwatch.kafka.memory import MemoryClients, MemoryKafka

@@ -329,7 +329,7 @@ def test_an_executor_that_is_well_is_named_with_its_region() -> None:
     system = system_with(settings=settings)
     members = {"executor": tuple(Member(f"e-{topic}", "h", frozenset({(topic, 0)})) for topic in ("ticks", "ticks.eu"))}
     vars(system)["lag"] = msgspec.structs.replace(system.lag, members=members)
-    [found] = executors.check_executors(system)
+    [found] = check_executors(system)
     assert found.says.startswith("e-ticks, e-ticks.eu (in eu): no tick waits")
 
 

@@ -30,6 +30,7 @@ from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.schedule.duration import DAY_MS
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -649,8 +650,12 @@ async def test_a_certificate_that_ends_too_soon_is_a_failure(context: RunContext
         "certificate of 127.0.0.1 expires soon: subject '127.0.0.1', issuer '127.0.0.1', 10 days left,"
         " expected at least 11"
     )
-    assert (await check(context, **config, certificate_days_left=10)).status is Status.SUCCESS
-    assert (await check(context, **config)).status is Status.SUCCESS
+    enough = await check(context, **config, certificate_days_left=10)
+    assert enough.status is Status.SUCCESS
+    assert 10 < enough.timings["certificate_left"] / DAY_MS <= 10.5
+    unasked = await check(context, **config)
+    assert unasked.status is Status.SUCCESS
+    assert "certificate_left" not in unasked.timings
 
 
 async def test_an_expired_certificate_has_no_days_left_even_where_trust_is_not_asked_for(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -518,8 +519,9 @@ def test_a_wrong_config_is_refused_with_its_path(config: dict[str, Any], path: s
     assert said in caught.value.reason
 
 
-def test_without_any_installed_callable_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.kinds.python.known_callables", list)
+def test_without_any_installed_callable_that_is_said(installed: Path) -> None:
+    shutil.rmtree(installed / "probes-1.0.dist-info")
+    found_callables.forget()
     with pytest.raises(InvalidInput, match="no installed package has any"):
         registry.parse_config(registry.kind_named("python"), {"callable": "echo"})
 

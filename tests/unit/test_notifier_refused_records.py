@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from support.notifying import START, transition
 from support.processes import running
 from support.waiting import PATIENCE, now_ms
@@ -25,7 +26,6 @@ from everwatch.notifier.incident_requests import SubscriptionRequest, encode_req
 from everwatch.notifier.intake import Batch
 from everwatch.notifier.notifier_process import Notifier
 from everwatch.notifier.rules_file import RulesFile
-from everwatch.observability.metrics import DEAD_LETTERS, POISON
 
 TOPICS = Topics.of(Settings())
 
@@ -62,7 +62,13 @@ async def until(look: Callable[[], Any]) -> None:
 
 
 def counted(topic: str, code: str) -> float:
-    return DEAD_LETTERS.labels(topic, code)._value.get()
+    labels = {"topic": topic, "code": code}
+    return REGISTRY.get_sample_value("everwatch_dead_letters_total", labels) or 0.0
+
+
+def poison() -> float:
+    labels = {"topic": TOPICS.transitions}
+    return REGISTRY.get_sample_value("everwatch_poison_records_total", labels) or 0.0
 
 
 async def test_a_request_that_cannot_be_decoded_is_a_dead_letter_with_its_reason(tmp_path: Path) -> None:
@@ -96,7 +102,7 @@ async def test_a_record_that_the_database_does_not_take_is_a_dead_letter_and_oth
 
     monkeypatch.setattr(notifier_process, "take_in", take_in)
     kafka = Kafka()
-    poison = POISON.labels(TOPICS.transitions)._value.get()
+    poisoned = poison()
     for name in ("one", "poison", "two"):
         change = msgspec.structs.replace(transition("up", "down", monitor_id=name), at=now_ms())
         kafka.send(TOPICS.transitions, codec.encode_transition(change, OutputFormat.AVRO))
@@ -107,7 +113,7 @@ async def test_a_record_that_the_database_does_not_take_is_a_dead_letter_and_oth
     assert letter["source_offset"] == b"1"
     assert b"the database does not take it" in letter["reason"]
     assert taken == ["one", "two"]
-    assert POISON.labels(TOPICS.transitions)._value.get() == poison + 1
+    assert poison() == poisoned + 1
 
 
 def test_the_link_of_a_subscription_is_not_shown() -> None:

@@ -64,6 +64,15 @@ class BulkJob(msgspec.Struct, frozen=True, tag="job"):
     ended_at: int = 0
 
 
+class NamedJob(BulkJob, frozen=True, tag="named_job"):
+    """A job about the monitors that it names; its cursor is the place in them.
+
+    It is another kind of record, because a process that knows of no names would take such a job for one about all.
+    """
+
+    ids: tuple[tuple[str, str], ...] = ()
+
+
 class JobErrors(msgspec.Struct, frozen=True, tag="errors"):
     """Monitors of one page of a job that refused its command; ``page``: the cursor that the page began at, hashed."""
 
@@ -93,7 +102,7 @@ class AuditRun(msgspec.Struct, frozen=True, tag="audit"):
     ended_at: int = 0
 
 
-JobRecord = BulkJob | JobErrors | AuditRun
+JobRecord = BulkJob | NamedJob | JobErrors | AuditRun
 AUDIT_RUNS = "audit:"
 """Prefix of the keys of the audit's runs."""
 _decoder: msgspec.json.Decoder[JobRecord] = msgspec.json.Decoder(JobRecord)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from everwatch.api.alerting import NotifierDatabase, listed
+from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.database import Database
+from everwatch.api.incident_views import Listed
 from everwatch.api.notifier_views import RoutesQuery, RouteView
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import narrowed
@@ -43,7 +44,7 @@ class RouteListing:
             return _of_own_user(views, own_user) if own_user else views
 
         found, reason = await self._alerts.look_if_there(look)
-        return listed(found or [], reason, len(found or []))
+        return Answer(Listed(not reason, reason, False, found or []))
 
     async def _monitor(self, user_id: str, monitor_id: str) -> Monitor:
         if not user_id:

@@ -208,7 +208,7 @@ def windows_of(user: User, monitors: Iterable[Monitor], now: int) -> list[Window
     """Return the maintenance that is on, or begins within two weeks, the earliest first."""
     windows = [Window("", *span) for span in _spans(user.maintenance, now)]
     for monitor in monitors:
-        windows += [Window(_name_of(monitor), *span) for span in _spans(monitor.spec.policy.maintenance, now)]
+        windows += [Window(_name_of(monitor), *span) for span in _spans(monitor.maintenance, now)]
     return sorted(windows, key=lambda each: (each.begin, each.name))[:MOST_WINDOWS]
 
 

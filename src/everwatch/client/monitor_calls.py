@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from everwatch.api.bodies import (
+    MonitorMaintenanceBody,
     MonitorPauseBody,
 )
 from everwatch.api.queries import (
@@ -129,6 +130,24 @@ class MonitorCalls(ApiCalls):
         """Resume a monitor."""
         path = monitor_place(user_id, monitor_id, "resume")
         return await self._command("POST", path, "resume", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
+
+    async def maintain_monitor(
+        self,
+        user_id: str,
+        monitor_id: str,
+        until: int | str | None,
+        *,
+        reason: str = "",
+        command_id: str = "",
+        wait_s: float | None = None,
+    ) -> OutcomeView:
+        """Put a monitor into maintenance until an instant (ms or ISO 8601), or end it (None)."""
+        path = monitor_place(user_id, monitor_id, "maintenance")
+        body = None if until is None else MonitorMaintenanceBody(until, reason)
+        method = "DELETE" if until is None else "POST"
+        return await self._command(
+            method, path, "maintain", user_id, monitor_id, body=body, command_id=command_id, wait_s=wait_s
+        )
 
     async def run_monitor(
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None

@@ -332,7 +332,7 @@ def _check_plausible(monitor: Monitor) -> None:
     instants: tuple[int, ...] = (due, monitor.since, spec.policy.misfire_grace_ms, spec.policy.timeout_ms)
     if agenda is not NOTHING:
         instants += (agenda.ends_at, agenda.retry_at, agenda.retry_of, agenda.remind_at, agenda.resume_at)
-        instants += (agenda.forget_at,)
+        instants += (agenda.forget_at, agenda.maintained_from, agenda.maintained_until)
     if min(instants) < -1 or max(instants) > LATEST_MS:
         raise ValueError("an instant or a duration that is none")
     if not plain and not isinstance(schedule, At):

@@ -36,7 +36,7 @@ _LAST_COMMIT_S = 1.5
 
 # librdkafka fetches so much ahead; its defaults (100,000 records, 64 MB) are far more than an executor runs before the
 # next fetch. All partitions share a queue; while it is full, each is looked at again after this backoff (default: 1 s).
-_PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
+PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
 # Longest time for which a partition with late ticks is read to its end before these are begun.
 CATCH_UP_S = 5.0
@@ -99,7 +99,7 @@ class TickReader:
         """Make the consumer that fetches the ticks."""
         return self._new_consumer(
             on_commit=self.on_commit,
-            **_PREFETCH,
+            **PREFETCH,
             **{"heartbeat.interval.ms": min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3)},
         )
 

@@ -12,7 +12,7 @@ from everwatch.kinds.shared.http_config import HttpConfig
 from everwatch.kinds.shared.response_capture import BODY_BYTES as CAPTURED_BYTES
 from everwatch.kinds.shared.response_capture import captured, status_and_head
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.certificate import read_certificate
+from everwatch.network.certificate import TIME_LEFT, read_certificate
 from everwatch.network.error_texts import quoted
 from everwatch.network.host_names import parse_url
 from everwatch.network.http_request import Probe, Request, RequestFailed
@@ -27,7 +27,10 @@ _LAST_WORD_S = 0.1
 
 
 class HttpKind:
-    """Asks a URL. Timings: dns, connect, tls, first_byte, total, in ms (the first three summed over redirects)."""
+    """Asks a URL. Timings: dns, connect, tls, first_byte, total, in ms (the first three summed over redirects).
+
+    With ``certificate_days_left`` also how long the certificate is valid still.
+    """
 
     name = "http"
     config_type = HttpConfig
@@ -54,7 +57,7 @@ class HttpKind:
             reason = (
                 await _judge_body(config, answer, describe_duration(tick.timeout_ms))
                 or _judge_latency(config, timings["total"])
-                or _judge_certificate(config, answer, context.clock.now_ms())
+                or _judge_certificate(config, answer, context.clock.now_ms(), timings)
                 or _judge_version(config, answer)
             )
             if reason and config.capture:
@@ -165,7 +168,8 @@ def _judge_latency(config: HttpConfig, total_ms: float) -> str:
     return f"took {math.ceil(total_ms)} ms, expected at most {most_ms} ms"
 
 
-def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int) -> str:
+def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int, timings: dict[str, float]) -> str:
+    """Return what is wrong with the certificate that was seen; add to ``timings`` how long it is valid still."""
     if not config.certificate_days_left:
         return ""
     if not answer.certificate:
@@ -176,6 +180,7 @@ def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int) ->
     except ValueError as error:
         return f"the certificate of {host} cannot be read: {error}"
     left_ms = certificate.expires_at - now_ms
+    timings[TIME_LEFT] = left_ms
     if left_ms >= config.certificate_days_left * DAY_MS:
         return ""
     ends = "has expired" if left_ms < 0 else "expires soon"

@@ -35,8 +35,9 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
+# messages first: whoever stores an outcome at the same time holds its message, and what it stores is deleted after it
 _OF_A_USER = (
-    *(alert_groups, deliveries, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
+    *(deliveries, alert_groups, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
     *(notifier_users, unpublished_outcomes),
 )
 
@@ -237,11 +238,15 @@ class IntakeRows(Rows):
         )
         return [(number, _decode_incident(text)) for number, text in rows]
 
-    def open_incidents(self, user_id: str = "", most: int = 1_000) -> list[Incident]:
-        """Return the incidents that are not closed, of a user or of all."""
+    def open_incidents(
+        self, user_id: str = "", most: int = 1_000, after: tuple[str, str] | None = None
+    ) -> list[Incident]:
+        """Return the incidents that are not closed, of a user or of all; behind one of this user and monitor."""
         statement = select(_incident.document).where(_incident.phase != "closed")
         if user_id:
             statement = statement.where(_incident.user_id == user_id)
+        if after is not None:
+            statement = statement.where(tuple_(_incident.user_id, _incident.monitor_id) > after)
         rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
         return [_decode_incident(text) for (text,) in rows]
 

@@ -119,8 +119,9 @@ class Notifier(Process):
         resolver = Resolver(self.clock, ())
         self._clients.push_async_callback(resolver.close)
         outgoing = outgoing_of(self.settings)
-        guarded = HttpClient(self.clock, Guard(self.settings.allow_networks), resolver, outgoing)
-        free = HttpClient(self.clock, _ANYWHERE, resolver, outgoing)
+        at_once = self.settings.notifier_per_receiver
+        guarded = HttpClient(self.clock, Guard(self.settings.allow_networks), resolver, outgoing, at_once)
+        free = HttpClient(self.clock, _ANYWHERE, resolver, outgoing, at_once)
         mail = MailSender(self.clock, outgoing.ca_file)
         for close in (guarded.close, free.close, mail.close):
             self._clients.push_async_callback(close)

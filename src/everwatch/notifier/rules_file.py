@@ -22,7 +22,7 @@ from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.rotas_input import RotaInput, check_people, rota_of
-from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules, TextLimits
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.texts import NO_TEXTS, MessageTexts, check_text
 from everwatch.notifier.timing import QuietHours, Timing
@@ -124,6 +124,8 @@ class _SmsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}$")]
     sender: Annotated[str, msgspec.Meta(min_length=1, max_length=34)]
     url: str = TWILIO_URL
+    per_number: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = TextLimits().per_number
+    per_day: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = TextLimits().per_day
 
 
 class _CorrelationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,7 +184,10 @@ def rules_of(data: bytes, path: Path) -> Rules:
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         rotas = _rotas(given)
-        provider = {} if given.sms is None else _provider(_with_files(given.sms, "sms", path))
+        provider: dict[str, Any] = {}
+        text_limits = TextLimits()
+        if given.sms is not None:
+            provider, text_limits = _provider(_with_files(given.sms, "sms", path))
         routes = [
             _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people, provider)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
@@ -212,6 +217,7 @@ def rules_of(data: bytes, path: Path) -> Rules:
         files,
         tuple(rotas.values()),
         given.people,
+        text_limits,
     )
 
 
@@ -388,12 +394,12 @@ def _relay(given: Mapping[str, Any]) -> Relay:
     return Relay(smtp.host, port, smtp.security, smtp.sender, smtp.username, smtp.password)
 
 
-def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an address that are the provider's."""
+def _provider(given: Mapping[str, Any]) -> tuple[dict[str, Any], TextLimits]:
+    """The fields of an address that are the provider's, and how many messages a day it may be asked for."""
     sms = _converted(given, _SmsInput, "sms")
     provider = {"account": sms.account, "token": sms.token, "from": sms.sender, "url": sms.url}
     _converted({"to": _SAMPLES["number"], **provider}, TYPES["sms"], "sms")
-    return provider
+    return provider, TextLimits(sms.per_number, sms.per_day)
 
 
 def _correlation(given: _CorrelationInput) -> Correlation:

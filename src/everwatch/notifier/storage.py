@@ -27,6 +27,7 @@ from everwatch.notifier.shared_rows import SharedRows, SharedStatements
 from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
 from everwatch.notifier.standing_rows import StandingRows
 from everwatch.notifier.subscriber_rows import SubscriberRows, SubscriberStatements
+from everwatch.notifier.text_count_rows import TextCountRows, TextCountStatements
 from everwatch.store.database import Schema, clear_errors, open_for_reading, open_for_writing, parse_url
 from everwatch.store.partition import Partition
 from everwatch.store.sqlite import READS_ONLY, file_of
@@ -49,6 +50,7 @@ class Statements:
         self.silences = SilenceStatements(dialect)
         self.subscribers = SubscriberStatements(dialect)
         self.routes = RouteStatements(dialect)
+        self.text_counts = TextCountStatements(dialect)
 
 
 class Work(
@@ -64,6 +66,7 @@ class Work(
     SubscriberRows,
     RouteRows,
     StandingRows,
+    TextCountRows,
 ):
     """One transaction."""
 
@@ -73,7 +76,7 @@ class Work(
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
         self._silences, self._subscribers = statements.silences, statements.subscribers
         self._comments, self._routes = statements.comments, statements.routes
-        self._outcomes = statements.outcomes
+        self._outcomes, self._text_counts = statements.outcomes, statements.text_counts
 
 
 def database_url_of(settings: Settings) -> str:

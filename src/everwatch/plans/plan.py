@@ -229,6 +229,7 @@ class Plans:
             signup.signup_id,
             signup.reply,
             signup.request_digest,
+            signup.if_registration,
         )
 
     def ids_of(self, signup: Signup) -> frozenset[str]:

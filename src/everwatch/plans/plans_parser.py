@@ -35,6 +35,7 @@ class _KeepInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     transitions: Days | None = None
     history: Days | None = None
     tasks: Days | None = None
+    hourly_rollups: Days | None = None
     daily_rollups: Days | None = None
     dead_letters: Days | None = None
     replies: Days | None = None

@@ -3,7 +3,7 @@
 Every instant is whole milliseconds since the epoch (UTC).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from everwatch.core.errors import EverwatchError, StoreError
@@ -188,6 +188,10 @@ class Reader(Protocol):
 
     def user(self, user_id: str) -> User | None:
         """A user, if there is one of that name."""
+        ...
+
+    def monitor_versions(self, user_id: str, monitor_ids: Sequence[str]) -> dict[str, int]:
+        """The versions of some of a user's monitors, by their ids; those that do not exist are left out."""
         ...
 
     def partition_of(self, user_id: str) -> int | None:

@@ -10,7 +10,17 @@ from everwatch.schedule.duration import DAY_MS
 Plans = tuple[str, ...]
 FOREVER = 2**62
 """For good, ms."""
-KINDS = ("results", "every_result", "transitions", "history", "tasks", "daily_rollups", "dead_letters", "replies")
+KINDS = (
+    "results",
+    "every_result",
+    "transitions",
+    "history",
+    "tasks",
+    "hourly_rollups",
+    "daily_rollups",
+    "dead_letters",
+    "replies",
+)
 """Fields of ``Keep`` for which a plan may say another time."""
 
 

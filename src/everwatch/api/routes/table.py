@@ -10,7 +10,8 @@ from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
 from everwatch.api.hooks import Hooks
-from everwatch.api.importing import ImportRoutes
+from everwatch.api.import_stream import ImportStream
+from everwatch.api.importing import Importing, ImportRoutes
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
@@ -86,6 +87,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
+    importing = Importing(services.commands, services.plans)
     found = [
         *user_routes(users, Exporting(services.database, services.secrets)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
@@ -116,7 +118,8 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *command_routes(
             CommandOutcomes(services.commands, services.database),
             Batches(services.commands),
-            ImportRoutes(services.commands, services.plans),
+            ImportRoutes(importing),
+            ImportStream(importing),
         ),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins, passwords, oidc_logins),

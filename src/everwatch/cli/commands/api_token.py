@@ -11,9 +11,9 @@ from everwatch.api.permissions import Role
 from everwatch.api.tokens import TokenRecord, new_token
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.login_links import new_login_link
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError

@@ -14,7 +14,6 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.given import given, now_ms
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -27,6 +26,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.progress_bar import progress_bar
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -160,7 +160,7 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
         body = AuditRunBody(wanted.begin, wanted.end, wanted.user, wanted.late_after_ms)
         run = client.start_audit(body)
         while run.report is None:
-            pause.wait(given().look_again_s)
+            pause.wait(run_parts().look_again_s)
             run = client.audit_run(run.run_id)
             progress.update(task, completed=run.results_read)
     report = replace(

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database, print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings

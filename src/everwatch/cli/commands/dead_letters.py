@@ -19,7 +19,6 @@ from everwatch.cli.support.dead_letter_output import (
     print_stored,
 )
 from everwatch.cli.support.dead_letters_by_api import redrive_by_api, show_by_api
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -33,6 +32,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from everwatch.cli.support.demo_run import INBOX_FILE, DemoRun
-from everwatch.cli.support.given import given
 from everwatch.cli.support.local_processes import PROCESSES, ConsoleAccess, Local
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, given_settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -73,7 +73,7 @@ def demo(
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        given().on_signal(number, on_signal)
+        run_parts().on_signal(number, on_signal)
     console = Console(stderr=True)
     clock = SystemClock()
     topic = f"{settings.topic_prefix}demo-greetings"

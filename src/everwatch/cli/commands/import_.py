@@ -12,7 +12,6 @@ import orjson
 import typer
 from rich.console import Console
 
-from everwatch.cli.support.given import given
 from everwatch.cli.support.import_source import SourceOptions, source_of
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -24,6 +23,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.progress_bar import file_bar, print_refused
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
@@ -74,8 +74,8 @@ class ImportJob(NamedTuple):
     as_json: bool
 
 
-@with_options(given=SourceOptions, passes=PassOptions, common=CommonOptions)
-def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
+@with_options(source_options=SourceOptions, passes=PassOptions, common=CommonOptions)
+def import_(source_options: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
     """Import users and monitors: only what is new or has changed since the last import of this source.
 
     A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
@@ -94,12 +94,12 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
     `everwatch import backup.json --format uptime-kuma --user acme --dry-run`
     """
     settings = settings_of(common.data_dir, common.bootstrap_servers)
-    if passes.every is not None and given.file == STDIN:
+    if passes.every is not None and source_options.file == STDIN:
         raise SettingsError("stdin can be read only once: leave --every away.")
     every_s = None if passes.every is None else duration_of("--every", passes.every) / 1000
     if every_s is not None and every_s < 1:
         raise SettingsError("--every must be at least 1s.")
-    source, name = source_of(given, settings)
+    source, name = source_of(source_options, settings)
     job = ImportJob(
         settings,
         source,
@@ -116,7 +116,7 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
 def _run(job: ImportJob, every_s: float | None) -> None:
     """Make one pass, or (``every_s``) one after the other until a signal comes. Raises typer.Exit with the status."""
     interruption = Interruption()
-    stopped = given().new_stop()
+    stopped = run_parts().new_stop()
     with Ledger(job.state, keep=not job.dry_run) as ledger, _stopping(interruption, stopped) as came:
         if every_s is not None:
             _repeat(job, ledger, interruption, stopped, every_s)
@@ -250,7 +250,7 @@ def _way_of(
         rows = ApiRows(ApiLink(client, job.waiting.timeout_s, clock))
         return lambda: rows, rows.since
 
-    ways = given().row_ways or _KafkaWays(job.settings, clock)
+    ways = run_parts().row_ways or _KafkaWays(job.settings, clock)
 
     def courier() -> LoadSender:
         made = ways.new_sender()
@@ -292,7 +292,7 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
         stopped.set()
         interruption.ask()
 
-    on_signal = given().on_signal
+    on_signal = run_parts().on_signal
     before = {number: on_signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,6 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -22,6 +22,7 @@ from everwatch.cli.support.options import (
     fitted,
     settings_of,
 )
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
@@ -83,6 +84,10 @@ Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]
 @contextmanager
 def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
     """Return the function that measures the lag, by the broker or by the API that the settings name."""
+    measure_lag = run_parts().measure_lag
+    if measure_lag is not None:
+        yield partial(measure_lag, settings)
+        return
     if not settings.api_url:
         from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
         from everwatch.diagnosis.system import ANSWERS_WITHIN_S

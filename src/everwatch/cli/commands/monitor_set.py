@@ -9,7 +9,6 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.given import given
 from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -23,6 +22,7 @@ from everwatch.cli.support.options import (
     pairs_of,
     settings_of,
 )
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.cli.support.schedule_options import ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
@@ -141,11 +141,11 @@ def _decrypted(spec: MonitorSpec, config: Any, secrets: ConfigSecrets) -> orjson
         ) from None
 
 
-def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any]:
+def _merged(option: str, before: dict[str, Any], changes: object) -> dict[str, Any]:
     """The fields of before with those that are given; a null takes one away. Raises SettingsError."""
-    if not isinstance(given, dict):
+    if not isinstance(changes, dict):
         raise SettingsError(f"{option} wants a JSON object.")
-    return {name: value for name, value in (before | given).items() if value is not None}
+    return {name: value for name, value in (before | changes).items() if value is not None}
 
 
 def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: Sen
                 break
             except ApiError as error:
                 if error.code == RefusalCode.VERSION_MISMATCH and clock.monotonic_s() < deadline_s:
-                    pause.wait(given().look_again_s)
+                    pause.wait(run_parts().look_again_s)
                     continue
                 if error.status not in REFUSALS or error.code == "forbidden":
                     raise
@@ -227,7 +227,7 @@ def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOpt
                 overtaken = reply.answer is CommandOutcome.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
                 # the database is a moment behind the worker
                 while overtaken and before.version == read().version and clock.monotonic_s() < deadline_s:
-                    pause.wait(given().look_again_s)
+                    pause.wait(run_parts().look_again_s)
                 if not overtaken or clock.monotonic_s() >= deadline_s:
                     break
                 before = read()

@@ -48,10 +48,10 @@ def try_monitor(
     Examples: `everwatch monitor try --kind http --config '{"url": "https://example.com"}'`
     · `everwatch --api URL monitor try --kind tcp --config '{"host": "db.internal", "port": 5432}' --json`
     """
-    given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    fields = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     settings = settings_of(data_dir, bootstrap_servers)
     try:
-        monitor = msgspec.convert({"kind": kind, **given}, type=MonitorInput)
+        monitor = msgspec.convert({"kind": kind, **fields}, type=MonitorInput)
     except msgspec.ValidationError as error:
         raise SettingsError(f"The monitor is wrong: {error}.") from None
     trial = _by_api(monitor, settings) if settings.api_url else _by_kafka(monitor, settings, SystemClock())

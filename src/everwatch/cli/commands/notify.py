@@ -21,7 +21,6 @@ from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import given, now_ms
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.notifier_by_api import (
     deliveries_by_api,
@@ -42,6 +41,7 @@ from everwatch.cli.support.options import (
 )
 from everwatch.cli.support.output_reading import LimitOption, SinceOption
 from everwatch.cli.support.route_display import print_routes
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -135,7 +135,7 @@ def deliveries(
     found: Sequence[Delivery | DeliveryView]
     if settings.api_url:
         found = deliveries_by_api(
-            settings, DeliveriesQuery(user, state_of(state), route, after, min(limit, MOST_ITEMS))
+            settings, DeliveriesQuery(user, state_of(state), route, after, limit=min(limit, MOST_ITEMS))
         )
     else:
         with reading_notifier(settings) as storage, storage.look() as work:
@@ -259,7 +259,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
             found = work.deliveries(ids)
         if all(each.settled_at for each in found.values()) or clock.monotonic_s() > deadline_s:
             return [found[id_] for id_ in ids if id_ in found]
-        pause.wait(given().look_again_s)
+        pause.wait(run_parts().look_again_s)
 
 
 def _reach(work: Work, rules: Rules, route: AlertRoute, known: PlaceholderUser) -> dict[str, Any]:

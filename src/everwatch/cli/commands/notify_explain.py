@@ -76,7 +76,7 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 
 
 def _reasons(work: Work, rules: Rules, incident: Incident) -> list[RouteReason]:
-    given = work.users([incident.user_id]).get(incident.user_id)
+    user = work.users([incident.user_id]).get(incident.user_id)
     alert = alert_of(incident, AlertKind.OPENED, incident.changed_at)
-    routes = [offered(route, problem_of(work, rules, route, given)) for route in rules.routes]
-    return reasons_of(routes, alert, given.plan if given is not None else "")
+    routes = [offered(route, problem_of(work, rules, route, user)) for route in rules.routes]
+    return reasons_of(routes, alert, user.plan if user is not None else "")

@@ -10,11 +10,11 @@ from msgspec import convert, to_builtins
 
 from everwatch.api.notifier_views import ReplayBody
 from everwatch.cli.support.api_connection import api_client
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_by_api import replay_by_api
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
 from everwatch.cli.support.output_reading import LimitOption
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.acknowledging import LONGEST_SNOOZE_MS, SHORTEST_SNOOZE_MS, Acknowledgement

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from everwatch.api.incident_views import SilenceBody
 from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.silences import LONGEST_SILENCE_MS, AlertSilence, Selector
@@ -54,9 +54,9 @@ def silence(
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
     """
-    given = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
+    fields = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
     try:
-        match = msgspec.convert(given, type=Selector)
+        match = msgspec.convert(fields, type=Selector)
     except msgspec.ValidationError as error:
         raise SettingsError(f"The selector is wrong: {error}.") from None
     if match.is_empty:

@@ -8,7 +8,6 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, print_columns, reading, say_next
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.input_file import send_file
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -21,6 +20,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.output_reading import interval_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.support.sending import Sending, delivery_of, send, with_sending
 from everwatch.cli.support.task_lines import commands_of, path_in_line
@@ -85,9 +85,9 @@ def create(
     `everwatch task create u-1 probe --at 2026-11-21T09:00:00+01:00 --kind http --config @probe.json` ·
     `everwatch task create --file tasks.jsonl`
     """
-    given = documents_of(documents)
+    fields = documents_of(documents)
     if file is not None:
-        if given or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
+        if fields or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
         source = FileSource(file, Format.JSONL, RowReading(), stdin=sys.stdin.buffer if file == STDIN else None)
         send_file(source, commands_of(source.lines()), delivery_of(sending), "Creating", path_in_line)
@@ -100,7 +100,7 @@ def create(
         raise SettingsError("Say what the task does with --kind, such as --kind webhook (see docs/kinds.md).")
     if not task:
         raise SettingsError("The task's id must not be empty.")
-    monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **given}
+    monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **fields}
     wanted = {"command": "put", "user_id": user, "monitor_id": task, "monitor": monitor}
     send(wanted, sending)
 

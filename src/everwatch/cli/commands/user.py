@@ -9,7 +9,6 @@ import typer
 
 from everwatch.cli.commands import lists, purge
 from everwatch.cli.support.database_reading import no_user, reading
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -22,6 +21,7 @@ from everwatch.cli.support.options import (
     resumed_at,
     settings_of,
 )
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import maintenance_text
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.cli.support.time_display import time_text

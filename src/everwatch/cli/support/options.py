@@ -10,8 +10,8 @@ import orjson
 import typer
 
 from everwatch.cli.support import global_options
-from everwatch.cli.support.given import given_clients
 from everwatch.cli.support.global_options import CommandReach
+from everwatch.cli.support.run_parts import run_clients
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import SecurityProtocol, Settings, given_settings, load_settings
@@ -167,7 +167,7 @@ def broker_of(settings: Settings) -> str:
 
 def clients_of(settings: Settings) -> "Clients":
     """Return the clients of the Kafka to talk to. Imports them: a command through the API needs none."""
-    if (clients := given_clients(settings)) is not None:
+    if (clients := run_clients(settings)) is not None:
         return clients
     from everwatch.kafka.clients import KafkaClients
 
@@ -267,9 +267,13 @@ def json_of(option: str, text: str | None) -> dict[str, Any]:
         raise SettingsError(f"{option} is not valid JSON: {error}.") from None
 
 
-def documents_of(given: DocumentOptions) -> dict[str, Any]:
+def documents_of(options: DocumentOptions) -> dict[str, Any]:
     """Parse the documents that are given, by their fields of a monitor. Raises SettingsError."""
-    return json_of("--config", given.config) | json_of("--payload", given.payload) | json_of("--policy", given.policy)
+    return (
+        json_of("--config", options.config)
+        | json_of("--payload", options.payload)
+        | json_of("--policy", options.policy)
+    )
 
 
 def duration_of(option: str, text: str) -> int:
@@ -309,13 +313,13 @@ def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
     return {} if for_ is None else {"until": now + duration_of("--for", for_)}
 
 
-def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
+def pairs_of(option: str, shape: str, items: Iterable[str], *, empty: bool = False) -> dict[str, str]:
     """Parse a repeatable option of this shape, such as NAME=VALUE; ``empty``: nothing may follow the =.
 
     Raises SettingsError.
     """
     pairs = {}
-    for item in given:
+    for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals and (value or empty)):
             raise SettingsError(f"{option} wants {shape}, not {item!r}.")

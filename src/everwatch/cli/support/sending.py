@@ -8,7 +8,6 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.given import given
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.input_way import InputWay, SendingOptions
 from everwatch.cli.support.option_groups import with_options
@@ -23,6 +22,7 @@ from everwatch.cli.support.options import (
     ready_broker,
     settings_of,
 )
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
@@ -152,7 +152,7 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
     Raises BrokerUnavailable, TopicMismatch.
     """
     settings = delivery.settings
-    if (connect := given().connect) is not None:
+    if (connect := run_parts().connect) is not None:
         with connect(delivery, first) as link:
             yield link
         return
