@@ -11,7 +11,7 @@ from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import ShortList
 from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
+from everwatch.api.tokens import LabelledToken, TokenLabel, TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import Clock
 from everwatch.encoding.input_models import Name, UserId
@@ -20,13 +20,17 @@ SEEN_WITHIN_S = 2.0
 
 
 class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token to be made. ``user_id``: the one user that it is for, null for all; ``expires_at``: ms, 0 for never."""
+    """A token to be made. ``user_id``: the one user that it is for, null for all; ``expires_at``: ms, 0 for never.
+
+    ``label``: it is for monitors with this label alone, ``KEY=VALUE`` or ``KEY``.
+    """
 
     name: Name
     role: Role
     user_id: UserId | None = None
     expires_at: Annotated[int, Meta(ge=0, le=LATEST_MS)] = 0
     secrets: bool = False
+    label: TokenLabel | None = None
 
 
 class TokenView(msgspec.Struct, frozen=True):
@@ -40,6 +44,7 @@ class TokenView(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int
     session: bool = False
+    label: str = ""
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -101,8 +106,8 @@ class TokenRoutes:
         now = self._clock.now_ms()
         if 0 < body.expires_at <= now:
             raise Problem(422, "invalid", "The token would have expired already.")
-        if body.secrets and body.user_id is not None:
-            raise Problem(422, "invalid", "A token that is limited to a user shows no secrets.")
+        if body.secrets and (body.user_id is not None or body.label):
+            raise Problem(422, "invalid", "A token that is limited to a user or a label shows no secrets.")
         made = new_token(
             body.name,
             body.role,
@@ -110,6 +115,7 @@ class TokenRoutes:
             user_id=body.user_id or "",
             expires_at=body.expires_at,
             with_secrets=body.secrets,
+            label=body.label or "",
         )
         await self._send(key_of(made.record), encoded(made.record))
         await self._seen(made.record.token_id, present=True)
@@ -150,4 +156,5 @@ def _view(record: TokenRecord) -> TokenView:
         record.created_at,
         record.expires_at,
         record.session,
+        record.label if isinstance(record, LabelledToken) else "",
     )

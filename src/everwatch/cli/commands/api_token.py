@@ -8,7 +8,7 @@ import typer
 
 from everwatch.api.address import url_of
 from everwatch.api.permissions import Role
-from everwatch.api.tokens import TokenRecord, new_token
+from everwatch.api.tokens import TokenLabel, TokenRecord, new_token
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.given import now_ms
@@ -29,6 +29,10 @@ def create(
     ],
     role: Annotated[Role, typer.Option(help="Role of the token.")] = Role.VIEWER,
     user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Limit the token to monitors with this label: KEY=VALUE, or KEY.", show_default=False),
+    ] = None,
     expires: Annotated[
         str | None, typer.Option(help="Validity, e.g. 90d; default: unlimited.", show_default=False)
     ] = None,
@@ -44,17 +48,21 @@ def create(
     A viewer reads; an operator writes, runs and sends signals too; an admin also makes tokens.
 
     Examples: `everwatch api-token create grafana` · `everwatch api-token create ci --role operator --expires 90d` ·
-    `everwatch api-token create shop --role operator --user u-1`
+    `everwatch api-token create shop --role operator --user u-1` · `everwatch api-token create team --label team=shop`
     """
     _check("NAME", name, Name)
     if user is not None:
         _check("--user", user, UserId)
-        if secrets:
-            raise SettingsError("A token that is limited to a user shows no secrets: leave --secrets or --user away.")
+    if label is not None:
+        _check("--label", label, TokenLabel)
+    if secrets and (user is not None or label is not None):
+        raise SettingsError("A token that is limited to a user or a label shows no secrets: leave --secrets away.")
     now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
     settings = settings_of(data_dir, bootstrap_servers)
-    made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
+    made = new_token(
+        name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets, label=label or ""
+    )
     put_access(settings, made.record)
     if as_json:
         typer.echo(orjson.dumps({"token": made.text, **_plain(made.record)}).decode())
@@ -149,7 +157,9 @@ def _plain(record: TokenRecord) -> dict[str, object]:
 
 
 def _row(record: TokenRecord) -> tuple[str, ...]:
-    notes = [note for note, is_so in (("secrets", record.secrets), ("session", record.session)) if is_so]
+    label = getattr(record, "label", "")
+    marks = ("secrets", record.secrets), ("session", record.session), (f"label {label}", label)
+    notes = [note for note, is_so in marks if is_so]
     role = ", ".join([str(record.role), *notes])
     expires = time_text(record.expires_at) if record.expires_at else "never"
     return (record.token_id, record.name, role, record.user_id or "all", time_text(record.created_at), expires)
