@@ -11,21 +11,19 @@ from typing import Annotated
 
 import msgspec
 
+from everwatch.api.access_views import TokenLabel
 from everwatch.api.operators import OperatorRecord, Operators
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.user_tokens import PREFIX, UserTokens
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.core.printable import HIDDEN
 from everwatch.encoding.input_models import Name, UserId
 
 _PREFIXES = {Role.VIEWER: "ew_r_", Role.OPERATOR: "ew_w_", Role.ADMIN: "ew_a_"}
-_LABEL = rf"^[A-Za-z0-9_./-]{{1,63}}(=[^{HIDDEN}]{{0,128}})?\Z"
 _SESSION_PREFIX = "ew_s_"
 _ID_CHARACTERS = 16
 LONGEST_TOKEN = 256
 TokenId = Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_CHARACTERS}}}\Z")]
-TokenLabel = Annotated[str, msgspec.Meta(max_length=200, pattern=_LABEL)]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 

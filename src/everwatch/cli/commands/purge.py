@@ -9,7 +9,16 @@ import typer
 
 from everwatch.cli.support.database_reading import database, print_columns
 from everwatch.cli.support.input_way import SendingOptions
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, UserArgument, broker_of, duration_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    UserArgument,
+    broker_of,
+    duration_of,
+    not_by_api,
+    settings_of,
+)
 from everwatch.cli.support.sending import connected
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.bounds import LATEST_MS
@@ -61,6 +70,11 @@ def purge(
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    if settings.api_url:
+        raise not_by_api(
+            "'everwatch user purge'",
+            "it deletes rows of the database, which the API never writes; 'everwatch user deregister' ends a user",
+        )
     timeout_s = duration_of("--timeout", timeout) / 1000
     asked = asked_of({"command": "purge", "user_id": user})
     with database(settings) as reader:
