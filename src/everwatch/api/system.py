@@ -103,7 +103,7 @@ class Installation:
         self._document = msgspec.json.encode(document)
 
     async def _lag(self) -> Lag:
-        """The lag, measured now or a moment ago; of a broker that takes long, the last one. Raises BrokerUnavailable."""
+        """Return the lag, measured now or a moment ago; of a slow broker, the last one. Raises BrokerUnavailable."""
         age_s = self._clock.monotonic_s() - self._measured_s
         if self._measured is not None and age_s <= MEASURED_EVERY_S:
             return self._measured
