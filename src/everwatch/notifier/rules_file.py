@@ -184,7 +184,8 @@ def rules_of(data: bytes, path: Path) -> Rules:
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         rotas = _rotas(given)
-        provider, text_limits = {}, TextLimits()
+        provider: dict[str, Any] = {}
+        text_limits = TextLimits()
         if given.sms is not None:
             provider, text_limits = _provider(_with_files(given.sms, "sms", path))
         routes = [
