@@ -1,7 +1,7 @@
 """Resources of KEDA, of the Prometheus operator and of Strimzi, against the definitions of those projects.
 
-KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: those of topics and
-users are in ``tests/data/strimzi``; EVERWATCH_TEST_CRDS names a folder with others (``install/cluster-operator``).
+KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: those of topics
+and users are in ``tests/data/strimzi``; EVERWATCH_TEST_CRDS names a folder with others (``install/cluster-operator``).
 """
 
 import json

@@ -241,7 +241,7 @@ function summed(items) {
   }
   return [...of.values()].map((row) => {
     const running = plural(row.owners.size, "process", "processes");
-    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: row.owners.size ? "" : `None is in its group: start one (everwatch ${row.process}), or see in its log why it ended.` };
+    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}${row.owners.size ? "" : ", or see in its log why the last one ended"}` };
     if (row.lag_s === null) return { ...row, look: "bad", text: `${running}, a record cannot be read`, remedy: "See the partitions." };
     const behind = row.lag ? `${plural(row.lag, "record")} to read, the oldest ${duration(row.lag_s * 1000)} old` : "all records are read";
     return { ...row, look: row.lag_s > LATE_S ? "warn" : "ok", text: `${running}, ${behind}`, remedy: "" };
