@@ -50,7 +50,8 @@ class Newcomers:
         for each in admitted:
             source, signup, keys = each
             taken = known[source.partition]
-            if keys[0] not in taken and not signup.remembered_id and not _is_due_soon(signup, now):
+            is_plain = not signup.remembered_id and not signup.if_registration
+            if keys[0] not in taken and is_plain and not _is_due_soon(signup, now):
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)

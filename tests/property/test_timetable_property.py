@@ -440,6 +440,23 @@ class TimetableMachine(RuleBasedStateMachine):
         for number in range(many):
             self._put(f"u{number}\0group".encode(), schedule, self.emitted_to, batch_key, 10 * number)
 
+    @rule(
+        many=st.integers(1, 12),
+        interval_ms=st.sampled_from([300, 1_000]) | short_intervals | long_intervals,
+        began_ms=st.integers(0, 10_000),
+        batch_key=lines,
+    )
+    def put_many_together(self, many: int, interval_ms: int, began_ms: int, batch_key: BatchKey) -> None:
+        schedule, since = Every(interval_ms), self.emitted_to - began_ms
+        some: dict[bytes, TimetableEntry] = {}
+        for number in range(many):
+            key = b"u%d\0together" % number
+            if key in self.monitors:
+                self._remove(key)
+            some[key] = TimetableEntry(key, schedule, since, batch_key, self._record(key, 10 * number))
+        self.monitors.update(some)
+        self.timetable.put_alike(schedule, batch_key, since, list(some), [each.record for each in some.values()])
+
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), schedule=recurring, batch_key=lines)
     def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, batch_key: BatchKey) -> None:

@@ -25,6 +25,7 @@ from everwatch.api.letters import redriving
 from everwatch.api.live import BEAT_S, Following, Live
 from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
+from everwatch.api.passwords import is_password
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
@@ -273,6 +274,7 @@ class Api:
         self.jobs = Jobs(self.clock)
         self.views = SavedViews()
         self.used_keys = UsedKeys(self.clock)
+        self.is_password: Callable[[str, str], bool] = is_password
         self.settings = load_settings()
         self.tokens = Tokens(self.settings)
         self.logins = Logins()
@@ -382,6 +384,7 @@ class Api:
             self.views,
             "jobs",
             self.used_keys,
+            lambda *asked: self.is_password(*asked),
         )
 
     def take_shared(self, records: list[Record]) -> None:

@@ -262,6 +262,13 @@ async def test_the_outcome_of_a_command_is_told_after_a_restart_too(server: Api)
     server.store.apply(SinkBatch(START, {place: 1}, replies=[Received(place, 0, START, reply)]))
     told = (await server.call("GET", path)).json
     assert (told["answer"], told["version"], told["monitor_id"]) == ("done", 2, "site")
+    found = "/v1/commands/c-1"
+    assert (await server.call("GET", f"{found}?user=ann")).json == told
+    assert (await server.call("GET", found)).code == "invalid_parameter"
+    hers, others = server.token(Role.VIEWER, "ann"), server.token(Role.VIEWER, "bob")
+    assert (await server.call("GET", found, token=hers)).json == told
+    assert (await server.call("GET", found, token=others)).code == "not_found"
+    assert (await server.call("GET", f"{found}?user=ann", token=others)).code == "forbidden"
 
 
 LISTS = ("/v1/incidents", "/v1/deliveries", "/v1/channels")

@@ -117,7 +117,7 @@ class LettersView(msgspec.Struct, frozen=True):
     """A page of dead letters, the latest first, and on the first page how many there are of each kind of reason.
 
     Those of the interval are counted, of one without a begin those of the last 7 days: since ``counted_since``.
-    ``truncated``: there is a next page.
+    ``truncated``: there is a next page. Totals as of any page: of all that the list has, whenever it was refused.
     """
 
     items: list[LetterView]
@@ -125,10 +125,12 @@ class LettersView(msgspec.Struct, frozen=True):
     truncated: bool
     counted_since: Instant
     counts: list[LetterCountView]
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class FindingView(msgspec.Struct, frozen=True):
-    """One check: what was seen, and the remedy if that is a fault."""
+    """One check: its finding, and the remedy if that is a fault."""
 
     name: str
     ok: bool

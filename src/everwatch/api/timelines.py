@@ -24,6 +24,8 @@ class Timelines:
 
     async def list(self, call: Call, query: TimelinesQuery) -> Answer:
         """Show the states of the monitors that the same page of ``/v1/monitors`` has."""
+        if query.total:
+            raise Problem(400, "invalid_parameter", "Ask the list of monitors for its total.")
         which = selection_of(query, narrowed(call.principal, query.user))
         end = query.until or self._clock.now_ms()
         begin = query.since or end - DAY_MS

@@ -95,7 +95,7 @@ class HttpClient:
         return answer
 
     async def close(self) -> None:
-        """Break off what is under way and close all connections."""
+        """Break off running requests and close all connections."""
         for owner in list(self._kept):
             while owner in self._kept:
                 self._close_oldest(owner)
@@ -191,7 +191,7 @@ class HttpClient:
 
 
 def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
-    """libcurl's options for what is trusted: libcurl itself may look elsewhere than OpenSSL does for Python."""
+    """libcurl's options for trusted certificates: libcurl itself may look elsewhere than OpenSSL does for Python."""
     if ca_file:
         return ((pycurl.CAINFO, ca_file),)
     paths = ssl.get_default_verify_paths()

@@ -1,4 +1,4 @@
-"""Sending: claim what is due, hand it over, and store how that ended.
+"""Sending: claim due messages, hand them over, and store the outcomes.
 
 The order of each message: 1. ``sending`` is committed, with the attempt's number, 2. it is sent, 3. the outcome is
 committed. A notifier that is killed between 1 and 3 leaves a message in doubt: it is sent once more where the receiver
@@ -16,7 +16,7 @@ from everwatch.notifier.addresses import Address, EmailAddress, SmsAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.due_messages import Passed, choose
+from everwatch.notifier.due_messages import Passed, ServerLoads, choose
 from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
 from everwatch.notifier.outcome_rows import SettledDelivery
@@ -73,23 +73,28 @@ class _Done(NamedTuple):
     outcome: AttemptOutcome
 
 
+class Senders(NamedTuple):
+    """What hands messages over."""
+
+    http: OverHttp
+    mail: OverMail
+
+
 class Dispatcher:
-    """Sends what is due. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
+    """Sends due messages. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
 
     def __init__(
         self,
         storage: Storage,
         rules: Callable[[], Rules],
-        http: OverHttp,
-        mail: OverMail,
+        senders: Senders,
         clock: Clock,
         limits: Limits,
         in_thread: Callable[[Callable[[], int]], Awaitable[int]],
     ) -> None:
         self._storage = storage
         self._rules = rules
-        self._http = http
-        self._mail = mail
+        self._http, self._mail = senders
         self._clock = clock
         self._limits = limits
         self._in_thread = in_thread
@@ -116,7 +121,7 @@ class Dispatcher:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until ``stop``; ``finish`` then lets what is under way end."""
+        """Send until ``stop``; ``finish`` then lets attempts under way end."""
         while not self._stopping:
             if not await self.turn():
                 try:
@@ -130,7 +135,7 @@ class Dispatcher:
                 await asyncio.sleep(_SETTLE_EVERY_S)
 
     async def turn(self) -> int:
-        """Store what has ended and begin what is due, in one transaction; return how many were begun."""
+        """Store ended attempts and begin due ones, in one transaction; return how many were begun."""
         done, self._done = self._done, []
         begun: list[_Begun] = []
         passed = self._passed
@@ -159,7 +164,7 @@ class Dispatcher:
         return len(begun)
 
     async def finish(self, within_s: float) -> None:
-        """Wait for what is under way and store how it ended; what takes longer is in doubt."""
+        """Wait for attempts under way and store their outcomes; those that take longer are in doubt."""
         if self._under_way:
             await asyncio.wait(list(self._under_way), timeout=within_s)
         for task in list(self._under_way):
@@ -186,7 +191,7 @@ class Dispatcher:
     # --- within a transaction -----------------------------------------------------------------------------------------
 
     def _claim(self, work: Work, now: int) -> tuple[list["_Begun"], Passed]:
-        """Begin attempts at what is due; return them, and what the next look need not go through."""
+        """Begin due attempts; return them, and the messages that the next look need not go through."""
         rules, passed = self._rules(), self._passed
         claimed: list[_Begun] = []
         for _ in range(_MOST_LOOKS):
@@ -194,9 +199,8 @@ class Dispatcher:
             if room <= 0:
                 break
             lanes = self._lanes + Counter(each.delivery.lane for each in claimed)
-            found = choose(
-                work, passed, now, room, lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now)
-            )
+            servers = ServerLoads(lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now))
+            found = choose(work, passed, now, room, servers)
             passed = found.passed
             begun = _begin(work, rules, found.delivery_ids, now)
             work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)

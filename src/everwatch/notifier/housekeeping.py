@@ -48,7 +48,7 @@ async def run_chores(
     in_database: Callable[[Callable[[], object]], Awaitable[object]],
     complain: Callable[[str, str], None],
 ) -> None:
-    """Do these chores. One that fails is reported, and stops no other; raises what may be tried again.
+    """Do these chores. One that fails is reported, and stops no other. Raises retryable errors.
 
     One that has more to do is called again, at most 50 times; in between the database does other work.
     """

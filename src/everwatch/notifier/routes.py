@@ -207,7 +207,7 @@ class Rules:
     text_limits: TextLimits = TextLimits()
 
     def at(self, now: int) -> "Rules":
-        """Return the rules with the addresses of who is on call at an instant."""
+        """Return the rules with the addresses of the people on call at an instant."""
         if not any(route.on_call for route in self.routes):
             return self
         on_call = {rota.name: rota.on_call_at(now) for rota in self.rotas}

@@ -7,7 +7,7 @@ import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -188,8 +188,9 @@ def rules_of(data: bytes, path: Path) -> Rules:
         text_limits = TextLimits()
         if given.sms is not None:
             provider, text_limits = _provider(_with_files(given.sms, "sms", path))
+        shared = _Shared(rotas, given.people, provider)
         routes = [
-            _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people, provider)
+            _route(table, f"{audience.value}[{index}]", audience, defaults, path, shared)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
             for index, table in enumerate(tables)
         ]
@@ -297,15 +298,21 @@ def _rotas(given: _FileInput) -> dict[str, Rota]:
     return found
 
 
+class _Shared(NamedTuple):
+    """Parts of the file that routes name: rotas, people, and the provider of text messages."""
+
+    rotas: Mapping[str, Rota]
+    people: Mapping[str, Person]
+    provider: Mapping[str, Any]
+
+
 def _route(
     table: dict[str, Any],
     field: str,
     audience: Audience,
     defaults: tuple[Timing, MessageTexts],
     path: Path,
-    rotas: Mapping[str, Rota],
-    people: Mapping[str, Person],
-    provider: Mapping[str, Any],
+    shared: _Shared,
 ) -> AlertRoute:
     given = _converted(table, _RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
@@ -320,11 +327,11 @@ def _route(
     if sender == "sms":
         if unknown := target.keys() - {"to"}:
             raise InvalidInput(f"unknown field {min(unknown)}: [sms] names the provider", place)
-        target |= provider
-    for person in _on_call(on_call, audience, rotas, place):
-        if sender not in people[person]:
+        target |= shared.provider
+    for person in _on_call(on_call, audience, shared.rotas, place):
+        if sender not in shared.people[person]:
             raise InvalidInput(f"{person} of the rota has no {sender}", f"people.{person}")
-        target |= dict.fromkeys(on_call, people[person][sender])
+        target |= dict.fromkeys(on_call, shared.people[person][sender])
         _converted(target, TYPES[sender], f"people.{person}.{sender}")
     document = compiled(target, place)
     if is_open(document) and audience is Audience.OPERATORS:
@@ -474,7 +481,7 @@ def _cron(expression: str, timezone: str, field: str) -> Cron:
 
 
 def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:
-    """The table with what stands in files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
+    """The table with the contents of files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
     return {name: _from_file(value, f"{place}.{name}", path) for name, value in table.items()}
 
 

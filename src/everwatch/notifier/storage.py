@@ -112,7 +112,9 @@ def open_existing(settings: Settings) -> "Storage":
 
 
 class Storage:
-    """Opens transactions. Safe to use from one thread at a time."""
+    """Opens transactions, each a ``new_work``. Safe to use from one thread at a time."""
+
+    new_work = Work
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -122,13 +124,13 @@ class Storage:
     def begin(self) -> Iterator["Work"]:
         """A transaction that writes; committed at the end of the block. Raises Unstorable, StoreBusy or StoreError."""
         with clear_errors(self.engine.url), self.engine.begin() as connection:
-            yield Work(connection, self._statements)
+            yield self.new_work(connection, self._statements)
 
     @contextmanager
     def look(self) -> Iterator["Work"]:
         """A transaction that reads."""
         with clear_errors(self.engine.url), self.engine.execution_options(**READS_ONLY).begin() as connection:
-            yield Work(connection, self._statements)
+            yield self.new_work(connection, self._statements)
 
     def offsets(self) -> dict[Partition, int]:
         """Return the next offset of every partition."""

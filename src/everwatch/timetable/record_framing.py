@@ -5,7 +5,7 @@ headers. That last part is called *framed* here; a record of a batch is found ag
 of Kafka's protocol documentation; numbers are zigzag varints as in Protocol Buffers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -43,6 +43,14 @@ def append(records: bytearray, index: int, delta: int, record: bytes) -> None:
     """Add a framed record as number ``index``, ``delta`` ms after the base timestamp."""
     begin = _BEGIN[index] if not delta and index < len(SMALL) else b"\0" + encode(delta) + encode(index)
     records += encode(len(begin) + len(record)) + begin + record
+
+
+def append_all(records: bytearray, index: int, some: Sequence[bytes]) -> None:
+    """Add framed records as numbers ``index`` and following, at the base timestamp."""
+    begins = _BEGIN[index : index + len(some)]
+    begins += [b"\0\0" + encode(number) for number in range(index + len(begins), index + len(some))]
+    parts = [encode(len(begin) + len(each)) + begin + each for begin, each in zip(begins, some, strict=True)]
+    records += b"".join(parts)
 
 
 def walk(records: bytes | bytearray) -> Iterator[FramedRecord]:

@@ -6,6 +6,7 @@ from everwatch.model import Align, At, Every
 from everwatch.schedule.due import due_in
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
+from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import all_of
 from everwatch.timetable.snapshot import read, saved
 from everwatch.timetable.timetable_entry import Firing, TimetableEntry
@@ -44,6 +45,16 @@ class RecurringIndex:
             for due in self._ahead_of(planned):
                 self.ahead.add(due, due, planned.batch_key, planned.record)
         return chunk
+
+    def seat_alike(
+        self, schedule: Every, batch_key: BatchKey, keys: Sequence[bytes], records: Sequence[bytes]
+    ) -> Iterator[Chunk]:
+        """Take in monitors of an interval without alignment that have begun; yields the chunks that were changed."""
+        yield from self.rings.seat_alike(schedule.interval_ms, batch_key, keys, records)
+        if schedule.interval_ms > FINE_UP_TO_MS and self._ahead_to > self._emitted_to:
+            for key, record in zip(keys, records, strict=True):
+                for due in due_in(schedule, key, self._emitted_to, self._emitted_to, self._ahead_to):
+                    self.ahead.add(due, due, batch_key, record)
 
     def unseat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it has no seat."""
@@ -99,7 +110,7 @@ class RecurringIndex:
             yield saved(batch_key, slot, shelf, self._packing, schedule=schedule)
 
     def restore(self, shelves: Iterable[bytes]) -> int:
-        """Take up what was saved with the same packing; gives how many monitors that are."""
+        """Take up an index that was saved with the same packing; gives the number of its monitors."""
         count = 0
         for found, shelf in read(shelves):
             if found.schedule is not None:
@@ -110,7 +121,7 @@ class RecurringIndex:
         return count
 
     def fit(self) -> None:
-        """Split what is larger than the limits."""
+        """Split chunks that are larger than the limits."""
         for *_, shelf in (*self.rings.shelves(), *self.groups.shelves()):
             shelf.fit(self._packing, self._limits)
         self.ahead.fit()

@@ -1,10 +1,10 @@
 """The timetable of one partition: put and take out monitors, and find the due ones."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 
-from everwatch.model import At
+from everwatch.model import At, Every
 from everwatch.schedule.at import due_instant
 from everwatch.schedule.due import due_in
 from everwatch.schedule.duration import SECOND_MS
@@ -85,6 +85,20 @@ class Timetable:
             self._enter(planned)
         elif planned.until <= self.emitted_to:
             self._gone(planned)
+
+    def put_alike(
+        self, schedule: Every, batch_key: BatchKey, newest_since: int, keys: Sequence[bytes], records: Sequence[bytes]
+    ) -> None:
+        """Plan many monitors that are not planned, of one interval without alignment, without a known end.
+
+        They have begun: none later than ``newest_since``, which is not behind ``emitted_to``. It has the same effect as
+        ``put`` of each, in a fraction of the time.
+        """
+        assert newest_since <= self.emitted_to
+        for chunk in self.seats.seat_alike(schedule, batch_key, keys, records):
+            self._loose.touch(chunk)
+        self._seated += len(keys)
+        self.newest_since = max(self.newest_since, newest_since)
 
     def remove(self, planned: TimetableEntry) -> None:
         """Take a monitor out, given as it was put. Raises NotPlanned."""
@@ -181,7 +195,7 @@ class Timetable:
         yield from self.seats.save()
 
     def restore(self, shelves: Iterable[bytes]) -> None:
-        """Take up what was saved with the same packing, into an empty timetable.
+        """Take up a timetable that was saved with the same packing, into an empty one.
 
         Its ``emitted_to`` may be earlier than the saved one's, but not earlier than its ``newest_since`` and its
         ``newest_gone``.
