@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from everwatch.core.clock import Clock
 from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
-from everwatch.model import Asker, At, CommandOutcome, ReplyOn, Signup
+from everwatch.model import Asker, At, CommandOutcome, MonitorSpec, ReplyOn, Signup
 from everwatch.rules.registration_rules import (
     newcomer,
 )
@@ -47,10 +47,15 @@ class Newcomers:
             await asyncio.sleep(0)
         newcomers: dict[int, list[Admitted[Signup]]] = {}
         others: list[Admitted[Signup]] = []
+        # alike signups have the very same monitors
+        alike: tuple[MonitorSpec, ...] | None = None
+        is_due_soon = False
         for each in admitted:
             source, signup, keys = each
+            if signup.monitors is not alike:
+                alike, is_due_soon = signup.monitors, _is_due_soon(signup, now)
             taken = known[source.partition]
-            if keys[0] not in taken and not signup.remembered_id and not _is_due_soon(signup, now):
+            if keys[0] not in taken and not signup.remembered_id and not is_due_soon:
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)
