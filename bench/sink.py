@@ -245,7 +245,7 @@ def _pin_server(server: PostgresServer | None, share: Share) -> None:
 def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     if not share.rolls_up:
         # there is no such setting: this is what roll-ups cost
-        RollupRows.count = lambda *_: None  # type: ignore[method-assign]
+        RollupRows.count = lambda *_: 0  # type: ignore[method-assign]
     if share.core is not None:
         psutil.Process().cpu_affinity([share.core])
     url = share.settings.database_url

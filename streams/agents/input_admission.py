@@ -133,7 +133,7 @@ class InputAdmission:
 
 
 def keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
-    """The table keys of the user, of the monitors that are named, and of what is remembered of the user's commands."""
+    """The table keys of the user, of the monitors that are named, and of the ids of the user's recent commands."""
     if isinstance(wanted, Signup):
         keys = [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
     else:

@@ -55,7 +55,8 @@ class Newcomers:
             if signup.monitors is not alike:
                 alike, is_due_soon = signup.monitors, _is_due_soon(signup, now)
             taken = known[source.partition]
-            if keys[0] not in taken and not signup.remembered_id and not is_due_soon:
+            is_plain = not signup.remembered_id and not signup.if_registration
+            if keys[0] not in taken and is_plain and not is_due_soon:
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)

@@ -36,7 +36,7 @@ class CatchUp:
         clock: Clock,
         new_prober: Callable[[], Consumer] | None = None,
     ) -> None:
-        """``new_prober``: batches that cannot be read are passed over, and what was in them is lost."""
+        """``new_prober``: unreadable batches are passed over, and their records are lost."""
         self._new_prober = new_prober
         self._positions = dict(positions)
         self._topic = topic

@@ -26,6 +26,7 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
+from streams.options import write_batch
 from streams.state.catch_up import CatchUp, EntryWrite
 from streams.state.entry_keys import FIRST_ENTRY, is_of_entry
 from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
@@ -70,6 +71,7 @@ class EntryStore(rocksdb.Store):
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
     changelog_id: str = ""
+    write_batch: Callable[[Any, WriteBatch], None] = staticmethod(write_batch)
     new_consumer: Callable[[], Consumer] | None = None
     # set where what cannot be read of the changelog is to be passed over
     new_prober: Callable[[], Consumer] | None = None
@@ -80,13 +82,11 @@ class EntryStore(rocksdb.Store):
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
-        value: bytes | None = self.database(partition).get(key)
-        return value
+        return cast(bytes | None, self.database(partition).get(key))
 
     def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of the keys, in their order."""
-        values: list[bytes | None] = self.database(partition).get(keys) if keys else []
-        return values
+        return cast(list[bytes | None], self.database(partition).get(keys)) if keys else []
 
     def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
@@ -175,7 +175,7 @@ class EntryStore(rocksdb.Store):
         return self._dated(partition, AGENDA, agenda_key(upto + 1, b""), most)
 
     def forget_agenda(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
-        """Drop from the index of changes what has been seen to."""
+        """Drop handled items from the index of changes."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
             batch.delete(agenda_key(due, key))
@@ -191,11 +191,11 @@ class EntryStore(rocksdb.Store):
         return found
 
     def forget_due(self, partition: int, upto: int) -> None:
-        """Drop from the index what was due up to ``upto``."""
+        """Drop the items due up to ``upto`` from the index."""
         self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
 
     def save_snapshot(self, partition: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
-        """Put a timetable away, as of what is written now."""
+        """Put a timetable away, as of the entries that are written now."""
         database = self.database(partition)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
         batch = WriteBatch(raw_mode=True)
@@ -240,7 +240,7 @@ class EntryStore(rocksdb.Store):
         to_key: Callable[[Any], Any],  # noqa: ARG002 - Faust's signature; keys and values are bytes here
         to_value: Callable[[Any], Any],  # noqa: ARG002
     ) -> None:
-        """Faust calls this with what standbys read, and with what came while this worker caught up."""
+        """Faust calls this with records that standbys read, and those that came while this worker caught up."""
         changes: dict[int, list[EntryWrite]] = {}
         offsets: dict[int, int] = {}
         here: dict[int, int] = {}
@@ -322,7 +322,7 @@ class EntryStore(rocksdb.Store):
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
-        self.database(partition).write(batch)
+        self.write_batch(self.database(partition), batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

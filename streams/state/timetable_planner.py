@@ -1,4 +1,4 @@
-"""Timetable entries of monitors: when each is due, what is sent for it, and its first check."""
+"""Timetable entries of monitors: schedule, tick record, and first check."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -99,9 +99,11 @@ class TimetablePlanner:
         clock: Clock,
         largest_batch: int | None = None,
         first_check_within_ms: int | None = None,
+        new_timetable: Callable[[Packing, int], Timetable] = Timetable,
     ) -> None:
         """``first_check_within_ms``: new monitors are checked within this time; None: when their schedules say."""
         self._packing = packing
+        self._new_timetable = new_timetable
         self._first_check_within_ms = first_check_within_ms
         self._clock = clock
         # timetables are not taken up by another version, or one that packs otherwise
@@ -114,7 +116,7 @@ class TimetablePlanner:
 
     def new_timetable(self, emitted_to: int) -> Timetable:
         """An empty timetable whose chunks fit into the topics' batches."""
-        timetable = Timetable(self._packing, emitted_to)
+        timetable = self._new_timetable(self._packing, emitted_to)
         if self.largest_batch is not None:
             timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
         return timetable
@@ -228,7 +230,7 @@ def _timetable_entry(
 
 
 def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int) -> bool:
-    """Tell whether a change is one of what is due up to ``upto``."""
+    """Tell whether a change concerns ticks due up to ``upto``."""
     if old is None:
         return new is not None and new.since < upto
     if new is None or new._replace(retry=None) != old._replace(retry=None):

@@ -1,12 +1,17 @@
 """Rows of a file over HTTP: judged in a dry run, imported, and each refused one with its line and reason."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
 from support.api import Api, api
+from support.waiting import PATIENCE
 
+from everwatch.api.import_stream import AT_ONCE
 from everwatch.api.permissions import Role
+from everwatch.core.errors import BrokerUnavailable
 
 CSV = b'id,city,plan\r\nann,"Bern,\r\nold town",default\r\n,Graz,default\r\nbob,Lyon,default\r\n'
 
@@ -49,6 +54,61 @@ async def test_what_a_token_may_not_do_is_refused_row_by_row(server: Api) -> Non
     done = (await post(server, "", rows, token=hers)).json
     assert [(each["user_id"], each["code"]) for each in done["refused"]] == [("bob", "forbidden")]
     assert (await post(server, "", rows, token=server.texts[Role.VIEWER])).status == 403
+
+
+async def streamed(server: Api, query: str, data: Any, token: str = "", **headers: str) -> list[Any]:
+    """Send a file as a stream; gives the lines of the answer."""
+    headers["Authorization"] = f"Bearer {token or server.texts[Role.ADMIN]}"
+    async with server.session.post(f"{server.url}/v1/imports?{query}", data=data, headers=headers) as response:
+        assert (response.status, response.headers["Content-Type"]) == (200, "application/x-ndjson")
+        return [json.loads(line) async for line in response.content]
+
+
+async def test_a_file_of_any_length_is_judged_while_it_is_sent(server: Api) -> None:
+    told = asyncio.Event()
+    rows = b'{"user_id":7}\n' + b'{"user_id":"ann"}\n' * AT_ONCE
+
+    async def file() -> AsyncIterator[bytes]:
+        yield rows
+        # the first rows are answered while the last one is not sent yet
+        await asyncio.wait_for(told.wait(), PATIENCE * 5)
+        yield b'{"user_id":"bob"}\n'
+
+    headers = {"Authorization": f"Bearer {server.texts[Role.ADMIN]}"}
+    url = f"{server.url}/v1/imports?dry_run=true"
+    async with server.session.post(url, data=file(), headers=headers) as response:
+        wrong = json.loads(await response.content.readline())
+        assert (wrong["line"], wrong["code"]) == (1, "invalid")
+        told.set()
+        last = json.loads(await response.content.readline())
+    assert (last["rows"], last["accepted"], last["refused_rows"]) == (AT_ONCE + 2, AT_ONCE + 1, 1)
+    assert server.worker.inputs == []
+
+
+async def test_a_stream_of_rows_is_carried_out_once_with_its_key_and_a_table_too(server: Api) -> None:
+    for answer in ("registered", "repeated"):
+        [wrong, last] = await streamed(server, "map=id=user_id", CSV, **{"Idempotency-Key": "k-1"})
+        assert (wrong["line"], last["rows"], last["accepted"], last["kept"]) == (4, 3, 2, 0)
+        assert server.audit.entries[-1].outcome == answer
+    ann = (await server.call("GET", "/v1/users/ann")).json
+    assert ann["attributes"] == {"city": "Bern,\r\nold town"}
+    hers, rows = server.token(Role.OPERATOR, "ann"), b'{"user_id":"ann"}\n{"user_id":"bob"}\n'
+    [other, last] = await streamed(server, "", rows, token=hers)
+    assert (other["user_id"], other["code"], last["accepted"]) == ("bob", "forbidden", 1)
+
+
+async def test_a_stream_that_stops_says_at_which_line(server: Api) -> None:
+    server.worker.failure = BrokerUnavailable("no broker")
+    [away] = await streamed(server, "", b'{"user_id":"ann"}\n')
+    assert (away["stopped_at"], away["code"]) == (1, "kafka_unavailable")
+    server.worker.failure = None
+    for query, data, code in (
+        ("map=x", CSV, "invalid_parameter"),
+        ("map=id=user_id", b"id\n", "empty"),
+        ("", b"id,city\n", "invalid"),
+    ):
+        refused = await server.call("POST", f"/v1/imports?{query}", body=data)
+        assert refused.code == code
 
 
 async def test_a_file_that_cannot_be_read_is_refused_as_a_whole(server: Api) -> None:

@@ -112,6 +112,28 @@ async def test_a_cursor_of_more_leads_nowhere_with_the_token_of_one_user(server:
     assert looked_at >= {"/v1/users", "/v1/monitors", "/v1/results", "/v1/transitions", "/v1/tasks", "/v1/export"}
 
 
+async def test_pages_of_one_item_go_through_each_list_and_its_total_is_told_on_request(server: Api) -> None:
+    looked_at = set()
+    for route in [*lists_of(server), *[r for r in server.server.routes if r.name == "GET /v1/tokens"]]:  # type: ignore[attr-defined]
+        if route.query is None or "total" not in route.query.__struct_fields__ or route.path == "/v1/timelines":
+            continue
+        whole = (await server.call("GET", f"{route.path}?total=true")).json
+        items = whole["items"]
+        assert (whole["total"], whole["total_at_least"], whole["next"]) == (len(items), False, None), route.path
+        found, cursor = [], ""
+        while cursor or not found:
+            page = await server.call("GET", f"{route.path}?limit=1&cursor={cursor}")
+            found += page.json["items"]
+            assert page.json["total"] is None
+            cursor = page.json["next"] or ""
+            assert cursor == cursor_of(page), "the Link has it too"
+        assert found == items, route.path
+        looked_at.add(route.path.removeprefix("/v1/"))
+    assert looked_at >= {"users", "monitors", "tasks", "results", "transitions", "jobs", "incidents", "deliveries"}
+    assert looked_at >= {"channels", "silences", "tokens"}
+    assert (await server.call("GET", "/v1/timelines?total=true")).code == "invalid_parameter"
+
+
 def cursor_of(page: Any) -> str:
     return str(page.headers.get("Link", "").partition("cursor=")[2].partition(">")[0])
 

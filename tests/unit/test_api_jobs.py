@@ -72,7 +72,7 @@ def runner(
     audit = AuditLog(server.audit, "audit", server.clock, OutputFormat.AVRO)
     database = Database(lambda: server.store, server.clock)
     leases = Leases(name, server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
-    work = BulkJobWork(server.jobs, leases, database, commands or server.worker, audit, server.clock, pace)
+    work = BulkJobWork(leases, database, commands or server.worker, audit, server.clock, pace)
     return LeasedRunner(leases, [work], server.clock, most_ended=most_ended)
 
 
@@ -91,6 +91,43 @@ async def made(server: Api, token: str = "", **body: Any) -> Any:
     assert answer.status == 202, answer.data
     assert answer.headers["Location"] == f"/v1/jobs/{answer.json['job_id']}"
     return answer.json
+
+
+async def test_a_job_by_names_goes_on_after_a_kill_and_is_about_no_other_monitor(server: Api) -> None:
+    ids = [{"user_id": user, "monitor_id": name} for user, name in (("ann", "m-0"), ("bob", "m-1"), ("bob", "none"))]
+    job = await made(server, expect_count=3, ids=[*ids, ids[0]])
+    assert (job["total"], job["by_ids"]) == (3, True)
+    dying = Commands(server)
+    dying.killed_at = 2
+    with pytest.raises(Killed):
+        await runner(server, "one", dying).run_once()
+    server.clock.advance(LEASE_MS + 1)
+    await runner(server, "two").run_once()
+    told = (await server.call("GET", f"/v1/jobs/{job['job_id']}")).json
+    assert (told["state"], told["done"], told["refused"]) == ("done", 2, 1)
+    [refused] = (await server.call("GET", f"/v1/jobs/{job['job_id']}/errors")).json["items"]
+    assert (refused["user_id"], refused["monitor_id"], refused["code"]) == ("bob", "none", "not_found")
+    paused = [
+        (m.user_id, m.monitor_id) for u in ("ann", "bob") for m in server.store.monitors(u) if m.state == "paused"
+    ]
+    assert paused == [("ann", "m-0"), ("bob", "m-1")]
+
+
+async def test_names_of_a_job_are_of_the_tokens_user_and_stand_alone(server: Api) -> None:
+    hers, body = server.token(Role.OPERATOR, "ann"), {"action": "pause", "expect_count": 1}
+    for ids, more, status in (
+        ([{"user_id": "bob", "monitor_id": "m-0"}], {}, 403),
+        ([{"user_id": "ann", "monitor_id": "m-0"}], {"filter": {"kind": "noop"}}, 422),
+        ([{"user_id": "ann", "monitor_id": f"m-{n}"} for n in range(2)], {}, 409),
+        ([{"user_id": "ann", "monitor_id": ""}], {}, 422),
+    ):
+        refused = await server.call("POST", "/v1/jobs", body={**body, "ids": ids, **more}, token=hers)
+        assert refused.status == status, refused.data
+    first = [{"user_id": "ann", "monitor_id": "m-0"}]
+    assert (await server.call("POST", "/v1/jobs", body={**body, "ids": first}, Idempotency_Key="k")).status == 202
+    other = [{"user_id": "ann", "monitor_id": "m-1"}]
+    again = await server.call("POST", "/v1/jobs", body={**body, "ids": other}, Idempotency_Key="k")
+    assert again.code == "reused_key"
 
 
 def states(server: Api) -> list[State]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from support.api import START, Api, api
 from support.notifying import Notifying, transition
@@ -258,6 +259,13 @@ async def test_the_outcome_of_a_command_is_told_after_a_restart_too(server: Api)
     server.store.apply(SinkBatch(START, {place: 1}, replies=[Received(place, 0, START, reply)]))
     told = (await server.call("GET", path)).json
     assert (told["answer"], told["version"], told["monitor_id"]) == ("done", 2, "site")
+    found = "/v1/commands/c-1"
+    assert (await server.call("GET", f"{found}?user=ann")).json == told
+    assert (await server.call("GET", found)).code == "invalid_parameter"
+    hers, others = server.token(Role.VIEWER, "ann"), server.token(Role.VIEWER, "bob")
+    assert (await server.call("GET", found, token=hers)).json == told
+    assert (await server.call("GET", found, token=others)).code == "not_found"
+    assert (await server.call("GET", f"{found}?user=ann", token=others)).code == "forbidden"
 
 
 LISTS = ("/v1/incidents", "/v1/deliveries", "/v1/channels")
@@ -329,6 +337,23 @@ async def test_timelines_have_the_states_of_a_page_of_monitors(server: Api) -> N
     assert {each["user_id"] for each in hers["items"]} == {"bob"}
     assert (await server.call("GET", "/v1/timelines?cursor=x")).code == "invalid_cursor"
     assert (await server.call("GET", "/v1/timelines?since=2&until=1")).code == "invalid_parameter"
+
+
+async def test_timelines_say_when_the_certificate_ends_that_the_last_run_saw(server: Api) -> None:
+    watched = {"monitor_id": "cert", "kind": "tls", "config": {"host": "shop.example"}}
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE, watched]})
+
+    async def ends() -> dict[str, int | None]:
+        items = (await server.call("GET", "/v1/timelines?user=ann")).json["items"]
+        return {each["monitor_id"]: each["certificate_ends_at"] for each in items}
+
+    assert await ends() == {"site": None, "cert": None}
+    seen = {"timings": {"total": 3.0, "certificate_left": 90_000.0}, "monitor_id": "cert", "kind": "tls"}
+    store(server, msgspec.structs.replace(result(START - 5_000), **seen), result(START - 5_000))
+    assert await ends() == {"site": None, "cert": START + 85_000}
+    unseen = {**seen, "timings": {"total": 3.0}}
+    store(server, msgspec.structs.replace(result(START - 1_000, Status.FAILURE), **unseen))
+    assert await ends() == {"site": None, "cert": None}, "the last run saw none"
 
 
 async def test_a_badge_shows_the_state_to_whoever_has_its_key(server: Api) -> None:

@@ -71,6 +71,35 @@ async def test_a_monitor_is_created_once_and_changed_only_by_who_has_seen_it(ser
     assert only_new.status == 412
 
 
+async def test_of_two_who_change_a_user_that_they_have_seen_only_the_first_succeeds(server: Api) -> None:
+    path, site = "/v1/users/ann", SITE | {"monitor_id": "site"}
+    only_there = await server.call("PUT", path, body={}, If_Match="*")
+    assert (only_there.status, only_there.code, server.store.user("ann")) == (412, "version_mismatch", None)
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_None_Match="*")).status == 201
+    assert (await server.call("PUT", path, body={}, If_None_Match="*")).code == "version_mismatch"
+
+    async def tag() -> str:
+        return str((await server.call("GET", path)).headers["ETag"])
+
+    seen = await tag()
+    first = await server.call("PATCH", path, body={"attributes": {"city": "Bern"}}, If_Match=seen)
+    assert first.status == 200
+    for method, body in (("PATCH", {"attributes": {"city": "Thun"}}), ("PUT", {"monitors": [site]})):
+        late = await server.call(method, path, body=body, If_Match=seen)
+        assert (late.status, late.code) == (412, "version_mismatch")
+    seen = await tag()
+    # a monitor of the registration that changed is a change of it; the state of one is not
+    await server.call("PATCH", f"{path}/monitors/site", body={"name": "x"}, If_Match="*")
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_Match=seen)).status == 412
+    seen = await tag()
+    await server.call("POST", f"{path}/monitors/site/pause", body={})
+    assert (await tag()) != seen
+    assert (await server.call("PUT", path, body={"monitors": [site]}, If_Match=seen)).status == 200
+    for wrong in ('"1"', "x"):
+        assert (await server.call("PATCH", path, body={}, If_Match=wrong)).status == 412
+    assert (await server.call("PATCH", path, body={}, If_None_Match="*")).code == "invalid_header"
+
+
 async def test_a_put_of_whatever_is_there_changes_it_and_creates_nothing(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={})
     path = "/v1/users/ann/monitors/site"
@@ -96,6 +125,22 @@ async def test_a_patch_changes_what_it_names(server: Api) -> None:
     assert (spec["schedule"], spec["labels"]) == ({"every": "5m"}, {"env": "prod"})
     wrong = await server.call("PATCH", path, body={"schedule": {"every": "1ms"}}, If_Match="*")
     assert (wrong.status, wrong.json["errors"][0]["path"]) == (422, "$.schedule.every")
+
+
+async def test_a_monitor_is_put_into_maintenance_which_changes_no_version_and_is_ended(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE)
+    path, until = "/v1/users/ann/monitors/site", server.clock.now_ms() + 3_600_000
+    done = await server.call("POST", f"{path}/maintenance", body={"until": until, "reason": "new disks"})
+    assert (done.status, done.json["answer"], done.headers["ETag"]) == (200, "done", '"1"')
+    agenda = (await server.call("GET", path)).json["agenda"]
+    assert (agenda["maintained_until"], agenda["maintained_why"]) == (until, "new disks")
+    assert (await server.call("GET", f"{path}/explain")).json["maintenance_until"] == until
+    for wrong in ({}, {"until": None}, {"until": 1}):
+        assert (await server.call("POST", f"{path}/maintenance", body=wrong)).status == 422
+    ended = await server.call("DELETE", f"{path}/maintenance")
+    assert (ended.status, ended.json["answer"]) == (200, "done")
+    assert (await server.call("GET", f"{path}/explain")).json["maintenance_until"] == 0
 
 
 async def test_an_input_that_is_wrong_is_refused_with_its_field_and_nothing_is_sent(server: Api) -> None:
@@ -126,7 +171,7 @@ async def test_a_command_that_nobody_answers_is_accepted_with_the_place_of_its_o
     server.worker.silent = True
     kept = await server.call("PUT", "/v1/users/a%2Fb", body={}, Idempotency_Key="k/1", Prefer="wait=0")
     assert (kept.status, kept.json["answer"]) == (202, None)
-    assert kept.headers["Location"] == "/v1/users/a%2Fb/commands/k%2F1"
+    assert kept.headers["Location"] == "/v1/commands/k%2F1?user=a%2Fb"
     assert (await server.call("GET", kept.headers["Location"])).status == 404
 
 
@@ -152,8 +197,10 @@ async def test_with_the_database_away_writes_and_pings_go_on(server: Api) -> Non
 
 async def test_a_ping_says_what_its_url_says(server: Api) -> None:
     key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
-    for path in ("job", "job/start?rid=r-1", "job/fail", "job/0", "job/7"):
-        assert (await server.call("POST", f"/ping/{key}/{path}", token=None)).status == 200
+    pings = ("POST", "job"), ("GET", "job/start?rid=r-1"), ("HEAD", "job/fail"), ("POST", "job/0"), ("HEAD", "job/7")
+    for method, path in pings:
+        answered = await server.call(method, f"/ping/{key}/{path}", token=None)
+        assert (answered.status, answered.data) == (200, b"" if method == "HEAD" else b"OK")
     sent = [each.value.decode() for each in server.worker.inputs]
     about = f'{{"user_id":"ann","monitor_id":"job","at":{START}'
     assert sent == [
@@ -313,7 +360,7 @@ async def test_a_filter_with_what_no_database_may_be_asked_for_is_refused(server
     for route in routes:
         if route.query is None or route.method != "GET" or "key" in route.parameters:
             continue
-        path = route.path.format(user_id="ann", monitor_id="m")
+        path = route.path.format(user_id="ann", monitor_id="m", command_id="c")
         for field in msgspec.structs.fields(route.query):
             if field.name != "cursor" and "string" in json.dumps(msgspec.json.schema(field.type)):
                 refused = await server.call("GET", f"{path}?{field.name}=a%00")
@@ -360,7 +407,7 @@ async def test_a_precondition_that_nothing_would_look_at_is_refused(server: Api)
     for method, path, body in (
         ("DELETE", "/v1/users/ann/monitors/a", None),
         ("POST", "/v1/users/ann/monitors/a/pause", {}),
-        ("PATCH", "/v1/users/ann", {}),
+        ("DELETE", "/v1/users/ann", None),
     ):
         refused = await server.call(method, path, body=body, If_Match='"7"')
         assert (refused.status, refused.code) == (400, "invalid_header")

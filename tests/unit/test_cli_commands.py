@@ -14,7 +14,7 @@ from support.command_line import Said, run_command
 from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -152,6 +152,8 @@ NOOP = ("--kind", "noop")
         (("task", "count", "--until", "yesterday"), 2, "--until: 'yesterday' is neither an instant"),
         (("task", "list", "--from", "1h", "--until", "2h"), 2, "There is nothing between --from and --until"),
         (("user", "deregister", ""), 1, "this must not be empty (at $.user_id)"),
+        (("monitor", "maintain", "u-1", "m"), 2, "Give one of --until, --for and --none;"),
+        (("monitor", "maintain", "u-1", "m", "--none", "--reason", "x"), 2, "Give one of --until, --for and --none;"),
         (("user", "maintain", "u-1"), 2, "Give one of --for (with or without --from), --cron with --duration, and"),
         (("user", "maintain", "u-1", "--for", "1h", "--none"), 2, "Give one of --for (with or without --from), "),
         (("user", "maintain", "u-1", "--for", "1h", "--cron", "* * * * *"), 2, "Give one of --for (with or without"),
@@ -205,6 +207,11 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
         (("monitor", "delete", "u-1", "m"), {"command": "delete", "monitor_id": "m"}),
         (("monitor", "pause", "u-1", "m"), {"command": "pause", "monitor_id": "m"}),
         (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON_MS}),
+        (
+            ("monitor", "maintain", "u-1", "m", "--until", NOON, "--reason", "new disks"),
+            {"command": "maintain", "monitor_id": "m", "until": NOON_MS, "reason": "new disks"},
+        ),
+        (("monitor", "maintain", "u-1", "m", "--none"), {"command": "maintain", "monitor_id": "m"}),
         (("monitor", "resume", "u-1", "m"), {"command": "resume", "monitor_id": "m"}),
         (("monitor", "run-now", "u-1", "m"), {"command": "run_now", "monitor_id": "m"}),
         (

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import MemberAssignment, MemberDescription
@@ -14,6 +15,7 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.model import (
+    Agenda,
     Align,
     At,
     Cron,
@@ -146,6 +148,9 @@ def test_maintenance_is_the_monitors_and_its_users() -> None:
     assert explain(known(own), NOON).maintenance_until == NOON + MINUTE
     assert explain(known(own, user=user), NOON).maintenance_until == NOON + HOUR
     assert explain(known(monitor(), user=None), NOON).maintenance_until == 0
+    agenda = Agenda(maintained_from=NOON - HOUR, maintained_until=NOON + MINUTE)
+    asked_for = msgspec.structs.replace(monitor(), agenda=agenda)
+    assert explain(known(asked_for), NOON).maintenance_until == NOON + MINUTE
 
 
 def test_the_newest_five_results_are_shown() -> None:

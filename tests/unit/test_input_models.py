@@ -470,9 +470,14 @@ COMMANDS = {
         "$.monitor_id"),
     "run_now without monitor_id": (command("run_now"), "a run_now needs the monitor_id", "$.monitor_id"),
     "cancel with a monitor": (command("cancel", monitor=HTTP), "a cancel takes no monitor", "$.monitor"),
-    "maintain with monitor_id": (
-        command("maintain", monitor_id="m"), "a maintain is for the whole user and takes no monitor_id",
+    "pause_user with monitor_id": (
+        command("pause_user", monitor_id="m"), "a pause_user is for the whole user and takes no monitor_id",
         "$.monitor_id"),
+    "maintain of a monitor with windows": (
+        command("maintain", monitor_id="m", maintenance=[SATURDAY]),
+        "a maintain of one monitor takes until in place of windows", "$.maintenance"),
+    "maintain until": (
+        command("maintain", until=1_800_000_000_000), "a maintain takes no until", "$.until"),
     "maintain with a wrong window": (
         command("maintain", maintenance=[SATURDAY, {"cron": "0 2 * * 6"}]), "a repeated window needs its duration",
         "$.maintenance[1].duration"),
@@ -841,9 +846,9 @@ def test_a_put_that_expects_that_there_is_no_monitor_is_told_from_one_that_expec
         ),
         pytest.param(
             avro_schemas.encode(
-                "command", {"command": "maintain", "user_id": "u", "monitor_id": "m", "command_id": "c-1"}
+                "command", {"command": "pause_user", "user_id": "u", "monitor_id": "m", "command_id": "c-1"}
             ),
-            Asker("maintain", "u", "m", "c-1"),
+            Asker("pause_user", "u", "m", "c-1"),
             id="Avro",
         ),
         pytest.param(command("pause", until="tomorrow"), None, id="no id"),

@@ -25,7 +25,7 @@ from everwatch.model import (
     Status,
     User,
 )
-from everwatch.rules.lifecycle import after_agenda, after_result
+from everwatch.rules.lifecycle import after_agenda, after_result, maintained_until, reminded_at
 from everwatch.rules.registration_rules import Changes, carry_out, changed_signup, is_pending_task, newcomer, sign_up
 
 NOW, SETTLED = 1_000_500, 1_000_000
@@ -481,6 +481,39 @@ def test_maintenance_is_what_the_last_signup_or_command_says(account: Account) -
     assert account.user.maintenance == WINDOWS[:1]
     signup = Signup("u", monitors=(spec("a"),), maintenance=WINDOWS)
     assert newcomer(signup, NOW, NOW)[0].maintenance == WINDOWS
+
+
+def test_one_monitor_is_put_into_maintenance_which_outlives_a_put_and_is_ended(account: Account) -> None:
+    until, over = LATER + 3_600_000, LATER + 5
+    account.command(CommandType.MAINTAIN, "a", until=until, reason="new disks")
+    maintained = account.monitors["a"]
+    assert maintained.agenda == Agenda(maintained_from=LATER, maintained_until=until, maintained_why="new disks")
+    assert (maintained.version, maintained.maintenance) == (1, (Maintenance(LATER, until),))
+    assert maintained_until(maintained, account.user, LATER) == until
+    assert account.command(CommandType.MAINTAIN, "a", now=over, until=until, reason="new disks").is_nothing
+    account.command(CommandType.PUT, spec("a", '{"x":1}'))
+    assert account.monitors["a"].agenda == maintained.agenda
+    account.command(CommandType.MAINTAIN, "a", now=over)
+    # what is over stays known: availability leaves it out
+    assert account.monitors["a"].maintenance == (Maintenance(LATER, over),)
+    assert maintained_until(account.monitors["a"], account.user, over) == 0
+    assert account.command(CommandType.MAINTAIN, "a", now=over).is_nothing
+    assert refused(account, CommandType.MAINTAIN, "a", until=LATER) == (
+        "the end of the maintenance has passed",
+        "$.until",
+    )
+    assert refused(account, CommandType.MAINTAIN, "none", until=until)[1] == "$.monitor_id"
+
+
+def test_a_monitor_that_failed_in_its_maintenance_is_told_when_that_is_ended_early(account: Account) -> None:
+    until = LATER + 3_600_000
+    account.command(CommandType.MAINTAIN, "a", until=until)
+    account.become("a", State.DOWN)
+    account.monitors["a"] = reminded_at(account.monitors["a"], until)
+    account.command(CommandType.MAINTAIN, "a", now=LATER + 5, until=until + 1)
+    assert account.monitors["a"].agenda.remind_at == until + 1
+    account.command(CommandType.MAINTAIN, "a", now=LATER + 6)
+    assert account.monitors["a"].agenda.remind_at == LATER + 6
 
 
 @pytest.mark.parametrize("state", State)

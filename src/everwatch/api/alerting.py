@@ -4,8 +4,8 @@ Without a notifier there is none of it, which is said and is no error.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,14 +25,18 @@ from everwatch.api.notifier_views import (
     DeliveryDetail,
     DeliveryView,
 )
+from everwatch.api.paging import cursors, next_link, total_fields, total_of
 from everwatch.api.problems import not_found, unavailable
-from everwatch.api.queries import Limit, OfUser, narrowed
+from everwatch.api.queries import Countable, OfUser, ShortList, narrowed
 from everwatch.api.routing import Answer, Call
+from everwatch.api.totals import Total
 from everwatch.core.errors import StoreError
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.incidents import Incident
+from everwatch.notifier.rows import MOST_KEYS
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.wording import lines_of, subject_of
+from everwatch.store.paging import Place, StoredPage, page_of, place_of
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -41,11 +45,10 @@ LONGEST_PAUSE_S = 0.5
 _MISSING = "no notifier has been started yet, or its database is away"
 
 
-class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class IncidentsQuery(Countable, frozen=True, forbid_unknown_fields=True):
     """Incidents that are not closed."""
 
     user: OfUser = ""
-    limit: Limit = 100
 
 
 class NotifierDatabase(AskedInThreads[Storage]):
@@ -95,6 +98,23 @@ class NotifierDatabase(AskedInThreads[Storage]):
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
+class NotifierPages(NamedTuple, Generic[Item]):
+    """Pages of one list: the question that its cursors belong to, and how its items are read and placed.
+
+    ``read`` gives at most so many items behind a place of type ``kind``, in the order of their places.
+    """
+
+    question: Sequence[Any]
+    kind: Any
+    read: Callable[[Work, Any, int], list[Item]]
+    place: Callable[[Item], Place]
+
+    def page(self, work: Work, cursor: str, limit: int) -> StoredPage[Item]:
+        """Return the page behind a cursor. Raises InvalidCursor."""
+        found = self.read(work, place_of(self.question, cursor, self.kind), limit + 1)
+        return page_of(found, limit, self.question, self.place)
+
+
 class Alerting:
     """Handlers of what the notifier knows."""
 
@@ -102,13 +122,14 @@ class Alerting:
         self._database = database
 
     async def incidents(self, call: Call, query: IncidentsQuery) -> Answer:
-        user_id, limit = narrowed(call.principal, query.user), query.limit
-
-        def acknowledged(work: Work) -> list[IncidentView]:
-            return with_acks(work, work.open_incidents(user_id, limit + 1))
-
-        found, reason = await self._database.look_if_there(acknowledged)
-        return listed(found or [], reason, limit)
+        user_id = narrowed(call.principal, query.user)
+        pages = NotifierPages(
+            ("incidents", user_id),
+            tuple[str, str],
+            lambda work, after, most: work.open_incidents(user_id, most, after),
+            lambda incident: (incident.user_id, incident.monitor_id),
+        )
+        return await self._page(call, query, pages, with_acks)
 
     async def shared(self, _: Call) -> Answer:
         found, reason = await self._database.look_if_there(lambda work: (work.open_targets(), work.outages()))
@@ -117,17 +138,44 @@ class Alerting:
         return Answer(SharedIncidentsView(not reason, reason, targets, executors))
 
     async def deliveries(self, call: Call, query: DeliveriesQuery) -> Answer:
-        user_id, limit = narrowed(call.principal, query.user), query.limit
-        found, reason = await self._database.look_if_there(
-            lambda work: work.list_deliveries(user_id, query.state or "", query.route, query.since, limit + 1)
+        which = narrowed(call.principal, query.user), query.state or "", query.route, query.since
+        pages = NotifierPages(
+            ("deliveries", *which),
+            tuple[int, str],
+            lambda work, after, most: work.list_deliveries(*which, most, after),
+            lambda delivery: (delivery.created_at, delivery.delivery_id),
         )
-        return listed([delivery_view(each) for each in found or []], reason, limit)
+        return await self._page(call, query, pages, lambda _, found: map(delivery_view, found))
 
     async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
         user_id = narrowed(call.principal, query.user)
-        found, reason = await self._database.look_if_there(lambda work: work.list_channels(user_id))
-        given_up = [channel_view(each) for each in found or []]
-        return listed(given_up, reason, len(given_up))
+        pages = NotifierPages(
+            ("channels", user_id),
+            tuple[str],
+            lambda work, after, most: work.list_channels(user_id, after[0] if after else "", most),
+            lambda channel: (channel.channel_id,),
+        )
+        return await self._page(call, query, pages, lambda _, found: map(channel_view, found))
+
+    async def _page(
+        self,
+        call: Call,
+        query: Countable | ShortList,
+        pages: "NotifierPages[Item]",
+        shown: Callable[[Work, Sequence[Item]], Iterable[Any]],
+    ) -> Answer:
+        """Answer one page of a list of the notifier's database. Raises Problem for a wrong cursor."""
+
+        def asked(work: Work) -> tuple[list[Any], str, Total | None]:
+            found = pages.page(work, query.cursor, query.limit or MOST_KEYS)
+            total = total_of(query, lambda after, limit: pages.page(work, after, limit))
+            return list(shown(work, found)), found.next, total
+
+        with cursors():
+            told, reason = await self._database.look_if_there(asked)
+        items, following, total = told or ([], "", None)
+        view = Listed(not reason, reason, bool(following), items, following or None, **total_fields(total))
+        return Answer(view, headers=next_link(call, following))
 
     async def delivery(self, call: Call) -> Answer:
         wanted = call.path["delivery_id"]
@@ -159,11 +207,6 @@ def with_acks(work: Work, incidents: Iterable[Incident]) -> list[IncidentView]:
     incidents = list(incidents)
     acks = work.acks({each.incident_id for each in incidents})
     return [incident_view(each, acks.get(each.incident_id)) for each in incidents]
-
-
-def listed(found: list[Item], reason: str, limit: int) -> Answer:
-    """Return a list of at most ``limit`` items; ``reason``: why the notifier's database is not there."""
-    return Answer(Listed(not reason, reason, len(found) > limit, found[:limit]))
 
 
 def delivery_view(each: Delivery) -> DeliveryView:

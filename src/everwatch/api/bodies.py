@@ -66,6 +66,13 @@ class MonitorPauseBody(PauseBody, frozen=True, forbid_unknown_fields=True):
     reason: Reason = ""
 
 
+class MonitorMaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``until``: when the maintenance is over, ms or ISO 8601 with its offset; ``reason``: why, for people."""
+
+    until: Instant
+    reason: Reason = ""
+
+
 class MaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The maintenance windows, in place of those there were."""
 

@@ -17,7 +17,7 @@ from everwatch.api.job_records import (
     MOST_ERRORS,
     BulkJob,
     JobErrors,
-    Jobs,
+    NamedJob,
     command_id_of,
     page_name,
 )
@@ -71,7 +71,6 @@ class BulkJobWork:
 
     def __init__(
         self,
-        jobs: Jobs,
         leases: Leases,
         database: Database,
         commands: Commands,
@@ -79,7 +78,7 @@ class BulkJobWork:
         clock: Clock,
         pace: JobPace = USUAL_PACE,
     ) -> None:
-        self._jobs = jobs
+        self._jobs = leases.jobs
         self._leases = leases
         self._database = database
         self._commands = commands
@@ -122,14 +121,23 @@ class BulkJobWork:
 
     async def _sent(self, job: BulkJob, cursor: str) -> _SentPage:
         """Read a page and begin to send its commands."""
-        which = selection_of(job.filter, job.user_id or job.filter.user)
-        page = await self._database.ask(
-            lambda reader: reader.list_monitor_ids(which, cursor, limit=self._pace.monitors)
-        )
+        page = await self._page(job, cursor)
         outcomes = asyncio.create_task(self._outcomes(job, page), name="page of a bulk job")
         # pages are sent in the order in which their tasks begin
         await asyncio.sleep(0)
         return _SentPage(cursor, page, outcomes, self._clock.monotonic_s())
+
+    async def _page(self, job: BulkJob, cursor: str) -> StoredPage[MonitorId]:
+        """The monitors of a page."""
+        if isinstance(job, NamedJob):
+            begin, most = int(cursor or 0), self._pace.monitors
+            named = StoredPage(job.ids[begin : begin + most])
+            named.next = str(begin + most) if begin + most < len(job.ids) else ""
+            return named
+        which = selection_of(job.filter, job.user_id or job.filter.user)
+        return await self._database.ask(
+            lambda reader: reader.list_monitor_ids(which, cursor, limit=self._pace.monitors)
+        )
 
     async def _outcomes(self, job: BulkJob, page: Sequence[MonitorId]) -> list[JobItem] | None:
         """Send a page's commands; gives those that were refused, None if some are not answered."""

@@ -2,20 +2,29 @@
 
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
-from everwatch.api.problems import not_found
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import CommandQuery, narrowed
 from everwatch.api.rendering import outcome
 from everwatch.api.routing import Answer, Call
 
 
 class CommandOutcomes:
-    """Handler of ``/v1/users/{user_id}/commands/{command_id}``."""
+    """Handlers of ``/v1/commands/{command_id}`` and ``/v1/users/{user_id}/commands/{command_id}``."""
 
     def __init__(self, commands: Commands, database: Database) -> None:
         self._commands = commands
         self._database = database
 
+    async def find(self, call: Call, query: CommandQuery) -> Answer:
+        user_id = narrowed(call.principal, query.user)
+        if not user_id:
+            raise Problem(400, "invalid_parameter", "Name the user of the command: two users may have one of this id.")
+        return await self._outcome(user_id, call.path["command_id"])
+
     async def get(self, call: Call) -> Answer:
-        user_id, command_id = call.path["user_id"], call.path["command_id"]
+        return await self._outcome(call.path["user_id"], call.path["command_id"])
+
+    async def _outcome(self, user_id: str, command_id: str) -> Answer:
         reply = self._commands.reply(user_id, command_id)
         if reply is None:
             # of before this process started, or too many others came since

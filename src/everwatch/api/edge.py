@@ -175,8 +175,11 @@ class Edge:
                 arguments.append(query_of(request, route.query))
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
-            data = await read_body(request, route.body_limit, hold) if request.body_exists else b""
-            if route.raw:
+            has_data = request.body_exists and not route.streams
+            data = await read_body(request, route.body_limit, hold) if has_data else b""
+            if route.streams:
+                arguments.append(request)
+            elif route.raw:
                 arguments.append(data)
             elif route.body is not None:
                 arguments.append(body_of(request, route, data))
@@ -195,9 +198,8 @@ class Edge:
             if route.command or route.is_patient:
                 # it waits for a worker's answer on purpose, or reads a whole topic; and it looks after its own end
                 limit.reschedule(deadline_s + LONGEST_WAIT_S)
-            if route.media_type == EVENT_STREAM:
+            if route.streams:
                 limit.reschedule(None)
-                arguments.append(request)
             answer: Answer | web.StreamResponse = await route.handler(call, *arguments)
             if isinstance(answer, Answer) and "user_id" in path and "Everwatch-Position" in answer.headers:
                 self._note_write(path["user_id"], answer.headers["Everwatch-Position"])

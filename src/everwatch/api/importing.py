@@ -2,8 +2,9 @@
 
 import asyncio
 import io
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Annotated, BinaryIO, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +22,7 @@ from everwatch.transfer.import_rows import Row, RowReading
 from everwatch.transfer.row_files import STDIN, FileSource, Format
 
 OCTETS = "application/octet-stream"
+NO_ROWS = "The file has no rows."
 MOST_REFUSED = 1_000
 """Refused rows of one request that are told; all are counted."""
 # rows between two turns of the event loop
@@ -64,29 +66,27 @@ class ImportView(msgspec.Struct, frozen=True):
     refused: list[RefusedImportRow]
 
 
-class ImportRoutes:
-    """Handler of ``/v1/import``."""
+class Importing:
+    """Judges rows, or carries them out."""
 
     def __init__(self, commands: Commands, plans: Callable[[], Plans | None]) -> None:
         self._commands = commands
         self._plans = plans
 
-    async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
-        rows = await asyncio.to_thread(_rows, data, query)
+    async def carry_out(self, call: Call, rows: list[Row], ids: LineIds, *, dry_run: bool) -> dict[int, LineOutcome]:
+        """Return what became of rows, by their lines; of a dry run those that are refused."""
         numbered = [(row.line, row) for row in rows]
-        ids = line_ids_of(call)
 
         def read(_: int, row: Row) -> Asked:
-            return self._asked(row, call, ids, query.dry_run)
+            return self._asked(row, call, ids, dry_run)
 
-        if query.dry_run:
-            outcomes: dict[int, LineOutcome] = {}
-            for begin in range(0, len(numbered), _AT_ONCE):
-                read_lines(numbered[begin : begin + _AT_ONCE], read, outcomes)
-                await asyncio.sleep(0)
-        else:
-            outcomes = await carry_out_lines(self._commands, call, numbered, read)
-        return Answer(_view(rows, outcomes, query.dry_run), changes=[])
+        if not dry_run:
+            return await carry_out_lines(self._commands, call, numbered, read)
+        outcomes: dict[int, LineOutcome] = {}
+        for begin in range(0, len(numbered), _AT_ONCE):
+            read_lines(numbered[begin : begin + _AT_ONCE], read, outcomes)
+            await asyncio.sleep(0)
+        return outcomes
 
     def _asked(self, row: Row, call: Call, ids: LineIds, dry_run: bool) -> Asked:
         """The input that a row is. Raises InvalidInput, and Problem where the token does not permit it."""
@@ -99,8 +99,20 @@ class ImportRoutes:
         return line_asked(with_member(row.value, "command", "signup"), row.line, call.principal, ids)
 
 
-def _rows(data: bytes, query: ImportQuery) -> list[Row]:
-    """Read all rows. Raises Problem."""
+class ImportRoutes:
+    """Handler of ``/v1/import``."""
+
+    def __init__(self, importing: Importing) -> None:
+        self._importing = importing
+
+    async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
+        rows = await asyncio.to_thread(_rows, data, query)
+        outcomes = await self._importing.carry_out(call, rows, line_ids_of(call), dry_run=query.dry_run)
+        return Answer(_view(rows, outcomes, query.dry_run), changes=[])
+
+
+def row_source(stream: BinaryIO, query: ImportQuery) -> FileSource:
+    """Return a file as a source of rows. Raises Problem."""
     renamed: dict[str, str] = {}
     for each in query.map:
         column, _, field = each.rpartition("=")
@@ -109,27 +121,40 @@ def _rows(data: bytes, query: ImportQuery) -> list[Row]:
         renamed[column] = field
     reading = RowReading(renamed, frozenset(query.ignore), query.plan)
     form = Format(query.format) if query.format else None
-    stream = io.BufferedReader(io.BytesIO(data))
-    source = FileSource(STDIN, form, reading, delimiter=query.delimiter, stdin=stream, title="The file")
-    found: list[Row] = []
+    return FileSource(STDIN, form, reading, delimiter=query.delimiter, stdin=stream, title="The file")
+
+
+def numbered_rows(source: FileSource, query: ImportQuery) -> Iterator[Row]:
+    """Return the rows of a source with their lines in the file that it is a part of. Raises SettingsError."""
+    for row in source.rows():
+        yield row._replace(line=row.line + query.line - 1)
+
+
+def _rows(data: bytes, query: ImportQuery) -> list[Row]:
+    """Read all rows. Raises Problem."""
+    source = row_source(cast(BinaryIO, io.BufferedReader(io.BytesIO(data))), query)
     try:
-        for row in source.rows():
-            found.append(row._replace(line=row.line + query.line - 1))
-            if len(found) > MOST_LINES:
-                raise Problem(413, "too_many", f"Send at most {MOST_LINES} rows at once.")
+        found = list(islice(numbered_rows(source, query), MOST_LINES + 1))
     except SettingsError as error:
         raise Problem(422, "invalid", str(error)) from None
+    if len(found) > MOST_LINES:
+        raise Problem(413, "too_many", f"Send at most {MOST_LINES} rows at once.")
     if not found:
-        raise Problem(400, "empty", "The file has no rows.")
+        raise Problem(400, "empty", NO_ROWS)
     return found
 
 
-def _view(rows: list[Row], outcomes: dict[int, LineOutcome], dry_run: bool) -> ImportView:
-    refused = [
+def refused_rows(rows: list[Row], outcomes: dict[int, LineOutcome]) -> list[RefusedImportRow]:
+    """Return the rows that were refused."""
+    return [
         RefusedImportRow(row.line, row.user_id, became.reason, became.path, became.code)
         for row in rows
         if (became := outcomes.get(row.line)) is not None and became.status >= 300
     ]
+
+
+def _view(rows: list[Row], outcomes: dict[int, LineOutcome], dry_run: bool) -> ImportView:
+    refused = refused_rows(rows, outcomes)
     kept = sum(became.status == 202 for became in outcomes.values())
     accepted = len(rows) - len(refused) - kept
     return ImportView(dry_run, len(rows), accepted, kept, len(refused), refused[:MOST_REFUSED])

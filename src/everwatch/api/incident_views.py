@@ -21,15 +21,19 @@ LINES = rf"^([^{HIDDEN}]|\n)+\Z"
 
 
 class Listed(msgspec.Struct, Generic[Item], frozen=True):
-    """The items of a list that has no pages; ``truncated``: there may be more.
+    """Items of a list; ``truncated``: there may be more, behind the cursor ``next`` where the list has pages.
 
-    ``available``: the notifier's database is there; else ``reason`` says why not.
+    ``available``: the notifier's database is there; else ``reason`` says why not. ``total``: how many there are on all
+    pages, null unless it is asked for; ``total_at_least``: there are more, which were not counted.
     """
 
     available: bool
     reason: str
     truncated: bool
     items: list[Item]
+    next: str | None = None
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class IncidentView(Incident, frozen=True):

@@ -64,6 +64,15 @@ class BulkJob(msgspec.Struct, frozen=True, tag="job"):
     ended_at: int = 0
 
 
+class NamedJob(BulkJob, frozen=True, tag="named_job"):
+    """A job about the monitors that it names; its cursor is the place in them.
+
+    It is another kind of record, because a process that knows of no names would take such a job for one about all.
+    """
+
+    ids: tuple[tuple[str, str], ...] = ()
+
+
 class JobErrors(msgspec.Struct, frozen=True, tag="errors"):
     """Monitors of one page of a job that refused its command; ``page``: the cursor that the page began at, hashed."""
 
@@ -93,7 +102,7 @@ class AuditRun(msgspec.Struct, frozen=True, tag="audit"):
     ended_at: int = 0
 
 
-JobRecord = BulkJob | JobErrors | AuditRun
+JobRecord = BulkJob | NamedJob | JobErrors | AuditRun
 AUDIT_RUNS = "audit:"
 """Prefix of the keys of the audit's runs."""
 _decoder: msgspec.json.Decoder[JobRecord] = msgspec.json.Decoder(JobRecord)
@@ -182,7 +191,7 @@ class Jobs:
         return sorted(self._audit_runs.copy().values(), key=lambda run: (-run.created_at, run.run_id))
 
     def held(self, record: BulkJob | AuditRun) -> BulkJob | AuditRun | None:
-        """Return what is known of a record's job or run."""
+        """Return the job or run of a record, as this process has it."""
         return self.get(record.job_id) if isinstance(record, BulkJob) else self.audit_run(record.run_id)
 
     def errors(self, job_id: str) -> list[JobItem]:

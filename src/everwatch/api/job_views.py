@@ -9,6 +9,10 @@ from msgspec import Meta
 from everwatch.api.queries import FacetsQuery
 from everwatch.api.views import Instant
 from everwatch.core.bounds import LATEST_MS
+from everwatch.encoding.input_models import Name, UserId
+
+MOST_IDS = 1_000
+"""Monitors that a job names; more go into several jobs, or to ``/v1/batch``."""
 
 
 class JobAction(StrEnum):
@@ -44,8 +48,15 @@ class JobPreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter: FacetsQuery = FacetsQuery()
 
 
+class NamedMonitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A monitor that a job names."""
+
+    user_id: UserId
+    monitor_id: Name
+
+
 class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Action of a bulk job, and its monitors. ``until``: of a pause, ms.
+    """Action of a bulk job, and its monitors: those of ``filter`` or of ``ids``. ``until``: of a pause, ms.
 
     ``expect_count``: how many there are, as a preview has said; a count that differs by more than 1 % is refused.
     """
@@ -54,6 +65,7 @@ class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expect_count: Annotated[int, Meta(ge=1)]
     filter: FacetsQuery = FacetsQuery()
     until: Annotated[int, Meta(ge=1, le=LATEST_MS)] | None = None
+    ids: Annotated[list[NamedMonitor], Meta(max_length=MOST_IDS)] = []
 
 
 class JobSample(msgspec.Struct, frozen=True):
@@ -71,7 +83,10 @@ class JobPreview(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job. ``total``: monitors that fitted when it was made; ``done`` and ``refused``: so far."""
+    """A job. ``total``: monitors that fitted when it was made; ``done`` and ``refused``: so far.
+
+    ``by_ids``: it is about monitors that it names, and has no filter.
+    """
 
     job_id: str
     action: JobAction
@@ -84,12 +99,16 @@ class JobView(msgspec.Struct, frozen=True):
     created_at: Instant
     created_by: str
     ended_at: Instant
+    by_ids: bool = False
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """Jobs, the latest first; of those that ended the newest 1,000, for seven days."""
+    """Jobs, the latest first; of those that ended the newest 1,000, for seven days. The rest is as of any page."""
 
     items: list[JobView]
+    next: str | None = None
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class JobErrorsView(msgspec.Struct, frozen=True):

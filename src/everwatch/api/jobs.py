@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from everwatch.api.database import Database
-from everwatch.api.job_records import BulkJob, Jobs, job_id_of
+from everwatch.api.job_records import BulkJob, Jobs, NamedJob, job_id_of
 from everwatch.api.job_views import (
     JobAction,
     JobBody,
@@ -16,11 +16,13 @@ from everwatch.api.job_views import (
     JobView,
 )
 from everwatch.api.job_writing import JobWriter
+from everwatch.api.paging import held_page, next_link, total_fields
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import FacetsQuery, narrowed, selection_of
+from everwatch.api.queries import FacetsQuery, ShortList, narrowed, selection_of
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
+from everwatch.api.totals import monitors_by_counters
 from everwatch.core.clock import Clock
 from everwatch.core.errors import RefusalCode
 from everwatch.store import Reader
@@ -48,19 +50,20 @@ class JobRoutes:
     async def create(self, call: Call, body: JobBody) -> Answer:
         if body.until is not None and body.action is not JobAction.PAUSE:
             raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
+        ids = _named(body, call.principal)
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:
-            if (known.action, known.filter, known.until) != (body.action, body.filter, body.until):
+            if (known.action, known.filter, known.until, _ids_of(known)) != (body.action, body.filter, body.until, ids):
                 raise Problem(422, RefusalCode.REUSED_KEY, "This Idempotency-Key was that of another job.")
             return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
         self._refuse_too_many(call.principal.user_id)
-        found = await self._counted(_selected(body.filter, call.principal))
-        if abs(found.count - body.expect_count) > MOST_MOVED * body.expect_count:
+        count = len(ids) or (await self._counted(_selected(body.filter, call.principal))).count
+        if abs(count - body.expect_count) > MOST_MOVED * body.expect_count:
             raise Problem(
-                409, "count_moved", f"{found.count} monitors fit, not {body.expect_count}: look at the preview again."
+                409, "count_moved", f"{count} monitors fit, not {body.expect_count}: look at the preview again."
             )
         who = call.principal
-        job = BulkJob(
+        common = (
             job_id,
             body.action,
             body.filter,
@@ -70,15 +73,20 @@ class JobRoutes:
             who.role,
             call.address,
             who.user_id or None,
-            found.count,
+            count,
             body.until,
         )
+        job = NamedJob(*common, ids=ids) if ids else BulkJob(*common)
         await self._writer.write(job)
         change = AuditedChange("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
         return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
 
-    async def list(self, call: Call) -> Answer:
-        return Answer(JobList([_view(job) for job in self._jobs.all() if _is_of(job, call.principal)]))
+    async def list(self, call: Call, query: ShortList) -> Answer:
+        jobs = [job for job in self._jobs.all() if _is_of(job, call.principal)]
+        question = ("jobs", call.principal.user_id)
+        found, total = held_page(query, jobs, _place, tuple[int, str], question, descending=True)
+        view = JobList([_view(job) for job in found], found.next or None, **total_fields(total))
+        return Answer(view, headers=next_link(call, found.next))
 
     async def get(self, call: Call) -> Answer:
         return Answer(_view(self._found(call)))
@@ -118,13 +126,8 @@ def counted(reader: Reader, which: Selection) -> JobPreview:
     """Count the monitors that a selection has: by the sink's counters where these have it, else by reading them."""
     first = reader.list_monitors(which, limit=MOST_SHOWN)
     sample = [JobSample(each.user_id, each.monitor_id) for each in first]
-    if which == Selection(state=which.state, kind=which.kind, plan=which.plan):
-        fitting = (
-            each.monitors
-            for each in reader.catalogue_counts().monitors
-            if which.state in ("", each.state) and which.kind in ("", each.kind) and which.plan in ("", each.plan)
-        )
-        return JobPreview(sum(fitting), sample)
+    if (known := monitors_by_counters(reader, which)) is not None:
+        return JobPreview(known, sample)
     count, after = len(first), first.next
     while after:
         page = reader.list_monitors(which, after, limit=_PAGE)
@@ -134,6 +137,21 @@ def counted(reader: Reader, which: Selection) -> JobPreview:
 
 def _selected(given: FacetsQuery, principal: Principal) -> Selection:
     return selection_of(given, narrowed(principal, given.user))
+
+
+def _named(body: JobBody, principal: Principal) -> tuple[tuple[str, str], ...]:
+    """Return the monitors that a job names, each once; nothing for one with a filter. Raises Problem."""
+    if body.ids and body.filter != FacetsQuery():
+        raise Problem(422, "invalid", "A job has a filter or ids, not both.")
+    return tuple(dict.fromkeys((narrowed(principal, each.user_id), each.monitor_id) for each in body.ids))
+
+
+def _ids_of(job: BulkJob) -> tuple[tuple[str, str], ...]:
+    return job.ids if isinstance(job, NamedJob) else ()
+
+
+def _place(job: BulkJob) -> tuple[int, str]:
+    return job.created_at, job.job_id
 
 
 def _is_of(job: BulkJob, principal: Principal) -> bool:
@@ -154,4 +172,5 @@ def _view(job: BulkJob) -> JobView:
         job.created_at,
         job.token_name,
         job.ended_at,
+        isinstance(job, NamedJob),
     )

@@ -1,15 +1,18 @@
-"""Dead letters, as the sink keeps them: what was refused, why, and how it began; and sending it back."""
+"""Dead letters, as the sink keeps them: the first bytes of each refused record, and the reason; and sending it back."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from everwatch.api.bodies import MOST_REDRIVEN, RedriveBody
 from everwatch.api.database import Database
+from everwatch.api.paging import cursors, total_fields, total_of
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import LettersQuery, when_of
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.state_views import LetterCountView, LettersView, LetterView, RedrivenView, RedriveView
+from everwatch.api.totals import Total
 from everwatch.core.clock import Clock
 from everwatch.kafka.dead_letter_record import DeadLetter, place_of
 from everwatch.kafka.topics import Topics
@@ -19,7 +22,7 @@ from everwatch.operations.redriving import ChosenLetters, DeadLetterLog, LetterS
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
 from everwatch.store.letters import LetterCount, LetterSelection, StoredLetter
-from everwatch.store.paging import InvalidCursor, StoredPage
+from everwatch.store.paging import StoredPage
 from everwatch.store.selections import When
 
 COUNTED_MS = 7 * DAY_MS
@@ -57,14 +60,15 @@ class Letters:
         which, when = LetterSelection(query.user, query.source, query.code, text=query.reason), when_of(query)
         counted = When(when.since or max(0, self._clock.now_ms() - COUNTED_MS), when.until)
 
-        def read(reader: Reader) -> tuple[StoredPage[StoredLetter], list[LetterCount]]:
-            page = reader.dead_letters(which, when=when, after=query.cursor, limit=query.limit)
-            return page, [] if query.cursor else reader.count_letters(which, when=counted)[:MOST_COUNTS]
+        def some(reader: Reader, after: str, limit: int) -> StoredPage[StoredLetter]:
+            return reader.dead_letters(which, when=when, after=after, limit=limit)
 
-        try:
-            page, counts = await self._database.ask(read)
-        except InvalidCursor as error:
-            raise Problem(400, "invalid_cursor", str(error)) from None
+        def read(reader: Reader) -> tuple[StoredPage[StoredLetter], list[LetterCount], Total | None]:
+            counts = [] if query.cursor else reader.count_letters(which, when=counted)[:MOST_COUNTS]
+            return some(reader, query.cursor, query.limit), counts, total_of(query, partial(some, reader))
+
+        with cursors():
+            page, counts, total = await self._database.ask(read)
         return Answer(
             LettersView(
                 [LetterView(**plain_stored(each)) for each in page],
@@ -72,6 +76,7 @@ class Letters:
                 bool(page.next),
                 counted.since,
                 [LetterCountView(*each) for each in counts],
+                **total_fields(total),
             )
         )
 

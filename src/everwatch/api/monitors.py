@@ -1,4 +1,4 @@
-"""Monitors: put, change, pause, resume, run, delete, list, and what is known of one."""
+"""Monitors: put, change, pause, resume, run, delete, list, and show one."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from everwatch.api import paging
-from everwatch.api.bodies import MonitorPauseBody
+from everwatch.api.bodies import MonitorMaintenanceBody, MonitorPauseBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
 from everwatch.api.permissions import Scope
@@ -19,6 +19,7 @@ from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
 from everwatch.api.spec_changes import changes_between, changes_text
+from everwatch.api.totals import total_of_monitors
 from everwatch.api.views import FieldChange, RunView, SpecChangesView, SpecChangeView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode, StoreError
@@ -59,6 +60,7 @@ class Monitors:
                 which, after, sort=query.sort, reverse=query.reverse, limit=limit
             ),
             lambda monitor: self._view(call, monitor),
+            lambda reader: total_of_monitors(reader, which),
         )
 
     async def get(self, call: Call) -> Answer:
@@ -157,6 +159,13 @@ class Monitors:
 
     async def resume(self, call: Call) -> Answer:
         return self._done(await self._send(call, "resume"))
+
+    async def maintain(self, call: Call, body: MonitorMaintenanceBody) -> Answer:
+        reason = {"reason": body.reason} if body.reason else {}
+        return self._done(await self._send(call, "maintain", until=body.until, **reason))
+
+    async def end_maintenance(self, call: Call) -> Answer:
+        return self._done(await self._send(call, "maintain"))
 
     async def run(self, call: Call) -> Answer:
         return self._done(await self._send(call, "run_now"))

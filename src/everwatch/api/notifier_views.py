@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.queries import InstantMs, Limit, OfUser
+from everwatch.api.queries import Countable, InstantMs, OfUser, ShortList
 from everwatch.api.views import Instant
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.notifier.listed_routes import RouteFacts
@@ -46,17 +46,16 @@ class ChannelView(msgspec.Struct, frozen=True):
     reason: str
 
 
-class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeliveriesQuery(Countable, frozen=True, forbid_unknown_fields=True):
     """Selection of messages. ``since``: made then or later, ms."""
 
     user: OfUser = ""
     state: DeliveryState | None = None
     route: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The route's name.")] = ""
     since: InstantMs = 0
-    limit: Limit = 100
 
 
-class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChannelsQuery(ShortList, frozen=True, forbid_unknown_fields=True):
     """Selection of addresses."""
 
     user: OfUser = ""
@@ -117,7 +116,7 @@ class ReplayView(msgspec.Struct, frozen=True):
 
 
 class ContactView(msgspec.Struct, frozen=True):
-    """A mail address or number of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
+    """A mail address or number of a user. ``verified_at``: instant of its confirmation, 0: unconfirmed."""
 
     contact_id: str
     address: str

@@ -31,8 +31,8 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["1"]},
     },
     "If-Match": {
-        "description": "The ETag of the monitor that is changed, or * for any.",
-        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}")$'},
+        "description": "The ETag of the user or monitor that is changed, or * for any.",
+        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}"|"[0-9a-f]{16}")$'},
     },
     "Everwatch-After": {
         "description": "The Everwatch-Position of an answer, or of several: the read waits up to 2 s until it sees"
@@ -118,7 +118,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
     }
     if route.permission.scope is not None:
         made["description"] = f"Takes the scope `{route.permission.scope}`."
-    if route.body is not None or (route.raw and route.method != "GET"):
+    if route.body is not None or (route.raw and route.method not in ("GET", "HEAD")):
         content: Any = {"schema": {"type": "string"} if route.raw else schemas[_key(route.body)]}
         required = not route.raw
         made["requestBody"] = {"required": required, "content": {route.accepts: content}}

@@ -1,4 +1,4 @@
-"""Scopes, roles and principals: who may do what. Pure.
+"""Scopes, roles and principals: the rights of each. Pure.
 
 A route says which scope it takes and how it relates to users; what a principal lacks is refused. Nothing is allowed by
 default: a route cannot be made without a permission.
@@ -12,13 +12,16 @@ from typing import NamedTuple
 class Scope(StrEnum):
     """One thing that a token may do.
 
-    ``audit``: sees who changed what. ``secrets``: configs are shown with their secrets, which are redacted otherwise.
+    ``notify``: changes what the notifier does: incidents, silences, contacts, messages that are sent again; to read
+    these takes ``read``. ``audit``: sees who changed what. ``secrets``: configs are shown with their secrets, which are
+    redacted otherwise.
     """
 
     READ = "read"
     WRITE = "write"
     RUN = "run"
     SIGNAL = "signal"
+    NOTIFY = "notify"
     AUDIT = "audit"
     ADMIN = "admin"
     SECRETS = "secrets"
@@ -32,10 +35,11 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+_OPERATES = frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.NOTIFY, Scope.AUDIT})
 SCOPES_OF: Mapping[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.AUDIT}),
-    Role.ADMIN: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.AUDIT, Scope.ADMIN}),
+    Role.OPERATOR: _OPERATES,
+    Role.ADMIN: _OPERATES | {Scope.ADMIN},
 }
 
 

@@ -44,7 +44,24 @@ class Paged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cursor: Cursor = ""
 
 
-class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+Total = Annotated[bool, Meta(description="Tell how many there are in all; 5,000 are counted.")]
+
+
+class Countable(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list in pages that tells how many items it has, if it is asked for that."""
+
+    total: Total = False
+
+
+class ShortList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list that is answered whole, or in pages if ``limit`` is given."""
+
+    limit: Limit | None = None
+    cursor: Cursor = ""
+    total: Total = False
+
+
+class Filters(Countable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions, which must all hold."""
 
     state: State | None = None
@@ -97,7 +114,7 @@ class UsersQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sort: Literal["id", "changed"] = "id"
 
 
-class Interval(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Interval(Countable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An interval of time: since <= t < until; 0 for no bound."""
 
     since: InstantMs = 0
@@ -108,6 +125,12 @@ class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of instants."""
 
     limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of instants.")] = 5
+
+
+class CommandQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """User whose command it is. A token that is limited to a user may leave it away; ids are unique of each user."""
+
+    user: OfUser = ""
 
 
 class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -87,13 +87,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     ``handler`` takes the call, and then the query and the body, where the route has these types. ``answers``: what it
     answers when all is well, by status; problem documents are added by what the route can meet. ``raw``: the body is
-    handed over as bytes. ``versioned``: takes If-Match. ``command``: takes Idempotency-Key and Prefer.
+    handed over as bytes. ``versioned``: takes preconditions. ``command``: takes Idempotency-Key and Prefer.
     ``refusals``: statuses of problems that are not told by the rest. ``documented``: it is for programs, and so in the
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
     in the audit log; "": it changes nothing that is logged. ``notes``: its handler writes to the audit log itself.
     ``is_patient``: it may take half a minute. ``claims_key``: its Idempotency-Key is remembered by the API, as no
-    worker does so. ``knows_readers``: it takes no token, but the call says whose token or session came along.
+    worker does so. ``streams``: its handler is given the request, and reads and answers as long as it likes.
+    ``knows_readers``: it takes no token, but the call says whose token or session came along.
     """
 
     method: str
@@ -120,6 +121,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     is_patient: bool = False
     knows_readers: bool = False
     claims_key: bool = False
+    streams: bool = False
 
     @property
     def parameters(self) -> list[str]:

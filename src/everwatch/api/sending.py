@@ -18,11 +18,13 @@ from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import Reply
+from everwatch.rules.registration_tag import ABSENT, PRESENT
 
 WAIT_S = 5.0
 MOST_WAIT_S = 30.0
 _KEY = re.compile(NO_HIDDEN)
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*\Z", re.IGNORECASE)
+_TAG = re.compile(r'"([0-9a-f]{16})(?:\.[0-9a-f]*)?"\Z')
 _VERSION = re.compile(r'"(\d{1,10})(?:\.[0-9a-f]*)?"\Z')
 LONGEST_KEY = 128
 
@@ -75,6 +77,25 @@ def version_of(call: Call) -> int | None:
     return int(found[1])
 
 
+def registration_of(call: Call) -> str:
+    """Return what the user's registration must be (see ``rules.registration_tag``), "" for anything. Raises Problem."""
+    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
+    if if_match is not None and if_none_match is not None:
+        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
+        return ABSENT
+    if if_match is None:
+        return ""
+    if if_match.strip() == "*":
+        return PRESENT
+    found = _TAG.match(if_match.strip())
+    if found is None:
+        raise Problem(412, "version_mismatch", "If-Match is not an ETag of a user.")
+    return found[1]
+
+
 def has_precondition(call: Call) -> bool:
     """Tell whether the request says which version it is about."""
     return "If-Match" in call.headers or "If-None-Match" in call.headers
@@ -122,7 +143,7 @@ def pending(asked: Asked) -> Answer:
     asker = asked.asker
     command_id = asker.command_id or asker.signup_id or asker.signal_id
     body = OutcomeView(command_id, asker.command, asker.user_id, asker.monitor_id, None)
-    location = f"/v1/users/{quoted(asker.user_id)}/commands/{quoted(command_id)}"
+    location = f"/v1/commands/{quoted(command_id)}?user={quoted(asker.user_id)}"
     return Answer(body, 202, {"Location": location, "Retry-After": "1"})
 
 

@@ -11,9 +11,10 @@ from everwatch.api.incident_views import IncidentView, Listed, SelectorBody, Sil
 from everwatch.api.incident_writes import end_of, name_of, wrong
 from everwatch.api.job_views import JobPreview
 from everwatch.api.jobs import counted
+from everwatch.api.paging import held_page, next_link, total_fields
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import narrowed
+from everwatch.api.queries import ShortList, narrowed
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of, wait_of
 from everwatch.api.token_routes import RecordSender
@@ -45,14 +46,16 @@ class Silences:
         self._topic = topic
         self._clock = clock
 
-    async def list(self, call: Call) -> Answer:
+    async def list(self, call: Call, query: ShortList) -> Answer:
         try:
             found = await self._alerts.look(self._of(call.principal))
         except Problem as problem:
             if problem.code != "no_notifier":
                 raise
             return Answer(Listed[AlertSilence](False, problem.detail, False, []))
-        return Answer(Listed[AlertSilence](True, "", False, found))
+        page, total = held_page(query, found, _place, tuple[int, str], ("silences", call.principal.user_id))
+        view = Listed[AlertSilence](True, "", bool(page.next), page, page.next or None, **total_fields(total))
+        return Answer(view, headers=next_link(call, page.next))
 
     async def preview(self, call: Call, body: SelectorBody) -> Answer:
         match = _selected(body.match, call.principal)
@@ -130,6 +133,10 @@ class Silences:
     def _of(self, principal: Principal) -> Callable[[Work], ListOfSilences]:
         now = self._clock.now_ms()
         return lambda work: work.silences(now, principal.user_id)
+
+
+def _place(silence: AlertSilence) -> tuple[int, str]:
+    return silence.ends_at, silence.silence_id
 
 
 def _selected(match: Selector, principal: Principal) -> Selector:

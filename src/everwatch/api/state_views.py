@@ -34,12 +34,16 @@ class TimelineView(msgspec.Struct, frozen=True):
 
 
 class MonitorStates(msgspec.Struct, frozen=True):
-    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability."""
+    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability.
+
+    ``certificate_ends_at``: when the certificate ends that the last run saw; null where none was looked at.
+    """
 
     user_id: str
     monitor_id: str
     availability: float | None
     states: list[State | None]
+    certificate_ends_at: int | None = None
 
 
 class TimelinesView(msgspec.Struct, frozen=True):
@@ -113,7 +117,7 @@ class LettersView(msgspec.Struct, frozen=True):
     """A page of dead letters, the latest first, and on the first page how many there are of each kind of reason.
 
     Those of the interval are counted, of one without a begin those of the last 7 days: since ``counted_since``.
-    ``truncated``: there is a next page.
+    ``truncated``: there is a next page. Totals as of any page: of all that the list has, whenever it was refused.
     """
 
     items: list[LetterView]
@@ -121,10 +125,12 @@ class LettersView(msgspec.Struct, frozen=True):
     truncated: bool
     counted_since: Instant
     counts: list[LetterCountView]
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class FindingView(msgspec.Struct, frozen=True):
-    """One check: what was seen, and the remedy if that is a fault."""
+    """One check: its finding, and the remedy if that is a fault."""
 
     name: str
     ok: bool

@@ -171,7 +171,7 @@ def _facts_of(reader: Reader, user: User, shown: Sequence[Monitor], now: int) ->
 
 
 def _access_of(user: User) -> PageAccess:
-    """Return who may read a user's page, as an attribute says; any other value keeps the page from strangers, too."""
+    """Return the readers of a user's page, as an attribute says; any other value keeps the page from strangers, too."""
     said = user.attributes.get(ACCESS, PageAccess.LINK)
     return PageAccess.LINK if said in (PageAccess.LINK, PageAccess.PUBLIC) else PageAccess.SIGNED_IN
 
@@ -208,7 +208,7 @@ def windows_of(user: User, monitors: Iterable[Monitor], now: int) -> list[Window
     """Return the maintenance that is on, or begins within two weeks, the earliest first."""
     windows = [Window("", *span) for span in _spans(user.maintenance, now)]
     for monitor in monitors:
-        windows += [Window(_name_of(monitor), *span) for span in _spans(monitor.spec.policy.maintenance, now)]
+        windows += [Window(_name_of(monitor), *span) for span in _spans(monitor.maintenance, now)]
     return sorted(windows, key=lambda each: (each.begin, each.name))[:MOST_WINDOWS]
 
 

@@ -5,8 +5,10 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
+from everwatch.api.paging import held_page, next_link, total_fields
 from everwatch.api.permissions import SCOPES_OF, Role
 from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import ShortList
 from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
@@ -41,9 +43,12 @@ class TokenView(msgspec.Struct, frozen=True):
 
 
 class TokenList(msgspec.Struct, frozen=True):
-    """All tokens that are stored, the oldest first."""
+    """Tokens that are stored, the oldest first. The rest is as of any page."""
 
     items: list[TokenView]
+    next: str | None = None
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class CreatedToken(msgspec.Struct, frozen=True):
@@ -83,8 +88,11 @@ class TokenRoutes:
         self._topic = topic
         self._clock = clock
 
-    async def list(self, _: Call) -> Answer:
-        return Answer(TokenList([_view(record) for record in self._tokens.records()]))
+    async def list(self, call: Call, query: ShortList) -> Answer:
+        held = list(self._tokens.records())
+        found, total = held_page(query, held, _place, tuple[int, str], ("tokens",))
+        view = TokenList([_view(record) for record in found], found.next or None, **total_fields(total))
+        return Answer(view, headers=next_link(call, found.next))
 
     async def roles(self, _: Call) -> Answer:
         return Answer(RoleList([RoleView(role, sorted(SCOPES_OF[role])) for role in Role]))
@@ -126,6 +134,10 @@ class TokenRoutes:
     async def _seen(self, token_id: str, *, present: bool) -> None:
         """Wait for a moment until this process has read what it has written; others follow as fast."""
         await has_read(lambda: (self._tokens.get(token_id) is not None) is present, SEEN_WITHIN_S)
+
+
+def _place(record: TokenRecord) -> tuple[int, str]:
+    return record.created_at, record.token_id
 
 
 def _view(record: TokenRecord) -> TokenView:

@@ -1,6 +1,7 @@
 """Users: register, change, pause, end, list."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 
 import msgspec
 
@@ -12,10 +13,15 @@ from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import UsersQuery, selection_of
 from everwatch.api.rendering import user_view
 from everwatch.api.routing import Answer, Call
-from everwatch.api.sending import carry_out, done, member, quoted, sign_up
+from everwatch.api.sending import carry_out, done, member, quoted, registration_of, sign_up
+from everwatch.api.totals import total_of_users
+from everwatch.kafka.command_client import with_member
 from everwatch.model import CommandOutcome as Outcomes
+from everwatch.rules.registration_tag import registration_tag
+from everwatch.store import Reader
 from everwatch.store.paging import Sort
 from everwatch.store.selections import Selection
+from everwatch.store.stored_values import ListedUser
 
 
 class Users:
@@ -35,18 +41,33 @@ class Users:
                 which, after, sort=Sort(query.sort), reverse=query.reverse, limit=limit
             ),
             user_view,
+            lambda reader: total_of_users(reader, which),
         )
 
     async def get(self, call: Call) -> Answer:
         user_id = call.path["user_id"]
-        found = await self._database.ask(lambda reader: reader.list_users(Selection(user_id), limit=1))
-        if not found:
+
+        def asked(reader: Reader) -> tuple[ListedUser, str] | None:
+            found = reader.list_users(Selection(user_id), limit=1)
+            if not found:
+                return None
+            user = found[0].user
+            return found[0], registration_tag(user, reader.monitor_versions(user_id, user.monitor_ids))
+
+        found = await self._database.ask(asked)
+        if found is None:
             raise not_found(f"user {user_id!r}")
-        return Answer(user_view(found[0]))
+        listed, tag = found
+        view = msgspec.json.encode(user_view(listed))
+        # of the registration, so that it may be sent as If-Match, and of what else there is of it
+        return Answer(view, headers={"ETag": f'"{tag}.{blake2b(view, digest_size=8).hexdigest()}"'})
 
     async def put(self, call: Call, body: UserBody) -> Answer:
         user_id = call.path["user_id"]
-        reply = await sign_up(self._commands, call, member(body, user_id))
+        value = member(body, user_id)
+        if expected := registration_of(call):
+            value = with_member(value, "if_registration", expected)
+        reply = await sign_up(self._commands, call, value)
         if isinstance(reply, Answer):
             return reply
         created = reply.answer is Outcomes.REGISTERED
@@ -55,7 +76,11 @@ class Users:
     async def patch(self, call: Call, body: UserChange) -> Answer:
         if body.plan is not None and (objection := call.principal.plan_objection):
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
+        if "If-None-Match" in call.headers:
+            raise Problem(400, "invalid_header", "This takes no If-None-Match: it changes a user that there is.")
         wanted = {"command": "set_user", "user_id": call.path["user_id"], **msgspec.to_builtins(body)}
+        if expected := registration_of(call):
+            wanted["if_registration"] = expected
         return await self._carried_out(call, wanted)
 
     async def delete(self, call: Call) -> Answer:

@@ -14,10 +14,16 @@ Instant = Annotated[int, Meta(description="Milliseconds since 1970 (UTC); 0: nev
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
-    """One page of a list. ``next``: the cursor of the page behind it, null if this is the last one."""
+    """One page of a list. ``next``: the cursor of the page behind it, null if this is the last one.
+
+    ``total``: how many items there are on all pages, null unless it is asked for; ``total_at_least``: there are more,
+    which were not counted.
+    """
 
     items: list[Item]
     next: str | None
+    total: int | None = None
+    total_at_least: bool = False
 
 
 class UserView(msgspec.Struct, frozen=True):

@@ -109,6 +109,7 @@ class Client:
     delete_monitor = _blocking(AsyncClient.delete_monitor)
     pause_monitor = _blocking(AsyncClient.pause_monitor)
     resume_monitor = _blocking(AsyncClient.resume_monitor)
+    maintain_monitor = _blocking(AsyncClient.maintain_monitor)
     run_monitor = _blocking(AsyncClient.run_monitor)
     incidents = _blocking(AsyncClient.incidents)
     shared_incidents = _blocking(AsyncClient.shared_incidents)

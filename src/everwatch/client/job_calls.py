@@ -38,7 +38,7 @@ class JobCalls(ApiCalls):
         return decoded(await self._transport.send(sent), JobPreview)
 
     async def create_job(self, body: JobBody, *, command_id: str = "") -> JobView:
-        """Make a bulk job: pause, resume, run or delete all monitors that a filter has, in the background."""
+        """Make a bulk job: pause, resume, run or delete monitors by a filter or by name, in the background."""
         sent = command("POST", "/v1/jobs", command_id or uuid4().hex, user_id=body.filter.user, body=body)
         return decoded(await self._transport.send(msgspec.structs.replace(sent, takes_s=35.0)), JobView)
 

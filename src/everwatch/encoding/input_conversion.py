@@ -72,6 +72,7 @@ def signup_of(given: SignupInput) -> Signup:
         given.signup_id,
         given.reply,
         given.request_digest,
+        given.if_registration,
     )
 
 
@@ -88,7 +89,6 @@ def check_runs(monitors: Iterable[MonitorSpec]) -> None:
 
 _OF_USERS = frozenset(
     {
-        CommandType.MAINTAIN,
         CommandType.PAUSE_USER,
         CommandType.RESUME_USER,
         CommandType.SET_USER,
@@ -102,7 +102,7 @@ _NAMELESS = _OF_USERS | _ENDS_USER
 
 _PAUSES = frozenset({CommandType.PAUSE, CommandType.PAUSE_USER})
 
-_ONE_OR_ALL = frozenset({CommandType.CANCEL})
+_ONE_OR_ALL = frozenset({CommandType.CANCEL, CommandType.MAINTAIN})
 
 
 def command_of(given: CommandInput) -> Command:
@@ -125,10 +125,13 @@ def command_of(given: CommandInput) -> Command:
         raise InvalidInput(f"a {command} needs the monitor_id", "$.monitor_id")
     if given.if_version is not None and command is not CommandType.PUT:
         raise InvalidInput(f"a {command} takes no if_version", "$.if_version")
-    if given.until is not None and command not in _PAUSES:
+    of_one = command is CommandType.MAINTAIN and monitor_id
+    if given.until is not None and command not in _PAUSES and not of_one:
         raise InvalidInput(f"a {command} takes no until", "$.until")
-    if given.reason and command is not CommandType.PAUSE:
+    if given.reason and command is not CommandType.PAUSE and not of_one:
         raise InvalidInput(f"a {command} takes no reason", "$.reason")
+    if given.maintenance and of_one:
+        raise InvalidInput("a maintain of one monitor takes until in place of windows", "$.maintenance")
     if given.maintenance and command is not CommandType.MAINTAIN:
         raise InvalidInput(f"a {command} takes no maintenance", "$.maintenance")
     if command is CommandType.SET_USER:
@@ -139,7 +142,7 @@ def command_of(given: CommandInput) -> Command:
             raise InvalidInput(f"{both[0]!r} cannot be set and removed", "$.remove_attributes")
     else:
         attributes = {}
-        for name in ("plan", "attributes", "remove_attributes", "contacts"):
+        for name in ("plan", "attributes", "remove_attributes", "contacts", "if_registration"):
             if getattr(given, name):
                 raise InvalidInput(f"a {command} takes no {name}", f"$.{name}")
     return Command(
@@ -157,6 +160,7 @@ def command_of(given: CommandInput) -> Command:
         tuple(given.remove_attributes),
         given.reason,
         given.request_digest,
+        given.if_registration,
     )
 
 

@@ -155,6 +155,7 @@ class SignupInput(_Strict, frozen=True):
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     contacts: Contacts = {}
     request_digest: Digest = ""
+    if_registration: Digest = ""
 
 
 class CommandInput(_Strict, frozen=True):
@@ -173,6 +174,7 @@ class CommandInput(_Strict, frozen=True):
     reason: Reason = ""
     request_digest: Digest = ""
     contacts: Contacts = {}
+    if_registration: Digest = ""
 
 
 class SignalInput(_Strict, frozen=True):

@@ -131,7 +131,7 @@ _windows_of = msgspec.json.Decoder(tuple[Maintenance, ...]).decode
 
 
 def _json(value: msgspec.Struct | tuple[Maintenance, ...]) -> bytes:
-    """JSON as an Avro string; what is all defaults is empty."""
+    """JSON as an Avro string; empty for a value of defaults only."""
     data = _to_json(value)
     return encode(len(data)) + data if len(data) > len(b"{}") else b"\0"
 
@@ -199,20 +199,18 @@ def read_maintenance(text: str) -> tuple[Maintenance, ...]:
     return _windows_of(text) if text else ()
 
 
-def assemble_spec(
-    monitor_id: str, kind: str, config: str, payload: str, schedule: Schedule, usual: Policy, more_text: str
-) -> MonitorSpec:
-    """A spec out of the parts that a table entry holds."""
+def completed_spec(spec: MonitorSpec, more_text: str) -> MonitorSpec:
+    """A spec with what a table entry holds as text."""
     if not more_text:
-        return MonitorSpec(monitor_id, kind, config, schedule, usual, payload)
+        return spec
     more = _more_of(more_text)
     return MonitorSpec(
-        monitor_id,
-        kind,
-        config,
-        schedule,
-        _policy_with(usual, more_text),
-        payload,
+        spec.monitor_id,
+        spec.kind,
+        spec.config,
+        spec.schedule,
+        _policy_with(spec.policy, more_text),
+        spec.payload,
         more.start_at,
         more.end_at,
         more.max_runs,
@@ -297,7 +295,7 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     reason, known_agenda, outcome = read_life(entered, reason, agenda)
     return Monitor(
         user_id,
-        assemble_spec(monitor_id, kind, config, payload, schedule, _policy_of(policy[1]), more),
+        completed_spec(MonitorSpec(monitor_id, kind, config, schedule, _policy_of(policy[1]), payload), more),
         _ORIGINS[_number(policy[2])],
         _number(version),
         _number(since),

@@ -21,10 +21,11 @@ class ReplyOn(StrEnum):
 
 
 class Signup(msgspec.Struct, frozen=True):
-    """A user registers, or changes what is registered: the monitors named here replace those of the last signup.
+    """A user registers, or changes the registration: the monitors named here replace those of the last signup.
 
     ``signup_id``: its outcome is answered on ``replies``. It is remembered only with a ``request_digest`` (of the HTTP
     request that it was made of): a signup states the whole registration, so the same one again changes nothing.
+    ``if_registration``: what the registration must be, or the signup is refused: see ``rules.registration_tag``.
     """
 
     user_id: str
@@ -35,6 +36,7 @@ class Signup(msgspec.Struct, frozen=True):
     signup_id: str = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     request_digest: str = ""
+    if_registration: str = ""
 
     @property
     def remembered_id(self) -> str:
@@ -46,10 +48,11 @@ class CommandType(StrEnum):
     """Type of a command.
 
     ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
-    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors, ``purge`` does
-    too and forgets which commands the user had, so it may come again and needs no user; ``pause_user``
-    pauses all monitors that a user has, and ``resume_user`` resumes what that paused; ``set_user`` changes the plan or
-    single attributes; ``reencrypt_user`` encrypts the secrets of all of a user's monitors with the newest key.
+    maintenance windows in place of those there were, or puts one monitor into maintenance until an instant;
+    ``deregister`` ends a user and all its monitors, ``purge`` does too and forgets which commands the user had, so it
+    may come again and needs no user; ``pause_user`` pauses all monitors that a user has, and ``resume_user`` resumes
+    what that paused; ``set_user`` changes the plan or single attributes; ``reencrypt_user`` encrypts the secrets of all
+    of a user's monitors with the newest key.
     """
 
     PUT = "put"
@@ -72,9 +75,10 @@ class Command(msgspec.Struct, frozen=True):
 
     ``command_id``: a command that comes again with it is carried out once; its outcome goes to ``replies``.
     ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
-    ``until``: when a pause is over, 0 for open-ended. ``plan`` (None: it stays), ``attributes`` and
-    ``remove_attributes``: what ``set_user`` changes. ``reason``: of a pause, for people. ``request_digest``: of the
-    request that it was made of; a command that comes again with its id and another digest is refused.
+    ``until``: when a pause is over, 0 for open-ended, or the maintenance of one monitor, 0 to end it. ``plan`` (None:
+    it stays), ``attributes`` and ``remove_attributes``: what ``set_user`` changes. ``reason``: of a pause or of the
+    maintenance of one monitor, for people. ``request_digest``: of the request that it was made of; a command that
+    comes again with its id and another digest is refused. ``if_registration``: as of a signup, with ``set_user``.
     """
 
     command: CommandType
@@ -91,6 +95,7 @@ class Command(msgspec.Struct, frozen=True):
     remove_attributes: tuple[str, ...] = ()
     reason: str = ""
     request_digest: str = ""
+    if_registration: str = ""
 
     @property
     def remembered_id(self) -> str:
@@ -187,7 +192,7 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """As much of an input as an answer to its sender takes: what was asked for, of which monitor, under which id."""
+    """Fields of an input that its answer needs: the command, the monitor, and the id."""
 
     command: str
     user_id: str

@@ -241,6 +241,8 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
     ``remind_at``: when to say again that it is down or late. ``resume_at``: when its pause is over.
     ``forget_at``: when a task that is over is dropped from the table.
     ``runs_in_regions``: runs in regions that wait for more answers (``rules.regional_runs``), the oldest first.
+    ``maintained_from`` and ``maintained_until``: the maintenance that a command asked for, and ``maintained_why``, for
+    people; it stays when it is over, because availability leaves it out.
     """
 
     runs: int = 0
@@ -252,6 +254,16 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
     resume_at: int = 0
     forget_at: int = 0
     runs_in_regions: tuple[RegionalRun, ...] = ()
+    maintained_from: int = 0
+    maintained_until: int = 0
+    maintained_why: str = ""
+
+    @property
+    def maintenance(self) -> tuple[Maintenance, ...]:
+        """The maintenance that a command asked for, on or over; empty if there was none."""
+        if not self.maintained_until:
+            return ()
+        return (Maintenance(self.maintained_from, self.maintained_until),)
 
 
 NOTHING = Agenda()
@@ -328,6 +340,11 @@ class Monitor(msgspec.Struct, frozen=True):
     def key(self) -> bytes:
         """Its key in the table: what its phase and other stable hashes are taken of."""
         return b"%b\0%b" % (self.user_id.encode(), self.spec.monitor_id.encode())
+
+    @property
+    def maintenance(self) -> tuple[Maintenance, ...]:
+        """Its own maintenance windows: those of its policy, and the one that a command asked for."""
+        return self.spec.policy.maintenance + self.agenda.maintenance
 
 
 Json = dict[str, Any]

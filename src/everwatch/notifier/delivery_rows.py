@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, Integer, and_, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Dialect, Integer, and_, bindparam, delete, func, literal_column, select, tuple_, update
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import MOST_KEYS, Rows, chunks, insert_once
@@ -147,6 +147,19 @@ class DeliveryRows(Rows):
         """Note that an attempt at these messages begins; committed before their first byte is sent."""
         self._deliveries.claim.run(self._connection, [(lease_until, id_) for id_ in claimed])
 
+    def under_way(self, delivery_ids: Collection[str]) -> set[str]:
+        """Return those of these messages that are being sent still: none whose user was purged meanwhile.
+
+        They stay until the commit.
+        """
+        found: set[str] = set()
+        for some in chunks(delivery_ids):
+            statement = select(_delivery.delivery_id).where(
+                self._is_one_of(_delivery.delivery_id, some), _delivery.state == "sending"
+            )
+            found.update(self._connection.execute(statement.with_for_update()).scalars())
+        return found
+
     def settle(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
         """Store outcomes of attempts: new state, when it is due again, when it was settled (0: not), reason, id."""
         self._deliveries.settle.run(self._connection, [tuple(map(storable, row)) for row in rows])
@@ -161,7 +174,7 @@ class DeliveryRows(Rows):
         return [_delivery_of(row) for row in rows]
 
     def doubt(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
-        """Count a doubt and store what follows from it: state, due, settled, reason, id."""
+        """Count a doubt and store its consequence: state, due, settled, reason, id."""
         self._deliveries.doubt.run(self._connection, list(rows))
 
     def replay(self, state: str, since: int, route: str, user_id: str, now: int) -> int:
@@ -189,13 +202,21 @@ class DeliveryRows(Rows):
             .values(due_at=until)
         )
 
-    def list_deliveries(self, user_id: str, state: str, route: str, since: int, most: int) -> list[Delivery]:
-        """Return messages, the newest first; "" for any."""
+    def list_deliveries(
+        self, user_id: str, state: str, route: str, since: int, most: int, after: tuple[int, str] | None = None
+    ) -> list[Delivery]:
+        """Return messages, the newest first; "" for any. ``after``: behind the one of this instant and id."""
         statement = select(*_delivery).where(_delivery.created_at >= since)
         for column, value in ((_delivery.user_id, user_id), (_delivery.state, state), (_delivery.route, route)):
             if value:
                 statement = statement.where(column == value)
-        rows = self._connection.execute(statement.order_by(_delivery.created_at.desc()).limit(most))
+        if after is not None:
+            # the index has the instants
+            statement = statement.where(
+                _delivery.created_at <= after[0], tuple_(_delivery.created_at, _delivery.delivery_id) < after
+            )
+        order = _delivery.created_at.desc(), _delivery.delivery_id.desc()
+        rows = self._connection.execute(statement.order_by(*order).limit(most))
         return [_delivery_of(row) for row in rows]
 
     def channels(self, channel_ids: Collection[str]) -> dict[str, Channel]:
@@ -206,12 +227,15 @@ class DeliveryRows(Rows):
                 found[row[0]] = Channel(*row)
         return found
 
-    def list_channels(self, user_id: str = "") -> list[Channel]:
-        """Return channels that are disabled, of a user or of all."""
+    def list_channels(self, user_id: str = "", after: str = "", most: int = MOST_KEYS) -> list[Channel]:
+        """Return channels that are disabled, of a user or of all, by their ids; behind one."""
         statement = select(*_channel).where(_channel.disabled_at > 0)
         if user_id:
             statement = statement.where(_channel.user_id == user_id)
-        return [Channel(*row) for row in self._connection.execute(statement.limit(MOST_KEYS))]
+        if after:
+            statement = statement.where(_channel.channel_id > after)
+        rows = self._connection.execute(statement.order_by(_channel.channel_id).limit(most))
+        return [Channel(*row) for row in rows]
 
     def disabled_channels(self, user_ids: Collection[str]) -> set[str]:
         """Return the ids of channels of these users, and of operators, that are given up."""

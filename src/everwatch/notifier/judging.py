@@ -32,7 +32,7 @@ _SILENCED = frozenset({Meaning.OPENS, Meaning.REMINDS, Meaning.FAILS})
 
 
 class Judged(NamedTuple):
-    """Numbers of a pass: events and incidents that it has judged, and alerts that came of them."""
+    """Numbers of a pass: events and incidents that it has judged, and their alerts."""
 
     events: int
     alerts: int
@@ -183,7 +183,7 @@ class _Judging:
         )
 
     def write(self) -> int:
-        """Write what has changed; return the number of alerts that wait now."""
+        """Write the changes; return the number of alerts that wait now."""
         work = self._work
         self._alerts += self._correlating.told
         self._correlating.write()

@@ -27,6 +27,7 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
     contacts: input_models.Contacts = {}
     request_digest: input_models.Digest = ""
+    if_registration: input_models.Digest = ""
 
 
 class _PutOutline(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,6 +91,7 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
                     outline.signup_id,
                     outline.reply,
                     outline.request_digest,
+                    outline.if_registration,
                 )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
             pass  # the slower path below finds the fault and names its path

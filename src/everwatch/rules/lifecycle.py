@@ -100,7 +100,14 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     runs = runs_until(monitor, ran_until) if same_schedule and spec.max_runs else 0
     kept = NOTHING
     if monitor.state is not State.DONE:
-        kept = Agenda(resume_at=old.resume_at, remind_at=_reminded_under(spec.policy, monitor, at))
+        kept = _on(
+            NOTHING,
+            resume_at=old.resume_at,
+            remind_at=_reminded_under(spec.policy, monitor, at),
+            maintained_from=old.maintained_from,
+            maintained_until=old.maintained_until,
+            maintained_why=old.maintained_why,
+        )
     changed = msgspec.structs.replace(
         monitor, spec=spec, origin=origin, version=monitor.version + 1, since=since, streak=0, agenda=kept
     )
@@ -180,6 +187,26 @@ def resume(monitor: Monitor, at: int, reason: str = "resumed by command") -> Mon
         return _enter(msgspec.structs.replace(awake, agenda=NOTHING), State.DONE, at, str(error))
 
 
+def maintain(monitor: Monitor, now: int, until: int, reason: str = "") -> Monitor:
+    """The monitor in maintenance from ``now``, until the instant ``until``; 0: no longer. Checks still run.
+
+    The same value if it is so already. One that fails when its maintenance is ended is reminded of at once.
+    """
+    agenda = monitor.agenda
+    is_on = agenda.maintained_from <= now < agenda.maintained_until
+    if not until and not is_on:
+        return monitor
+    if is_on and (until, reason) == (agenda.maintained_until, agenda.maintained_why):
+        return monitor
+    begin = agenda.maintained_from if is_on else now
+    why = reason if until else agenda.maintained_why
+    planned = _on(agenda, maintained_from=begin, maintained_until=until or now, maintained_why=why)
+    maintained = msgspec.structs.replace(monitor, agenda=planned)
+    if is_on and monitor.state in ALARMING and agenda.remind_at == agenda.maintained_until:
+        return reminded_at(maintained, until or now)
+    return maintained
+
+
 def is_bounded(spec: MonitorSpec) -> bool:
     """Tell whether the owner says when it is to begin or end."""
     return bool(spec.start_at or spec.end_at or spec.max_runs)
@@ -200,7 +227,7 @@ def _with_end(monitor: Monitor, runs: int) -> Monitor:
     return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, runs=runs, ends_at=ends_at))
 
 
-def _on(agenda: Agenda, **changes: int) -> Agenda:
+def _on(agenda: Agenda, **changes: int | str) -> Agenda:
     changed = msgspec.structs.replace(agenda, **changes)
     return changed if changed != NOTHING else NOTHING
 
@@ -327,7 +354,7 @@ def _without_retry(monitor: Monitor) -> Monitor:
 
 
 def after_agenda(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
-    """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
+    """The monitor after its agenda up to ``now``, and the reminder that is due; the same value if nothing.
 
     ``emitted_to``: up to when ticks are emitted; a monitor whose pause is over is due after that. The caller deletes
     one to be forgotten: see ``is_to_be_forgotten``.
@@ -411,7 +438,7 @@ def forgotten_at(monitor: Monitor, at: int) -> Monitor:
 
 def maintained_until(monitor: Monitor, user: User | None, at: int) -> int:
     """Return the end of the maintenance window of a monitor, or its user, that is open at ``at``; 0 if none is."""
-    windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
+    windows = monitor.maintenance + (user.maintenance if user else ())
     return maintenance_end(windows, at) if windows else 0
 
 

@@ -25,6 +25,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.rules import lifecycle
+from everwatch.rules.registration_tag import check_registration
 from everwatch.schedule.at import due_instant
 from everwatch.schedule.due import NeverDue
 
@@ -98,8 +99,9 @@ def sign_up(
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
     Delays that are not resolved yet are counted from when the user was registered.
-    Raises InvalidInput if a monitor would never be due.
+    Raises InvalidInput if a monitor would never be due, or the registration is not what the signup expects.
     """
+    check_registration(signup.if_registration, user, _versions(monitors))
     named = tuple(spec.monitor_id for spec in signup.monitors)
     after = User(
         user_id=signup.user_id,
@@ -146,7 +148,7 @@ def carry_out(
             if user is None and not monitors:
                 raise _no_user(command)
             return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
-        case CommandType.MAINTAIN:
+        case CommandType.MAINTAIN if not command.monitor_id:
             if user is None:
                 raise _no_user(command)
             if user.maintenance == command.maintenance:
@@ -178,6 +180,10 @@ def carry_out(
                 raise InvalidInput("the end of the pause has passed", "$.until")
             why = f"paused: {command.reason}" if command.reason else lifecycle.PAUSED_BY_COMMAND
             return Changes(monitors=_real([Change(old, lifecycle.pause(old, emitted_to, command.until, why))]))
+        case CommandType.MAINTAIN:
+            if command.until and command.until <= now:
+                raise InvalidInput("the end of the maintenance has passed", "$.until")
+            return Changes(monitors=_real([Change(old, lifecycle.maintain(old, now, command.until, command.reason))]))
         case _:
             return Changes(monitors=_real([Change(old, lifecycle.resume(old, emitted_to))]))
 
@@ -208,10 +214,15 @@ def changed_signup(
     """
     if user is None:
         raise _no_user(command)
+    check_registration(command.if_registration, user, _versions(monitors))
     attributes = {name: value for name, value in user.attributes.items() if name not in command.remove_attributes}
     own = [monitors[name].spec for name in user.monitor_ids if name in monitors and name not in of_plan]
     plan = user.plan if command.plan is None else command.plan
     return Signup(user.user_id, plan, attributes | command.attributes, tuple(own), user.maintenance)
+
+
+def _versions(monitors: Mapping[str, Monitor]) -> dict[str, int]:
+    return {name: monitor.version for name, monitor in monitors.items()}
 
 
 def _no_monitor(command: Command) -> InvalidInput:

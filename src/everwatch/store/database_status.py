@@ -1,4 +1,4 @@
-"""Status of the database: size and age of each table, and what is deleted next."""
+"""Status of the database: size and age of each table, and the next deletions."""
 
 from typing import Any
 

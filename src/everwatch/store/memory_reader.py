@@ -1,7 +1,7 @@
 """Reader of a store in memory."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import AuditEntry, Monitor, Reply, Result, State, Transition, User
@@ -208,6 +208,10 @@ class MemoryReader:
     def user(self, user_id: str) -> User | None:
         found = self._users.get(user_id)
         return None if found is None else found[0]
+
+    def monitor_versions(self, user_id: str, monitor_ids: Sequence[str]) -> dict[str, int]:
+        found = {each: self._monitors.get((user_id, each)) for each in monitor_ids}
+        return {each: monitor.version for each, monitor in found.items() if monitor is not None}
 
     def partition_of(self, user_id: str) -> int | None:
         found = self._users.get(user_id)

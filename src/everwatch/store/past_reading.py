@@ -33,7 +33,7 @@ def read_availabilities(
         changes = TransitionSelection(user_id, monitor_id)
         before = reader.transitions(changes, when=When(0, begin), limit=1) if begin else []
         within = reader.transitions(changes, when=When(begin, end), limit=MOST_TRANSITIONS)
-        windows = (*(monitor.spec.policy.maintenance if monitor else ()), *(user.maintenance if user else ()))
+        windows = (*(monitor.maintenance if monitor else ()), *(user.maintenance if user else ()))
         past = KnownPast(before[0] if before else None, within[::-1], active[monitor_id], monitor)
         found[monitor_id] = availability(past, windows, begin, end, bars)
     return found

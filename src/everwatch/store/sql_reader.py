@@ -15,6 +15,7 @@ from everwatch.store.availability import Availability
 from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
+from everwatch.store.keyed import rows_of_keys
 from everwatch.store.letters import (
     EVERY_LETTER,
     LetterCount,
@@ -67,6 +68,7 @@ from everwatch.store.stored_values import (
 from everwatch.store.task_records import as_of
 
 _STREAM_ROWS = 10_000
+_SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 
 Value = TypeVar("Value")
 
@@ -165,6 +167,12 @@ class SqlReader:
 
     def user(self, user_id: str) -> User | None:
         return self._one(select(users).where(users.c.user_id == user_id), row_mapping.user)
+
+    def monitor_versions(self, user_id: str, monitor_ids: Sequence[str]) -> dict[str, int]:
+        keys = [(user_id, each) for each in monitor_ids]
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
+            found = rows_of_keys(connection, "monitor_id, version", "monitors", "user_id, monitor_id", keys)
+            return {row[0]: row[1] for row in found}
 
     def partition_of(self, user_id: str) -> int | None:
         return self._one(select(users.c.partition).where(users.c.user_id == user_id), lambda row: int(row[0]))
@@ -277,7 +285,7 @@ class SqlReader:
         return max(min(begun_at, begun_at if first_at is None else first_at), known.get(RESULTS_FROM, 0))
 
     def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
-        with clear_errors(self.engine.url), self.engine.begin() as connection:
+        with clear_errors(self.engine.url), self._one_instant().begin() as connection:
             return rollup_rows.read(connection, user_id, monitor_id, step, when)
 
     def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
@@ -290,6 +298,10 @@ class SqlReader:
     def close(self) -> None:
         """Release the database."""
         self.engine.dispose()
+
+    def _one_instant(self) -> Engine:
+        """Return an engine whose transactions see the database as of one instant; SQLite's always do."""
+        return self.engine if self._dialect == "sqlite" else self.engine.execution_options(**_SNAPSHOT)
 
     def _all(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> list[Value]:
         with clear_errors(self.engine.url), self.engine.begin() as connection:

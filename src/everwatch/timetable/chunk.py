@@ -23,7 +23,7 @@ class Packing(Protocol):
         ...
 
     def unpack(self, data: bytes) -> bytes:
-        """Return what was packed."""
+        """Return the packed bytes."""
         ...
 
 
@@ -188,7 +188,7 @@ class Shelf:
         return chunk
 
     def fit(self, packing: Packing, limits: ChunkLimits) -> None:
-        """Split what is larger than the limits (which were lowered)."""
+        """Split chunks that are larger than the limits (which were lowered)."""
         place = 0
         while place < len(self.chunks):
             if not (_is_over(self.chunks[place], packing, limits) and self._split(place, packing)):

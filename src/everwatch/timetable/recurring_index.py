@@ -115,7 +115,7 @@ class RecurringIndex:
             yield saved(batch_key, slot, shelf, self._packing, schedule=schedule)
 
     def restore(self, shelves: Iterable[bytes]) -> int:
-        """Take up what was saved with the same packing; gives how many monitors that are."""
+        """Take up an index that was saved with the same packing; gives the number of its monitors."""
         count = 0
         for found, shelf in read(shelves):
             if found.schedule is not None:
@@ -126,7 +126,7 @@ class RecurringIndex:
         return count
 
     def fit(self) -> None:
-        """Split what is larger than the limits."""
+        """Split chunks that are larger than the limits."""
         for *_, shelf in (*self.rings.shelves(), *self.groups.shelves()):
             shelf.fit(self._packing, self._limits)
         self.ahead.fit()

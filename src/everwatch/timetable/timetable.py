@@ -205,7 +205,7 @@ class Timetable:
         yield from self.seats.save()
 
     def restore(self, shelves: Iterable[bytes]) -> None:
-        """Take up what was saved with the same packing, into an empty timetable.
+        """Take up a timetable that was saved with the same packing, into an empty one.
 
         Its ``emitted_to`` may be earlier than the saved one's, but not earlier than its ``newest_since`` and its
         ``newest_gone``.

@@ -31,7 +31,7 @@ from everwatch.api.notifier_views import (
 )
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
 from everwatch.api.route_listing import RouteListing
-from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER, READ_WHOLE, RUN_USER, USER
+from everwatch.api.routes.parts import MONITOR, NOTIFY_USER, READ_LIST, READ_USER, READ_WHOLE, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.subscribing import LONGEST_FORM
 from everwatch.notifier.ack_links import PATH
@@ -42,7 +42,7 @@ _SEEN = {
     202: Example(IncidentView, "It is kept; the notifier has not read it yet."),
 }
 _INCIDENT = "/v1/incidents/{incident_id}"
-_RUN = Permission(Scope.RUN, Reach.NARROWED)
+_NOTIFY = Permission(Scope.NOTIFY, Reach.NARROWED)
 
 
 def alert_routes(alerting: Alerting, listing: RouteListing, writes: IncidentWrites) -> list[Route]:
@@ -109,7 +109,7 @@ def alert_routes(alerting: Alerting, listing: RouteListing, writes: IncidentWrit
             summary="Show which alerts of a monitor's newest changes were sent to whom, or why none was sent.",
             answers={200: Example(NotificationsView, "The changes, the latest first.")},
         ),
-        *_acknowledging(MONITOR, RUN_USER, writes, "a monitor's open incident"),
+        *_acknowledging(MONITOR, NOTIFY_USER, writes, "a monitor's open incident"),
     ]
 
 
@@ -162,11 +162,11 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
             summary="Show an incident, open or over, with its comments; the newest one of each monitor is kept.",
             answers={200: Example(IncidentDetail, "The incident.")},
         ),
-        *_acknowledging(_INCIDENT, _RUN, writes, "an incident"),
+        *_acknowledging(_INCIDENT, _NOTIFY, writes, "an incident"),
         Route(
             method="POST",
             path=f"{_INCIDENT}/resolve",
-            permission=_RUN,
+            permission=_NOTIFY,
             handler=writes.resolve,
             summary="End an incident by hand: no more messages about it, until its monitor recovers and fails again.",
             audited="resolve",
@@ -177,7 +177,7 @@ def _of_one_incident(writes: IncidentWrites) -> list[Route]:
         Route(
             method="POST",
             path=f"{_INCIDENT}/comments",
-            permission=_RUN,
+            permission=_NOTIFY,
             handler=writes.comment,
             summary="Write something on an incident, open or over.",
             audited="comment",
@@ -199,7 +199,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
         Route(
             method="POST",
             path="/v1/deliveries/replay",
-            permission=_RUN,
+            permission=_NOTIFY,
             handler=requests.replay,
             summary="Send messages again that were given up, or that a receiver has lost; each under its own id.",
             audited="replay",
@@ -220,7 +220,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
         Route(
             method="POST",
             path=f"{USER}/contacts/verify",
-            permission=RUN_USER,
+            permission=NOTIFY_USER,
             handler=requests.verify,
             summary="Confirm the mail addresses and numbers of a user that were sent a code.",
             audited="verify_contact",
@@ -232,7 +232,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
         Route(
             method="POST",
             path=f"{USER}/contacts/test",
-            permission=RUN_USER,
+            permission=NOTIFY_USER,
             handler=requests.test_contacts,
             summary="Send a test message to a user by each route that reaches them, or by one.",
             audited="test_contact",
@@ -247,7 +247,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
         Route(
             method="POST",
             path=f"{USER}/contacts/ask",
-            permission=Permission(Scope.RUN, Reach.WHOLE),
+            permission=Permission(Scope.NOTIFY, Reach.WHOLE),
             handler=requests.ask_contacts,
             summary="Send new codes to the addresses of a user that are not verified, or take these as verified.",
             audited="ask_contacts",
@@ -257,7 +257,7 @@ def notifier_request_routes(requests: NotifierRequests) -> list[Route]:
         Route(
             method="POST",
             path="/v1/routes/test",
-            permission=Permission(Scope.RUN, Reach.WHOLE),
+            permission=Permission(Scope.NOTIFY, Reach.WHOLE),
             handler=requests.test_operators,
             summary="Send operators a test message by each of their routes, or by one.",
             audited="test_route",

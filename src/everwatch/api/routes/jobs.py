@@ -5,6 +5,7 @@ from everwatch.api.audit_runs import AuditRunRoutes
 from everwatch.api.job_views import JobBody, JobErrorsView, JobList, JobPreview, JobPreviewBody, JobView
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.permissions import Permission, Reach, Scope
+from everwatch.api.queries import ShortList
 from everwatch.api.routes.parts import READ_LIST
 from everwatch.api.routing import Example, Route
 
@@ -28,7 +29,7 @@ def job_routes(jobs: JobRoutes) -> list[Route]:
             path="/v1/jobs",
             permission=write,
             handler=jobs.create,
-            summary="Pause, resume, run or delete all monitors that a filter has, in the background.",
+            summary="Pause, resume, run or delete in the background all monitors that a filter has, or some by name.",
             audited="job",
             body=JobBody,
             answers={202: Example(JobView, "It is kept, and carried out from now on.")},
@@ -40,6 +41,7 @@ def job_routes(jobs: JobRoutes) -> list[Route]:
             permission=READ_LIST,
             handler=jobs.list,
             summary="List bulk jobs.",
+            query=ShortList,
             answers={200: Example(JobList, "The jobs, the latest first.")},
         ),
         Route(

@@ -19,5 +19,6 @@ def live_routes(live: Live) -> list[Route]:
             query=LiveQuery,
             answers={200: Example(str, "Events named result, transition and dropped.")},
             media_type=EVENT_STREAM,
+            streams=True,
         ),
     ]

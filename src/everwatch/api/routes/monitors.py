@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from everwatch.api.bodies import MonitorPauseBody
+from everwatch.api.bodies import MonitorMaintenanceBody, MonitorPauseBody
 from everwatch.api.facets import Facets
 from everwatch.api.monitors import Monitors
 from everwatch.api.permissions import Permission, Reach, Scope
@@ -141,6 +141,27 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
             handler=monitors.resume,
             summary="Resume a monitor.",
             audited="resume",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/maintenance",
+            permission=RUN_USER,
+            handler=monitors.maintain,
+            summary="Put a monitor into maintenance until an instant: checks go on, no alerts are sent.",
+            audited="maintain",
+            body=MonitorMaintenanceBody,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="DELETE",
+            path=f"{MONITOR}/maintenance",
+            permission=RUN_USER,
+            handler=monitors.end_maintenance,
+            summary="End the maintenance of a monitor that was asked for; windows of its policy stay.",
+            audited="maintain",
             answers=DONE,
             command=True,
         ),

@@ -29,6 +29,7 @@ def signal_routes(signals: Signals) -> list[Route]:
             answers=answers,
             media_type="text/plain",
             accepts="*/*",
+            has_head=False,
         )
         for path, summary in (
             (PING, "Tell that a job is alive and well."),
@@ -37,7 +38,7 @@ def signal_routes(signals: Signals) -> list[Route]:
                 "Tell that a job begins (start), failed (fail), ended with an exit code (0 to 255), or prints (log).",
             ),
         )
-        for method in ("GET", "POST")
+        for method in ("GET", "HEAD", "POST")
     ]
     return [
         *pings,

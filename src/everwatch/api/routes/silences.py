@@ -2,6 +2,7 @@
 
 from everwatch.api.incident_views import Listed, SelectorBody, SilenceBody, SilencePreview
 from everwatch.api.permissions import Permission, Reach, Scope
+from everwatch.api.queries import ShortList
 from everwatch.api.routes.parts import READ_LIST
 from everwatch.api.routing import Example, Route
 from everwatch.api.silences import Silences
@@ -12,7 +13,7 @@ _KEPT = Example(AlertSilence, "It is kept; the notifier has not read it yet.")
 
 def silence_routes(silences: Silences) -> list[Route]:
     """Return the routes of silences."""
-    run = Permission(Scope.RUN, Reach.NARROWED)
+    notify = Permission(Scope.NOTIFY, Reach.NARROWED)
     return [
         Route(
             method="GET",
@@ -20,6 +21,7 @@ def silence_routes(silences: Silences) -> list[Route]:
             permission=READ_LIST,
             handler=silences.list,
             summary="List silences that are on or ahead.",
+            query=ShortList,
             answers={200: Example(Listed[AlertSilence], "The silences, the first to end first.")},
         ),
         Route(
@@ -35,7 +37,7 @@ def silence_routes(silences: Silences) -> list[Route]:
         Route(
             method="POST",
             path="/v1/silences",
-            permission=run,
+            permission=notify,
             handler=silences.create,
             summary="Send no alerts of the monitors that a selector has, for a while; checks go on.",
             audited="silence",
@@ -47,7 +49,7 @@ def silence_routes(silences: Silences) -> list[Route]:
         Route(
             method="DELETE",
             path="/v1/silences/{silence_id}",
-            permission=run,
+            permission=notify,
             handler=silences.end,
             summary="End a silence; alerts go out for what is still down.",
             audited="end_silence",

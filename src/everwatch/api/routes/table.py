@@ -10,7 +10,8 @@ from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
 from everwatch.api.hooks import Hooks
-from everwatch.api.importing import ImportRoutes
+from everwatch.api.import_stream import ImportStream
+from everwatch.api.importing import Importing, ImportRoutes
 from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
@@ -61,7 +62,7 @@ from everwatch.api.validating import Validating
 
 
 def system_of(services: Services) -> Installation:
-    """Return the handlers of what is not about users."""
+    """Return the handlers of the routes that are not about users."""
     return Installation(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 
@@ -81,11 +82,12 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     login_audit = LoginAudit(clock)
     oidc = services.oidc
     logins = LoginRoutes(tokens, services.logins, sessions, login_audit, oidc, clock)
-    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock)
+    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock, services.is_password)
     oidc_logins = OidcRoutes(oidc.provider, sessions, login_audit, services.oidc_session_ms, clock)
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
     )
+    importing = Importing(services.commands, services.plans)
     found = [
         *user_routes(users, Exporting(services.database, services.secrets)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
@@ -116,7 +118,8 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
         *command_routes(
             CommandOutcomes(services.commands, services.database),
             Batches(services.commands),
-            ImportRoutes(services.commands, services.plans),
+            ImportRoutes(importing),
+            ImportStream(importing),
         ),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins, passwords, oidc_logins),

@@ -1,5 +1,6 @@
 """Routes of API tokens."""
 
+from everwatch.api.queries import ShortList
 from everwatch.api.routes.parts import ADMIN
 from everwatch.api.routing import Example, Route
 from everwatch.api.token_routes import CreatedToken, RoleList, TokenBody, TokenList, TokenRoutes
@@ -14,7 +15,8 @@ def token_routes(tokens: TokenRoutes) -> list[Route]:
             permission=ADMIN,
             handler=tokens.list,
             summary="List tokens.",
-            answers={200: Example(TokenList, "All stored tokens, without what they are.")},
+            query=ShortList,
+            answers={200: Example(TokenList, "A page of the stored tokens, without what they are.")},
         ),
         Route(
             method="GET",

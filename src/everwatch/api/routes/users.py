@@ -47,10 +47,11 @@ def user_routes(users: Users, exporting: Exporting) -> list[Route]:
             path=USER,
             permission=SIGN_UP,
             handler=users.put,
-            summary="Sign a user up, or state its registration anew.",
+            summary="Sign a user up, or state its registration anew; with If-Match only the one that was seen.",
             audited="signup",
             body=UserBody,
             answers=CREATED,
+            versioned=True,
             command=True,
         ),
         Route(
@@ -62,6 +63,7 @@ def user_routes(users: Users, exporting: Exporting) -> list[Route]:
             audited="set_user",
             body=UserChange,
             answers=DONE,
+            versioned=True,
             command=True,
         ),
         Route(

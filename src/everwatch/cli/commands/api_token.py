@@ -11,9 +11,18 @@ from everwatch.api.permissions import Role
 from everwatch.api.tokens import TokenRecord, new_token
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.login_links import new_login_link
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    CommonOptions,
+    DataDir,
+    duration_of,
+    ready_broker,
+    settings_of,
+)
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -23,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of th
 
 
 @app.command()
+@with_options(common=CommonOptions)
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Purpose of the token, e.g. grafana.", show_default=False)
@@ -35,9 +45,8 @@ def create(
     secrets: Annotated[
         bool, typer.Option("--secrets", help="Write secrets in configs, which are redacted otherwise.")
     ] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Make a token and print it, this once: only its hash is stored. API processes accept it at once.
 
@@ -53,10 +62,10 @@ def create(
             raise SettingsError("A token that is limited to a user shows no secrets: leave --secrets or --user away.")
     now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
-    settings = settings_of(data_dir, bootstrap_servers)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
     made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
     put_access(settings, made.record)
-    if as_json:
+    if common.as_json:
         typer.echo(orjson.dumps({"token": made.text, **_plain(made.record)}).decode())
         return
     typer.echo(made.text)
@@ -65,7 +74,7 @@ def create(
 
 @app.command("list")
 def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """List tokens, without what they are; with --json one object a line.
+    """List tokens, without their text; with --json one object a line.
 
     Example: `everwatch api-token list --json | jq -r .token_id`
     """
@@ -130,7 +139,8 @@ def login_link(
         raise SettingsError(
             f"--url {address!r} is no address of a web server: write it like https://everwatch.example."
         )
-    link = new_login_link(settings, ready_broker(settings), SystemClock(), address, role, user or "")
+    settings, bootstrap = ready_broker(settings)
+    link = new_login_link(settings, bootstrap, SystemClock(), address, role, user or "")
     typer.echo(orjson.dumps({"link": link}).decode() if as_json else link)
 
 

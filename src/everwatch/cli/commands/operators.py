@@ -12,8 +12,8 @@ from everwatch.api.passwords import hash_of, objection_to
 from everwatch.api.permissions import Role
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 
@@ -112,13 +112,13 @@ def remove(name: Name, data_dir: DataDir = None, bootstrap_servers: Bootstrap = 
     typer.echo(f"removed: {wanted}")
 
 
-def _name(given: str) -> str:
+def _name(text: str) -> str:
     """The name as it is stored. Raises SettingsError for one that no operator can have."""
     try:
-        found: str = msgspec.convert(given.lower(), OperatorName)
+        found: str = msgspec.convert(text.lower(), OperatorName)
     except msgspec.ValidationError:
         raise SettingsError(
-            f"NAME {given!r} is no name of an operator: use up to 64 letters, digits and . _ @ + -, a letter or digit"
+            f"NAME {text!r} is no name of an operator: use up to 64 letters, digits and . _ @ + -, a letter or digit"
             " first."
         ) from None
     return found

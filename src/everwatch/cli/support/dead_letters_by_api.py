@@ -42,7 +42,7 @@ def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) 
 def redrive_by_api(
     settings: Settings, wanted: Wanted, since_ms: int, *, again: bool, dry_run: bool
 ) -> Iterator[RedriveLine]:
-    """Send dead letters back through the API; gives what became of each. Raises ApiError."""
+    """Send dead letters back through the API; gives the outcome of each. Raises ApiError."""
     from everwatch.api.bodies import RedriveBody
     from everwatch.cli.support.api_connection import api_client
 

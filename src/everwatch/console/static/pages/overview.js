@@ -1,6 +1,7 @@
 // The overview: how many monitors are in which state, what is worst, what changed in the last hour, and whether the
 // system keeps up. It costs the same however many monitors there are.
 import { html, useEffect, useMemo, useState } from "../app/html.js";
+import { first, PAGE } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
@@ -18,7 +19,7 @@ import { Feed } from "./feed.js";
 
 const MINUTES = 60;
 const MOST_EVENTS = 60;
-const [LOOKED_AT, MOST_SHOWN, SHARED_FROM] = [50, 10, 3];
+const [MOST_SHOWN, SHARED_FROM] = [10, 3];
 const BARS = 24;
 const roomy = window.matchMedia("(min-width: 1101px)");
 const LATE_S = 60;
@@ -27,8 +28,8 @@ const keyOf = (each) => `${each.user_id}\n${each.monitor_id}`;
 const REFUSED_STEP_MS = 60_000;
 
 export function Overview() {
-  const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
-  const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: LOOKED_AT }, { every: 30_000 });
+  const numbers = useGet(has("GET /v1/overview") ? first.overview() : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
+  const down = useGet(first.down(), null, { every: 30_000 });
   const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: MOST_SHOWN }, { every: 30_000 });
   const past = usePast([down, late]);
   const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
@@ -123,7 +124,7 @@ function What({ row: { monitor, host, all, reason } }) {
 /** The last day of those that are down or late, by user and monitor; a phone does not load it. */
 function usePast(lists) {
   const path = roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null;
-  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
+  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? PAGE : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
   const past = new Map(found.flatMap((each) => each.data?.items ?? []).map((each) => [keyOf(each), each]));
   const soon = useThrottled(() => found.forEach((each) => each.reload()), 15_000);
   // what went down since has no bars yet

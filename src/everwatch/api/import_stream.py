@@ -1,0 +1,182 @@
+"""Imports of any length over HTTP: rows are carried out while the body still comes, in bounded memory.
+
+The answer is a stream of JSON lines: one for each refused row, in order, and at the end one with the numbers, or with
+why the import stopped and at which line.
+"""
+
+import asyncio
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import ClientError, web
+
+from everwatch.api.batch import NDJSON, line_ids_of
+from everwatch.api.importing import NO_ROWS, Importing, ImportQuery, numbered_rows, refused_rows, row_source
+from everwatch.api.problems import Problem, unavailable
+from everwatch.api.request_ids import request_id_of
+from everwatch.api.responses import SECURITY_HEADERS
+from everwatch.api.routing import Call
+from everwatch.core.errors import SettingsError
+from everwatch.transfer.import_rows import Row
+
+AT_ONCE = 4_000
+"""Rows that are read and carried out together: what an import holds in memory, and the next ones."""
+MOST_IMPORTS, MOST_OF_USER = 8, 1
+CHUNK_WITHIN_S = 30.0
+"""A body of which nothing comes for so long is given up, and an answer of which nothing is read."""
+_AWAY, _KEPT = 503, 202
+_HEADERS = {**SECURITY_HEADERS, "Content-Type": NDJSON, "X-Accel-Buffering": "no"}
+
+
+class ImportSummary(msgspec.Struct, frozen=True):
+    """Last line of an import that read its whole file: number of rows by outcome. ``kept``: sent, not answered yet."""
+
+    dry_run: bool
+    rows: int
+    accepted: int
+    kept: int
+    refused_rows: int
+
+
+class ImportStopped(msgspec.Struct, frozen=True):
+    """Last line of an import that did not read its whole file: rows before ``stopped_at`` (a line) are dealt with."""
+
+    stopped_at: int
+    code: str
+    reason: str
+
+
+class BodyReader(io.RawIOBase):
+    """The body of a request as a file for a thread, which waits while nothing has come."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Future[bytes] | None = None
+        self._left = b""
+        self._is_given_up = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        if not self._left:
+            if self._is_given_up:
+                raise OSError("the request is over")
+            self._waiting = asyncio.run_coroutine_threadsafe(self._chunk(), self._loop)
+            try:
+                self._left = self._waiting.result()
+            except (TimeoutError, ClientError) as error:
+                raise OSError(str(error) or f"nothing came for {CHUNK_WITHIN_S:.0f} s") from None
+        taken = min(len(buffer), len(self._left))
+        buffer[:taken] = self._left[:taken]
+        self._left = self._left[taken:]
+        return taken
+
+    def give_up(self) -> None:
+        """Let the thread that waits go. On the event loop."""
+        self._is_given_up = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def _chunk(self) -> bytes:
+        async with asyncio.timeout(CHUNK_WITHIN_S):
+            return await self._request.content.readany()
+
+
+class _Part(NamedTuple):
+    """Rows that were read together, and why no more can be read; "" if more may come."""
+
+    rows: list[Row]
+    failure: str = ""
+
+
+class ImportStream:
+    """Handler of ``POST /v1/imports``."""
+
+    def __init__(self, importing: Importing) -> None:
+        self._importing = importing
+        # threads of its own: those that wait for a body must keep nothing else waiting
+        self._threads = ThreadPoolExecutor(MOST_IMPORTS, thread_name_prefix="import")
+        self._running: Counter[str] = Counter()
+
+    async def post(self, call: Call, query: ImportQuery, request: web.Request) -> web.StreamResponse:
+        """Carry rows out while they come. Raises Problem for what is wrong before the first of them."""
+        with self._counted(call.principal.user_id):
+            body = BodyReader(request)
+            try:
+                rows = numbered_rows(row_source(io.BufferedReader(body), query), query)
+                first = await self._part(rows)
+                if not first.rows:
+                    raise Problem(422, "invalid", first.failure) if first.failure else Problem(400, "empty", NO_ROWS)
+                response = web.StreamResponse(headers=_HEADERS | {"X-Request-Id": request_id_of(request)})
+                await response.prepare(request)
+                with suppress(ConnectionError, TimeoutError):  # the client left, or reads nothing
+                    await self._carry_out(call, query, first, rows, response)
+                return response
+            finally:
+                body.give_up()
+
+    async def _carry_out(
+        self, call: Call, query: ImportQuery, part: _Part, rows: Iterator[Row], response: web.StreamResponse
+    ) -> None:
+        """Carry out one part after the other, so that a user's rows stay in order, and write what became of them."""
+        ids, numbers, read_upto = line_ids_of(call), Counter[str](), 0
+        while part.rows:
+            outcomes = await self._importing.carry_out(call, part.rows, ids, dry_run=query.dry_run)
+            away = [row.line for row in part.rows if row.line in outcomes and outcomes[row.line].status == _AWAY]
+            if away:
+                # some of the part may be carried out: it is sent once more with the same key
+                await _write(response, [ImportStopped(away[0], "kafka_unavailable", "Send the rest again.")])
+                return
+            refused = refused_rows(part.rows, outcomes)
+            numbers["rows"] += len(part.rows)
+            numbers["refused"] += len(refused)
+            numbers["kept"] += sum(each.status == _KEPT for each in outcomes.values())
+            await _write(response, refused)
+            read_upto = part.rows[-1].line
+            part = _Part([], part.failure) if part.failure else await self._part(rows)
+        if part.failure:
+            await _write(response, [ImportStopped(read_upto + 1, "malformed", part.failure)])
+            return
+        accepted = numbers["rows"] - numbers["refused"] - numbers["kept"]
+        summary = ImportSummary(query.dry_run, numbers["rows"], accepted, numbers["kept"], numbers["refused"])
+        await _write(response, [summary])
+
+    async def _part(self, rows: Iterator[Row]) -> _Part:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _read, rows)
+
+    @contextmanager
+    def _counted(self, user_id: str) -> Iterator[None]:
+        """Count an import of a token that is limited to a user, "" for one that is not. Raises Problem."""
+        if self._running.total() >= MOST_IMPORTS or (user_id and self._running[user_id] >= MOST_OF_USER):
+            raise unavailable("overloaded", "This process has as many imports as it takes: send it again later.")
+        self._running[user_id] += 1
+        try:
+            yield
+        finally:
+            self._running[user_id] -= 1
+
+
+def _read(rows: Iterator[Row]) -> _Part:
+    """Read the next rows; in a thread."""
+    found: list[Row] = []
+    try:
+        for row in islice(rows, AT_ONCE):
+            found.append(row)  # those before a failure are kept
+    except SettingsError as error:
+        return _Part(found, str(error))
+    return _Part(found)
+
+
+async def _write(response: web.StreamResponse, lines: Sequence[msgspec.Struct]) -> None:
+    """Write lines; a client that reads none of them is given up."""
+    if lines:
+        async with asyncio.timeout(CHUNK_WITHIN_S):
+            await response.write(b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
