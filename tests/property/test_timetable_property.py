@@ -443,11 +443,11 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(
         many=st.integers(1, 12),
         interval_ms=st.sampled_from([300, 1_000]) | short_intervals | long_intervals,
-        began_ms=st.integers(0, 10_000),
+        ahead_ms=st.integers(-10_000, 11_000),
         batch_key=lines,
     )
-    def put_many_together(self, many: int, interval_ms: int, began_ms: int, batch_key: BatchKey) -> None:
-        schedule, since = Every(interval_ms), self.emitted_to - began_ms
+    def put_many_together(self, many: int, interval_ms: int, ahead_ms: int, batch_key: BatchKey) -> None:
+        schedule, since = Every(interval_ms), self.emitted_to + ahead_ms
         some: dict[bytes, TimetableEntry] = {}
         for number in range(many):
             key = b"u%d\0together" % number
@@ -455,7 +455,9 @@ class TimetableMachine(RuleBasedStateMachine):
                 self._remove(key)
             some[key] = TimetableEntry(key, schedule, since, batch_key, self._record(key, 10 * number))
         self.monitors.update(some)
-        self.timetable.put_alike(schedule, batch_key, since, list(some), [each.record for each in some.values()])
+        each = list(some.values())
+        for place in self.timetable.put_alike(schedule, batch_key, since, list(some), [e.record for e in each]):
+            self.timetable.put(each[place])
 
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), schedule=recurring, batch_key=lines)
