@@ -33,6 +33,7 @@ from everwatch.store.copied_results import TYPES, row_of
 from everwatch.store.database import open_for_writing
 from everwatch.store.database_status import status_of
 from everwatch.store.plan_keeping import Keep
+from everwatch.store.rollup_journal import FOLD_EVERY_MS
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.sql_schema import results
 from everwatch.store.sql_writer import SqlStore
@@ -245,7 +246,7 @@ def _pin_server(server: PostgresServer | None, share: Share) -> None:
 def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     if not share.rolls_up:
         # there is no such setting: this is what roll-ups cost
-        RollupRows.count = lambda *_: None  # type: ignore[method-assign]
+        RollupRows.count = lambda *_: 0  # type: ignore[method-assign]
     if share.core is not None:
         psutil.Process().cpu_affinity([share.core])
     url = share.settings.database_url
@@ -267,6 +268,9 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
         if share.trims:
             # as much as the sink deletes after a batch of this size
             store.trim(batch.stored_at, 2_000 + 2 * BATCH)
+    if batches and share.rolls_up:
+        # what waits in the journal of roll-ups counts too
+        store.trim(batches[-1].stored_at + FOLD_EVERY_MS, 1)
     ended.put((len(batches) * BATCH, sum(psutil.Process().cpu_times()[:2]) - began))
     ready.wait(300)
     store.close()

@@ -1,6 +1,6 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,14 +69,15 @@ class SqlStore:
             self._turns.note(journaled)
             self._fold(self._turns.due(batch.stored_at))
 
-    def _fold(self, buckets: Iterable[int]) -> None:
-        """Fold buckets of the journal of roll-ups, each in a transaction of its own.
-
-        The batch before is stored, whatever becomes of this: one that fails has its turn again.
-        """
-        for bucket in buckets:
+    def _fold(self, buckets: Collection[int]) -> None:
+        """Fold buckets of the journal of roll-ups, apart from the batches before: these are stored already."""
+        if not buckets:
+            return
+        with self._engine.execution_options(**READS_ONLY).begin() as connection:
+            parts = self._rollups.parts_to_fold(connection, buckets)
+        for part in parts:
             with self._engine.begin() as connection:
-                self._rollups.fold(connection, bucket)
+                self._rollups.fold(connection, part)
 
     def begin_purge(self, purge: Purge) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
@@ -89,7 +90,7 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             # a sink that stores the deletion just now counts the same monitors out
             known = self._offsets.all(connection).keys() & purge.deletion.keys()
-            self._rollups.fold(connection, bucket_of(purge.user_id))
+            self._rollups.fold(connection, [bucket_of(purge.user_id)], all_of_it=True)
             return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
 
     def drop_old_pages(self) -> None:
