@@ -19,6 +19,7 @@ from everwatch.store.database_status import volume_of
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
+from everwatch.store.folding_beside import FoldingBeside
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -56,6 +57,7 @@ class SqlStore:
         self._results = _results_writer(engine.dialect)
         self._rollups = RollupRows(engine.dialect, fewest_journaled)
         self._turns = FoldingTurns()
+        self._folding = FoldingBeside(self._fold) if engine.dialect.name == "postgresql" else None
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
@@ -67,7 +69,11 @@ class SqlStore:
             with self._engine.begin() as connection:
                 journaled = self._apply(connection, batch)
             self._turns.note(journaled)
-            self._fold(self._turns.due(batch.stored_at))
+            due = self._turns.due(batch.stored_at)
+            if self._folding is None:
+                self._fold(due)
+            else:
+                self._folding.begin(due)
 
     def _fold(self, buckets: Collection[int]) -> None:
         """Fold buckets of the journal of roll-ups, apart from the batches before: these are stored already."""
@@ -137,6 +143,8 @@ class SqlStore:
             return self._rollups.rebuild(connection, after, from_ms, most)
 
     def close(self) -> None:
+        if self._folding is not None:
+            self._folding.close()
         self._engine.dispose()
 
     def _apply(self, connection: Connection, batch: SinkBatch) -> int:
