@@ -40,7 +40,7 @@ from everwatch.diagnosis.open_ticks import OpenTick, OpenTicks, open_ticks
 from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.encoding import codec
 from everwatch.kafka.consumer_groups import Member, executors_group, executors_groups, readings_of
-from everwatch.kafka.lag import Lag, members_by_process
+from everwatch.kafka.lag import SILENT, Lag, members_by_process
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.process_figures import PartitionLag
@@ -453,6 +453,12 @@ def test_a_notifier_that_is_gone_behind_or_without_partitions_is_told(tmp_path: 
 
 
 def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
+    silent = waits("worker", TOPICS.signals, None, 4, unreadable=SILENT)
+    [said] = faults(check_unreadable, system_with(silent))
+    assert f"cannot be read from offset 10 on ({SILENT})" in said
+    # the broker was slow, or it has been read meanwhile
+    for later in (row("worker", TOPICS.signals, 4), msgspec.structs.replace(silent, committed=11)):
+        assert faults(check_unreadable, system_with(silent, later=[later])) == []
     poisoned = waits("worker", TOPICS.signals, None, 4, unreadable="Invalid compressed data")
     [said] = faults(check_unreadable, system_with(poisoned))
     assert said.startswith(

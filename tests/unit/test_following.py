@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import load_settings
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.following import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Follower, Start
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.reply_topic import ReplyTopic
 
 
@@ -156,6 +158,25 @@ async def test_a_stop_waits_for_who_reads_the_topic_up() -> None:
     async with asyncio.timeout(30 * PATIENCE):
         await asyncio.gather(reading, closing)
     assert consumer.is_closed
+
+
+async def test_a_record_that_a_follower_cannot_take_takes_no_other_one_with_it() -> None:
+    kafka = MemoryKafka(1)
+    clients, taken = MemoryClients(kafka), []
+    for number in range(5):
+        kafka.append(SentRecord("access", 0, b"%d" % number, b"x", 1, []))
+
+    def take(records: Sequence[Record]) -> None:
+        for record in records:
+            if record.key == b"2":
+                raise ValueError("a bug")
+            taken.append(record.key)
+
+    topics = {"access": Start.BEGINNING}
+    follower = Follower(load_settings(partitions=1), clients, SystemClock(), topics, take)
+    await asyncio.to_thread(follower.read_up, 30 * PATIENCE)
+    await follower.close()
+    assert set(taken) == {b"0", b"1", b"3", b"4"}
 
 
 class Remade:

@@ -234,6 +234,63 @@ def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_th
     assert [(each.first, each.end) for each in passed] == [(5, 9)]
 
 
+class BehindDamage(Client):
+    """A client of a broker that finds nothing at some offsets: those of a batch of changed length, up to its index.
+
+    ``complains``: the broker says so; else it gives nothing.
+    """
+
+    def __init__(self, log: list[Batch], lost: range, clock: SettableClock, complains: bool) -> None:
+        super().__init__(log)
+        self.lost, self._clock, self._complains = lost, clock, complains
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        if self.at not in self.lost:
+            return super().consume(most, timeout)
+        self._clock.advance(int(1_000 * timeout))
+        return [Message(self.at, KafkaError.INVALID_MSG)] if self._complains else []
+
+
+@pytest.mark.parametrize("complains", [True, False])
+def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passed_over_with_it(complains: bool) -> None:
+    log = [Batch(0, 3, 0, True), Batch(3, 3, 0, False), Batch(6, 50, 0, True)]
+    clock = SettableClock(0)
+    lost = range(4, 37)
+    client = Client(log)
+    sieve = Sieve(client, lambda: BehindDamage(log, lost, clock, complains), clock)  # type: ignore[arg-type,return-value]
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 37)]
+    assert sieve.take(10, 0, 0).records[0].offset() == 37
+
+
+def test_where_nothing_behind_a_batch_of_changed_length_is_found_yet_it_waits_for_more() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
+    clock = SettableClock(0)
+    sieve = Sieve(Client(log), lambda: BehindDamage(log, range(1, 7), clock, False), clock)  # type: ignore[arg-type,return-value]
+    for _ in range(3):
+        assert sieve.take(10, 0, 0) == ([], [], [])
+        clock.advance(60_000)
+    log.append(Batch(7, 2, 0, True))
+    clock.advance(600_000)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 7)]
+
+
+def test_a_broker_that_is_away_behind_a_batch_that_cannot_be_read_is_waited_for() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
+    clock = SettableClock(0)
+
+    class Away(BehindDamage):
+        """Gives the error once, and nothing from then on."""
+
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            found = super().consume(most, timeout)
+            self.lost = range(100)
+            return found
+
+    sieve = Sieve(Client(log), lambda: Away(log, range(0), clock, False), clock)  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+
+
 def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:
     client = Client([Batch(0, 5, 0, True)])
     sieve = Sieve(client, lambda: Client(client.log), SettableClock(0))  # type: ignore[arg-type,return-value]
@@ -257,7 +314,7 @@ def test_the_end_of_a_damaged_batch_is_found_where_an_error_of_an_earlier_look_c
 
 
 # these make a second client of their own, or look at what stands at offsets and say what they cannot read
-OWN_WAYS = {"kafka/unreadable_batches.py", "kafka/peek.py", "kafka/to_end.py"}
+OWN_WAYS = {"kafka/batch_ends.py", "kafka/unreadable_batches.py", "kafka/peek.py", "kafka/to_end.py"}
 # what cannot be read of the table of monitors is an error, wherever it is read: it holds state
 OF_THE_TABLE = {"diagnosis/checks/changelog.py"}
 

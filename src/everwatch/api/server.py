@@ -5,12 +5,14 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
+from everwatch.api.database import has_label
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
 from everwatch.api.openapi import document
@@ -45,6 +47,7 @@ class Server:
             lambda principal, key, digest: services.used_keys.claim(
                 services.records, services.jobs_topic, principal.user_id, key, digest
             ),
+            partial(has_label, services.database),
             options,
         )
         system = system_of(services)

@@ -176,7 +176,11 @@ COMMANDS = (
         "Copy the installation into new topics with another partition count, prove the copy, and switch to it.",
     ),
     ListedCommand(
-        "db", OPERATE, "db:app", "Show size and age of the database's tables, the next deletions, and roll-ups."
+        "db",
+        OPERATE,
+        "db:app",
+        "Show size and age of the database's tables, the next deletions, and roll-ups.",
+        CommandReach.API,
     ),
     ListedCommand(
         "secrets",
@@ -185,13 +189,18 @@ COMMANDS = (
         "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
     ),
     ListedCommand(
-        "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
+        "api-token",
+        OPERATE,
+        "api_token:app",
+        "Make, list and revoke tokens of the HTTP API, and make login links.",
+        CommandReach.API,
     ),
     ListedCommand(
         "operator",
         OPERATE,
         "operators:app",
         "Add, change, list and remove operators who log in to the console with a password.",
+        CommandReach.API,
     ),
     ListedCommand(
         "plans",

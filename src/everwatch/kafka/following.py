@@ -41,9 +41,9 @@ class Start(StrEnum):
 class Follower:
     """Hands every record of some topics to a callback, in the order of each partition.
 
-    ``on_records`` is called in the follower's thread; whatever it raises is logged, once a minute, and the records
-    count as handed over. A broker that is away is waited for, and so is a topic that was deleted. Create it in a
-    thread: it asks the broker.
+    ``on_records`` is called in the follower's thread; when it raises, its records are handed over one by one, and one
+    that fails alone is logged, once a minute, and passed over. A broker that is away is waited for, and so is a topic
+    that was deleted. Create it in a thread: it asks the broker.
     """
 
     def __init__(
@@ -180,8 +180,16 @@ class Follower:
             raise_refused(sifted.errors, sifted.errors[0].topic() or "")
         if not sifted.records:
             return
+        self._hand_over([Record.of(message) for message in sifted.records])
+
+    def _hand_over(self, records: Sequence[Record]) -> None:
         try:
-            self._on_records([Record.of(message) for message in sifted.records])
+            self._on_records(records)
         except Exception:
-            if self._log_throttle.may_log("records"):
-                logger.exception("records could not be handed over")
+            if len(records) > 1:
+                # one that fails must not take the others with it
+                for record in records:
+                    self._hand_over([record])
+            elif self._log_throttle.may_log("records"):
+                place = f"{records[0].topic}, partition {records[0].partition}, offset {records[0].offset}"
+                logger.exception("%s could not be handed over (logged once a minute)", place)

@@ -32,6 +32,8 @@ from everwatch.kafka.consumer_groups import (
 from everwatch.kafka.peek import PEEKING, Peek, peek
 from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
+SILENT = "Kafka gives nothing, and no error"
+"""Why a partition is unreadable that gives no record in time: it is damaged, or the broker is slow."""
 # a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
 # into the topics that these read others write, with transactions of their own; those of workers are over in a moment
@@ -132,7 +134,7 @@ class _Survey(NamedTuple):
             # a client's transaction is under way: what stands at and behind it waits, too
             end = max(end, held_back.stop)
             if nothing:
-                nothing, seen = False, Peek([])
+                nothing, seen = False, Peek([], ended=True)
         return PartitionLag(
             topic=reading.topic,
             group=reading.group,
@@ -145,7 +147,7 @@ class _Survey(NamedTuple):
             client_id=owner.client_id if owner else "",
             host=owner.host if owner else "",
             emitted_to=self.emitted_to.get(number),
-            unreadable=seen.error if seen is not None and not seen.messages else "",
+            unreadable=(seen.error or ("" if seen.ended else SILENT)) if seen is not None and not seen.messages else "",
         )
 
 
