@@ -13,7 +13,7 @@ from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
 from everwatch.api.database import has_label
-from everwatch.api.edge import EVENT_STREAM, Edge, EdgeChecks
+from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
 from everwatch.api.openapi import document
 from everwatch.api.routes.table import routes, status_pages_of, system_of
