@@ -224,7 +224,7 @@ class _Rejects:
             self._file.write(f"{text}\n")
 
     def close(self) -> None:
-        """Write what is left of it."""
+        """Write the rest of it."""
         with self._clear_errors():
             self._file.close()
 
