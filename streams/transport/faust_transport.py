@@ -6,8 +6,8 @@ must not be seen anyway, nor may they keep a standby waiting.
 Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
 is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.
 
-A standby reads the changelog by this consumer. A batch that aiokafka cannot read is no end of the worker: that partition
-is not fetched any more, and its standby stays behind. Whoever owns the partition says what is to be done.
+A standby reads the changelog by this consumer. A batch that aiokafka cannot read is no end of the worker: that
+partition is not fetched any more, and its standby stays behind. Whoever owns the partition says what is to be done.
 """
 
 import logging
