@@ -12,6 +12,7 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
+from everwatch.api.bad_requests import logger_of
 from everwatch.api.database import has_label
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
@@ -72,6 +73,7 @@ class Server:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=logger_of(services.clock),
             handle_signals=False,
             keepalive_timeout=IDLE_S,
             shutdown_timeout=STOP_S,
