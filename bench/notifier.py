@@ -18,6 +18,7 @@ import uvloop
 from bench.errors import Unmeasured
 from bench.notifier_growth import growth
 from bench.notifying import (
+    AT_ONCE,
     MINUTE_MS,
     PATIENCE_S,
     START,
@@ -80,7 +81,7 @@ async def _steps(users: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder, receiver() as taking:
         clock = SystemClock()
         resolver = Resolver(clock)
-        client = HttpClient(clock, _LOCAL, resolver, Egress())
+        client = HttpClient(clock, _LOCAL, resolver, Egress(), kept_each=AT_ONCE.per_lane)
         rules = '[defaults]\ngroup_wait = "0s"\ngroup_interval = "0s"\n' + USERS_ROUTE.format(url=taking.url)
         notifying = Notifying(Path(folder), rules, HttpSender(clock, client, client), clock)
         notifying.take(notifying.users(range(users)))

@@ -16,7 +16,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier.composing import compose
-from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp
+from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, Senders
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
 from everwatch.notifier.rules_file import rules_of
@@ -28,7 +28,7 @@ MINUTE_MS = 60_000
 PATIENCE_S = 240.0
 USERS_ROUTE = '[[users]]\nname = "own"\nwebhook = {{ url = "{url}" }}\n'
 _BATCH = 5_000
-_AT_ONCE = Limits(200, 100)
+AT_ONCE = Limits(200, 100)
 
 
 def changes(
@@ -54,7 +54,7 @@ class CountingReceivers:
     def __init__(self) -> None:
         self.users, self.operators = 0, 0
 
-    async def send(self, *_: object, from_user: bool = False) -> AttemptOutcome:
+    async def send(self, *_: object, from_user: bool = False, **_more: object) -> AttemptOutcome:
         """Accept a message."""
         self.users += from_user
         self.operators += not from_user
@@ -74,7 +74,7 @@ class Notifying:
         with self._storage.begin() as work:
             work.begun_at(clock.now_ms() - MINUTE_MS)
         self._dispatcher = Dispatcher(
-            self._storage, lambda: self._rules, http, _NoMail(), clock, _AT_ONCE, self._at_once
+            self._storage, lambda: self._rules, Senders(http, _NoMail()), clock, AT_ONCE, self._at_once
         )
 
     async def _at_once(self, call: Callable[[], int]) -> int:

@@ -53,7 +53,7 @@ def main() -> None:
     """Run the worker until its parent process ends or SIGTERM comes."""
     settings = load_settings()
     prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, ProcessRole.WORKER)
+    settings, bootstrap = ready_broker(settings, ProcessRole.WORKER)
     clients = UnfencedClients(settings, bootstrap)
     run_process(Worker(settings, bootstrap, SystemClock(), clients=clients), stop_with_parent=True)
 

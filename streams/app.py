@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Set
 from pathlib import Path
@@ -15,6 +16,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.core.private_files import make_private_folder
 from everwatch.kafka.clients import Clients, KafkaClients
+from everwatch.kafka.consumer_groups import worker_client_id
 from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 from streams.agents.isolation import PoisonIsolation
@@ -84,7 +86,7 @@ def create_app(
         settings.application,
         broker=[URL(f"kafka://{server.strip()}") for server in bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),
-        broker_client_id=f"everwatch-{settings.instance}",
+        broker_client_id=worker_client_id(socket.gethostname(), folder.name),
         broker_session_timeout=settings.session_timeout_ms / 1000,
         # Faust refuses to start with a longer session than this, which is 90 s by default
         broker_request_timeout=max(90.0, settings.session_timeout_ms / 1000),

@@ -64,7 +64,6 @@ from streams.transport.worker_clients import WorkerClients
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
 GIVEN_BACK_EVERY_S = 15.0
-AGENDAS_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
@@ -72,7 +71,7 @@ FLUSH_S = 1.0
 
 
 class Engine(Service):
-    """The parts of a worker: what they are made of, in what order they start and stop.
+    """The parts of a worker, and the order in which they start and stop.
 
     They are made in two steps. Faust's table and the batch consumers must exist before the app starts; whatever sends
     needs connected clients, and is made by ``on_start``. ``WorkerEvents`` stands between the two.
@@ -106,13 +105,17 @@ class Engine(Service):
         )
         store = self._store = self.table.store
         store.clock = clock
+        store.write_batch = options.write_entries
         store.new_consumer = made.changelog
         store.new_prober = made.changelog_prober if options.rebuild_changelog else None
         self.examiner = TableExaminer(topics.monitors_changelog, member, self._store, made, options)
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self.planner = TimetablePlanner(
-            self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000
+            self._packing,
+            clock,
+            first_check_within_ms=None if within_s < 0 else within_s * 1_000,
+            new_timetable=options.new_timetable,
         )
         self.partitions = OwnedPartitions(self.planner, store)
         self.writers = FencedWriters(
@@ -164,7 +167,7 @@ class Engine(Service):
             Emitter(self.partitions, due_loader, Reports(inline, skipped), sending, clock, settings.sweep_ms)
         )
         self._repeat(due_loader.load_ahead, PAUSE_S)
-        self._repeat(partial(self._run_agendas, agendas), AGENDAS_EVERY_S)
+        self._repeat(partial(self._run_agendas, agendas), self._options.agendas_every_s)
         self._repeat(partial(asyncio.to_thread, give_back), GIVEN_BACK_EVERY_S, at_once=False)
         self._repeat(self._compare_changelog_id, self._options.changelog_id_every_s, at_once=False)
         if self.plans is not None:
@@ -223,7 +226,7 @@ class Engine(Service):
         await self._app.consumer.subscribe({name for channel in self._app.topics for name in channel.topics})
 
     def measure(self) -> None:
-        """Set the gauges of what is held and waits to be sent."""
+        """Set the gauges of assigned partitions and queued records."""
         if self.ready.is_set():
             ASSIGNED.labels(self._topics.monitors_changelog).set(len(self.partitions.owned))
             PRODUCER_QUEUE.set(self.outbox.queued)
@@ -231,7 +234,7 @@ class Engine(Service):
             measure_databases(self._store)
 
     def end(self, error: BaseException) -> None:
-        """End the worker, as a part cannot go on. The next owner of its partitions starts from what is durable."""
+        """End the worker, as a part cannot go on. The next owner of its partitions starts from the durable state."""
         self._has_failed = True
         if isinstance(error, AccessError):
             # nothing of ours is wrong: a clean stop, and then the sentence

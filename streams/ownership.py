@@ -31,7 +31,6 @@ from streams.transport.batch_consumer import BatchConsumer
 
 logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0
-REJOIN_AFTER_S = 1.0
 
 
 class PartitionParts(NamedTuple):
@@ -218,7 +217,7 @@ class Ownership:
                     self._host.end(denied)
                     return
                 logger.warning("partitions cannot be opened yet: %s", error)
-                await self._host.sleep(1.0)
+                await self._host.sleep(self._options.reopen_s)
 
     async def _open_batch_consumers(self, numbers: set[int], rebalance_number: int) -> None:
         """Open every batch consumer that can be opened. Raises what keeps another one closed."""
@@ -329,8 +328,7 @@ class Ownership:
 
     async def join_again(self, rebalance_number: int) -> None:
         """Have the group assign its partitions anew, unless a rebalance has begun since this one."""
-        # a worker that has lost its session finds out by itself, as a rule within this time
-        await self._host.sleep(REJOIN_AFTER_S)
+        await self._host.sleep(self._options.rejoin_s)
         if self._is_current(rebalance_number) and not self._host.should_stop:
             await self._host.join_group()
 

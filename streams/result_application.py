@@ -25,7 +25,7 @@ class ResultApplication:
     def after_result(
         self, partition: OwnedPartition, key: bytes, before: MonitorWithUser, result: Result, earliest: int
     ) -> tuple[Monitor, list[OutputRecord]]:
-        """Return the monitor after a result, the same value if nothing changes, and what is to be announced.
+        """Return the monitor after a result, the same value if nothing changes, and the records to announce.
 
         ``key``: the monitor's table key. ``earliest``: no retry before that instant.
         """
@@ -36,13 +36,13 @@ class ResultApplication:
         return self.after(waiting, user, verdicts, earliest)
 
     def record(self, transition: Transition, monitor: Monitor, user: User | None) -> OutputRecord:
-        """Return what is to be announced of a transition that no result leads to."""
+        """Return the records to announce of a transition that no result leads to."""
         return self._transitions.record(transition, monitor, user)
 
     def after(
         self, monitor: Monitor, user: User | None, results: Iterable[Result], earliest: int
     ) -> tuple[Monitor, list[OutputRecord]]:
-        """Return the monitor after results, the same value if nothing changes, and what is to be announced.
+        """Return the monitor after results, the same value if nothing changes, and the records to announce.
 
         ``earliest``: no retry before that instant.
         """

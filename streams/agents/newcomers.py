@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from everwatch.core.clock import Clock
 from everwatch.core.cooperative_chunks import cooperative_chunks
 from everwatch.core.errors import InvalidInput
-from everwatch.model import Asker, At, CommandOutcome, ReplyOn, Signup
+from everwatch.model import Asker, At, CommandOutcome, MonitorSpec, ReplyOn, Signup
 from everwatch.rules.registration_rules import (
     newcomer,
 )
 from everwatch.timetable import NEVER, TimetableEntry
-from streams.agents.alike_signups import AlikeSignups
+from streams.agents.alike_signups import AlikeSignup, AlikeSignups
 from streams.agents.input_admission import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
@@ -47,11 +47,16 @@ class Newcomers:
             await asyncio.sleep(0)
         newcomers: dict[int, list[Admitted[Signup]]] = {}
         others: list[Admitted[Signup]] = []
+        # alike signups have the very same monitors
+        alike: tuple[MonitorSpec, ...] | None = None
+        is_due_soon = False
         for each in admitted:
             source, signup, keys = each
+            if signup.monitors is not alike:
+                alike, is_due_soon = signup.monitors, _is_due_soon(signup, now)
             taken = known[source.partition]
             is_plain = not signup.remembered_id and not signup.if_registration
-            if keys[0] not in taken and is_plain and not _is_due_soon(signup, now):
+            if keys[0] not in taken and is_plain and not is_due_soon:
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)
@@ -63,7 +68,7 @@ class Newcomers:
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
-        registered: list[tuple[OwnedPartition, list[TimetableEntry]]] = []
+        registered: list[tuple[OwnedPartition, list[TimetableEntry], list[AlikeSignup]]] = []
         asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
@@ -77,9 +82,8 @@ class Newcomers:
                         shared = alike.of(signup)
                         if shared is not None:
                             self._ask(asked, number, signup)
-                            shared.write(work, number, signup, keys)
+                            shared.take(work, number, signup, keys)
                             work.count_new(number, 1, len(keys) - 1)
-                            entries += shared.timetable_entries(keys)
                             continue
                         try:
                             user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
@@ -94,7 +98,10 @@ class Newcomers:
                             entry = self._planner.entry_of(monitor, key)
                             if entry is not None:
                                 entries.append(entry)
-                registered.append((partition, entries))
+                for shared in alike.shared:
+                    shared.write(work, number)
+                    await asyncio.sleep(0)
+                registered.append((partition, entries, alike.shared))
                 # the broker commits while the next partition's users are encoded
                 work.send(number)
             await work.finish()
@@ -104,11 +111,15 @@ class Newcomers:
                 )
             with all_or_rebuilt():
                 # without a pause: an item that the loader read meanwhile would be put twice
-                for partition, entries in registered:
+                for partition, entries, _ in registered:
                     for entry in entries:
                         if _is_dated(entry):
                             partition.timetable.put(entry)
-                for partition, entries in registered:
+                for partition, _, alike_signups in registered:
+                    for shared in alike_signups:
+                        for _ in shared.put(partition.timetable):
+                            await asyncio.sleep(0)
+                for partition, entries, _ in registered:
                     async for recurring in cooperative_chunks(entries):
                         for entry in recurring:
                             if not _is_dated(entry):

@@ -29,7 +29,7 @@ class RejectedInputs:
         self._held[source.topic].append((source, error, answered))
 
     def drop(self, topic: str) -> None:
-        """Forget what was refused of a topic: its records are handled again."""
+        """Forget the refused records of a topic: its records are handled again."""
         self._held.pop(topic, None)
 
     async def keep_unreadable(self, unreadable: Iterable[Unreadable]) -> None:

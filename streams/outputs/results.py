@@ -3,7 +3,7 @@
 from everwatch.encoding import codec
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder
+from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder, RunTimes
 from everwatch.model import Outcome
 
 
@@ -25,11 +25,11 @@ class Results:
         skipped: tuple[int, int] | None = None,
         region: str = "",
     ) -> None:
-        """Send what came of a run. ``skipped`` and ``region``: see ``ResultBuilder.build``.
+        """Send the result of a run. ``skipped`` and ``region``: see ``ResultBuilder.build``.
 
         The sweep waits for it (``Outbox.delivered`` of the partition); a manual run belongs to its unit of work.
         """
-        result = self._builder.build(run, outcome, now, skipped=skipped, region=region)
+        result = self._builder.build(run, outcome, RunTimes(now), skipped=skipped, region=region)
         self._outbox.send(
             self._topic,
             partition=partition,

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -17,9 +18,7 @@ from faust.stores import rocksdb
 from faust.types import TP, EventT
 from rocksdict import Rdict, WriteBatch
 
-from everwatch.core.bounds import RESERVED_USERS
 from everwatch.core.clock import Clock, SystemClock
-from everwatch.encoding import codec
 from everwatch.encoding.table_records import NO_DATES
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
@@ -27,14 +26,17 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
+from streams.options import write_batch
 from streams.state.catch_up import CatchUp, EntryWrite
+from streams.state.entry_keys import FIRST_ENTRY, is_of_entry
 from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
+from streams.state.snapshot_mark import SnapshotMark
 from streams.state.time_indexes import AGENDA, DUE, agenda_key, dates_of_entry, due_key, index_keys
 from streams.state.undecodable_entries import Undecodable
 
 logger = logging.getLogger(__name__)
 _FOREIGN_KEY = "the changelog of partition %d has a record under %r, which is no entry's key (logged once a minute)"
-# no user may have this name, nor that of Faust's own entry (``bounds.RESERVED_USERS``)
+# no user may have this name, nor that of Faust's own entry (``entry_keys``)
 WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
 _TIMETABLE = b"\0T"
@@ -42,14 +44,7 @@ _MARK = b"\0Tm"
 _AFTER_TIMETABLE = b"\0U"
 _CHANGELOG_MARK = b"\0C"
 _EMITTED_TO = b"\0E"
-_FIRST_ENTRY = b"\x01"
-_RESERVED = frozenset(name.encode() for name in RESERVED_USERS)
 SAVED_AT_ONCE = 4 * MIB
-
-
-def _is_entrys(key: bytes | None) -> bool:
-    """Tell whether an entry of the table can have this key; the store's own keys are not in its changelog."""
-    return bool(key) and key > _FIRST_ENTRY and key.partition(codec.SEPARATOR)[0] not in _RESERVED  # type: ignore[operator,union-attr]
 
 
 def _number(data: bytes | None, otherwise: int) -> int:
@@ -58,20 +53,6 @@ def _number(data: bytes | None, otherwise: int) -> int:
         return int(data or otherwise)
     except ValueError:
         return otherwise
-
-
-class SnapshotMark(msgspec.Struct, frozen=True):
-    """Identity of a timetable that was put away.
-
-    ``form``: version and packing; no monitor began after ``newest_since`` or ended after ``newest_gone``.
-    ``entries``: numbers of users and monitors in the table.
-    """
-
-    form: str
-    newest_since: int
-    newest_gone: int = 0
-    offset: str = ""
-    entries: tuple[int, int] | None = None
 
 
 class EntryStore(rocksdb.Store):
@@ -90,6 +71,7 @@ class EntryStore(rocksdb.Store):
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
     changelog_id: str = ""
+    write_batch: Callable[[Any, WriteBatch], None] = staticmethod(write_batch)
     new_consumer: Callable[[], Consumer] | None = None
     # set where what cannot be read of the changelog is to be passed over
     new_prober: Callable[[], Consumer] | None = None
@@ -100,21 +82,29 @@ class EntryStore(rocksdb.Store):
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
-        value: bytes | None = self.database(partition).get(key)
-        return value
+        return cast(bytes | None, self.database(partition).get(key))
 
     def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of the keys, in their order."""
-        values: list[bytes | None] = self.database(partition).get(keys) if keys else []
-        return values
+        return cast(list[bytes | None], self.database(partition).get(keys)) if keys else []
 
     def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
-        for key, value in self.database(partition).items(from_key=after or prefix or _FIRST_ENTRY):
+        for key, value in self.database(partition).items(from_key=after or prefix or FIRST_ENTRY):
             if not key.startswith(prefix):
                 return
             if key > after and key not in (self.offset_key, WRITTEN_KEY):
                 yield key, value
+
+    def all_entries(self, partition: int, at_once: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield all entries in the order of keys, lists of about ``at_once`` of them."""
+        rest = iter(cast(Iterable[tuple[bytes, bytes]], self.database(partition).items(from_key=FIRST_ENTRY)))
+        own = (self.offset_key, WRITTEN_KEY)
+        first, last = min(own), max(own)
+        while some := list(islice(rest, at_once)):
+            if some[0][0] <= last and some[-1][0] >= first:
+                some = [entry for entry in some if entry[0] not in own]
+            yield some
 
     def write(
         self,
@@ -185,7 +175,7 @@ class EntryStore(rocksdb.Store):
         return self._dated(partition, AGENDA, agenda_key(upto + 1, b""), most)
 
     def forget_agenda(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
-        """Drop from the index of changes what has been seen to."""
+        """Drop handled items from the index of changes."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
             batch.delete(agenda_key(due, key))
@@ -201,11 +191,11 @@ class EntryStore(rocksdb.Store):
         return found
 
     def forget_due(self, partition: int, upto: int) -> None:
-        """Drop from the index what was due up to ``upto``."""
+        """Drop the items due up to ``upto`` from the index."""
         self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
 
     def save_snapshot(self, partition: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
-        """Put a timetable away, as of what is written now."""
+        """Put a timetable away, as of the entries that are written now."""
         database = self.database(partition)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
         batch = WriteBatch(raw_mode=True)
@@ -250,7 +240,7 @@ class EntryStore(rocksdb.Store):
         to_key: Callable[[Any], Any],  # noqa: ARG002 - Faust's signature; keys and values are bytes here
         to_value: Callable[[Any], Any],  # noqa: ARG002
     ) -> None:
-        """Faust calls this with what standbys read, and with what came while this worker caught up."""
+        """Faust calls this with records that standbys read, and those that came while this worker caught up."""
         changes: dict[int, list[EntryWrite]] = {}
         offsets: dict[int, int] = {}
         here: dict[int, int] = {}
@@ -313,7 +303,7 @@ class EntryStore(rocksdb.Store):
         put, delete = batch.put, batch.delete
         key, value = b"", None
         for key, value in changes:
-            if not _is_entrys(key):
+            if not is_of_entry(key):
                 FOREIGN.inc()
                 if self._log_throttle.may_log(partition):
                     logger.error(_FOREIGN_KEY, partition, key, extra=labelled(partition=partition))
@@ -322,8 +312,8 @@ class EntryStore(rocksdb.Store):
                 delete(key)
                 continue
             put(key, value)
-            dates = dates_of_entry(key, value)
-            if dates is not NO_DATES:
+            # users, who stand in no index, have keys that end with the separator
+            if key[-1] and (dates := dates_of_entry(key, value)) is not NO_DATES:
                 for dated in index_keys(key, dates):
                     put(dated, b"")
         self._finish(partition, batch, changelog_offset, digest_of(key, value))
@@ -332,7 +322,7 @@ class EntryStore(rocksdb.Store):
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
-        self.database(partition).write(batch)
+        self.write_batch(self.database(partition), batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

@@ -153,7 +153,7 @@ class FencedWriters:
             await self._commit(writer, [self._noting(number, emitted_to, mark)])
 
     async def flush(self, numbers: Collection[int] | None = None) -> None:
-        """Write what has been noted of these partitions, or of all, and is not written yet."""
+        """Write the pending progress of these partitions, or of all."""
         writers = [writer for number, writer in self._writers.items() if numbers is None or number in numbers]
         await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(writer))) for writer in writers))
 

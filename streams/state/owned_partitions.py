@@ -8,13 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from everwatch.core.bounds import MOST_AHEAD_MS
-from everwatch.encoding import codec
 from everwatch.kafka.progress import EntryCounts
 from everwatch.observability.logs import labelled
 from streams.metrics import remove_gauges_of
-from streams.state.entry_store import EntryStore, SnapshotMark
+from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
+from streams.state.snapshot_mark import SnapshotMark
 from streams.state.timetable_planner import TimetablePlanner
+from streams.state.timetable_rebuild import TimetableRebuild
 
 logger = logging.getLogger(__name__)
 YIELD_EVERY = 2_000
@@ -189,27 +190,12 @@ class OwnedPartitions:
 
     async def rebuild(self, partition: OwnedPartition, openings: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
-        entry_of, put = self._planner.entry_of_encoded, partition.timetable.put
-        undecodable = self._store.undecodable
-        undecodable.begin(partition.number)
-        user_key = codec.SEPARATOR
-        seen, users, others = -1, 0, 0
-        for seen, (key, value) in enumerate(self._store.scan(partition.number)):
-            if seen % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-                if openings != self._openings:
-                    return
-            if key.endswith(codec.SEPARATOR):
-                user_key = key
-                users += 1
-                continue
-            # a monitor without its user: its unit of work is not complete, and its input is read again
-            try:
-                entry = entry_of(key, value) if key.startswith(user_key) else None
-                if entry is not None:
-                    put(entry)
-                elif codec.is_bookkeeping(key.partition(codec.SEPARATOR)[2]):
-                    others += 1
-            except Exception as error:
-                undecodable.note(partition.number, key, error)
-        partition.entries = EntryCounts(users, seen + 1 - users - others)
+        number, undecodable = partition.number, self._store.undecodable
+        undecodable.begin(number)
+        rebuild = TimetableRebuild(partition.timetable, number, self._planner, undecodable)
+        for some in self._store.all_entries(number, YIELD_EVERY):
+            rebuild.take(some)
+            await asyncio.sleep(0)
+            if openings != self._openings:
+                return
+        partition.entries = rebuild.finish()

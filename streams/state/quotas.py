@@ -18,11 +18,13 @@ MOST_PASSED_OVER = 10_000
 class Quotas:
     """The quotas within one unit of work: a user's monitors are counted once, and only where a quota asks for it.
 
-    Monitors are counted as of the partition's ``emitted_to`` when it was first asked for.
+    Monitors are counted as of the partition's ``emitted_to`` when it was first asked for. ``most_passed_over``: tasks
+    that are over and may be met while a user's monitors are counted.
     """
 
-    def __init__(self, work: UnitOfWork, plans: Plans) -> None:
+    def __init__(self, work: UnitOfWork, plans: Plans, most_passed_over: int = MOST_PASSED_OVER) -> None:
         self._work = work
+        self._most_passed_over = most_passed_over
         self._plans = plans
         self._emitted_to: dict[int, int] = {}
         # by partition and user: how many, and whether these are all of them
@@ -95,7 +97,7 @@ class Quotas:
             count = over = 0
             async for few in cooperative_chunks(self._counting(partition, user_id, most)):
                 count, over = few[-1]
-            self._counted[key] = count, count <= most and over < MOST_PASSED_OVER
+            self._counted[key] = count, count <= most and over < self._most_passed_over
         return self._counted[key]
 
     def _counting(self, partition: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
@@ -107,12 +109,12 @@ class Quotas:
             else:
                 over += 1
             yield count, over
-            if count > most or over == MOST_PASSED_OVER:
+            if count > most or over == self._most_passed_over:
                 return
 
 
 def _counts(monitor: Monitor | None, emitted_to: int) -> bool:
-    """Tell whether a monitor counts: whatever recurs and is not over, and what is still to come."""
+    """Tell whether a monitor counts: one that recurs and is not over, or a task that is still to come."""
     if monitor is None or monitor.state is State.DONE:
         return False
     return not isinstance(monitor.spec.schedule, At) or is_pending_task(monitor, emitted_to)

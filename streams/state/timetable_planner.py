@@ -1,6 +1,6 @@
-"""Timetable entries of monitors: when each is due, what is sent for it, and its first check."""
+"""Timetable entries of monitors: schedule, tick record, and first check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.encoding.table_records import TimetableFields
 from everwatch.encoding.varint import encode
 from everwatch.kinds.registry import is_check, is_inline
-from everwatch.model import At, Every, Monitor, Policy
+from everwatch.model import Align, At, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -59,6 +59,32 @@ class EntryTemplate(NamedTuple):
         return TimetableEntry(key, fields.schedule, fields.since, self.batch_key, head + self.tail, first=first)
 
 
+def put_together(
+    timetable: Timetable, templates: Sequence[EntryTemplate], keys: Sequence[Sequence[bytes]], users: Sequence[bytes]
+) -> None:
+    """Put the monitors of these users into a timetable. ``keys``: of each user, a table key for each template."""
+    heads = [key_of_record(user) for user in users]
+    alike: dict[tuple[Every, BatchKey, int], list[int]] = {}
+    for place, template in enumerate(templates):
+        fields = template.fields
+        if isinstance(fields.schedule, Every) and fields.schedule.align is Align.PHASE:
+            alike.setdefault((fields.schedule, template.batch_key, fields.since), []).append(place)
+        else:
+            for theirs, head in zip(keys, heads, strict=True):
+                timetable.put(template.entry_of(theirs[place], head))
+    for (schedule, batch_key, since), places in alike.items():
+        column = [theirs[place] for place in places for theirs in keys]
+        records = [head + tail for tail in [templates[place].tail for place in places] for head in heads]
+        left = set(timetable.put_alike(schedule, batch_key, since, column, records))
+        has_first = any(templates[place].first is not None for place in places)
+        for number in range(len(column)) if has_first else left:
+            entry = templates[places[number // len(keys)]].entry_of(column[number], heads[number % len(keys)])
+            if number in left:
+                timetable.put(entry)
+            else:
+                timetable.put_first_check(entry)
+
+
 def key_of_record(key: bytes) -> bytes:
     """A record's key as it stands in its framed part."""
     return encode(len(key)) + key
@@ -73,9 +99,11 @@ class TimetablePlanner:
         clock: Clock,
         largest_batch: int | None = None,
         first_check_within_ms: int | None = None,
+        new_timetable: Callable[[Packing, int], Timetable] = Timetable,
     ) -> None:
         """``first_check_within_ms``: new monitors are checked within this time; None: when their schedules say."""
         self._packing = packing
+        self._new_timetable = new_timetable
         self._first_check_within_ms = first_check_within_ms
         self._clock = clock
         # timetables are not taken up by another version, or one that packs otherwise
@@ -88,7 +116,7 @@ class TimetablePlanner:
 
     def new_timetable(self, emitted_to: int) -> Timetable:
         """An empty timetable whose chunks fit into the topics' batches."""
-        timetable = Timetable(self._packing, emitted_to)
+        timetable = self._new_timetable(self._packing, emitted_to)
         if self.largest_batch is not None:
             timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
         return timetable
@@ -120,7 +148,7 @@ class TimetablePlanner:
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
         user_key, fields = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
         first = None
-        if self._begins_now(fields) and (due := self._first_check(key, fields)):
+        if self.begins_now(fields.since) and (due := self._first_check(key, fields)):
             # it stands in no schedule, as a run by hand
             first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
         return _timetable_entry(key, user_key, fields, first)
@@ -134,9 +162,9 @@ class TimetablePlanner:
         if fields.asleep or fields.retry is not None or fields.ends_at or fields.starts_at:
             return None
         first = None
-        if self._begins_now(fields):
-            first = _tail(table_records.tick_value(monitor, manual=True)), self._first_check
-        return EntryTemplate(fields, _batch_key_of(fields.kind, fields.policy), _tail(fields.tick), first)
+        if self.begins_now(fields.since):
+            first = tail_of(table_records.tick_value(monitor, manual=True)), self._first_check
+        return EntryTemplate(fields, batch_key_of(fields.kind, fields.policy), tail_of(fields.tick), first)
 
     def entry_of_encoded(self, key: bytes, value: bytes) -> TimetableEntry | None:
         """The timetable entry of an encoded monitor; None if it is never due, and for a user."""
@@ -144,16 +172,16 @@ class TimetablePlanner:
         if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
         fields = table_records.read_plan(monitor_id, value)
-        if fields is None or self._begins_now(fields):
+        if fields is None or self.begins_now(fields.since):
             entry = codec.decode_entry(key, value)
             assert isinstance(entry, Monitor)  # its key says so
             return self.entry_of(entry, key)
         return _timetable_entry(key, user_key, fields)
 
-    def _begins_now(self, fields: TimetableFields) -> bool:
-        """Tell whether a first check of it may still be to come."""
+    def begins_now(self, since: int) -> bool:
+        """Tell whether a first check of a monitor that begins at ``since`` may still be to come."""
         within_ms = self._first_check_within_ms
-        return within_ms is not None and fields.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
+        return within_ms is not None and since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
 
     def _first_check(self, key: bytes, fields: TimetableFields) -> int:
         """Return the instant of a new monitor's first check beside its schedule; 0 for none.
@@ -174,7 +202,7 @@ class TimetablePlanner:
         return 0 if following is None or following <= due or 0 < fields.ends_at < due else due
 
 
-def _tail(value: bytes) -> bytes:
+def tail_of(value: bytes) -> bytes:
     """A framed record without its key and that key's length."""
     return framed(b"", value)[len(encode(0)) :]
 
@@ -192,7 +220,7 @@ def _timetable_entry(
         key,
         fields.schedule,
         fields.since,
-        _batch_key_of(fields.kind, fields.policy),
+        batch_key_of(fields.kind, fields.policy),
         framed(user_key, fields.tick),
         fields.ends_at or NEVER,
         fields.starts_at > 0,
@@ -202,7 +230,7 @@ def _timetable_entry(
 
 
 def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int) -> bool:
-    """Tell whether a change is one of what is due up to ``upto``."""
+    """Tell whether a change concerns ticks due up to ``upto``."""
     if old is None:
         return new is not None and new.since < upto
     if new is None or new._replace(retry=None) != old._replace(retry=None):
@@ -211,7 +239,8 @@ def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int)
 
 
 @lru_cache(maxsize=4_096)
-def _batch_key_of(kind: str, policy: Policy) -> BatchKey:
+def batch_key_of(kind: str, policy: Policy) -> BatchKey:
+    """The batch key of monitors of a kind with a policy."""
     destination = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
     # to the second: each batch key has chunks of its own
     regions = () if destination is Destination.INLINE else policy.regions

@@ -201,7 +201,7 @@ class UnitOfWork:
             self._timestamps[key] = at
 
     def delete_undecodable(self, partition: int, user_id: str, *, at: int) -> None:
-        """Take out what cannot be decoded of a user's entries, as far as it was met."""
+        """Delete the undecodable ones of a user's entries, as far as they were met."""
         for key in self._store.undecodable.of(partition, codec.table_key(user_id)):
             if self.value(partition, key) is not None and key not in self._entries[partition]:
                 self._count(partition, key, -1)

@@ -27,7 +27,7 @@ AT_ONCE = 1_000
 
 
 class AgendaRunner:
-    """Carries out what is on agendas, some of one partition at a time, each time as one durable unit of work."""
+    """Carries out due agenda items, some of one partition at a time, each time as one durable unit of work."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AgendaRunner:
         self._log_throttle = LogThrottle(clock)
 
     async def run_due(self) -> None:
-        """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
+        """Carry out the due items of every partition. A partition that fails is logged and keeps no other one waiting.
 
         Raises NotPlanned.
         """

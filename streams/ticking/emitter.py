@@ -121,7 +121,7 @@ class Emitter(Service):
             await self.crash(error)
 
     async def sweep(self, partition: OwnedPartition) -> None:
-        """Emit what is due in one partition, up to the last whole step of the sweep period."""
+        """Emit the due ticks of one partition, up to the last whole step of the sweep period."""
         began_s = self._clock.monotonic_s()
         async with partition.sweep_lock:
             free_s = self._clock.monotonic_s()

@@ -50,7 +50,7 @@ def member_name(folder: Path, worker: str) -> str:
 
 
 async def leave_group(consumer: Any) -> None:
-    """Commit what is acknowledged and leave the group, so that the partitions are reassigned at once.
+    """Commit acknowledged offsets and leave the group, so that the partitions are reassigned at once.
 
     ``consumer`` is Faust's. A broker that does not answer within LEAVE_S removes the member when its session times out.
     """

@@ -1,26 +1,33 @@
 """Tests of what the notifier's storage promises, asked of SQLite and PostgreSQL."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from support.notifying import HOUR, MINUTE, START, Notifying, transition
+from support.waiting import wait_until
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.kafka.topics import Topics
 from everwatch.notifier.acknowledging import Acknowledgement
-from everwatch.notifier.addresses import EmailAddress, WebhookAddress
+from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
+from everwatch.notifier.alerts import Message
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.doubts import resolve_doubts
+from everwatch.notifier.incidents import after_transition
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.silences import AlertSilence, Selector
 from everwatch.notifier.silencing import end_silences
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_existing, open_storage
 from everwatch.notifier.subscriber_rows import Announced, Subscriber
 from everwatch.notifier.tables import metadata
 from everwatch.store.database import as_writer, parse_url
+from everwatch.store.partition import Partition
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -174,6 +181,69 @@ async def test_two_notifiers_count_one_target_together(settings: Settings) -> No
         assert [known.failing for known in work.open_targets()] == [30]
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SENT, Verdict.FAILED, Verdict.GONE])
+async def test_a_user_who_is_purged_while_a_message_is_sent_leaves_nothing_behind(
+    notifying: Notifying, verdict: Verdict
+) -> None:
+    def purged_meanwhile(address: Address, message: Message) -> AttemptOutcome:
+        if message.user_id:
+            notifying.delete(message.user_id)
+        return AttemptOutcome(verdict, "status 410")
+
+    notifying.receiver.answers = purged_meanwhile
+    notifying.sign_up("u-1")
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    assert len(notifying.receiver.got) == 2
+    assert {each.user_id for each in notifying.deliveries()} == {""}
+    with notifying.storage.begin() as work:
+        assert {each.user_id for each in work.list_channels()} <= {""}
+        assert not work.list_channels("u-1")
+        outcomes = work.take_outcomes(START, START + MINUTE, 10)
+    assert len(outcomes) == 1, "that of the operators' message"
+    assert all(b"u-1@example.com" not in each.value for each in outcomes)
+
+
+def test_an_incident_that_one_notifier_opens_is_ended_by_another_one_that_learns_that_its_monitor_is_gone(
+    settings: Settings,
+) -> None:
+    if not settings.database:
+        pytest.skip("SQLite takes one notifier")
+    one, other = Notifying(settings), Notifying(settings)
+    one.sign_up()
+    one.tell(transition("up", "down"), transition("down", "up", 60))
+    one.judge()
+    again = transition("up", "down", 120)
+    one.tell(again)
+    other.next_offset = one.next_offset
+    with ThreadPoolExecutor(1) as elsewhere, one.storage.begin() as work:
+        # as a pass of judging does
+        work.lock([Partition(Topics.of(settings).transitions, 0)])
+        before = work.incidents([("u-1", "shop")])["u-1", "shop"]
+        deleting = elsewhere.submit(other.delete, "u-1", "shop")
+        wait_until("the other notifier waits", lambda: locks_awaited(settings))
+        after = after_transition(before, again).incident
+        assert after is not None
+        assert after.incident_id != before.incident_id
+        work.put_incidents([(0, after)], {("u-1", "shop"): before.incident_id})
+    deleting.result()
+    with one.storage.look() as work:
+        ends = [each.transition.reason for each in work.events_to_judge([0], START + HOUR, 10)]
+    assert ends == [again.reason, "it was deleted"]
+    one.close()
+    other.close()
+
+
+def locks_awaited(settings: Settings) -> int:
+    """Return how many connections to the database wait for a lock."""
+    engine = create_engine(parse_url(database_url_of(settings)))
+    with engine.connect() as connection:
+        waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        found = int(connection.execute(waits).scalar_one())
+    engine.dispose()
+    return found
 
 
 def test_without_a_notifier_there_is_nothing_to_read_and_a_sentence_says_so(settings: Settings) -> None:

@@ -867,6 +867,56 @@ def test_what_belongs_to_users_of_a_plan_is_kept_for_its_time(by_plan: Feed) -> 
     assert on(5_000) == ([0, 0, 0, 0, 0, 0], "c")
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def rolled_up_by_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
+    """A store of users whose plans keep roll-ups for another time than others."""
+    with fed(request, tmp_path, {"keep_hourly_rollups_days": 10, "keep_daily_rollups_days": 20}) as made:
+        yield made
+
+
+ROLL_UPS_OF_PLANS = PlanKeeping.of(
+    {
+        "pro": {"hourly_rollups": 30, "daily_rollups": 0},
+        "free": {"hourly_rollups": 3, "daily_rollups": 5},
+        "team": {"daily_rollups": 40},
+    }
+)
+
+
+def test_roll_ups_of_users_of_a_plan_are_kept_for_its_time_some_monitors_of_an_instant_at_a_time(
+    rolled_up_by_plan: Feed,
+) -> None:
+    feed, first = rolled_up_by_plan, 100
+    feed.put(*(replace(user(user_id), plan=plan) for user_id, plan in WITH_PLANS.items()))
+    feed.stored_at = first * DAY
+    for user_id in (*WITH_PLANS, "dora"):
+        feed.results(*(result(first * DAY + hour * HOUR, user_id=user_id) for hour in (0, 0, 5)))
+
+    def on(day: int) -> tuple[str, str]:
+        """Return whose hours, and whose days, are there so many days later."""
+        while looked_at := feed.store.trim((first + day) * DAY + HOUR, 2, ROLL_UPS_OF_PLANS):
+            # two of each time that hours and days are kept for
+            assert looked_at <= 12
+        found = {
+            step: "".join(
+                sorted(user_id[0] for user_id in (*WITH_PLANS, "dora") if feed.reader.rollups(user_id, "shop", step))
+            )
+            for step in RollupStep
+        }
+        return found[RollupStep.HOUR], found[RollupStep.DAY]
+
+    # anna pro, bert, cleo team, emma free, fritz, dora
+    assert on(3) == ("abcdef", "abcdef")
+    assert on(4) == ("abcdf", "abcdef")
+    assert [each.successes for each in feed.reader.rollups("emma", "shop", RollupStep.DAY)] == [2]
+    assert on(6) == ("abcdf", "abcdf")
+    assert on(12) == ("a", "abcdf")
+    assert on(21) == ("a", "ac")
+    assert on(32) == ("", "ac")
+    assert on(5_000) == ("", "a")
+    assert [each.successes for each in feed.reader.rollups("anna", "shop", RollupStep.DAY)] == [2]
+
+
 def test_plans_that_change_apply_to_what_is_stored_already(by_plan: Feed) -> None:
     feed, first = by_plan, 100
     fill_with_plans(feed, first)

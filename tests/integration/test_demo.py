@@ -46,8 +46,11 @@ class Demo(NamedTuple):
         return orjson.loads(self.out)
 
 
-def start(folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(
+    folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE, **settings: str
+) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
+    environment |= {f"EVERWATCH_{name.upper()}": value for name, value in settings.items()}
     arguments = "demo", "--users", str(users), "--json", "--data-dir", str(folder), *options
     return everwatch(*arguments, environment=environment, stderr=stderr, fresh=True)
 
@@ -83,7 +86,8 @@ def results_in(folder: Path) -> tuple[int, int]:
 def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Demo]]:
     """Two demos that ran at the same time."""
     wanted = [(40, tmp_path_factory.mktemp("demo")), (25, tmp_path_factory.mktemp("demo"))]
-    running = [start(folder, users, "--seconds", str(SECONDS)) for users, folder in wanted]
+    # the count that earlier versions had where none was set
+    running = [start(folder, users, "--seconds", str(SECONDS), partitions="8") for users, folder in wanted]
     try:
         yield [ended(process, folder, users) for process, (users, folder) in zip(running, wanted, strict=True)]
     finally:
@@ -171,6 +175,9 @@ def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
         process.kill()
     again = Demo(first.users, first.folder, process.returncode, out, told.read_text())
     assert_says_that_all_is_well(again)
+    assert again.err.count("the topics have 8 partitions: going on with 8") == 1
+    for process in ("worker", "executor", "sink", "notifier", "api"):
+        assert "going on with 8" in (first.folder / "logs" / f"{process}.log").read_text(), process
     results_after, oldest_after = results_in(first.folder)
     assert results_after > results
     assert oldest_after == oldest

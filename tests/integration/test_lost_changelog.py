@@ -1,12 +1,15 @@
 """Kafka loses the table's changelog: no worker goes on with fewer monitors, and none of their ticks is missed."""
 
+import re
 import shutil
 from contextlib import suppress
 
 import pytest
+import requests
 from conftest import NewPipeline
 from support.account import settle_ticks
-from support.pipeline import WATCHING, Pipeline, every
+from support.command import run
+from support.pipeline import WATCHING, Pipeline, Process, every
 from support.waiting import now_ms, wait_until
 
 from everwatch.core.clock import SystemClock
@@ -150,3 +153,37 @@ def test_a_worker_without_a_table_does_not_go_on_with_an_empty_changelog(pipelin
     assert not finding.ok
     assert "was made anew" in finding.says
     assert "--rebuild-changelog" in finding.remedy
+
+
+def test_topics_that_are_made_anew_are_found_again_by_the_api_and_an_executor(pipeline: Pipeline) -> None:
+    topics = pipeline.topics
+    pipeline.ensure("executor")
+    executor = pipeline.processes["executor"]
+    environment = pipeline.environment | {"EVERWATCH_API_PORT": "0"}
+    api = Process("api", environment, pipeline.settings.data_dir / "api.log")
+    try:
+        served = wait_until("the API serves", lambda: re.search(r"^API: (\S+)$", api.logged(), re.MULTILINE), 60)
+        make_anew(pipeline, topics.access, topics.jobs, topics.cancellations)
+        made = run("api-token", "create", "later", environment=pipeline.environment)
+        assert made.returncode == 0, made.stderr
+        assert served is not None
+        headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        url = f"{served[1]}/v1/users"
+        assert requests.get(url, headers={"Authorization": "Bearer of nobody"}, timeout=60).status_code == 401
+        # there is no database, which it says to whoever it lets in
+        wait_until(
+            "the API takes a token of the new topic",
+            lambda: requests.get(url, headers=headers, timeout=60).status_code == 503,
+            120,
+            0.5,
+        )
+
+        def reads_cancellations() -> bool:
+            pipeline.send(topics.cancellations, "somebody", b"no cancellation", partition=0)
+            return f"a record of topic {topics.cancellations} is ignored" in executor.logged()
+
+        wait_until("the executor reads cancellations of the new topic", reads_cancellations, 120, 0.5)
+        assert api.runs
+        assert executor.runs
+    finally:
+        api.kill()

@@ -1,5 +1,6 @@
 """Workers are static members: a killed one comes back without a rebalance, and one that stops leaves at once."""
 
+import socket
 from contextlib import closing
 
 import pytest
@@ -10,7 +11,7 @@ from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.consumer_groups import members_of
+from everwatch.kafka.consumer_groups import members_of, worker_client_id
 
 pytestmark = pytest.mark.integration
 # no session ends within these tests
@@ -86,6 +87,10 @@ def test_a_worker_that_is_killed_and_started_again_over_its_folder_causes_no_reb
     # one after the other, as each is opened
     wait_until("it has its partitions again", lambda: workers.processes["worker-2"].partitions() == own, 60)
     assert generation_of(workers) == before
+    group = workers.settings.application
+    found = members_of(new_admin(workers.settings, workers.settings.bootstrap_servers), [group], timeout_s=60)[group]
+    host = socket.gethostname()
+    assert {member.client_id for member in found} == {worker_client_id(host, "1"), worker_client_id(host, "2")}
     assert WATCHING.findall(other.logged()) == opened
     assert other.runs
 
@@ -97,7 +102,6 @@ def test_a_worker_that_stops_leaves_the_group_long_before_its_session_ends(worke
 
     def count() -> int:
         try:
-            # a static member keeps the client id of its first process
             return len(members_of(admin, [group])[group])
         except BrokerUnavailable:
             return 0  # it is asked again: the machine may be busy with other things

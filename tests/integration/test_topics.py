@@ -11,6 +11,7 @@ from support.command import everwatch, run
 from support.forking import Started
 from support.pipeline import PARTITIONS, Pipeline
 
+from everwatch.core.config import Settings
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.consumer_groups import bounds_of
@@ -93,7 +94,11 @@ def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: P
     assert f"set EVERWATCH_PARTITIONS={PARTITIONS}" in refused.stderr
     assert "Traceback" not in refused.stderr
 
-    assert run("topics", "check", environment=unused.environment).returncode == 0
+    # without a count of one's own that of the topics is taken, and one line says so
+    environment.pop("EVERWATCH_PARTITIONS")
+    assert Settings().partitions != PARTITIONS
+    checked = run("topics", "check", environment=environment)
+    assert (checked.returncode, checked.stderr.count(f"going on with {PARTITIONS}")) == (0, 1), checked.stderr
 
 
 def test_absent_broker_is_one_sentence_and_status_3(without_broker: dict[str, Started]) -> None:

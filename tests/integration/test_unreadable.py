@@ -8,11 +8,13 @@ import pytest
 from confluent_kafka import Producer
 from conftest import NewPipeline
 from support.batches import bomb, send_batches
+from support.command import run
 from support.pipeline import Pipeline, every
 from support.process_memory import MB, assert_bounded, resident_bytes
 from support.shared_broker import SharedBroker
 from support.waiting import now_ms, wait_until
 
+from everwatch.backup.folder import read_manifest
 from everwatch.core.clock import SystemClock
 from everwatch.diagnosis import System
 from everwatch.diagnosis.checks.dead_letters import check_dead_letters
@@ -28,7 +30,7 @@ WITHIN_S = 120
 
 
 def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
-    new_pipeline: NewPipeline, broker: SharedBroker
+    new_pipeline: NewPipeline, broker: SharedBroker, tmp_path: Path
 ) -> None:
     pipeline = new_pipeline()
     topics = pipeline.topics
@@ -76,6 +78,17 @@ def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
     for process in pipeline.processes.values():
         assert process.runs
         assert "cannot be read" in process.logged()
+
+    # a backup passes over them too, says so, and keeps in mind what it lacks
+    copied = (topics.access, topics.jobs, topics.cancellations)
+    begun_at = send_batches(
+        pipeline.settings.bootstrap_servers, [(topic, 1, bomb("zstd", 90 * MB, now_ms())) for topic in copied]
+    )
+    said = run("backup", str(tmp_path / "backup"), environment=pipeline.environment)
+    assert said.returncode == 0, said.stderr
+    assert "WARNING: 3 batches of records cannot be read by any client, and are not in it" in said.stderr
+    lacking = [(each.topic, each.partition, each.begin) for each in read_manifest(tmp_path / "backup").unreadable]
+    assert lacking == sorted(zip(("access", "jobs", "cancellations"), (1, 1, 1), begun_at, strict=True))
 
 
 def damaged_signups(pipeline: Pipeline, kafka_folder: Path, partition: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from everwatch.api.letters import redriving
 from everwatch.api.live import BEAT_S, Following, Live
 from everwatch.api.login_routes import oidc_login_of
 from everwatch.api.logins import Logins
+from everwatch.api.passwords import is_password
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
@@ -60,6 +62,8 @@ CHANGELOG = Partition("everwatch-monitors-changelog", 0)
 
 OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
 """What a page of the console sends with each write."""
+# reading and packing them takes a tenth of a second; they do not change
+_packaged = cache(ConsoleFiles)
 
 
 class Worker:
@@ -270,6 +274,7 @@ class Api:
         self.jobs = Jobs(self.clock)
         self.views = SavedViews()
         self.used_keys = UsedKeys(self.clock)
+        self.is_password: Callable[[str, str], bool] = is_password
         self.settings = load_settings()
         self.tokens = Tokens(self.settings)
         self.logins = Logins()
@@ -365,7 +370,7 @@ class Api:
             lambda: None,
             lambda: self.not_ready,
             self.live,
-            ConsoleFiles(self.console),
+            (_packaged if self.console == STATIC else ConsoleFiles)(self.console),
             NotifierDatabase(self._storage, self.clock, threads=1),
             AuditLog(self.audit, "audit", self.clock, load_settings().output_format),
             redriving(lambda: self.letters, lambda: self.letters, Topics.of(load_settings()), ""),
@@ -379,6 +384,7 @@ class Api:
             self.views,
             "jobs",
             self.used_keys,
+            lambda *asked: self.is_password(*asked),
         )
 
     def take_shared(self, records: list[Record]) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.executor.assignment import HeldPartition
-from everwatch.executor.check_runner import DEFAULT_LIMITS, CheckLimits, Checks
+from everwatch.executor.check_runner import DEFAULT_LIMITS, CheckLimits, CheckOutputs, Checks
 from everwatch.executor.result_sender import ResultSender
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
@@ -98,9 +98,11 @@ class Executor:
         self.checks = Checks(
             settings,
             context,
-            self.outbox,  # type: ignore[arg-type]
-            lambda held, offset: self.acknowledged.append(offset),
-            ResultSender(settings, self.outbox, context.clock, executor_id, tracer),  # type: ignore[arg-type]
+            CheckOutputs(
+                self.outbox,  # type: ignore[arg-type]
+                lambda held, offset: self.acknowledged.append(offset),
+                ResultSender(settings, self.outbox, context.clock, executor_id, tracer),  # type: ignore[arg-type]
+            ),
             self._read_cancellations,
             check_limits,
         )

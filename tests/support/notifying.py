@@ -21,7 +21,7 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.composing import compose
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, OverMail
+from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, OverMail, Senders
 from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
@@ -67,7 +67,7 @@ class Receiver:
         self.got: list[tuple[Address, Message]] = []
         self.answers: Callable[[Address, Message], AttemptOutcome] = lambda *_: AttemptOutcome(Verdict.SENT, "taken")
 
-    async def send(self, *given: object, from_user: bool = False) -> AttemptOutcome:
+    async def send(self, *given: object, from_user: bool = False, **_more: object) -> AttemptOutcome:
         """Make one attempt."""
         address, message = given[-2:]
         self.got.append((address, message))  # type: ignore[arg-type]
@@ -105,8 +105,7 @@ class Notifying:
         self.dispatcher = Dispatcher(
             self.storage,
             lambda: self.rules,
-            http or self.receiver,
-            mail or self.receiver,
+            Senders(http or self.receiver, mail or self.receiver),
             self.clock,
             limits or Limits(100, 10),
             self._at_once,

@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, MutableSequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from faust.types.transports import ConsumerT
+from rocksdict import WriteBatch
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import SettableClock
@@ -24,7 +26,7 @@ from everwatch.kafka.memory.log import LogTransaction, TransactionState
 from everwatch.kafka.progress import OWNER_HEADER
 from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, decode_mark
-from everwatch.timetable import Timetable
+from everwatch.timetable import Packing, Timetable, TimetableEntry
 from streams.app import create_app
 from streams.options import DEFAULT_OPTIONS, WorkerOptions
 from streams.state.entry_store import EntryStore
@@ -77,7 +79,7 @@ class Broker(MemoryKafka):
     ``at_progress``: is waited for when a worker asks for progress, ``is_progress_away``: no broker gives it then.
     ``at_committed``: is called with the topic when a batch consumer asks for its offsets; ``away``: topics that have no
     broker for that. ``asked``: how often progress was asked for. ``assigned_to``: the partitions that batch consumers
-    read, by topic.
+    read, by topic. ``at_fencing``: is called when a worker fences earlier owners of a partition.
     """
 
     def __init__(self) -> None:
@@ -86,6 +88,7 @@ class Broker(MemoryKafka):
         self.assigned_to: dict[str, set[int]] = {}
         self.at_progress: Callable[[], Any] | None = None
         self.at_committed: Callable[[str], object] = lambda _: None
+        self.at_fencing: Callable[[], object] = lambda: None
         self.is_progress_away = False
         self.away: set[str] = set()
         self.ticks: list[tuple[str, int]] = []
@@ -133,7 +136,11 @@ class Broker(MemoryKafka):
 
     def fence_owner(self) -> None:
         """Another worker initialises its producer."""
-        self.fence(f"{CHANGELOG}-0")
+        super().fence(f"{CHANGELOG}-0")
+
+    def fence(self, transactional_id: str) -> int:
+        self.at_fencing()
+        return super().fence(transactional_id)
 
     # --- progress and the changelog ---------------------------------------------------------------------------------
 
@@ -177,6 +184,72 @@ class Broker(MemoryKafka):
         """The offset of the last record of a topic; the end of its transaction stands behind it."""
         log = self.logs(topic)[0]
         return max(log.start + place for place, entry in enumerate(log.entries) if not entry.is_marker)
+
+
+class Stage:
+    """The timetables and the disk of a worker. A step that stands in ``at`` begins with a call of what stands there.
+
+    Steps: ``put``, ``remove`` and ``mark_emitted`` of a timetable, ``write`` of entries. ``rebuilds`` counts timetables
+    that were not taken up as they had been put away.
+    """
+
+    def __init__(self) -> None:
+        self.at: dict[str, Callable[[], object]] = {}
+        self.rebuilds = 0
+
+    def reach(self, step: str) -> None:
+        """Come to a step."""
+        if step in self.at:
+            self.at[step]()
+
+    def new_timetable(self, packing: Packing, emitted_to: int) -> Timetable:
+        """Make a timetable, as ``WorkerOptions`` has it."""
+        return StagedTimetable(self, packing, emitted_to)
+
+    def write_entries(self, database: Any, batch: WriteBatch) -> None:
+        """Write entries, as ``WorkerOptions`` has it."""
+        try:
+            self.reach("write")
+        except BaseException:
+            del database  # it is closed only when no traceback has it
+            raise
+        database.write(batch)
+
+
+class StagedTimetable(Timetable):
+    """A timetable that comes to steps of its stage."""
+
+    def __init__(self, stage: Stage, packing: Packing, emitted_to: int) -> None:
+        super().__init__(packing, emitted_to)
+        self._stage = stage
+        stage.rebuilds += 1
+
+    def put(self, planned: TimetableEntry) -> None:
+        self._stage.reach("put")
+        super().put(planned)
+
+    def remove(self, planned: TimetableEntry) -> None:
+        self._stage.reach("remove")
+        super().remove(planned)
+
+    def mark_emitted(self, upto: int) -> None:
+        self._stage.reach("mark_emitted")
+        super().mark_emitted(upto)
+
+    def restore(self, shelves: Iterable[bytes]) -> None:
+        self._stage.rebuilds -= 1
+        super().restore(shelves)
+
+
+class GroupMember:
+    """Faust's consumer, as far as an engine asks it: ``joined`` counts how often it was to join its group again."""
+
+    def __init__(self) -> None:
+        self.joined = 0
+
+    async def subscribe(self, _: object) -> None:
+        """Join the group with these topics."""
+        self.joined += 1
 
 
 class Pairs:
@@ -302,6 +375,8 @@ class Life:
     ) -> None:
         self.broker = broker
         self.clock = clock
+        self.stage = stage = Stage()
+        options = options._replace(new_timetable=stage.new_timetable, write_entries=stage.write_entries)
         self.app, self.engine = create_app(
             load_settings(),
             "127.0.0.1:9",
@@ -311,18 +386,16 @@ class Life:
             options=options,
         )
         self.app.finalize()
+        self.group_member = GroupMember()
+        self.app.consumer = cast(ConsumerT, self.group_member)
         self.app.flow_control.resume()
         self.agents: dict[str, asyncio.Task[None]] = {}
         self.generation = 0
-        # which partitions were rebuilt from the table, in order
-        self.rebuilt: list[int] = []
-        rebuild = self.engine.partitions.rebuild
 
-        def noted(partition: OwnedPartition, generation: int) -> Any:
-            self.rebuilt.append(partition.number)
-            return rebuild(partition, generation)
-
-        self.engine.partitions.rebuild = noted  # type: ignore[method-assign]
+    @property
+    def rebuilds(self) -> int:
+        """How many timetables were built from the table."""
+        return self.stage.rebuilds
 
     @property
     def store(self) -> EntryStore:

@@ -154,7 +154,7 @@ def test_the_prefix_of_a_tenant_covers_all_rights_of_its_processes_and_none_of_a
     assert {right.name.startswith("acme.") for right in rights_of(process, globex)} == {False}
 
 
-def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(caplog: pytest.LogCaptureFixture) -> None:
     class HangsUp(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1)
@@ -163,7 +163,7 @@ def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(monke
         Thread(target=server.serve_forever, daemon=True).start()
         settings = load_settings()
         # as ``set_up_logs`` leaves it
-        monkeypatch.setattr(logging.getLogger("librdkafka"), "level", logging.CRITICAL + 1)
+        caplog.set_level(logging.CRITICAL + 1, "librdkafka")
         address = f"127.0.0.1:{server.server_address[1]}"
         with pytest.raises(TransportRefused, match="hangs up on what is not TLS"):
             new_admin(settings, address).list_topics(timeout=30)

@@ -72,7 +72,7 @@ def runner(
     audit = AuditLog(server.audit, "audit", server.clock, OutputFormat.AVRO)
     database = Database(lambda: server.store, server.clock)
     leases = Leases(name, server.jobs, JobWriter(server.records, "jobs", server.jobs), server.clock)
-    work = BulkJobWork(server.jobs, leases, database, commands or server.worker, audit, server.clock, pace)
+    work = BulkJobWork(leases, database, commands or server.worker, audit, server.clock, pace)
     return LeasedRunner(leases, [work], server.clock, most_ended=most_ended)
 
 

@@ -69,23 +69,28 @@ async def test_a_wrong_password_and_a_name_of_nobody_get_the_same_answer(server:
     assert not any("Set-Cookie" in each.headers for each in wrong)
 
 
-async def test_a_name_of_nobody_costs_a_hash_too(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def is_wrong(*_: str) -> bool:
+    """Find every password wrong, and take no time for it."""
+    return False
+
+
+async def test_a_name_of_nobody_costs_a_hash_too(server: Api) -> None:
     compared: list[str] = []
 
     def counting(password: str, stored: str) -> bool:
         compared.append(stored.rpartition("$")[0].rpartition("$")[0])
         return is_password(password, stored)
 
-    monkeypatch.setattr("everwatch.api.password_routes.is_password", counting)
+    server.is_password = counting
     await log_in(server, password="wrong horse battery")
     await log_in(server, "nobody")
     assert compared == ["$argon2id$v=19$m=19456,t=2,p=1"] * 2
 
 
 async def test_attempts_are_limited_for_each_name_whether_or_not_it_is_somebody(
-    server: Api, monkeypatch: pytest.MonkeyPatch
+    server: Api,
 ) -> None:
-    monkeypatch.setattr("everwatch.api.password_routes.is_password", lambda *_: False)
+    server.is_password = is_wrong
     for name in ("ann", "nobody"):
         statuses = [(await log_in(server, name, "wrong")).status for _ in range(ATTEMPTS_PER_MIN + 2)]
         assert statuses == [401] * ATTEMPTS_PER_MIN + [429] * 2
@@ -96,12 +101,12 @@ async def test_attempts_are_limited_for_each_name_whether_or_not_it_is_somebody(
     assert (await server.call("POST", "/login", body={"token": server.texts[Role.ADMIN]}, token=None,
                               **OF_THE_CONSOLE)).status == 204  # fmt: skip
     server.clock.advance(6_000)
-    monkeypatch.undo()
+    server.is_password = is_password
     assert (await log_in(server)).status == 204
 
 
-async def test_attempts_are_limited_for_each_address(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.api.password_routes.is_password", lambda *_: False)
+async def test_attempts_are_limited_for_each_address(server: Api) -> None:
+    server.is_password = is_wrong
     statuses = [(await log_in(server, f"n{i}", "wrong")).status for i in range(ATTEMPTS_OF_ADDRESS_PER_MIN + 1)]
     assert statuses[-2:] == [401, 429]
 

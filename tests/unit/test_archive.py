@@ -1,6 +1,6 @@
 """Days of results as Parquet files, from both databases."""
 
-import builtins
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import db
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -76,14 +76,9 @@ def test_nothing_is_deleted_before_it_is_in_a_file(settings: Settings, tmp_path:
 def test_without_pyarrow_a_sentence_says_what_to_install(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = builtins.__import__
-
-    def without_pyarrow(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return usual(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
+    # what is None there cannot be imported
+    for name in {"pyarrow", *(each for each in sys.modules if each.startswith("pyarrow."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     found = run(tmp_path / "archive")
     assert isinstance(found.exception, EverwatchError)
     assert "pip install 'everwatch[archive]'" in str(found.exception)

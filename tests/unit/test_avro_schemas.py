@@ -397,13 +397,11 @@ def complaints(name: str, current: str, golden: set[str], history: set[str]) -> 
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """A copy of the schemas to change; the code reads it."""
     shutil.copytree(str(avro_schemas.schema_folder()), tmp_path / "schemas")
-    monkeypatch.setattr(avro_schemas, "schema_folder", lambda: tmp_path / "schemas")
-    avro_schemas.forget()
-    yield tmp_path / "schemas"
-    avro_schemas.forget()
+    with avro_schemas.schemas_of(tmp_path / "schemas"):
+        yield tmp_path / "schemas"
 
 
 def with_another_field(path: Path, **field: object) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from support.new_databases import open_new_storage, open_new_store
 from typer.testing import CliRunner
 
@@ -382,10 +383,10 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     BACKUP.set(nan)
     # a folder that cannot be read is no backup, until there was one
     await measure_backup(folder / "missing")
-    assert BACKUP._value.get() == 0  # type: ignore[attr-defined]
+    assert REGISTRY.get_sample_value("everwatch_backup_completed_timestamp_seconds") == 0
     await measure_backup(folder)
     await measure_backup(folder / "missing")
-    assert BACKUP._value.get() == (NOW + 1_000) / 1000  # type: ignore[attr-defined]
+    assert REGISTRY.get_sample_value("everwatch_backup_completed_timestamp_seconds") == (NOW + 1_000) / 1000
     [finding] = check_backup(System(settings, "", clock))
     assert finding.ok, finding
     clock.advance(26 * 3_600_000)

@@ -1,5 +1,7 @@
 """Chunks and shelves: how many records travel together, and what it takes to find one of them again."""
 
+from zlib import crc32
+
 import pytest
 
 from everwatch.kafka.compression import codec_named
@@ -12,6 +14,24 @@ HEADER = bytes.fromhex("c301f0f1f2f3f4f5f6f7")
 
 def entry(number: int, size: int = 20) -> FramedRecord:
     return FramedRecord(0, framed(b"user-%d" % number, HEADER + b"m%d" % number + b"x" * size))
+
+
+def entry_of_checksum(number: int, checksum: int) -> FramedRecord:
+    """An entry with this CRC-32, which is linear: each bit of the value's last four bytes flips the same bits of it."""
+
+    def framed_with(last: int) -> bytes:
+        return framed(b"user-%d" % number, HEADER + b"m%d" % number + last.to_bytes(4, "big"))
+
+    missing, last = checksum ^ crc32(framed_with(0)), 0
+    flips = [(crc32(framed_with(1 << bit)) ^ crc32(framed_with(0)), 1 << bit) for bit in range(32)]
+    # elimination, a bit of the checksum at a time
+    for bit in range(32):
+        pivot = next(each for each in flips if each[0] >> bit & 1)
+        flips.remove(pivot)
+        flips = [(a ^ pivot[0], b ^ pivot[1]) if a >> bit & 1 else (a, b) for a, b in flips]
+        if missing >> bit & 1:
+            missing, last = missing ^ pivot[0], last ^ pivot[1]
+    return FramedRecord(0, framed_with(last))
 
 
 def shelf_of(entries: list[FramedRecord], limits: ChunkLimits) -> Shelf:
@@ -68,9 +88,8 @@ def test_a_record_larger_than_any_chunk_has_one_to_itself() -> None:
     assert everybody(shelf) == sorted(entries)
 
 
-def test_records_of_the_same_checksum_stay_together_and_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.timetable.chunk.crc32", lambda framed: min(len(framed), 40))
-    entries = [entry(number, size=number) for number in range(40)]
+def test_records_of_the_same_checksum_stay_together_and_are_found() -> None:
+    entries = [entry_of_checksum(number, min(number, 15)) for number in range(40)]
     shelf = shelf_of(entries, ChunkLimits(count=4))
     assert everybody(shelf) == sorted(entries)
     assert [shelf.discard(each, LZ4) is not None for each in entries] == [True] * 40

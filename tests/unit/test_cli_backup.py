@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import new_backup
-from everwatch.backup.manifest import Manifest, TopicCopy
+from everwatch.backup.manifest import Manifest, TopicCopy, UnreadableOffsets
 from everwatch.backup.scratch_database import scratch_database
 from everwatch.cli.commands.backup import app
 from everwatch.cli.commands.restore import restore
@@ -72,6 +73,23 @@ def test_a_scratch_server_is_for_a_dump_that_is_restored(tmp_path: Path) -> None
         refused = CliRunner().invoke(app, asked)
         assert isinstance(refused.exception, SettingsError)
         assert said in str(refused.exception)
+
+
+def test_what_a_backup_has_left_out_is_told_when_it_is_verified(tmp_path: Path) -> None:
+    lacking = [UnreadableOffsets("access", 3, 5, 5 + count, "Invalid compressed data") for count in range(1, 23)]
+    manifest = Manifest(1, "0.1.0", 0, 0, 1, [TopicCopy("monitors_changelog", {}, [])], [], [], None, {}, {})
+    manifest = msgspec.structs.replace(manifest, unreadable=lacking)
+    with new_backup(tmp_path / "monday") as made:
+        made.finish(manifest)
+    said = CliRunner().invoke(app, ["verify", str(tmp_path / "monday"), "--files-only"])
+    assert said.exit_code == 0
+    assert "WARNING: 22 batches of records cannot be read by any client, and were not backed up" in said.stderr
+    assert "  access, partition 3, offsets 5 to 6: Invalid compressed data" in said.stderr
+    assert "and 2 more" in said.stderr
+    said = CliRunner().invoke(app, ["verify", str(tmp_path / "monday"), "--files-only", "--json"])
+    assert msgspec.json.decode(said.stdout)["unreadable"][0] == {
+        "topic": "access", "partition": 3, "begin": 5, "end": 6, "reason": "Invalid compressed data",
+    }  # fmt: skip
 
 
 def test_a_scratch_server_is_postgresql_and_a_password_is_not_shown() -> None:

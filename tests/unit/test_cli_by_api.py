@@ -26,7 +26,7 @@ from everwatch.api.tokens import token_id_of
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
 from everwatch.cli.support import global_options
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
@@ -329,6 +329,8 @@ async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_
     assert (tested[0], "pending" in tested[1]) == (1, True), "no notifier sends it"
     assert "would send by hook" in (await say("notify", "test", "--dry-run"))[1]
     assert (await say("notify", "contacts", "ann"))[0] == 0
+    assert (await say("notify", "given-up", "--json")).json == []
+    # its name of before
     assert (await say("notify", "dead", "--json")).json == []
     trusted = await say("notify", "verify", "ann", "--trust")
     assert (trusted[0], "count as verified" in trusted[1]) == (0, True)

@@ -14,7 +14,7 @@ from support.command_line import Said, run_command
 from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings

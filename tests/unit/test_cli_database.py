@@ -12,7 +12,7 @@ from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import monitor, task, user
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError

@@ -11,7 +11,7 @@ from support.new_databases import open_new_store
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import demo
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 

@@ -16,7 +16,7 @@ from support.importing import Workers
 from support.new_databases import open_new_store
 
 from everwatch.cli.commands import export, import_
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle

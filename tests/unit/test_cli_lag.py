@@ -1,22 +1,26 @@
 """``everwatch lag`` without a broker: what it is asked for wrongly is refused, rather than answered by nothing."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
-from everwatch.diagnosis import System
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.kafka.lag import Lag
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.process_figures import PartitionLag
 
 ROW = PartitionLag("ticks", "everwatch-executors", "executor", 0, 5, 7, 2, 1.5, "everwatch-x-1", "10.0.0.1", 1)
 
 
 @pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("EVERWATCH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setattr(System, "measure_lag", lambda _: Lag(1, (ROW,), {}))
+    kafka = MemoryKafka()
+    with commands_given(measure_lag=lambda _: Lag(1, (ROW,), {}), new_clients=lambda _: MemoryClients(kafka)):
+        yield
 
 
 def said(*arguments: str) -> Any:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from everwatch.cli.support.given import commands_given
-from everwatch.cli.support.options import pairs_of, ready_broker, text_or_file
+from everwatch.cli.support.options import fitted_to_backup, pairs_of, ready_broker, text_or_file
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.config import Settings
-from everwatch.core.errors import SettingsError
+from everwatch.core.errors import SettingsError, TopicMismatch
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import plan_topics
 
@@ -35,8 +36,24 @@ def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
     assert text_or_file("{}") == "{}"
 
 
-def test_a_ready_broker_has_its_topics(tmp_path: Path) -> None:
+def test_a_ready_broker_has_its_topics_and_their_count_unless_another_one_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("EVERWATCH_PARTITIONS", raising=False)
+    caplog.set_level("INFO")
     kafka = MemoryKafka()
+    given = Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")
     with commands_given(new_clients=lambda _: MemoryClients(kafka)):
-        assert ready_broker(Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")) == "kafka:9092"
-    assert {plan.name for plan in plan_topics(Settings())} <= set(kafka.topic_names())
+        settings, bootstrap = ready_broker(given)
+        assert bootstrap == "kafka:9092"
+        assert {plan.name for plan in plan_topics(Settings())} <= set(kafka.topic_names())
+        # topics of an earlier version with another default
+        found, _ = ready_broker(msgspec.structs.replace(given, partitions=settings.partitions + 5))
+        assert found == settings
+        assert f"the topics have {settings.partitions} partitions: going on with" in caplog.text
+        monkeypatch.setenv("EVERWATCH_PARTITIONS", "5")
+        with pytest.raises(TopicMismatch, match="5 are configured"):
+            ready_broker(msgspec.structs.replace(given, partitions=5))
+    assert fitted_to_backup(given, 3) == given
+    monkeypatch.delenv("EVERWATCH_PARTITIONS")
+    assert fitted_to_backup(given, 3).partitions == 3

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from everwatch.cli.commands.monitor_set import FieldChanges
 from everwatch.cli.main import app
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.cli.support.schedule_options import ScheduleOptions
 from everwatch.core.config import Settings
 from everwatch.core.encryption import Cipher, keys_of

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import signal, signup
-from everwatch.cli.support.given import commands_given
+from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 from support.command_line import Said, run_command
+from support.kinds import kind_given
 
 from everwatch.cli.main import app
-from everwatch.kinds import registry
 from everwatch.model import Outcome, Status, Tick
 
 
@@ -82,10 +82,9 @@ class OddKind:
 
 
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(registry.loaded_kinds, "odd", OddKind())  # type: ignore[arg-type]
-    yield
-    registry.forget()
+def odd() -> Iterator[None]:
+    with kind_given(OddKind()):
+        yield
 
 
 def test_a_success_is_printed_with_its_timings(port: int) -> None:

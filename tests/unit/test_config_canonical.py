@@ -1,6 +1,6 @@
 """Configs: one canonical text for each meaning, and kinds of other packages."""
 
-from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -78,15 +78,15 @@ class PingKind(NoopKind):
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch):
-    group = registry.ENTRY_POINT_GROUP
-    points = [
-        EntryPoint("ping", f"{__name__}:PingKind", group),
-        EntryPoint("broken", "no_such_package:Kind", group),
-        EntryPoint("misnamed", f"{__name__}:PingKind", group),
-        EntryPoint("http", f"{__name__}:PingKind", group),
-    ]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    info = tmp_path / "pings-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pings\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{registry.ENTRY_POINT_GROUP}]\nping = {__name__}:PingKind\nbroken = no_such_package:Kind\n"
+        f"misnamed = {__name__}:PingKind\nhttp = {__name__}:PingKind\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
     registry.forget()
     yield
     registry.forget()

@@ -1,11 +1,13 @@
 """Secrets of configs: encrypted at rest, read with any of the keys, and never shown."""
 
 import logging
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 from cryptography.fernet import Fernet
+from support.kinds import kind_given
 
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.encryption import Cipher, Undecryptable, generate_key, keys_of
@@ -287,8 +289,13 @@ class ThirdKind:
     inline = False
 
 
-def test_kinds_of_other_packages_mark_their_secrets_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.loaded_kinds, "third", ThirdKind())  # type: ignore[arg-type]
+@pytest.fixture
+def third_kind() -> Iterator[None]:
+    with kind_given(ThirdKind()):
+        yield
+
+
+def test_kinds_of_other_packages_mark_their_secrets_in_the_same_way(third_kind: None) -> None:
     given = spec(
         "third",
         {"name": "n", "token": "sesame", "logins": [{"user": "a", "password": "sesame"}], "anything": ["sesame", 1]},

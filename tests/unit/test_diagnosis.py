@@ -22,6 +22,7 @@ from support.waiting import wait_until
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.core.output_format import OutputFormat
 from everwatch.diagnosis import CHECKS, System, diagnose
 from everwatch.diagnosis.check_list import Check
 from everwatch.diagnosis.checks import executors, transactions
@@ -35,13 +36,16 @@ from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
 from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.open_ticks import OpenTick, OpenTicks, open_ticks
 from everwatch.diagnosis.system import DiskSpace, is_stopped
+from everwatch.encoding import codec
 from everwatch.kafka.consumer_groups import Member, executors_group, executors_groups, readings_of
-from everwatch.kafka.lag import Lag, members_by_process
+from everwatch.kafka.lag import SILENT, Lag, members_by_process
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
+from everwatch.model import Result, Status, Tick
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
 from everwatch.rules.changelog_marks import Held
 from everwatch.store import sqlite
@@ -173,6 +177,53 @@ def test_an_executor_that_finishes_others_is_slow_and_not_frozen() -> None:
     assert "slower than ticks come" in said
 
 
+def test_an_executor_that_waits_for_a_target_is_not_slow() -> None:
+    late, owner = waits("executor", TOPICS.ticks, 45), ("everwatch-executor-1", TOPICS.ticks)
+
+    def found(opened: OpenTicks) -> Finding:
+        traces = ExecutorTraces({"executor-1": NOW - 2_000}, {}, {owner: opened})
+        [finding] = executors.findings(system_with(late), traces)
+        return finding
+
+    # a check may take a minute: it does
+    patient = found(OpenTicks(9, (OpenTick("slow.example", 45, 60), OpenTick("slow.example", 25, 60))))
+    assert patient.ok
+    assert "everwatch-executor-1 waits for slow.example (45 s), whose checks may take so long" in patient.says
+    # others of its ticks wait for their turn at the same target
+    limited = found(OpenTicks(9, (OpenTick("dead.example", 45, 10),)))
+    assert limited.says.startswith("everwatch-executor-1 waits for dead.example (45 s): 5 ticks of ticks wait")
+    assert "EVERWATCH_TARGET_IN_FLIGHT" in limited.remedy
+    for slow in (
+        OpenTicks(9, tuple(OpenTick(f"{name}.example", 45, 10) for name in "abcd")),
+        # of nothing else is known that it is done
+        OpenTicks(1, (OpenTick("dead.example", 45, 10),)),
+        OpenTicks(9, ()),
+    ):
+        assert "slower than ticks come" in found(slow).says
+
+
+def test_open_ticks_are_those_that_are_late_and_have_no_result_since() -> None:
+    kafka = MemoryKafka(1)
+    clients = MemoryClients(kafka)
+    system = System(Settings(partitions=1), "127.0.0.1:1", SettableClock(NOW), given_clients=clients)
+    config = '{"host": "slow.example", "port": 80}'
+    for monitor_id, due_s in (("hangs", 45), ("done", 44), ("skipped", 43), ("young", 5)):
+        tick = Tick("u", monitor_id, NOW - due_s * 1_000, "tcp", config, 60_000, 1, 0)
+        value = codec.encode_tick(tick)
+        kafka.append(SentRecord(TOPICS.ticks, 0, b"u", value, tick.scheduled_at, []))
+    result = Result("u", "done", NOW - 44_000, "tcp", 1, Status.SUCCESS, "", NOW - 44_000, 5.0)
+    skipped = msgspec.structs.replace(
+        result, monitor_id="skipped", scheduled_at=NOW - 50_000, status=Status.SKIPPED, skipped_until=NOW - 43_000
+    )
+    for each in (result, skipped):
+        kafka.append(
+            SentRecord(TOPICS.results, 0, b"u", codec.encode_result(each, OutputFormat.AVRO), NOW - 40_000, [])
+        )
+    found = open_ticks(system, [waits("executor", TOPICS.ticks, 45, committed=0)], 20)
+    assert found == {("everwatch-executor-1", TOPICS.ticks): OpenTicks(3, (OpenTick("slow.example", 45.0, 60.0),))}
+    assert open_ticks(system, [], 20) == {}
+
+
 def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_work() -> None:
     check = partial(check_executors, vm_7=NOW - 60_000)
     system = system_with()
@@ -205,7 +256,7 @@ def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path
         fcntl.flock(lock, fcntl.LOCK_EX)
         frozen, gone = check_workers(system)
     assert frozen.says == (
-        f"everwatch-vm-{me} is frozen: process {me} of this machine is stopped by a signal; its session has ended"
+        f"everwatch-vm-worker-2 is frozen: process {me} of this machine is stopped by a signal; its session has ended"
     )
     assert frozen.remedy == f"Continue it ('kill -CONT {me}') or end it ('kill -KILL {me}')."
     [gone] = check_workers(system)
@@ -278,7 +329,7 @@ def test_an_executor_that_is_well_is_named_with_its_region() -> None:
     system = system_with(settings=settings)
     members = {"executor": tuple(Member(f"e-{topic}", "h", frozenset({(topic, 0)})) for topic in ("ticks", "ticks.eu"))}
     vars(system)["lag"] = msgspec.structs.replace(system.lag, members=members)
-    [found] = executors.check_executors(system)
+    [found] = check_executors(system)
     assert found.says.startswith("e-ticks, e-ticks.eu (in eu): no tick waits")
 
 
@@ -402,6 +453,12 @@ def test_a_notifier_that_is_gone_behind_or_without_partitions_is_told(tmp_path: 
 
 
 def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
+    silent = waits("worker", TOPICS.signals, None, 4, unreadable=SILENT)
+    [said] = faults(check_unreadable, system_with(silent))
+    assert f"cannot be read from offset 10 on ({SILENT})" in said
+    # the broker was slow, or it has been read meanwhile
+    for later in (row("worker", TOPICS.signals, 4), msgspec.structs.replace(silent, committed=11)):
+        assert faults(check_unreadable, system_with(silent, later=[later])) == []
     poisoned = waits("worker", TOPICS.signals, None, 4, unreadable="Invalid compressed data")
     [said] = faults(check_unreadable, system_with(poisoned))
     assert said.startswith(

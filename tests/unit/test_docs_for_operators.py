@@ -109,16 +109,14 @@ def test_prometheus_takes_the_expressions_of_the_page_of_objectives(tmp_path: Pa
     assert f"{rules.count('record:')} rules found" in run_tool("promtool", "check", "rules", file)
 
 
-def test_the_page_of_tuning_has_the_values_that_kafka_clients_are_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("Producer", "Consumer"):
-        monkeypatch.setattr(clients, name, dict)
+def test_the_page_of_tuning_has_the_values_that_kafka_clients_are_made_with() -> None:
     settings = load_settings()
     made: list[Any] = [
-        clients.new_producer(settings, "kafka:9092"),
-        clients.new_transactional_producer(settings, "kafka:9092", "id"),
-        clients.new_consumer(settings, "kafka:9092", "group"),
+        clients.producer_config(settings),
+        clients.producer_config(settings) | clients.TRANSACTIONAL,
+        clients.consumer_config(settings),
         worker_clients.GATHERING,
-        tick_reader._PREFETCH,
+        tick_reader.PREFETCH,
     ]
     used = {name: {str(config[name]) for config in made if name in config} for config in made for name in config}
     table = text_of("tuning").partition("## Kafka clients")[2].partition("## Brokers")[0]

@@ -15,7 +15,7 @@ from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.executor.assignment import HeldPartition
 from everwatch.executor.callable_pool import budgets_of, open_callables
-from everwatch.executor.check_runner import Checks
+from everwatch.executor.check_runner import CheckOutputs, Checks
 from everwatch.executor.result_sender import ResultSender
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import callable_interface as found_callables
@@ -117,7 +117,7 @@ async def test_noisy_and_slow_callables_neither_fill_the_log_nor_keep_a_trivial_
         open_run_context(clock, Guard(), callables=callables) as context,
     ):
         sender = ResultSender(SETTINGS, outbox, clock, "executor-1")  # type: ignore[arg-type]
-        checks = Checks(SETTINGS, context, outbox, lambda *_: None, sender, lambda: all_is_known)  # type: ignore[arg-type]
+        checks = Checks(SETTINGS, context, CheckOutputs(outbox, lambda *_: None, sender), lambda: all_is_known)  # type: ignore[arg-type]
         offset = 0
 
         def take(name: str, count: int) -> int:

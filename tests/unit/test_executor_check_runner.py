@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaException
 from support.executing import AT, PATIENCE_S, TOPICS, Executor
+from support.kinds import kind_given
 from support.waiting import PATIENCE
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.encoding.cancellation_records import Cancellation
 from everwatch.executor.assignment import HeldPartition
 from everwatch.executor.check_runner import CheckLimits
-from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import job_of, target_of
 from everwatch.kinds.execution.run_context import open_run_context
@@ -90,11 +90,10 @@ class PlainKind:
 
 
 @pytest.fixture
-def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainKind]:
+def kind() -> Iterator[PlainKind]:
     kind = PlainKind()
-    monkeypatch.setitem(registry.loaded_kinds, "plain", kind)  # type: ignore[arg-type]
-    yield kind
-    registry.forget()
+    with kind_given(kind):
+        yield kind
 
 
 @pytest.fixture

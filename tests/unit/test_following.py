@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
-from support.waiting import PATIENCE
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from support.waiting import PATIENCE, wait_until
 
-from everwatch.core.clock import SystemClock
+from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import load_settings
-from everwatch.kafka.following import Follower, Start
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.following import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Follower, Start
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.reply_topic import ReplyTopic
 
 
@@ -155,3 +158,98 @@ async def test_a_stop_waits_for_who_reads_the_topic_up() -> None:
     async with asyncio.timeout(30 * PATIENCE):
         await asyncio.gather(reading, closing)
     assert consumer.is_closed
+
+
+async def test_a_record_that_a_follower_cannot_take_takes_no_other_one_with_it() -> None:
+    kafka = MemoryKafka(1)
+    clients, taken = MemoryClients(kafka), []
+    for number in range(5):
+        kafka.append(SentRecord("access", 0, b"%d" % number, b"x", 1, []))
+
+    def take(records: Sequence[Record]) -> None:
+        for record in records:
+            if record.key == b"2":
+                raise ValueError("a bug")
+            taken.append(record.key)
+
+    topics = {"access": Start.BEGINNING}
+    follower = Follower(load_settings(partitions=1), clients, SystemClock(), topics, take)
+    await asyncio.to_thread(follower.read_up, 30 * PATIENCE)
+    await follower.close()
+    assert set(taken) == {b"0", b"1", b"3", b"4"}
+
+
+class Remade:
+    """A consumer of a topic that is deleted and made anew; it says again and again that it is away, until it is there.
+
+    Nothing is read: how many clients are made, and from where the last one reads, is what counts.
+    """
+
+    def __init__(self, topic: "RemadeTopic", error_cb: Callable[[KafkaError], None]) -> None:
+        self._topic, self._error_cb, self._places = topic, error_cb, [TopicPartition("access", 0, 0)]
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self._places = places
+        self._topic.assigned = [place.offset for place in places]
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        if self._topic.is_away:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return self._topic.begin, self._topic.begin + 1
+
+    def consume(self, _: int, __: float) -> list[Any]:
+        self._topic.consumed.release()
+        if self._topic.is_away:
+            self._error_cb(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "access [0]: broker said so"))
+        return []
+
+    def assignment(self) -> list[TopicPartition]:
+        return self._places
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(place.topic, place.partition, 4) for place in places]
+
+    def close(self) -> None: ...
+
+
+class RemadeTopic(MemoryClients):
+    """Clients of a broker that has lost a topic for a while."""
+
+    def __init__(self, kafka: MemoryKafka) -> None:
+        super().__init__(kafka)
+        self.is_away, self.begin, self.made = False, 3, 0
+        self.assigned: list[int] = []
+        self.consumed = threading.Semaphore(0)
+
+    def consumer(self, group_id: str, **overrides: Any) -> Any:
+        self.made += 1
+        return Remade(self, overrides["error_cb"])
+
+    def wait_for_reads(self, count: int) -> None:
+        """Wait until the follower has asked this often once more."""
+        for _ in range(count):
+            assert self.consumed.acquire(timeout=60 * PATIENCE)
+
+
+async def test_a_topic_that_was_deleted_is_looked_for_more_and_more_rarely_and_read_anew_when_it_is_there() -> None:
+    kafka = MemoryKafka(1)
+    kafka.create("access")
+    clients, clock = RemadeTopic(kafka), SettableClock(0)
+    follower = Follower(load_settings(partitions=1), clients, clock, {"access": Start.BEGINNING}, lambda _: None)
+    follower.start()
+    try:
+        clients.is_away = True
+        # one look at once, and no other one however often the client complains
+        await asyncio.to_thread(clients.wait_for_reads, 3)
+        await asyncio.to_thread(wait_until, "it is looked for", lambda: clients.made == 2, 60)
+        for looks in (3, 4):
+            clock.advance(int(SHORTEST_PAUSE_S * 1_000) * 2 ** (looks - 3))
+            await asyncio.to_thread(wait_until, "it is looked for again", lambda n=looks: clients.made == n, 60)
+            await asyncio.to_thread(clients.wait_for_reads, 3)
+            assert clients.made == looks
+        clients.begin, clients.is_away = 0, False
+        clock.advance(int(LONGEST_PAUSE_S * 1_000))
+        await asyncio.to_thread(wait_until, "it is read anew", lambda: clients.assigned == [0], 60)
+        assert follower.starts == {("access", 0): 0}
+    finally:
+        await follower.close()

@@ -1,7 +1,9 @@
 """The source as a stranger meets it: files of a size that can be read, and one meaning for each class name."""
 
 import ast
+import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,86 @@ def test_a_class_name_has_one_meaning() -> None:
             if isinstance(node, ast.ClassDef):
                 defined[node.name].append(str(path))
     assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
+PATCHES = {
+    "tests/chaos/test_fencing.py": (1, "a whole worker process that kills itself at a step of a unit of work"),
+    "tests/support/dying_notifier.py": (1, "a whole notifier process that kills itself at a step of its work"),
+    "tests/unit/test_archive.py": (1, "a package that is not installed"),
+    "tests/unit/test_open_telemetry.py": (1, "a package that is not installed"),
+    "tests/unit/test_store_sqlite.py": (2, "a file system without locks, and a full disk"),
+}
+"""Patches that are left in tests, by file: how many, and what has no argument there."""
+
+PRIVATE_NAMES = {
+    "tests/integration/test_stamped_ticks.py": (
+        5,
+        "aiokafka's sequence numbers and connections, which it does not show",
+    ),
+    "tests/support/dying_notifier.py": (4, "steps within a transaction"),
+    "tests/support/scheduling.py": (1, "the method of xdist's scheduler that a subclass extends"),
+    "tests/unit/test_api_console.py": (
+        1,
+        "aiohttp's switch for decompression, which a session has as an argument only",
+    ),
+}
+"""Private names of other classes and modules that tests use, by file: how many, and which."""
+
+OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py") if path.name != Path(__file__).name)
+
+
+def patches_in(source: str) -> int:
+    """How many calls replace an attribute or an entry of something that was made elsewhere, in programs as text too."""
+    return len(re.findall(r"\b\w+\.set(?:attr|item)\(|(?<![\w.])setattr\(|\bpatch\(", source))
+
+
+def is_private(node: ast.AST) -> bool:
+    """Tell whether this is a private attribute of something else than the class or object at hand."""
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and node.attr not in OF_NAMED_TUPLES
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "os", "KafkaError"))
+    )
+
+
+def counted(count: Callable[[str], int]) -> dict[str, int]:
+    found = {str(path): count((ROOT / path).read_text()) for path in TESTS}
+    return {path: number for path, number in found.items() if number}
+
+
+def test_tests_patch_only_what_has_no_argument() -> None:
+    assert counted(patches_in) == {path: number for path, (number, _) in PATCHES.items()}
+
+
+def test_tests_use_public_names() -> None:
+    found = counted(lambda source: sum(map(is_private, ast.walk(ast.parse(source)))))
+    assert found == {path: number for path, (number, _) in PRIVATE_NAMES.items()}
+
+
+MOST_ARGUMENTS = 6
+MORE_ARGUMENTS = {
+    "src/everwatch/kafka/outbox.py send": "those of librdkafka's produce(), and what becomes of the record",
+    "src/everwatch/kafka/memory/message.py __init__": "the fields of librdkafka's message",
+    "src/everwatch/kafka/memory/producer.py produce": "those of librdkafka's produce()",
+}
+"""Functions with more arguments, and why each is no missing concept."""
+
+
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    return [
+        each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs) if each.arg not in ("self", "cls")
+    ]
+
+
+def test_a_function_takes_six_arguments_at_most() -> None:
+    more = {
+        f"{path} {node.name}"
+        for path in FILES
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and len(arguments_of(node)) > MOST_ARGUMENTS
+    }
+    assert more == set(MORE_ARGUMENTS)

@@ -14,7 +14,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowWay
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.outcomes import MOST_WAITING, AwaitedRow, Outcomes
@@ -66,7 +66,7 @@ class Importer:
             digest = rules.plans_digest if rules else b""
             learned = Outcomes(ledger, self._answers, self.clock, AwaitedRow(wait, 30), digest)
             learned.most_waiting = self.most_waiting
-            one = Pass(Rows(*given), ledger, lambda: self.workers, callbacks, self.clock, rules, learned)
+            one = Pass(Rows(*given), ledger, RowWay(lambda: self.workers, learned), callbacks, self.clock, rules)
             return one.run(Interruption())
 
     def _answers(self, since: Any) -> Answers:

@@ -14,7 +14,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, FolderInUse, SettingsError
 from everwatch.kafka.topics import Topics
-from everwatch.transfer.import_pass import Interruption, Pass, PassCallbacks
+from everwatch.transfer.import_pass import Interruption, Pass, PassCallbacks, RowWay
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger, LedgerMark
 from everwatch.transfer.load_sender import KafkaLoadSender
@@ -83,7 +83,7 @@ class Importer:
             lambda line, reason: self.refused.append((line, reason)), lambda tally: self.look(tally)
         )
         with Ledger(self.state, keep=keep) as ledger:
-            one = Pass(source, ledger, lambda: self.porter, callbacks, SettableClock())
+            one = Pass(source, ledger, RowWay(lambda: self.porter), callbacks, SettableClock())
             return astuple(one.run(self.interruption, everything=everything, ship=keep))[:6]
 
 

@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import AsyncIterator
 
-import aiodns
 import pytest
 from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 from support.resolving import at
@@ -274,21 +273,14 @@ async def test_the_name_of_a_server_is_resolved_once_and_only_checked_addresses_
 
 
 async def test_the_servers_of_the_system_are_asked_where_none_is_named(
-    server: NameServer, monkeypatch: pytest.MonkeyPatch
+    server: NameServer,
 ) -> None:
-    real = aiodns.DNSResolver
-    given = []
-
-    def with_our_server(servers, **kwargs):
-        given.append(list(servers))
-        return real([f"127.0.0.1:{server.port}"], **kwargs)
-
-    monkeypatch.setattr(aiodns, "DNSResolver", with_our_server)
+    # in the place of those of the system, which no guard keeps checks from
+    resolver = Resolver(SystemClock(), [f"127.0.0.1:{server.port}"])
     server.rcodes["a.example"] = SERVFAIL
-    async with open_run_context(SystemClock(), Guard()) as context:
+    async with open_run_context(SystemClock(), Guard(), resolver=resolver) as context:
         outcome = await check(context, name="a.example")
     assert outcome.reason == "the system's name server could not find out about a.example (SERVFAIL)"
-    assert given == [[]]
     assert set(outcome.timings) == {"query", "total"}
 
 

@@ -19,6 +19,7 @@ import pytest
 import rich.pretty
 from aiohttp import web
 from support.event_loops import event_loop_policy  # noqa: F401
+from support.kinds import kind_given
 from support.resolving import failing
 from support.waiting import PATIENCE
 
@@ -26,10 +27,11 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
-from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS
+from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS, HttpKind
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.schedule.duration import DAY_MS
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -316,25 +318,27 @@ async def test_an_answer_that_took_too_long_is_a_failure_though_right(context: R
 
 
 async def test_a_pattern_that_takes_long_holds_no_other_check_up_and_ends_with_its_tick(
-    context: RunContext, serve, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, serve
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> bool:
-        began.set()
-        return go_on.wait(10 * PATIENCE)
+    class SlowKind(HttpKind):
+        @staticmethod
+        def matches(*_: object) -> bool:
+            began.set()
+            return go_on.wait(10 * PATIENCE)
 
     url = await serve(ok)
-    monkeypatch.setattr("everwatch.kinds.http.matches", slow)
-    try:
-        searching = asyncio.create_task(check(context, url=url, body_matches="x"))
-        assert await asyncio.to_thread(began.wait, 5)
-        assert (await check(context, url=url)).status is Status.SUCCESS
-        searching.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await searching
-    finally:
-        go_on.set()
+    with kind_given(SlowKind()):
+        try:
+            searching = asyncio.create_task(check(context, url=url, body_matches="x"))
+            assert await asyncio.to_thread(began.wait, 5)
+            assert (await check(context, url=url)).status is Status.SUCCESS
+            searching.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await searching
+        finally:
+            go_on.set()
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -649,8 +653,12 @@ async def test_a_certificate_that_ends_too_soon_is_a_failure(context: RunContext
         "certificate of 127.0.0.1 expires soon: subject '127.0.0.1', issuer '127.0.0.1', 10 days left,"
         " expected at least 11"
     )
-    assert (await check(context, **config, certificate_days_left=10)).status is Status.SUCCESS
-    assert (await check(context, **config)).status is Status.SUCCESS
+    enough = await check(context, **config, certificate_days_left=10)
+    assert enough.status is Status.SUCCESS
+    assert 10 < enough.timings["certificate_left"] / DAY_MS <= 10.5
+    unasked = await check(context, **config)
+    assert unasked.status is Status.SUCCESS
+    assert "certificate_left" not in unasked.timings
 
 
 async def test_an_expired_certificate_has_no_days_left_even_where_trust_is_not_asked_for(

@@ -25,6 +25,8 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import job_of, run_job
 from everwatch.kinds.execution.run_context import open_run_context
+from everwatch.kinds.protocol import FieldError
+from everwatch.kinds.python import check_callable
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
 
@@ -518,10 +520,9 @@ def test_a_wrong_config_is_refused_with_its_path(config: dict[str, Any], path: s
     assert said in caught.value.reason
 
 
-def test_without_any_installed_callable_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.kinds.python.known_callables", list)
-    with pytest.raises(InvalidInput, match="no installed package has any"):
-        registry.parse_config(registry.kind_named("python"), {"callable": "echo"})
+def test_without_any_installed_callable_that_is_said() -> None:
+    with pytest.raises(FieldError, match="no installed package has any"):
+        check_callable("echo", [])
 
 
 def test_the_canonical_form_is_sorted_and_parses_to_the_same() -> None:

@@ -21,6 +21,7 @@ from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.tls import read_certificate
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
+from everwatch.schedule.duration import DAY_MS
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 Serve = Callable[[ssl.SSLContext], Awaitable[int]]
@@ -66,7 +67,7 @@ async def test_a_trusted_certificate_with_days_left_is_a_success_with_timings(
 ) -> None:
     outcome = await check(context, host="localhost", server_name="a.example", port=await serve(authority.certificate()))
     assert (outcome.status, outcome.reason) == (Status.SUCCESS, "")
-    assert set(outcome.timings) == {"dns", "connect", "tls", "total"}
+    assert set(outcome.timings) == {"dns", "connect", "tls", "certificate_left", "total"}
     assert min(outcome.timings["tls"], outcome.timings["connect"]) > 0
 
 
@@ -79,6 +80,7 @@ async def test_too_few_days_left_is_a_failure_that_names_the_certificate(
     port = await serve(authority.certificate(subject="/CN=a.example/O=A Shop", days=days))
     outcome = await check(context, host="127.0.0.1", port=port, days_left=days_left)
     assert (outcome.status is Status.SUCCESS) == success
+    assert days - 0.5 < outcome.timings["certificate_left"] / DAY_MS <= days
     left = "12 days left"
     assert outcome.reason == (
         ""

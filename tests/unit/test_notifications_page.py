@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from everwatch.notifier.addresses import TYPES
+from everwatch.notifier.incidents import LEGAL, Phase
 from everwatch.notifier.rules_file import rules_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
@@ -56,3 +57,10 @@ def test_an_address_within_a_sentence_is_taken_by_a_route(address: str, tmp_path
 def test_the_page_has_recipes() -> None:
     assert len(BLOCKS) > 10
     assert {address.partition(" ")[0] for address in INLINE} >= {"slack", "discord", "telegram", "ntfy", "pagerduty"}
+
+
+def test_the_page_has_each_legal_change_of_an_incidents_phase() -> None:
+    rows = re.findall(r"^\| (\w+(?:, \w+)*) \| (\w+) \| [^|]+ \|$", PAGE, re.MULTILINE)
+    phases = {each.value for each in Phase}
+    said = {(before, after) for some, after in rows if after in phases for before in some.split(", ")}
+    assert said == {(before.value, after.value) for before, some in LEGAL.items() for after in some}

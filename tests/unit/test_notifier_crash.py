@@ -64,9 +64,9 @@ class DyingReceiver(Receiver):
 
     deadline: Deadline
 
-    async def send(self, *given: object, from_user: bool = False) -> AttemptOutcome:
+    async def send(self, *given: object, from_user: bool = False, whose: str = "") -> AttemptOutcome:
         self.deadline.pass_point()
-        outcome = await super().send(*given, from_user=from_user)
+        outcome = await super().send(*given, from_user=from_user, whose=whose)
         self.deadline.pass_point()
         return outcome
 

@@ -402,7 +402,7 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
             self.most = 0
             self.end = asyncio.Event()
 
-        async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
+        async def send(self, address: Address, message: Message, *, from_user: bool, whose: str) -> AttemptOutcome:
             if "hangs" in address.shown:
                 self.held += 1
                 self.most = max(self.most, self.held)

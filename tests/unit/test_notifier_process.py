@@ -10,7 +10,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
-from everwatch.notifier import notifier_process
+from everwatch.kafka.memory.consumer import MemoryConsumer
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.notifier_process import Notifier
 from everwatch.notifier.rules_file import RulesFile
@@ -30,24 +30,24 @@ async def test_what_happens_after_the_first_start_and_before_the_first_record_is
     notifying.close()
 
 
-class GoneSource:
-    """A source whose topic was deleted."""
+class GoneTopics(MemoryConsumer):
+    """A consumer whose topics were deleted."""
 
-    is_member, assigned = True, frozenset[Any]()
-
-    def __init__(self, *_: object) -> None: ...
-
-    def take(self, _: int, __: float) -> Any:
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Any]:
         raise BrokerUnavailable("the topic was deleted")
 
-    def close(self) -> None: ...
+
+class GoneClients(MemoryClients):
+    """Clients of a broker whose topics were deleted."""
+
+    def consumer(self, group_id: str, **overrides: object) -> Any:
+        return GoneTopics(self.kafka, group_id, overrides)
 
 
 async def test_what_keeps_it_from_reading_is_what_it_ends_for_and_not_the_end_of_its_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(notifier_process, "Source", GoneSource)
-    clients = MemoryClients(MemoryKafka())
+    clients = GoneClients(MemoryKafka())
     process = Notifier(Settings(data_dir=tmp_path), "", SettableClock(START), RulesFile(None), clients)
     with pytest.raises(BrokerUnavailable, match="the topic was deleted"):
         await live(process, lambda _: None)

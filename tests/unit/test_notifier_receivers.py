@@ -1,8 +1,10 @@
 """Real receivers on the loopback address: what each kind gets, and what their worst answers mean."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
@@ -49,6 +51,17 @@ def message(*alerts: Alert, user_id: str = "u-1") -> Message:
 async def sender() -> AsyncIterator[HttpSender]:
     async with open_http_sender() as made:
         yield made
+
+
+@pytest.fixture
+async def own_machine() -> AsyncIterator[HttpSender]:
+    """A sender whose guard lets users' addresses be of this machine."""
+    clock = SystemClock()
+    resolver = Resolver(clock)
+    client = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress(), kept_each=3)
+    yield HttpSender(clock, client, client)
+    await client.close()
+    await resolver.close()
 
 
 @pytest.fixture
@@ -117,6 +130,45 @@ async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
     assert not refused.is_servers
     assert server.requests == []
     assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
+
+
+async def test_connections_are_kept_to_an_address_of_the_rules_and_to_none_that_users_choose(
+    own_machine: HttpSender,
+) -> None:
+    """What one user made a server say must not be read as the answer to another's message."""
+    peers: list[object] = []
+    together = asyncio.Barrier(3)
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                [length] = re.findall(rb"(?i)content-length: (\d+)", head)
+                await reader.readexactly(int(length))
+                peers.append(writer.get_extra_info("peername"))
+                if head.startswith(b"POST /together"):
+                    await together.wait()
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    async def connections(*whose: str, path: str = "/", at_once: bool = False) -> int:
+        peers.clear()
+        address = WebhookAddress(f"http://127.0.0.1:{port}{path}")
+        sent = [own_machine.send(address, message(), from_user=True, whose=each) for each in whose]
+        outcomes = await asyncio.gather(*sent) if at_once else [await each for each in sent]
+        assert [each.verdict for each in outcomes] == [Verdict.SENT] * len(whose)
+        return len(set(peers))
+
+    server = await asyncio.start_server(take, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    assert await connections("", "", "") == 1
+    assert await connections("u-1", "u-2", "u-1", "u-2") == 4
+    assert await connections("", "u-1", "", "u-2") == 3
+    assert await connections("", "", "", path="/together", at_once=True) == 3
+    assert await connections("", "", "", path="/together", at_once=True) == 3
+    known = set(peers)
+    await connections("", "")
+    assert set(peers) < known, "all three are kept"
+    server.close()
 
 
 async def test_a_receiver_whose_certificate_has_expired_is_tried_again_and_says_so(authority: Authority) -> None:

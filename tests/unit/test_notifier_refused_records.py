@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
+from prometheus_client import REGISTRY
 from support.notifying import START, transition
 from support.processes import running
 from support.waiting import PATIENCE, now_ms
@@ -20,12 +20,10 @@ from everwatch.encoding import codec
 from everwatch.kafka.dead_letter_content import decoded, without_secrets
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import Topics
-from everwatch.notifier import notifier_process
 from everwatch.notifier.incident_requests import SubscriptionRequest, encode_request
-from everwatch.notifier.intake import Batch
 from everwatch.notifier.notifier_process import Notifier
 from everwatch.notifier.rules_file import RulesFile
-from everwatch.observability.metrics import DEAD_LETTERS, POISON
+from everwatch.notifier.storage import Storage, Work, open_storage
 
 TOPICS = Topics.of(Settings())
 
@@ -48,10 +46,12 @@ class Kafka:
 
 
 @asynccontextmanager
-async def notifying(kafka: Kafka, folder: Path) -> AsyncIterator[Notifier]:
+async def notifying(
+    kafka: Kafka, folder: Path, opened: Callable[[Settings], Storage] = open_storage
+) -> AsyncIterator[Notifier]:
     settings = load_settings(partitions=1, data_dir=folder)
     clients = MemoryClients(kafka.broker)
-    async with running(Notifier(settings, "localhost:1", SystemClock(), RulesFile(None), clients)) as notifier:
+    async with running(Notifier(settings, "localhost:1", SystemClock(), RulesFile(None), clients, opened)) as notifier:
         yield notifier
 
 
@@ -62,7 +62,13 @@ async def until(look: Callable[[], Any]) -> None:
 
 
 def counted(topic: str, code: str) -> float:
-    return DEAD_LETTERS.labels(topic, code)._value.get()
+    labels = {"topic": topic, "code": code}
+    return REGISTRY.get_sample_value("everwatch_dead_letters_total", labels) or 0.0
+
+
+def poison() -> float:
+    labels = {"topic": TOPICS.transitions}
+    return REGISTRY.get_sample_value("everwatch_poison_records_total", labels) or 0.0
 
 
 async def test_a_request_that_cannot_be_decoded_is_a_dead_letter_with_its_reason(tmp_path: Path) -> None:
@@ -84,30 +90,34 @@ async def test_a_request_that_cannot_be_decoded_is_a_dead_letter_with_its_reason
 
 
 async def test_a_record_that_the_database_does_not_take_is_a_dead_letter_and_others_are_taken_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     taken: list[str] = []
 
-    def take_in(storage: Any, batch: Batch, rules: Any) -> None:
-        ids = [each.transition.monitor_id for each in batch.transitions]
-        if "poison" in ids:
-            raise ValueError("the database does not take it")
-        taken.extend(ids)
+    class RefusingWork(Work):
+        def put_events(self, rows: list[dict[str, Any]]) -> None:
+            ids = [row["monitor_id"] for row in rows]
+            if "poison" in ids:
+                raise ValueError("the database does not take it")
+            super().put_events(rows)
+            taken.extend(ids)
 
-    monkeypatch.setattr(notifier_process, "take_in", take_in)
+    class RefusingStorage(Storage):
+        new_work = RefusingWork
+
     kafka = Kafka()
-    poison = POISON.labels(TOPICS.transitions)._value.get()
+    poisoned = poison()
     for name in ("one", "poison", "two"):
         change = msgspec.structs.replace(transition("up", "down", monitor_id=name), at=now_ms())
         kafka.send(TOPICS.transitions, codec.encode_transition(change, OutputFormat.AVRO))
-    async with notifying(kafka, tmp_path):
+    async with notifying(kafka, tmp_path, lambda settings: RefusingStorage(open_storage(settings).engine)):
         await until(lambda: {"one", "two"} <= set(taken) and kafka.letters())
     [letter] = kafka.letters()
     assert letter["code"] == RefusalCode.UNHANDLED.encode()
     assert letter["source_offset"] == b"1"
     assert b"the database does not take it" in letter["reason"]
     assert taken == ["one", "two"]
-    assert POISON.labels(TOPICS.transitions)._value.get() == poison + 1
+    assert poison() == poisoned + 1
 
 
 def test_the_link_of_a_subscription_is_not_shown() -> None:

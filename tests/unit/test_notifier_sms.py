@@ -6,11 +6,12 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from support.notifying import MAIL_AT_ONCE, MINUTE, Notifying, open_http_sender, transition
+from support.notifying import HOUR, MAIL_AT_ONCE, MINUTE, START, Notifying, open_http_sender, transition
 from support.raw_http import RawServer, answer, open_raw_server
 
 from everwatch.core.config import Settings
 from everwatch.notifier.addresses import EmailAddress, SmsAddress
+from everwatch.notifier.housekeeping import chores
 from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.route_rows import listed_routes
 from everwatch.notifier.routes import Doubt
@@ -228,3 +229,45 @@ async def test_the_form_names_a_service_as_one(notifying: Notifying, name: str, 
     form = parse_qs(post.body.decode())
     assert form[field] == [name]
     assert form.keys() == {"To", field, "Body"}
+
+
+async def test_texts_have_limits_within_a_day_for_a_number_and_for_all_users(tmp_path: Path) -> None:
+    both = MAIL_AT_ONCE.replace(
+        "[[users]]",
+        PROVIDER
+        + "per_number = 3\nper_day = 4\n"
+        + VERIFYING
+        + TO_USERS
+        + TO_OPERATORS.replace('name = "text"', 'name = "pager"').replace(NUMBER, "+493055500")
+        + "[[users]]",
+    )
+    limited = Notifying(Settings(data_dir=tmp_path), both)
+    for n in (1, 2):
+        limited.sign_up(f"u-{n}", **{"contacts.phone": f"+49151123456{n}", "email": "ada@example.com"})
+    ask_contacts(limited.storage, limited.rules, ["u-1", "u-2"], limited.clock.now_ms())
+    with limited.storage.begin() as work:
+        work.verify_contacts([each.contact_id for each in work.contacts_of(["u-1", "u-2"])], limited.clock.now_ms())
+
+    async def change(*users: str) -> list[str]:
+        """Let a monitor of these users fail; return whom texts went to."""
+        limited.receiver.got.clear()
+        at = limited.clock.now_ms() - START
+        limited.tell(*(transition("up", "down", at / 1000, user, f"m-{at}") for user in users))
+        await limited.work()
+        limited.clock.advance(MINUTE)
+        return sorted(address.to for address, _ in limited.receiver.got if isinstance(address, SmsAddress))
+
+    own, other, pager = "+491511234561", "+491511234562", "+493055500"
+    # both codes are texts, too
+    assert await change("u-1") == sorted([own, own, other, pager])
+    assert await change("u-1") == sorted([own, pager])
+    assert await change("u-1") == [pager], "the number has had its three"
+    assert await change("u-2") == [], "all users have had their four, and the pager its three"
+    refused = [(each.user_id, each.reason) for each in limited.deliveries("dead")]
+    of_number = "this number has had the 3 text messages of a day ([sms] per_number)"
+    of_users = "users have had the 4 text messages of a day ([sms] per_day)"
+    assert sorted(refused) == [("", of_number), ("u-1", of_number), ("u-2", of_users)]
+    limited.clock.advance(24 * HOUR)
+    for _, chore in chores(limited.storage, limited.rules, limited.clock.now_ms(), 0):
+        chore()
+    assert await change("u-1") == sorted([own, pager])

@@ -1,16 +1,17 @@
 """Characters that nobody sees: refused in ids, and never written raw to a terminal."""
 
-import importlib
 import io
 import json
 import re
 import sys
 import unicodedata
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import typer
 from rich.console import Console
 
+from everwatch.cli.main import main
 from everwatch.cli.support.terminal_output import SafeOutput, TerminalBytes
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import InvalidInput
@@ -61,10 +62,8 @@ def test_what_is_escaped_in_json_still_means_the_same() -> None:
     assert json.loads(printable(text)) == {"a": EVIL}
 
 
-def test_commands_write_no_raw_control_or_direction_character(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_write_no_raw_control_or_direction_character() -> None:
     raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
-    monkeypatch.setattr(sys, "stderr", sys.stderr)  # main() replaces it
 
     def app() -> None:
         assert isinstance(sys.stdout, SafeOutput)
@@ -73,10 +72,10 @@ def test_commands_write_no_raw_control_or_direction_character(monkeypatch: pytes
         Console(force_terminal=True).print(f"[bold]rich[/] {EVIL}", highlight=False)
         sys.stdout.write(f"written {EVIL}")
 
-    module = importlib.import_module("everwatch.cli.main")
-    monkeypatch.setattr(module, "app", app)
-    module.main()
-    sys.stdout.flush()
+    # main() replaces both
+    with redirect_stdout(io.TextIOWrapper(raw, "utf-8")), redirect_stderr(sys.stderr):
+        main(app)
+        sys.stdout.flush()
     written = raw.getvalue().decode()
     assert "\tline two\n" in written
     assert "\x1b[31mred\x1b[0m" in written

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.core import private_files
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.private_files import make_private_data_folder, make_private_database, make_private_folder
@@ -96,11 +95,11 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert mode(tmp_path / "elsewhere") == 0o755
 
 
-def test_a_folder_of_another_user_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_told_of(tmp_path: Path) -> None:
     folder = tmp_path / "volume"
     folder.mkdir(mode=0o755)
-    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-    assert "is open to other users (mode 0755) and is not this user's to close" in make_private_data_folder(folder)
+    said = make_private_data_folder(folder, folder.stat().st_uid + 1)
+    assert "is open to other users (mode 0755) and is not this user's to close" in said
     assert mode(folder) == 0o755
 
 
@@ -124,13 +123,23 @@ def test_doctor_names_what_others_may_look_into(tmp_path: Path) -> None:
     assert finding.remedy == f"Run chmod 600 {elsewhere} as its owner."
 
 
-def test_shared_files_are_made_as_the_shell_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_files, "_usual_umask", None)
-    private_files.keep_files_private()
-    (tmp_path / "own").touch()
-    with private_files.shared_files():
-        (tmp_path / "jar").touch()
-    (tmp_path / "own again").touch()
+MAKES_FILES = """
+import sys
+from pathlib import Path
+from everwatch.core.private_files import keep_files_private, shared_files
+
+folder = Path(sys.argv[1])
+keep_files_private()
+(folder / "own").touch()
+with shared_files():
+    (folder / "jar").touch()
+(folder / "own again").touch()
+"""
+
+
+def test_shared_files_are_made_as_the_shell_said(tmp_path: Path) -> None:
+    # the umask is that of a whole process
+    subprocess.run([sys.executable, "-c", MAKES_FILES, tmp_path], check=True, umask=0o022)
     assert [mode(tmp_path / name) for name in ("own", "jar", "own again")] == [0o600, 0o644, 0o600]
 
 

@@ -28,7 +28,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_storage
 from everwatch.notifier.tables import alert_events, incidents
 from everwatch.repartition.database_partitions import move_notifier
-from everwatch.repartition.placing import Partitioner, Places, partition_of_user, place_by
+from everwatch.repartition.placing import NewPlaces, Partitioner, Places, partition_of_user, place_by
 from everwatch.repartition.table_sync import TableSync
 from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, PLACE_HEADER, TailCopy, UnreadRecords
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, decode_mark, judge
@@ -267,7 +267,7 @@ class EmptyingAdmin:
 def copy_of(old: FakeTopics, new: FakeTopics) -> TailCopy:
     source, target = cast(SourceTopics, old), cast(SourceTopics, new)
     admin, writer = cast(Admin, EmptyingAdmin(new)), cast(TopicWriter, FakeWriter(new))
-    return TailCopy(source, target, admin, PLACE, NEW, writer, Silent())
+    return TailCopy(source, target, admin, NewPlaces(PLACE, NEW), writer, Silent())
 
 
 def all_of(old: FakeTopics) -> UnreadRecords:

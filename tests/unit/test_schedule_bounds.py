@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from support.calls import calls_of
 
 from everwatch.encoding.codec import table_key
 from everwatch.model import Agenda, Align, At, Cron, Every, Monitor, MonitorSpec, Origin, Schedule, State
@@ -33,18 +34,10 @@ def hours(*numbers: int) -> list[int]:
 
 
 @pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note which cron expressions are listed for the first time."""
-    listed: list[int] = []
-    original = cron.due_after
-
-    def counted(*args: object) -> Iterator[int]:
-        for t in original(*args):  # type: ignore[arg-type]
-            listed.append(t)
-            yield t
-
-    monkeypatch.setattr(cron, "due_after", counted)
-    return listed
+def listed() -> Iterator[list[object]]:
+    """Note each step in which instants of a cron expression are worked out."""
+    with calls_of(cron.due_after, resumed=True) as listed:
+        yield listed
 
 
 # --- back and ahead ---------------------------------------------------------------------------------------------------
@@ -77,12 +70,12 @@ def test_what_never_comes_again_has_no_nth() -> None:
     assert nth_due(Cron("0 9 * * *"), KEY, end, 30) is None
 
 
-def test_a_run_more_than_fifty_years_ahead_is_not_looked_for(listed: list[int]) -> None:
+def test_a_run_more_than_fifty_years_ahead_is_not_looked_for(listed: list[object]) -> None:
     leap_days = Cron("3 4 29 2 *", "Africa/Abidjan")
     assert nth_due(leap_days, KEY, NOON, 12) == int(datetime(2072, 2, 29, 4, 3, tzinfo=UTC).timestamp() * 1000)
     listed.clear()
     assert nth_due(leap_days, KEY, NOON, 1_000) is None
-    assert len(listed) < 15
+    assert len(listed) < 30
 
 
 def test_a_last_run_too_far_ahead_to_be_known_counts_as_none() -> None:
@@ -103,14 +96,14 @@ def test_a_last_run_too_far_ahead_to_be_known_counts_as_none() -> None:
         ("*/7 9-17 * * 1-5", "2026-11-23T08:59Z", "2026-11-20T17:56Z"),
     ],
 )
-def test_looking_far_back_reads_little(expression: str, upto: str, last: str, listed: list[int]) -> None:
+def test_looking_far_back_reads_little(expression: str, upto: str, last: str, listed: list[object]) -> None:
     times = CronTimes(Cron(expression))
     asked, expected = (int(datetime.fromisoformat(text).timestamp() * 1000) for text in (upto, last))
     assert times.last_between(0, asked) == expected
     assert len(listed) < 1_500
 
 
-def test_looking_back_leaves_what_comes_next_as_it_was(listed: list[int]) -> None:
+def test_looking_back_leaves_what_comes_next_as_it_was(listed: list[object]) -> None:
     times = CronTimes(Cron("*/10 * * * *"))
     following = times.next_after(NOON)
     assert times.last_between(NOON - 100 * DAY_MS, NOON - DAY_MS - 1) == NOON - DAY_MS - 10 * MINUTE_MS

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cronsim import CronSim
+from support.calls import calls_of
 
 from everwatch.model import Cron
 from everwatch.schedule.cron import CronTimes, cron_times, read_expression, zone_named
@@ -145,18 +146,11 @@ def test_one_may_ask_in_any_order() -> None:
     assert [times.next_after(t) for t in asked] == [t + DAY_MS for t in asked]
 
 
-def test_asking_sweep_by_sweep_does_not_read_the_expression_again_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
-
-    class Counted(CronSim):
-        def __init__(self, expression: str, begin: datetime) -> None:
-            begun.append(begin)
-            super().__init__(expression, begin)
-
-    monkeypatch.setattr("everwatch.schedule.cron.CronSim", Counted)
+def test_asking_sweep_by_sweep_does_not_read_the_expression_again_each_time() -> None:
     times = CronTimes(Cron("* * * * *"))
     at = ms("2026-11-21T09:00Z")
-    found = [t for step in range(6_000) for t in times.between(at + step * 1_000, at + step * 1_000 + 1_000)]
+    with calls_of(CronSim.__init__) as begun:
+        found = [t for step in range(6_000) for t in times.between(at + step * 1_000, at + step * 1_000 + 1_000)]
     assert found == [at + n * MINUTE_MS for n in range(1, 101)]
     assert len(begun) == 2
 

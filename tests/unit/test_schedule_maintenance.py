@@ -1,8 +1,11 @@
 """Tests of when maintenance is over."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import itemgetter
 
 import pytest
+from support.calls import calls_of
 
 from everwatch.model import Maintenance
 from everwatch.schedule.cron import CronTimes
@@ -15,17 +18,10 @@ WEEKLY = Maintenance(cron="0 2 * * 6", duration_ms=2 * HOUR_MS)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return when windows are asked for their last beginning."""
-    asked: list[int] = []
-    original = CronTimes.last_between
-
-    def noted(times: CronTimes, after: int, upto: int) -> int | None:
-        asked.append(upto)
-        return original(times, after, upto)
-
-    monkeypatch.setattr(CronTimes, "last_between", noted)
-    return asked
+def asked() -> Iterator[list[int]]:
+    """List when windows are asked for their last beginning."""
+    with calls_of(CronTimes.last_between, itemgetter("upto")) as asked:
+        yield asked
 
 
 def test_a_window_begins_at_its_start_and_its_end_is_outside() -> None:

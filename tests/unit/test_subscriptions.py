@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from support.api import Answered, Api, api
+from support.calls import calls_of
 from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.client_address import TrustedProxies
@@ -68,11 +70,13 @@ class Site:
         self.server.clock.advance(ms)
         self.notifying.clock.advance(ms)
 
-    async def enter(self, email: str, host: str = HOST) -> Answered:
+    async def enter(self, email: str, host: str = HOST, **headers: str) -> Answered:
         """Enter an address in the page's form."""
         body = f"email={email.replace('@', '%40')}".encode()
         kind = "application/x-www-form-urlencoded"
-        answered = await self.server.call("POST", "/subscribe", token=None, body=body, Host=host, Content_Type=kind)
+        answered = await self.server.call(
+            "POST", "/subscribe", token=None, body=body, Host=host, Content_Type=kind, **headers
+        )
         await self.notifying.work()
         return answered
 
@@ -107,19 +111,31 @@ class Site:
         await self.notifying.work()
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+@asynccontextmanager
+async def opened_site(tmp_path: Path, proxies: TrustedProxies) -> AsyncIterator[Site]:
     file = tmp_path / "status.toml"
     file.write_text(FILE)
     pages = StatusPagesFile(file)
     notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
     for user in ("ann", "bob"):
         notifying.sign_up(user, name=f"{user.title()} Ltd")
-    async with api(proxies=TrustedProxies(), status_pages=pages) as running:
+    async with api(proxies=proxies, status_pages=pages) as running:
         running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
         running.storage, running.take_incidents = notifying.storage, notifying.ask
         yield Site(running, notifying, pages)
     notifying.close()
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with opened_site(tmp_path, TrustedProxies()) as site:
+        yield site
+
+
+@pytest.fixture
+async def site_behind_proxy(tmp_path: Path) -> AsyncIterator[Site]:
+    async with opened_site(tmp_path, TrustedProxies((ip_network("127.0.0.0/8"),))) as site:
+        yield site
 
 
 async def test_an_address_gets_one_link_and_nothing_else_until_it_is_confirmed(site: Site) -> None:
@@ -202,26 +218,21 @@ async def test_what_was_paused_or_deleted_or_left_the_page_is_not_told_to_work_a
         assert work.announced("shops") == []
 
 
-async def test_the_open_incidents_are_read_once_for_all_pages(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_open_incidents_are_read_once_for_all_pages(site: Site) -> None:
     for n in range(3):
         site.notifying.tell(transition("up", "down", 1, "ann", f"m-{n}", target="", **PUBLIC))
     site.notifying.plan()
-    page, read = site.pages.current["shops"], Work.open_incidents_after
+    page = site.pages.current["shops"]
     pages = {slug: page._replace(slug=slug) for slug in ("a", "b", "c")}
-    looks: list[object] = []
-
-    def counted(work: Work, *given: Any) -> Any:
-        looks.append(given)
-        return read(work, *given)
-
-    monkeypatch.setattr(Work, "open_incidents_after", counted)
     now = site.notifying.clock.now_ms() + HOUR
-    tell_subscribers(site.notifying.storage, pages, now)
+    with calls_of(Work.open_incidents_after) as looks:
+        tell_subscribers(site.notifying.storage, pages, now)
     assert not looks, "nobody subscribes"
     with site.notifying.storage.begin() as work:
         for slug in pages:
             work.put_subscriber(Subscriber(f"s-{slug}", slug, ADA, "https://x", now, now))
-    tell_subscribers(site.notifying.storage, pages, now)
+    with calls_of(Work.open_incidents_after) as looks:
+        tell_subscribers(site.notifying.storage, pages, now)
     assert len(looks) == 2, "a page of incidents, and its end"
     assert len([each for each in site.notifying.deliveries() if each.route.startswith("status:")]) == len(pages)
 
@@ -274,11 +285,12 @@ async def test_what_is_no_address_or_no_page_or_too_much_is_refused(site: Site) 
 
 
 async def test_a_page_takes_so_many_addresses_wherever_they_come_from(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site_behind_proxy: Site,
 ) -> None:
-    places = iter(range(PAGE_PER_MIN + 1))
-    monkeypatch.setattr(TrustedProxies, "client_of", lambda *_: f"10.0.0.{next(places)}")
-    statuses = [(await site.enter(f"a{n}@example.org")).status for n in range(PAGE_PER_MIN + 1)]
+    statuses = [
+        (await site_behind_proxy.enter(f"a{n}@example.org", X_Forwarded_For=f"10.0.0.{n}")).status
+        for n in range(PAGE_PER_MIN + 1)
+    ]
     assert statuses == [200] * PAGE_PER_MIN + [429]
 
 

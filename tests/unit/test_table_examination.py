@@ -1,7 +1,7 @@
 """A changelog that has lost records: what a worker does before it uses its table."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,9 @@ from support.worker import CHANGELOG, START, TOPICS, Broker, Life, known, signup
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import ChangelogLost
 from everwatch.encoding.codec import table_key
+from everwatch.kafka.memory import SentRecord
 from everwatch.rules.changelog_marks import Mark
 from everwatch.timetable import NotPlanned
-from streams.state.fenced_writers import ChangelogRecord
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture
@@ -161,49 +157,46 @@ async def test_a_copy_of_what_was_lost_is_dropped_once_the_owner_has_written_it_
 
 
 async def test_a_worker_that_is_killed_while_it_writes_back_does_it_again(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         await watching(life, "ann", "bob")
         whole = keys_of(broker)
     broker.make_changelog_anew()
+    owner = broker.owner
+    broker.loses = lambda sent: sent.topic == TOPICS.progress
     async with worker(broker, tmp_path, clock, opened=False, written_back_at_once=1) as life:
-
-        async def killed(*_: object) -> None:
-            raise Killed
-
-        monkeypatch.setattr(life.engine.writers, "note_owner", killed)
-        with pytest.raises(Killed):
-            await life.recovered()
+        await life.assigned()
+        await until("the owner's mark is lost", lambda: broker.aborted)
+        assert keys_of(broker) == whole
+        assert broker.owner == owner
+    broker.loses = lambda _: False
     async with worker(broker, tmp_path, clock) as life:
         assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
         assert keys_of(broker) == whole
 
 
 async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_again(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
+    def holds_the_next(sent: SentRecord) -> bool:
+        if sent.topic == CHANGELOG:
+            broker.held.add(CHANGELOG)
+        return False
+
     async with worker(broker, tmp_path, clock) as life:
         await watching(life, "ann", "bob")
         whole = keys_of(broker)
     broker.make_changelog_anew()
+    broker.loses = holds_the_next
     async with worker(broker, tmp_path, clock, opened=False, written_back_at_once=1) as life:
-        writing = asyncio.Event()
-        write = life.engine.writers.write
-
-        async def slow(number: int, changes: Sequence[ChangelogRecord]) -> int:
-            offset = await write(number, changes)
-            writing.set()
-            await asyncio.Event().wait()
-            return offset
-
-        monkeypatch.setattr(life.engine.writers, "write", slow)
         opening = asyncio.create_task(life.recovered())
-        await writing.wait()
+        await until("the second record is written", lambda: broker.queued(CHANGELOG))
         await life.revoked()
         await asyncio.wait_for(opening, 5 * PATIENCE)
         assert len(broker.pairs[CHANGELOG]) == 1
-        monkeypatch.setattr(life.engine.writers, "write", write)
+        broker.loses = lambda _: False
+        broker.held.clear()
         await life.recovered()
         assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
         assert keys_of(broker) == whole

@@ -4,8 +4,10 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 
 import pytest
+from support.calls import calls_of
 
 from everwatch.encoding.codec import encode_tick
 from everwatch.kafka.compression import codec_named
@@ -22,14 +24,12 @@ from everwatch.timetable import (
     Firing,
     FirstCheck,
     NotPlanned,
-    Packing,
     Retry,
     Timetable,
     TimetableEntry,
     framed,
     unframed,
 )
-from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.recurring_index import AHEAD_MS
 from everwatch.timetable.repacker import TIDY_AFTER_SWEEPS
 from everwatch.timetable.timing_wheel import TimingWheel
@@ -221,44 +221,29 @@ def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
     assert pass_time(timetable, START + HOUR_MS, 5_000) == []
 
 
-def test_asking_who_is_due_costs_no_look_at_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_who_is_due_costs_no_look_at_anybody_else() -> None:
     timetable = new_timetable(*(planned(f"user-{number}", Every(10_000)) for number in range(5_000)))
-    looked_at: list[Chunk] = []
-    monkeypatch.setattr(Chunk, "entries", lambda chunk, _: looked_at.append(chunk))
-    firings = list(timetable.due(START + 100))
+    with calls_of(Chunk.entries) as looked_at:
+        firings = list(timetable.due(START + 100))
     assert looked_at == []
     assert [20 < firing.chunk.count < 90 for firing in firings] == [True]  # 50 on average
 
 
-def test_monitors_of_the_same_cron_schedule_go_out_together_after_one_computation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: Counter[CronTimes] = Counter()
-    computed = CronTimes.between
-
-    def counted(times: CronTimes, after: int, upto: int) -> list[int]:
-        asked[times] += 1
-        return computed(times, after, upto)
-
+def test_monitors_of_the_same_cron_schedule_go_out_together_after_one_computation() -> None:
     nine, noon = Cron("0 9 * * *", "Asia/Kolkata"), Cron("*/5 * * * *", "Asia/Kolkata")
-    monkeypatch.setattr(CronTimes, "between", counted)
     timetable = new_timetable(*(planned(f"user-{n}", (nine, noon)[n % 2]) for n in range(600)))
-    asked.clear()
-    firings = list(timetable.due(START + 5 * MINUTE_MS))
+    with calls_of(CronTimes.between, itemgetter("self")) as asked:
+        firings = list(timetable.due(START + 5 * MINUTE_MS))
     assert [(firing.chunk.count, list(firing.fire)) for firing in firings] == [(300, [START + 5 * MINUTE_MS])]
-    assert asked == {cron_times(noon): 1}
+    assert asked == [cron_times(noon)]
 
 
-def test_monitors_of_long_intervals_are_spread_out_some_time_before_they_are_due(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_monitors_of_long_intervals_are_spread_out_some_time_before_they_are_due() -> None:
     names = [f"user-{number}" for number in range(3_000)]
     timetable = new_timetable(*(planned(name, Every(HOUR_MS)) for name in names))
-    looks: list[tuple[int, int]] = []
-    passed = TimingWheel.passed
-    monkeypatch.setattr(TimingWheel, "passed", lambda ring, *span: looks.append(span) or passed(ring, *span))
     expected = sorted((due_once_in(name, Every(HOUR_MS)), name) for name in names)
-    assert pass_time(timetable, START + MINUTE_MS) == [each for each in expected if each[0] <= START + MINUTE_MS]
+    with calls_of(TimingWheel.passed, itemgetter("after", "upto")) as looks:
+        assert pass_time(timetable, START + MINUTE_MS) == [each for each in expected if each[0] <= START + MINUTE_MS]
     # few looks, each at what lies ahead of the last one, and none at the same time twice
     assert len(looks) <= MINUTE_MS / AHEAD_MS + 1
     assert [end for _, end in looks[:-1]] == [begin for begin, _ in looks[1:]]
@@ -374,9 +359,9 @@ def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfi
     assert len(firings) <= 6  # together, as far as they are alike
 
 
-def test_what_is_caught_up_of_long_intervals_fits_into_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.timetable.timing_wheel.phase_of", lambda *_: 3_600_000)
-    timetable = new_timetable(*(planned(f"user-{number}", Every(24 * HOUR_MS)) for number in range(1_500)))
+def test_what_is_caught_up_of_long_intervals_fits_into_batches_too() -> None:
+    daily = Every(24 * HOUR_MS, Align.EPOCH)
+    timetable = new_timetable(*(planned(f"user-{number}", daily) for number in range(1_500)))
     timetable.fit(10_000)
     firings = list(timetable.backlog(START + 48 * HOUR_MS, START + 60 * HOUR_MS))
     assert sum(firing.chunk.count for firing in firings) == 1_500
@@ -513,14 +498,7 @@ def test_who_is_held_back_begins_when_its_owner_wants_it_to(schedule: Schedule) 
     assert (len(timetable), timetable.delayed) == (1, 0)
 
 
-def test_a_sweep_looks_at_nobody_who_begins_or_ends_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
-
-    def counted(schedule: Schedule, key: bytes, since: int, after: int, upto: int) -> object:
-        asked.append(key)
-        return due_in(schedule, key, since, after, upto)
-
-    monkeypatch.setattr("everwatch.timetable.timetable.due_in", counted)
+def test_a_sweep_looks_at_nobody_who_begins_or_ends_later() -> None:
     timetable = loaded(
         *(planned(f"later-{n}", Every(1_000), START + 60_000 + n)._replace(held_back=True) for n in range(10_000)),
         *(planned(f"new-{n}", Every(1_000), START + 60_000 + n) for n in range(1_000)),
@@ -529,7 +507,8 @@ def test_a_sweep_looks_at_nobody_who_begins_or_ends_later(monkeypatch: pytest.Mo
     )
     assert timetable.delayed == 11_001
     loose = sum(chunk.is_loose for chunk in chunks(timetable))
-    pass_time(timetable, START + 50_000, 500)
+    with calls_of(due_in, itemgetter("key")) as asked:
+        pass_time(timetable, START + 50_000, 500)
     assert set(asked) == {b"soon\0site"}
     assert len(asked) <= 2
     assert sum(chunk.is_loose for chunk in chunks(timetable)) <= loose + 1  # nobody was taken out of a chunk
@@ -660,23 +639,15 @@ def test_who_was_put_to_begin_in_hours_marks_nobody_else_as_new() -> None:
     assert len(timetable) == 2
 
 
-def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due() -> None:
     names = [f"user-{number}" for number in range(3_000)]
     schedule = Cron("0 * * * *", spread_ms=HOUR_MS)
     timetable = new_timetable(*(planned(name, schedule) for name in names))
-    walked: list[int] = []
-    entries = Chunk.entries
-
-    def counted(chunk: Chunk, packing: Packing) -> Iterable[FramedRecord]:
-        walked.append(chunk.count)
-        return entries(chunk, packing)
-
-    monkeypatch.setattr(Chunk, "entries", counted)
     pass_time(timetable, START + 10_000)
-    walked.clear()
-    list(timetable.due(START + 15_000))
-    assert walked == []  # spread out already
-    timetable.look_ahead(START + 20_000 + AHEAD_MS)
+    with calls_of(Chunk.entries, lambda given: given["self"].count) as walked:
+        list(timetable.due(START + 15_000))
+        assert walked == []  # spread out already
+        timetable.look_ahead(START + 20_000 + AHEAD_MS)
     assert sum(walked) < 3_000 / 360 * 10
 
 

@@ -1,5 +1,6 @@
 """Faults of topics, one sentence for each."""
 
+import msgspec
 import pytest
 from confluent_kafka.cimpl import NewTopic
 
@@ -7,7 +8,14 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.memory.broker import MemoryKafka
 from everwatch.kafka.memory.clients import MemoryClients
-from everwatch.kafka.topic_administration import TopicState, ensure_topics, expect_regions, problems_of, unknown_regions
+from everwatch.kafka.topic_administration import (
+    TopicState,
+    ensure_topics,
+    expect_regions,
+    problems_of,
+    unknown_regions,
+    with_count_of_topics,
+)
 from everwatch.kafka.topics import Topics
 
 SETTINGS = Settings(partitions=8)
@@ -34,6 +42,21 @@ def test_nothing_is_created_beside_topics_of_another_count() -> None:
     ):
         ensure_topics(admin, SETTINGS)
     assert new not in admin.list_topics(timeout=1).topics
+
+
+def test_a_count_that_all_topics_have_is_taken_and_of_two_counts_none_is() -> None:
+    admin = MemoryClients(MemoryKafka(4)).admin()
+    assert with_count_of_topics(admin, SETTINGS) == SETTINGS
+    admin.create_topics([NewTopic(name, 4) for name in ("another program's", *NAMES[:-2])])
+    found = with_count_of_topics(admin, SETTINGS)
+    assert found == msgspec.structs.replace(SETTINGS, partitions=4)
+    # what is missing is made with the same count
+    assert {state.partitions for state in ensure_topics(admin, found)} == {4}
+    admin.create_topics([NewTopic(f"odd.{NAMES[0]}", 2), NewTopic(f"odd.{NAMES[1]}", 3)])
+    odd = msgspec.structs.replace(SETTINGS, topic_prefix="odd.")
+    assert with_count_of_topics(admin, odd) == odd
+    with pytest.raises(TopicMismatch, match="all topics must share one count"):
+        ensure_topics(admin, odd)
 
 
 def test_topics_with_the_same_fault_share_a_sentence() -> None:

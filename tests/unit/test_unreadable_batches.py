@@ -1,11 +1,15 @@
 """Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
 
+import re
+import threading
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import BrokerUnavailable
@@ -188,6 +192,105 @@ def test_a_batch_whose_end_is_not_found_is_read_from_no_earlier_offset_and_looke
     assert 3 <= tried <= 6
 
 
+def test_other_partitions_are_read_while_the_end_of_a_batch_is_looked_for() -> None:
+    log = [Batch(0, 3, 0, True), Batch(3, 3, 0, False), Batch(6, 2, 0, True)]
+    client, may_go_on = Client(log), threading.Event()
+
+    class Slow(Client):
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            assert may_go_on.wait(60 * PATIENCE)
+            return super().consume(most, timeout)
+
+    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    assert [message.offset() for message in sieve.take(10, 0, 0).records] == [0, 1, 2]
+    assert sieve.is_looking
+    # the client reports the batch again and again, and gives what other partitions have
+    other: Any = Message(7)
+    other.partition = lambda: 1
+    for _ in range(3):
+        assert sieve.sift([*client.consume(1, 0), other]) == ([other], [], [])
+        assert client.at == 3
+    may_go_on.set()
+    wait_until("its end is found", lambda: not sieve.is_looking, 60)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 6)]
+    assert [message.offset() for message in sieve.take(10, 0, 0).records] == [6, 7]
+
+
+def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_the_next_one() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True), Batch(5, 4, 0, False), Batch(9, 1, 0, True)]
+    client, may_go_on = Client(log), threading.Event()
+
+    class Slow(Client):
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            assert may_go_on.wait(60 * PATIENCE)
+            return super().consume(most, timeout)
+
+    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+    client.at = 5
+    may_go_on.set()
+    wait_until("the first end is found", lambda: not sieve.is_looking, 60)
+    passed = [each for _ in range(3) for each in sieve.take(10, 0, 0).unreadable]
+    assert [(each.first, each.end) for each in passed] == [(5, 9)]
+
+
+class BehindDamage(Client):
+    """A client of a broker that finds nothing at some offsets: those of a batch of changed length, up to its index.
+
+    ``complains``: the broker says so; else it gives nothing.
+    """
+
+    def __init__(self, log: list[Batch], lost: range, clock: SettableClock, complains: bool) -> None:
+        super().__init__(log)
+        self.lost, self._clock, self._complains = lost, clock, complains
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        if self.at not in self.lost:
+            return super().consume(most, timeout)
+        self._clock.advance(int(1_000 * timeout))
+        return [Message(self.at, KafkaError.INVALID_MSG)] if self._complains else []
+
+
+@pytest.mark.parametrize("complains", [True, False])
+def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passed_over_with_it(complains: bool) -> None:
+    log = [Batch(0, 3, 0, True), Batch(3, 3, 0, False), Batch(6, 50, 0, True)]
+    clock = SettableClock(0)
+    lost = range(4, 37)
+    client = Client(log)
+    sieve = Sieve(client, lambda: BehindDamage(log, lost, clock, complains), clock)  # type: ignore[arg-type,return-value]
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 37)]
+    assert sieve.take(10, 0, 0).records[0].offset() == 37
+
+
+def test_where_nothing_behind_a_batch_of_changed_length_is_found_yet_it_waits_for_more() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
+    clock = SettableClock(0)
+    sieve = Sieve(Client(log), lambda: BehindDamage(log, range(1, 7), clock, False), clock)  # type: ignore[arg-type,return-value]
+    for _ in range(3):
+        assert sieve.take(10, 0, 0) == ([], [], [])
+        clock.advance(60_000)
+    log.append(Batch(7, 2, 0, True))
+    clock.advance(600_000)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 7)]
+
+
+def test_a_broker_that_is_away_behind_a_batch_that_cannot_be_read_is_waited_for() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
+    clock = SettableClock(0)
+
+    class Away(BehindDamage):
+        """Gives the error once, and nothing from then on."""
+
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            found = super().consume(most, timeout)
+            self.lost = range(100)
+            return found
+
+    sieve = Sieve(Client(log), lambda: Away(log, range(0), clock, False), clock)  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+
+
 def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:
     client = Client([Batch(0, 5, 0, True)])
     sieve = Sieve(client, lambda: Client(client.log), SettableClock(0))  # type: ignore[arg-type,return-value]
@@ -208,3 +311,22 @@ def test_the_end_of_a_damaged_batch_is_found_where_an_error_of_an_earlier_look_c
     log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True)]
     sieve = Sieve(Client(log), lambda: Client(log, is_late=True), SettableClock(0))  # type: ignore[arg-type,return-value]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]
+
+
+# these make a second client of their own, or look at what stands at offsets and say what they cannot read
+OWN_WAYS = {"kafka/batch_ends.py", "kafka/unreadable_batches.py", "kafka/peek.py", "kafka/to_end.py"}
+# what cannot be read of the table of monitors is an error, wherever it is read: it holds state
+OF_THE_TABLE = {"diagnosis/checks/changelog.py"}
+
+
+def test_whatever_reads_a_topic_passes_over_what_cannot_be_read() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "src/everwatch").rglob("*.py"), *(root / "streams").rglob("*.py")]
+    texts = {str(path.relative_to(root)).removeprefix("src/everwatch/"): path.read_text() for path in files}
+    texts = {name: text for name, text in texts.items() if not name.startswith("kafka/memory/")}
+    takes = {name for name, text in texts.items() if re.search(r"consumer\w*\.(consume|poll)\(\d?_?[A-Z\d]", text)}
+    assert len(takes) > 8
+    assert {name for name in takes if "Sieve(" not in texts[name]} <= OWN_WAYS | {"kafka/partition_bounds.py"}
+    to_ends = {name for name, text in texts.items() if re.search(r"(?<!def )read_to_end\(", text)}
+    assert len(to_ends) > 5
+    assert {name for name in to_ends if not re.search(r"\bsieve\b", texts[name])} == OF_THE_TABLE

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import orjson
 import pytest
+from support.calls import calls_of
 from support.worker import START, TOPICS, Broker, Life, signup, turns, until, worker
 
 from everwatch.core.clock import SettableClock
@@ -12,8 +13,6 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Monitor, State
 from streams.state.entry_store import EntryStore
-from streams.state.owned_partition import OwnedPartition
-from streams.state.unit_of_work import UnitOfWork
 from streams.ticking.agenda_runner import AgendaRunner
 from streams.transport.output_record import OutputRecord
 
@@ -21,18 +20,10 @@ MANY = 400
 
 
 async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
-    woken_in: list[int] = []
-    changed = AgendaRunner.change
     async with worker(broker, tmp_path, clock) as life, turns() as given:
-
-        def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
-            woken_in.append(given())
-            return changed(*args)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(AgendaRunner, "change", noted)
         names = [f"m-{number}" for number in range(MANY)]
         broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -44,14 +35,15 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
                 for offset, pause in enumerate(pauses)
             ),
         )
-        clock.set(START + 60_000)
 
         def is_awake(name: str) -> bool:
             key = codec.table_key("ann", name)
             entry = codec.decode_entry(key, life.store.read(0, key) or b"")
             return isinstance(entry, Monitor) and entry.state is State.NEW
 
-        await until("all are resumed", lambda: len(woken_in) >= MANY and all(map(is_awake, names)))
+        with calls_of(AgendaRunner.change, lambda _: given()) as woken_in:
+            clock.set(START + 60_000)
+            await until("all are resumed", lambda: len(woken_in) >= MANY and all(map(is_awake, names)))
     assert len(set(woken_in)) > 1
 
 
@@ -71,22 +63,24 @@ def state(life: Life, name: str) -> State:
 
 
 async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are_carried_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
-    changed = AgendaRunner.change
 
-    def fails_for_one(self: AgendaRunner, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int) -> object:
-        if key == codec.table_key("ann", "bad"):
+    def record(_: object, monitor: Monitor, __: object) -> OutputRecord:
+        if monitor.monitor_id == "bad":
             raise ValueError("mangled")
-        return changed(self, work, partition, key, now)
+        return OutputRecord("transitions", b"ann", b"")
 
-    async with worker(broker, tmp_path, clock) as life:
+    # the worker's own looks in the beginning, and then no more
+    async with worker(broker, tmp_path, clock, agendas_every_s=10_000) as life:
         await put_and_pause(life, "bad", "good", "well")
-        monkeypatch.setattr(AgendaRunner, "change", fails_for_one)
+        engine, transitions = life.engine, SimpleNamespace(record=record)
+        runner = AgendaRunner(engine.partitions, engine.planner, engine.units, life.store, transitions, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
-        await until("the others are resumed", lambda: state(life, "good") is state(life, "well") is State.NEW)
-        await until("nothing is left on the index", lambda: not life.store.agenda_due(0, START + 60_000, 10))
+        await runner.run_due()
+        assert state(life, "good") is state(life, "well") is State.NEW
+        assert not life.store.agenda_due(0, START + 60_000, 10)
         assert state(life, "bad") is State.PAUSED
     assert "is dropped" in caplog.text
 

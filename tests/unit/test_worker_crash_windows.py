@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from support.waiting import PATIENCE
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, crashed, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
+from everwatch.encoding import avro_schemas
 from everwatch.encoding.codec import table_key
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
-from everwatch.timetable import BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
-from streams.state.entry_store import EntryStore, SnapshotMark
+from everwatch.timetable import FORMAT, BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
 from streams.state.fenced_writers import PartitionLost
+from streams.state.snapshot_mark import SnapshotMark
 from streams.state.unit_of_work import UnitsOfWork
 
-Sabotage = Callable[[pytest.MonkeyPatch], None]
+Sabotage = Callable[[Life], None]
 NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
@@ -37,15 +39,14 @@ def fails(*_: object, **__: object) -> None:
     raise OSError("no space left on device")
 
 
-def the_disk(patched: pytest.MonkeyPatch) -> None:
+def the_disk(life: Life) -> None:
     """The table cannot be written."""
-    patched.setattr(EntryStore, "write", fails)
+    life.stage.at["write"] = fails
 
 
-def the_timetable(patched: pytest.MonkeyPatch) -> None:
-    """Nobody gets into a timetable, or out of it."""
-    patched.setattr(Timetable, "put", fails)
-    patched.setattr(Timetable, "remove", fails)
+def the_timetable(life: Life) -> None:
+    """No monitor gets into a timetable, or out of it."""
+    life.stage.at["put"] = life.stage.at["remove"] = fails
 
 
 SABOTAGES = pytest.mark.parametrize("sabotage", [the_disk, the_timetable])
@@ -110,10 +111,10 @@ async def sabotaged(life: Life, sabotage: Sabotage, change: Callable[[], Awaitab
     for name in names:
         await known(life, name)
     await life.tick_to(START + 2_000)
-    with pytest.MonkeyPatch.context() as patched:
-        sabotage(patched)
-        await change()
-        assert isinstance(await crashed(life), NotPlanned)
+    sabotage(life)
+    await change()
+    assert isinstance(await crashed(life), NotPlanned)
+    life.stage.at.clear()
 
 
 @SABOTAGES
@@ -127,7 +128,7 @@ async def test_a_signup_that_is_durable_but_not_taken_in_ends_the_worker_and_the
         await sabotaged(life, sabotage, bob_signs_up, "ann")
         assert not broker.is_acknowledged(TOPICS.signups)
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
 
@@ -143,7 +144,7 @@ async def test_a_change_that_is_durable_but_not_taken_in_ends_the_worker_and_the
         await sabotaged(life, sabotage, ann_changes, "ann", "bob")
         assert not broker.is_acknowledged(TOPICS.signups)
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         ticks = await life.tick_to(START + 6_000)
         assert sum(user == "ann" for user, _ in ticks) == 2
         assert sum(user == "bob" for user, _ in ticks) == 4
@@ -160,26 +161,20 @@ async def test_a_command_that_is_durable_but_not_taken_in_is_not_tried_again_by_
 
         await sabotaged(life, sabotage, ann_pauses, "ann", "bob")
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         assert users(await life.tick_to(START + 4_000)) == {"bob"}
 
 
 async def test_an_agent_that_is_stopped_half_way_through_a_crowd_ends_the_worker_too(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     """Faust cancels agents; who was not put by then would be durable, and silent."""
     crowd = [f"m{number}" for number in range(120)]
-    put = Timetable.put
     async with worker(broker, tmp_path, clock) as life:
-        with monkeypatch.context() as patched:
-
-            def interrupted(timetable: Timetable, planned: TimetableEntry) -> None:
-                life.agents["signups"].cancel()
-                put(timetable, planned)
-
-            patched.setattr(Timetable, "put", interrupted)
-            broker.take(TOPICS.signups, signup("ann", *crowd))
-            assert isinstance(await crashed(life), NotPlanned)
+        life.stage.at["put"] = life.agents["signups"].cancel
+        broker.take(TOPICS.signups, signup("ann", *crowd))
+        assert isinstance(await crashed(life), NotPlanned)
+        life.stage.at.clear()
     async with worker(broker, tmp_path, clock) as life:
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert len(life.timetable) == len(crowd)
@@ -196,16 +191,16 @@ async def test_what_is_not_taken_in_while_a_rebalance_begins_is_not_put_away_as_
         broker.held.add(CHANGELOG)
         broker.take(TOPICS.signups, signup("bob"))
         await until("bob is on his way", lambda: broker.queued(CHANGELOG) == 2)
-        with pytest.MonkeyPatch.context() as patched:
-            sabotage(patched)
-            revoked = asyncio.create_task(life.revoked(patience_s))
-            lane = life.engine.batch_consumers[0]
-            await until("the lanes are closed", lambda: not lane.is_reading)
-            if patience_s < 1:
-                await asyncio.wait([revoked], timeout=patience_s * 1.5)
-                assert not revoked.done()
-            broker.held.clear()
-            await asyncio.wait_for(revoked, 5 * PATIENCE)
+        sabotage(life)
+        revoked = asyncio.create_task(life.revoked(patience_s))
+        lane = life.engine.batch_consumers[0]
+        await until("the lanes are closed", lambda: not lane.is_reading)
+        if patience_s < 1:
+            await asyncio.wait([revoked], timeout=patience_s * 1.5)
+            assert not revoked.done()
+        broker.held.clear()
+        await asyncio.wait_for(revoked, 5 * PATIENCE)
+        life.stage.at.clear()
         assert not life.put_away()
         await life.recovered()
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -361,22 +356,16 @@ async def test_a_command_whose_partition_goes_and_comes_back_is_read_again(
 
 
 async def test_a_worker_that_is_fenced_writes_nothing_gives_everything_up_and_goes_on_when_it_is_given_the_partition(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
-    joined: list[int] = []
-
-    async def noted(rebalance_number: int) -> None:
-        joined.append(rebalance_number)
-
-    async with worker(broker, tmp_path, clock) as life:
+    async with worker(broker, tmp_path, clock, rejoin_s=0) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        monkeypatch.setattr(life.engine.ownership, "join_again", noted)
         written = len(broker.pairs[CHANGELOG])
         broker.fence_owner()  # another worker initialises
         broker.take(TOPICS.signups, signup("bob"))
         await until("the partition is given up", lambda: life.engine.partitions.owned == set())
-        await until("it joins again", lambda: len(joined) == 1)
+        await until("it joins again", lambda: life.group_member.joined == 1)
         assert len(broker.pairs[CHANGELOG]) == written
         assert life.store.read(0, table_key("bob")) is None
         await life.revoked()
@@ -476,11 +465,11 @@ async def test_what_was_put_away_is_taken_up_and_only_once(
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
         await life.recovered()
-        assert life.rebuilt == []
+        assert life.rebuilds == 0
         assert users(await life.tick_to(START + 2_000)) == {"ghost"}
         life.engine.partitions.abandon()  # a crash: what is in memory now is not put away
         assert await life.engine.partitions.open({0}, {0: START})
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
 
 
 @pytest.mark.parametrize("moves", [deleted, replicated])
@@ -492,25 +481,27 @@ async def test_a_timetable_from_before_the_table_changed_is_not_taken_up(
         broker.pairs[CHANGELOG] = [(table_key("dan"), None)] * 8
         moves(life)
         await life.recovered()
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         assert users(await life.tick_to(START + 2_000)) == set()
 
 
-@pytest.mark.parametrize("other", ["version", "format", "tick", "packing"])
+FORM = {
+    "version": version("everwatch"),
+    "format": str(FORMAT),
+    "tick": avro_schemas.header("tick").hex(),
+    "packing": str(codec_named("lz4").code),
+}
+
+
+@pytest.mark.parametrize("other", FORM)
 async def test_a_timetable_in_another_form_is_not_taken_up(
-    broker: Broker, clock: SettableClock, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path, other: str
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        put_away(life)
-    patches: dict[str, tuple[str, Any]] = {
-        "version": ("streams.state.timetable_planner.version", lambda _: "0.0.1"),
-        "format": ("streams.state.timetable_planner.FORMAT", 1_000),
-        "tick": ("streams.state.timetable_planner.avro_schemas.header", lambda _: b"another"),
-        "packing": ("streams.engine.codec_named", lambda _: codec_named("none")),
-    }
-    monkeypatch.setattr(*patches[other])
+        assert life.engine.planner.form == " ".join(FORM.values())
+        put_away(life, " ".join((FORM | {other: "1000"}).values()))
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         assert users(await life.tick_to(START + 2_000)) == set()
 
 
@@ -528,7 +519,7 @@ async def test_a_timetable_with_somebody_who_begins_later_than_what_is_emitted_i
     broker.note(START + 2_000)
     clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         ticks = await life.tick_to(START + 6_000)
         assert users(ticks) == {"ann", "bob"}
         assert min(instant for user, instant in ticks if user == "bob") > began
@@ -543,11 +534,11 @@ async def test_since_when_nobody_began_is_not_forgotten_by_a_worker_that_only_ta
         await known(life, "bob")
         await life.tick_to(START + 5_000)
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == []
+        assert life.rebuilds == 0
     broker.note(START + 2_000)
     clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         assert users(await life.tick_to(START + 3_400)) == {"ann"}
 
 
@@ -560,7 +551,7 @@ async def test_a_timetable_whose_everybody_began_before_what_is_noted_is_taken_u
     broker.note(START + 2_000)
     clock.set(START + 2_000)  # no sweep is due before ``tick_to``
     async with worker(broker, tmp_path, clock) as life:
-        assert life.rebuilt == []
+        assert life.rebuilds == 0
         assert len(await life.tick_to(START + 6_000)) == 4
 
 
@@ -571,5 +562,5 @@ async def test_a_broken_record_of_what_was_put_away_is_as_good_as_none(
         put_away(life)
         life.store.database(0)[b"\0Tm"] = b"{"
         await life.recovered()
-        assert life.rebuilt == [0]
+        assert life.rebuilds == 1
         assert users(await life.tick_to(START + 2_000)) == set()

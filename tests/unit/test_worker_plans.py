@@ -7,16 +7,18 @@ from typing import Any
 import orjson
 import pytest
 from prometheus_client import REGISTRY
+from support.calls import calls_of
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import SettingsError
+from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import CommandOutcome, Monitor, Quorum, Reply, Result, State, Status
 from everwatch.plans.plans_file import PlansFile
-from streams.state import quotas
+from everwatch.rules.admission import admit_command
+from streams.state.quotas import Quotas
 from streams.state.unit_of_work import UnitOfWork
 
 FILE = """
@@ -189,45 +191,44 @@ async def test_a_task_counts_until_it_is_due(life: Life) -> None:
 
 
 async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
-    life: Life, monkeypatch: pytest.MonkeyPatch
+    life: Life,
 ) -> None:
-    monkeypatch.setattr(quotas, "MOST_PASSED_OVER", 2)
+    async def check_another() -> None:
+        assert life.engine.plans is not None
+        plans = life.engine.plans.current
+        assert plans is not None
+        another = admit_command(orjson.dumps({"user_id": "ann"} | put(noop("more"))))
+        async with life.engine.units.begin() as work:
+            await Quotas(work, plans, most_passed_over=2).check(0, another, work.user(0, "ann"), None)
+
     await sign_up(life, "free", "a.example", noop("mine"))
     assert answers(await command(life, put(task("t-1", START + 10_000)))) == [CommandOutcome.DONE]
-    (refused,) = await command(life, put(noop("more")))
-    assert refused.reason == "the plan 'free' allows 3 monitors, and this user has 3 already"
+    with pytest.raises(InvalidInput, match="the plan 'free' allows 3 monitors, and this user has 3 already"):
+        await check_another()
     await life.tick_to(START + 11_000)
+    await check_another()
     assert answers(await command(life, put(task("t-2", START + 20_000)))) == [CommandOutcome.DONE]
     await life.tick_to(START + 21_000)
-    (refused,) = await command(life, put(noop("more")))
-    assert refused.reason.startswith("the plan 'free' has a quota, and this user has too many tasks that are over")
-    assert answers(await command(life, delete("t-1"), put(noop("more")))) == [CommandOutcome.DONE, CommandOutcome.DONE]
+    with pytest.raises(InvalidInput, match="the plan 'free' has a quota, and this user has too many tasks that are"):
+        await check_another()
+    assert answers(await command(life, delete("t-1"))) == [CommandOutcome.DONE]
+    await check_another()
 
 
-async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
-    life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(life: Life, file: Path) -> None:
     plans = life.engine.plans
     assert isinstance(plans, PlansFile)
     before = plans.current
     edit(file, FILE.replace("max_monitors = 3", "max_monitors = 500"))
     await until("the file is seen", lambda: plans.current is not before)
     await sign_up(life, "free", "a.example", *[noop(f"m-{number}") for number in range(300)])
-    monitors_of = UnitOfWork.monitors_of
-    stood_still: set[bool] = set()
-    counted_in: set[int] = set()
     async with turns() as given:
-
-        def noted(*args: Any) -> Any:
-            for each in monitors_of(*args):
-                stood_still.add(life.partition.sweep_lock.locked())
-                counted_in.add(given())
-                yield each
-
-        monkeypatch.setattr(UnitOfWork, "monitors_of", noted)
-        assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
-    assert stood_still == {False}
-    assert len(counted_in) > 1
+        with calls_of(
+            UnitOfWork.monitors_of, lambda _: (life.partition.sweep_lock.locked(), given()), resumed=True
+        ) as steps:
+            assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
+    assert {stands_still for stands_still, _ in steps} == {False}
+    assert len({turn for _, turn in steps}) > 1
 
 
 async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:

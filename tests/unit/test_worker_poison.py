@@ -16,7 +16,6 @@ from everwatch.core.errors import BrokerUnavailable, InvalidInput
 from everwatch.encoding import avro_schemas, codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import At, Monitor, State
-from everwatch.rules.registration_rules import carry_out
 from streams.state.unit_of_work import LARGEST_ENTRY_BYTES
 
 INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
@@ -118,18 +117,17 @@ async def test_a_batch_that_fails_for_long_is_logged_once_a_minute(
     assert not broker.is_acknowledged(TOPICS.signups)
 
 
-async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(
-    life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(life: Life, broker: Broker) -> None:
     broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [every("m", "noop"), every("n", "noop")]})
     await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+    carry_out = life.engine.isolations[TOPICS.commands].handle
 
-    def fails_for_one(command: Any, *rest: Any) -> Any:
-        if command.monitor_id == "m":
+    async def fails_for_one(part: Sequence[Record]) -> None:
+        if any(b'"m"' in (record.value or b"") for record in part):
             raise OverflowError("int too big to convert")
-        return carry_out(command, *rest)
+        await carry_out(part)
 
-    monkeypatch.setattr("streams.agents.monitor_changes.carry_out", fails_for_one)
+    replace_handler(life, TOPICS.commands, fails_for_one)
     given = [
         {"command": "pause", "user_id": "ann", "monitor_id": name, "command_id": f"of-{name}"} for name in ("n", "m")
     ]

@@ -1,6 +1,6 @@
 """Tests of what a worker makes of results that come back, and of inline kinds that do not behave."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from prometheus_client import REGISTRY
+from support.kinds import kind_given
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
@@ -16,7 +17,6 @@ from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.consumed_record import Record
-from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.result_builder import ResultBuilder
 from everwatch.kinds.protocol import InlineView
@@ -197,11 +197,18 @@ class Unruly:
     class config_type(msgspec.Struct, frozen=True):
         pass
 
-    def __init__(self, answer: Callable[[], Any]) -> None:
-        self._answer = answer
+    def __init__(self) -> None:
+        self.answer: Callable[[], Any] = lambda: None
 
     def judge(self, config: Any, view: InlineView, at: int) -> Any:
-        return self._answer()
+        return self.answer()
+
+
+@pytest.fixture
+def unruly() -> Iterator[Unruly]:
+    kind = Unruly()
+    with kind_given(kind):
+        yield kind
 
 
 def _raises() -> Outcome:
@@ -228,13 +235,13 @@ def _raises() -> Outcome:
 )
 async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     life: Life,
-    monkeypatch: pytest.MonkeyPatch,
+    unruly: Unruly,
     caplog: pytest.LogCaptureFixture,
     by: str,
     answer: Callable[[], Any],
     reason: str,
 ) -> None:
-    monkeypatch.setitem(registry.loaded_kinds, "unruly", Unruly(answer))  # type: ignore[arg-type]
+    unruly.answer = answer
     interval = "1s" if by == "its schedule" else "100d"
     monitors = [every("odd", "unruly", interval), every("job", "heartbeat", "1s", period="1h")]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
@@ -251,11 +258,8 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     assert sum("'unruly'" in message for message in caplog.messages) == 1
 
 
-async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(
-    life: Life, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = Outcome(Status.FAILURE, "x" * 2**20, {}, "what it saw")
-    monkeypatch.setitem(registry.loaded_kinds, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
+async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(life: Life, unruly: Unruly) -> None:
+    unruly.answer = lambda: Outcome(Status.FAILURE, "x" * 2**20, {}, "what it saw")
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": [every("odd", "unruly", "1s")]})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     await life.tick_to(START + 4_000)

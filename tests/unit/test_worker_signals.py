@@ -6,15 +6,18 @@ from typing import Any
 
 import orjson
 import pytest
+from support.calls import calls_of
+from support.kinds import kind_given
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
-from everwatch.kinds import registry
+from everwatch.kinds.heartbeat import HeartbeatKind
 from everwatch.model import NO_SIGNALS, NOTHING, Monitor, Result, SignalState, State, Status
 from everwatch.schedule.due import upcoming
+from streams.state.entry_store import EntryStore
 
 
 @pytest.fixture
@@ -176,21 +179,14 @@ async def test_each_entry_is_read_once_whatever_a_batch_says_of_it(life: Life, m
         {"monitor_id": "nobody", "at": START + 4},
         {"monitor_id": "queue", "value": 8, "at": START + 5},
     ]
-    reads: list[list[bytes]] = []
-    read_many = life.store.read_many
-
-    def noted(partition: int, keys: list[bytes]) -> list[bytes | None]:
-        reads.append(sorted(keys))
-        return read_many(partition, keys)
-
-    monkeypatch.setattr(life.store, "read_many", noted)
-    await life.handle(
-        TOPICS.signals,
-        [
-            Record(TOPICS.signals, 0, offset, START, b"ann", orjson.dumps({"user_id": "ann"} | signal))
-            for offset, signal in enumerate(signals)
-        ],
-    )
+    with calls_of(EntryStore.read_many, lambda given: sorted(given["keys"])) as reads:
+        await life.handle(
+            TOPICS.signals,
+            [
+                Record(TOPICS.signals, 0, offset, START, b"ann", orjson.dumps({"user_id": "ann"} | signal))
+                for offset, signal in enumerate(signals)
+            ],
+        )
     assert reads == [[codec.table_key("ann", name) for name in ("job", "nobody", "queue")]]
     assert (monitor(life, "job").last_signal, monitor(life, "queue").signals.value) == (START + 2, 8)
     await until("the wrong one is refused", lambda: len(broker.pairs[TOPICS.dead_letters]) == 1)
@@ -258,15 +254,19 @@ async def test_what_a_worker_knows_of_signals_its_successor_knows_too(
     "answer", [("soon", None), (START, None), (None, 7)], ids=["neither", "no state", "no instant"]
 )
 async def test_a_kind_that_makes_of_a_signal_what_is_none_harms_its_own_monitors_only(
-    life: Life, monkeypatch: pytest.MonkeyPatch, answer: tuple[object, object]
+    life: Life, answer: tuple[object, object]
 ) -> None:
-    monkeypatch.setattr(type(registry.kind_named("heartbeat")), "take", lambda *_: answer)
+    class Careless(HeartbeatKind):
+        def take(self, *_: object) -> Any:
+            return answer
+
     before = monitor(life, "job")
-    await take(
-        life,
-        {"monitor_id": "job", "exit_code": 3, "at": START + 5},
-        {"monitor_id": "queue", "value": 120, "at": START + 5},
-    )
+    with kind_given(Careless()):
+        await take(
+            life,
+            {"monitor_id": "job", "exit_code": 3, "at": START + 5},
+            {"monitor_id": "queue", "value": 120, "at": START + 5},
+        )
     assert len(refused(life)) == 1
     assert monitor(life, "job") == before
     assert monitor(life, "queue").last_signal == START + 5

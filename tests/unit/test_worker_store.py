@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import pytest
 from faust.types import TP
+from support.calls import calls_of
 from support.worker import START, TOPICS, Broker, signup, until, worker
 
 from everwatch.core.clock import SettableClock
@@ -35,7 +35,7 @@ async def test_a_scan_gives_the_entries_of_one_user_in_order_and_nothing_of_the_
 
 
 async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     broker = Broker()
     async with worker(broker, tmp_path, SettableClock(START)) as life:
@@ -43,9 +43,10 @@ async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
         async with life.engine.units.begin() as work:
             work.delete(0, "ann", "b", at=START)
-            monkeypatch.setattr(life.store, "read", None)
-            assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]
-            assert work.monitor(0, "ann", "c") is not None
+            with calls_of(EntryStore.read) as reads:
+                assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]
+                assert work.monitor(0, "ann", "c") is not None
+            assert reads == []
 
 
 async def test_a_table_from_last_week_is_read_anew_so_that_what_was_deleted_since_does_not_live_on(

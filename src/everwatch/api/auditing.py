@@ -68,7 +68,7 @@ class AuditLog:
         self._log_throttle = LogThrottle(clock)
 
     async def note(self, route: str, asking: Asking, changes: Sequence[AuditedChange]) -> None:
-        """Write what was asked for by a route of this name; returns once Kafka has it.
+        """Write the request of a route of this name; return once Kafka has it.
 
         Entries that Kafka does not take are logged and counted.
         """

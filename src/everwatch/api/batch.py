@@ -57,7 +57,7 @@ class Batches:
 async def carry_out_lines(
     commands: Commands, call: Call, lines: Iterable[tuple[int, Line]], read: Callable[[int, Line], Asked]
 ) -> dict[int, LineOutcome]:
-    """Send inputs of many lines and return what became of each, by its number; the audit log has them all then.
+    """Send inputs of many lines and return the outcome of each, by its number; the audit log has them all then.
 
     Workers carry out the first lines while the next ones are read. ``read`` raises InvalidInput and Problem.
     """
@@ -175,7 +175,7 @@ def _named(wanted: dict[str, Any]) -> bytes:
 
 
 def line_outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
-    """Return what became of a line."""
+    """Return the outcome of a line."""
     if isinstance(reply, RecordRefused):
         return LineOutcome(asked.line, 413, code="too_large", reason=str(reply))
     if isinstance(reply, EverwatchError):
@@ -201,5 +201,5 @@ def line_change(asked: Asked, became: LineOutcome) -> AuditedChange:
 
 
 def line_failure(number: int, problem: Problem, path: str = "") -> LineOutcome:
-    """Return what is said of a line that was not sent."""
+    """Return the outcome of a line that was not sent."""
     return LineOutcome(number, problem.status, code=problem.code, reason=problem.detail, path=path)

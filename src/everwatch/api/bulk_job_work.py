@@ -17,7 +17,6 @@ from everwatch.api.job_records import (
     MOST_ERRORS,
     BulkJob,
     JobErrors,
-    Jobs,
     NamedJob,
     command_id_of,
     page_name,
@@ -72,7 +71,6 @@ class BulkJobWork:
 
     def __init__(
         self,
-        jobs: Jobs,
         leases: Leases,
         database: Database,
         commands: Commands,
@@ -80,7 +78,7 @@ class BulkJobWork:
         clock: Clock,
         pace: JobPace = USUAL_PACE,
     ) -> None:
-        self._jobs = jobs
+        self._jobs = leases.jobs
         self._leases = leases
         self._database = database
         self._commands = commands

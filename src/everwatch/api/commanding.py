@@ -25,7 +25,7 @@ class Commands(Protocol):
         ...
 
     async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
-        """Send inputs in this order, and give what became of each.
+        """Send inputs in this order, and return the outcome of each.
 
         A reply; None if the broker has the input and no reply came within ``wait_s``; the error of one that the broker
         does not have.

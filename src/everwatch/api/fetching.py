@@ -19,7 +19,7 @@ _CHUNK = 65_536
 
 
 class FetchFailed(Exception):
-    """A document that could not be had; the text says why and holds nothing of what was sent."""
+    """A document that could not be had; the text says why and holds nothing of the request."""
 
 
 class FetchedDocument(NamedTuple):

@@ -1,4 +1,4 @@
-"""Changes of incidents over HTTP: a record for the notifier, and a look into its database for what came of it.
+"""Changes of incidents over HTTP: a record for the notifier, and a look into its database for the outcome.
 
 The answer waits until the notifier's database has the change, so every later read sees it, through whichever process.
 A path names the incident, or the monitor whose open one is meant.
@@ -181,7 +181,7 @@ def _fields(incident: IncidentView) -> dict[str, Any]:
 
 
 def name_of(call: Call) -> str:
-    """Return who asks, as people see it."""
+    """Return the name of the person or token that asks."""
     return (call.principal.name or call.principal.token_id)[:_MOST_NAME]
 
 

@@ -191,7 +191,7 @@ class Jobs:
         return sorted(self._audit_runs.copy().values(), key=lambda run: (-run.created_at, run.run_id))
 
     def held(self, record: BulkJob | AuditRun) -> BulkJob | AuditRun | None:
-        """Return what is known of a record's job or run."""
+        """Return the job or run of a record, as this process has it."""
         return self.get(record.job_id) if isinstance(record, BulkJob) else self.audit_run(record.run_id)
 
     def errors(self, job_id: str) -> list[JobItem]:

@@ -14,7 +14,7 @@ class JobWriter:
         self._jobs = jobs
 
     async def write(self, job: BulkJob | AuditRun) -> None:
-        """Write a job, or a run of the audit, and wait for a moment until this process has read what came of that."""
+        """Write a job, or a run of the audit, and wait for a moment until this process has read its record back."""
         before = self._jobs.held(job)
         await self.send(job)
         await has_read(lambda: self._jobs.held(job) is not before)

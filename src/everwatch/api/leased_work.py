@@ -46,7 +46,7 @@ class Leases:
 
     def __init__(self, name: str, jobs: Jobs, writer: JobWriter, clock: Clock) -> None:
         self._name = name
-        self._jobs = jobs
+        self.jobs = jobs
         self._clock = clock
         self.writer = writer
 
@@ -57,7 +57,7 @@ class Leases:
 
     def holds(self, record: BulkJob | AuditRun) -> bool:
         """Tell whether the work goes on and this process has it."""
-        held = self._jobs.held(record)
+        held = self.jobs.held(record)
         return held is not None and held.state is JobState.RUNNING and held.owner == self._name
 
     async def take(self, record: Leased) -> Leased | None:
@@ -67,10 +67,10 @@ class Leases:
             return None
         mine = self.renewed(record)
         await self.writer.write(mine)
-        return mine if self._jobs.held(mine) == mine else None
+        return mine if self.jobs.held(mine) == mine else None
 
     async def forget_ended(self, records: Sequence[BulkJob | AuditRun], most: int) -> None:
-        """Delete what was over too long ago, and all but the newest ``most``. Raises BrokerUnavailable."""
+        """Delete work that ended too long ago, and all ended work but the newest ``most``. Raises BrokerUnavailable."""
         ended = [each for each in records if each.state is not JobState.RUNNING]
         for place, each in enumerate(ended):
             if place >= most or each.ended_at + KEPT_MS < self._clock.now_ms():
@@ -95,7 +95,10 @@ class LeasedRunner:
                 group.create_task(Periodic(partial(self._attempt, kind), LOOK_EVERY_S).run())
 
     async def run_once(self) -> None:
-        """Carry out all work that no process has, and forget what was over long ago. Raises what ``carry_out`` does."""
+        """Carry out all work that no process has, and forget work that ended long ago.
+
+        Raises what ``carry_out`` does.
+        """
         for kind in self._kinds:
             await self._run_once(kind)
 

@@ -1,4 +1,4 @@
-"""Dead letters, as the sink keeps them: what was refused, why, and how it began; and sending it back."""
+"""Dead letters, as the sink keeps them: the first bytes of each refused record, and the reason; and sending it back."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -38,7 +38,7 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OidcOption(msgspec.Struct, frozen=True):
-    """The identity provider: what it is called, and the address at which a login begins (``?to=`` a page)."""
+    """The identity provider: its name, and the address at which a login begins (``?to=`` a page)."""
 
     name: str
     url: str
@@ -102,7 +102,7 @@ class LoginRoutes:
         self._routes: Sequence[Route] = ()
 
     def describe(self, routes: Sequence[Route]) -> None:
-        """Tell of these routes."""
+        """Return the ways to log in."""
         self._routes = routes
 
     async def options(self, _: Call) -> Answer:

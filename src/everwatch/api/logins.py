@@ -19,7 +19,7 @@ _ID_CHARACTERS = 16
 
 
 class NewLogin(msgspec.Struct, frozen=True):
-    """A code that was just made: its text, which is shown once, and what is stored of it."""
+    """A new code: its text, which is shown once, and its stored record."""
 
     code: str
     record: LoginRecord

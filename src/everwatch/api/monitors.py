@@ -1,4 +1,4 @@
-"""Monitors: put, change, pause, resume, run, delete, list, and what is known of one."""
+"""Monitors: put, change, pause, resume, run, delete, list, and show one."""
 
 import asyncio
 from collections.abc import Callable

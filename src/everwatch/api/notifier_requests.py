@@ -112,7 +112,7 @@ class NotifierRequests:
         return Answer(None, 202)
 
     async def _tested(self, call: Call, routes: Sequence[ListedRoute], user_id: str, route: str) -> Answer:
-        """Have test messages sent by routes, and answer what became of them."""
+        """Have test messages sent by routes, and answer with their outcomes."""
         wanted = [each for each in routes if route in ("", each.route)]
         if not wanted:
             raise wrong("$.route", f"there is no such route for {'users' if user_id else 'operators'}")

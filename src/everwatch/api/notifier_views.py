@@ -116,7 +116,7 @@ class ReplayView(msgspec.Struct, frozen=True):
 
 
 class ContactView(msgspec.Struct, frozen=True):
-    """A mail address or number of a user. ``verified_at``: when somebody confirmed it, 0: nobody has yet."""
+    """A mail address or number of a user. ``verified_at``: instant of its confirmation, 0: unconfirmed."""
 
     contact_id: str
     address: str

@@ -45,7 +45,7 @@ class ProviderAway(Exception):
 
 
 class NotTrusted(Exception):
-    """The provider, or somebody in its name, said something that must not be believed; the text says what."""
+    """An answer in the provider's name that must not be trusted; the text says why."""
 
 
 class ProviderMetadata(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Operators who log in to the console with a name and a password: what is stored of one, and those that are known.
+"""Operators who log in to the console with a name and a password: stored records, and those that this process knows.
 
 The records are on the compacted topic ``access``. Of a password only its Argon2id hash is stored. ``credential_id`` is
 made anew with each password and each role: sessions are begun with it, and end with it.

@@ -1,4 +1,4 @@
-"""The system at a glance: how much there is, what came in last, and how late it was.
+"""The system at a glance: numbers of users and monitors, the last results, and their delay.
 
 It costs the same however much there is: counters that the sink keeps, and the newest results and transitions.
 """

@@ -5,6 +5,7 @@ attempts are limited for it too.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from everwatch.api.login_audit import LoginAudit, LoginMethod
 from everwatch.api.operators import OperatorRecord, Operators
-from everwatch.api.passwords import LONGEST, hash_of, is_password
+from everwatch.api.passwords import LONGEST, hash_of
 from everwatch.api.permissions import SCOPES_OF, Principal
 from everwatch.api.problems import Problem, unavailable
 from everwatch.api.rate_limiting import Allowance, RateLimiter
@@ -38,11 +39,20 @@ class PasswordBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PasswordRoutes:
     """Handler of ``/login/password``."""
 
-    def __init__(self, operators: Operators, sessions: Sessions, audit: LoginAudit, clock: Clock) -> None:
+    def __init__(
+        self,
+        operators: Operators,
+        sessions: Sessions,
+        audit: LoginAudit,
+        clock: Clock,
+        is_password: Callable[[str, str], bool],
+    ) -> None:
+        """``is_password``: compares a password with a hash; it is called in a thread, as it takes a while."""
         self._operators = operators
         self._sessions = sessions
         self._audit = audit
         self._clock = clock
+        self._is_password = is_password
         self._of_names = RateLimiter(ATTEMPTS_PER_MIN)
         self._of_addresses = RateLimiter(ATTEMPTS_OF_ADDRESS_PER_MIN)
         # a hash takes memory and a core for a while
@@ -56,7 +66,7 @@ class PasswordRoutes:
             if allowance is not None and allowance.retry_in_s:
                 raise _too_many(allowance)
         found = self._operators.find(name)
-        is_right = await self._is_password(body.password, found)
+        is_right = await self._compare(body.password, found)
         # the operator may have been removed meanwhile
         if found is None or not is_right or not self._operators.holds(found.credential_id):
             by = Principal("", frozenset(), name=found.name if found else "")
@@ -71,20 +81,19 @@ class PasswordRoutes:
         changes = self._audit.opened(LoginMethod.PASSWORD, opened.principal, 204)
         return Answer(None, 204, {"Set-Cookie": opened.cookie}, changes=changes)
 
-    async def _is_password(self, password: str, found: OperatorRecord | None) -> bool:
+    async def _compare(self, password: str, found: OperatorRecord | None) -> bool:
         """Compare with the operator's hash, or with that of no operator. Raises Problem if too many wait for it."""
         if self._waiting >= _MOST_WAITING:
             raise unavailable("busy", "Too many log in at this moment.")
         self._waiting += 1
         try:
             async with self._hashing:
-                return await asyncio.to_thread(_compared, password, found.password if found else "")
+                return await asyncio.to_thread(self._compared, password, found.password if found else "")
         finally:
             self._waiting -= 1
 
-
-def _compared(password: str, stored: str) -> bool:
-    return is_password(password, stored or _of_nobody()) and bool(stored)
+    def _compared(self, password: str, stored: str) -> bool:
+        return self._is_password(password, stored or _of_nobody()) and bool(stored)
 
 
 @cache

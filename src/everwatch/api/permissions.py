@@ -1,4 +1,4 @@
-"""Scopes, roles and principals: who may do what. Pure.
+"""Scopes, roles and principals: the rights of each. Pure.
 
 A route says which scope it takes and how it relates to users; what a principal lacks is refused. Nothing is allowed by
 default: a route cannot be made without a permission.

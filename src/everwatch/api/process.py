@@ -147,7 +147,7 @@ class Api(Process):
         work = LeasedRunner(
             leases,
             (
-                BulkJobWork(jobs, leases, database, commands, services.audit, clock),
+                BulkJobWork(leases, database, commands, services.audit, clock),
                 AuditRunWork(jobs, leases, database, self._topics, self._measure_lag, clock),
             ),
             clock,

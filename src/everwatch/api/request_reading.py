@@ -129,7 +129,7 @@ class BodyBudget:
 
     @contextmanager
     def held(self) -> Iterator[Hold]:
-        """Give what takes room for bytes of one request, until it ends. What is given raises Problem."""
+        """Return a function that takes room for bytes of one request, until it ends; it raises Problem."""
         taken = 0
 
         def hold(size: int) -> None:

@@ -12,10 +12,10 @@ from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import narrowed
 from everwatch.api.routing import Answer, Call
 from everwatch.kinds.execution.targets import target_of_config
-from everwatch.model import Monitor, State
-from everwatch.notifier.alerts import Alert, AlertKind
+from everwatch.model import Monitor, State, Transition
+from everwatch.notifier.alerts import AlertKind
+from everwatch.notifier.incidents import after_transition, alert_of
 from everwatch.notifier.listed_routes import ListedRoute
-from everwatch.notifier.meaning import severity_in
 from everwatch.notifier.reaching import obstacle_of
 from everwatch.notifier.route_reasons import OfferedRoute, RouteReason, reasons_of
 from everwatch.notifier.routes import Audience, Match
@@ -71,21 +71,22 @@ def _decisions(
     routes: Sequence[ListedRoute], problems: dict[str, str], given: PlaceholderUser | None, monitor: Monitor
 ) -> dict[str, RouteReason]:
     """Return what each route decides on an alert that the monitor would raise now."""
-    labels, spec = dict(monitor.spec.labels), monitor.spec
-    state = monitor.state if monitor.state is State.LATE else State.DOWN
-    alert = Alert(
-        AlertKind.OPENED,
-        "",
+    spec = monitor.spec
+    failure = Transition(
         monitor.user_id,
         monitor.monitor_id,
-        state.value,
         monitor.state_since,
-        monitor.state_since,
-        severity_in(labels, state),
-        monitor_kind=spec.kind,
+        State.UP,
+        monitor.state if monitor.state is State.LATE else State.DOWN,
+        "",
+        monitor.version,
+        kind=spec.kind,
         target=target_of_config(spec.kind, spec.config),
-        labels=labels,
+        labels=dict(spec.labels),
     )
+    incident = after_transition(None, failure).incident
+    assert incident is not None  # a failure opens one
+    alert = alert_of(incident, AlertKind.OPENED, failure.at)
     offered = [
         OfferedRoute(
             each.route,

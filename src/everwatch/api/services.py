@@ -14,6 +14,7 @@ from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
 from everwatch.api.login_routes import OidcLogin
 from everwatch.api.logins import Logins
+from everwatch.api.passwords import is_password
 from everwatch.api.pinging import PingKeys
 from everwatch.api.saved_views import SavedViews
 from everwatch.api.token_routes import RecordSender
@@ -61,3 +62,4 @@ class Services(NamedTuple):
     views: SavedViews
     jobs_topic: str
     used_keys: UsedKeys
+    is_password: Callable[[str, str], bool] = is_password

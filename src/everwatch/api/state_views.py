@@ -34,12 +34,16 @@ class TimelineView(msgspec.Struct, frozen=True):
 
 
 class MonitorStates(msgspec.Struct, frozen=True):
-    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability."""
+    """The gravest state of a monitor in each part of time (null: not known, or maintenance), and its availability.
+
+    ``certificate_ends_at``: when the certificate ends that the last run saw; null where none was looked at.
+    """
 
     user_id: str
     monitor_id: str
     availability: float | None
     states: list[State | None]
+    certificate_ends_at: int | None = None
 
 
 class TimelinesView(msgspec.Struct, frozen=True):
@@ -126,7 +130,7 @@ class LettersView(msgspec.Struct, frozen=True):
 
 
 class FindingView(msgspec.Struct, frozen=True):
-    """One check: what was seen, and the remedy if that is a fault."""
+    """One check: its finding, and the remedy if that is a fault."""
 
     name: str
     ok: bool

@@ -171,7 +171,7 @@ def _facts_of(reader: Reader, user: User, shown: Sequence[Monitor], now: int) ->
 
 
 def _access_of(user: User) -> PageAccess:
-    """Return who may read a user's page, as an attribute says; any other value keeps the page from strangers, too."""
+    """Return the readers of a user's page, as an attribute says; any other value keeps the page from strangers, too."""
     said = user.attributes.get(ACCESS, PageAccess.LINK)
     return PageAccess.LINK if said in (PageAccess.LINK, PageAccess.PUBLIC) else PageAccess.SIGNED_IN
 

@@ -213,7 +213,7 @@ class StatusPages:
 
 
 def _check_reader(principal: Principal, drawn: _Drawn) -> None:
-    """Raise Problem unless somebody who is signed in may read a page."""
+    """Raise Problem unless the signed-in caller may read a page."""
     if objection := principal.objection(_READ_ONE if drawn.user_id else _READ_ALL, drawn.user_id):
         raise Problem(403, "forbidden", f"You are signed in, but may not read this page: {objection}.")
 

@@ -7,10 +7,12 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import MonitorStates, TimelinesView
 from everwatch.core.clock import Clock
 from everwatch.model import Monitor
+from everwatch.network.certificate import TIME_LEFT
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
 from everwatch.store.paging import InvalidCursor
 from everwatch.store.past_reading import read_availabilities
+from everwatch.store.selections import ResultSelection
 
 
 class Timelines:
@@ -51,7 +53,23 @@ def _states_of(reader: Reader, monitors: list[Monitor], begin: int, end: int, ba
         for monitor_id, had in read_availabilities(reader, user_id, some, begin, end, bars).items()
     }
     return [
-        MonitorStates(each.user_id, each.monitor_id, had.total.availability, [bar.state for bar in had.bars])
+        MonitorStates(
+            each.user_id,
+            each.monitor_id,
+            had.total.availability,
+            [bar.state for bar in had.bars],
+            _certificate_end_of(reader, each),
+        )
         for each in monitors
         for had in (found[each.user_id, each.monitor_id],)
     ]
+
+
+def _certificate_end_of(reader: Reader, monitor: Monitor) -> int | None:
+    """Return when the certificate ends that the last run saw; other kinds cost no question."""
+    if monitor.spec.kind != "tls" and '"certificate_days_left"' not in monitor.spec.config:
+        return None
+    for stored in reader.results(ResultSelection(monitor.user_id, monitor.monitor_id), limit=1):
+        if (left_ms := stored.result.timings.get(TIME_LEFT)) is not None:
+            return stored.result.started_at + round(left_ms)
+    return None

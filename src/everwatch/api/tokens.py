@@ -1,4 +1,4 @@
-"""API tokens: how they look, what is stored of one, and those that are known.
+"""API tokens: their text, their stored records, and those that this process knows.
 
 A token is 256 random bits; only its SHA-256 is stored, as a record of the compacted topic ``access``. The id of a token
 is the beginning of that hash: it names the token in lists and logs, and tells nothing of it.
@@ -90,7 +90,7 @@ class LoginRecord(msgspec.Struct, frozen=True, kw_only=True, tag="login", tag_fi
 
 
 class NewToken(msgspec.Struct, frozen=True):
-    """A token that was just made: its text, which is shown once, and what is stored of it."""
+    """A new token: its text, which is shown once, and its stored record."""
 
     text: str
     record: TokenRecord
@@ -252,7 +252,10 @@ class Tokens:
         return self._has(principal.token_id, now)
 
     def principal(self, text: str, now: int) -> Principal | None:
-        """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired, or a session's."""
+        """Return the principal of a token at ``now``.
+
+        None for one that is unknown, revoked or expired, or a session's.
+        """
         digest = _asked_for(text)
         record = self._stored.get(digest[:_ID_CHARACTERS])
         if record is not None and record.sha256 == digest:
@@ -260,7 +263,7 @@ class Tokens:
         return self._given.get(digest) or self.of_users.principal(text, now)
 
     def session(self, text: str, now: int) -> Principal | None:
-        """Return who asks with the cookie of a session at ``now``; None for one that is over."""
+        """Return the principal of a session's cookie at ``now``; None for one that is over."""
         digest = _asked_for(text)
         record = self._stored.get(digest[:_ID_CHARACTERS])
         if record is None or record.sha256 != digest or not record.session:
@@ -289,7 +292,7 @@ class Tokens:
 
 
 def _asked_for(text: str) -> str:
-    """The hash of a token that was sent; "" for what cannot be one: it may hold bytes that are no text."""
+    """The hash of a token that was sent; "" for text that cannot be a token: it may hold bytes that are no text."""
     # what is looked up is a hash, so how long the search takes tells nothing of any token
     return digest_of(text) if len(text) <= LONGEST_TOKEN and text.isascii() else ""
 

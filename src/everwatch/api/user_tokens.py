@@ -83,7 +83,7 @@ class UserTokens:
         return True
 
     def principal(self, text: str, now: int) -> Principal | None:
-        """Return the user who asks with a JWT at ``now``; None for one that is not valid."""
+        """Return the user of a JWT at ``now``; None for one that is not valid."""
         keys = self._keys if self._remote is None else self._remote.keys(now)
         if keys is None or not _may_be_jwt(text):
             return None
@@ -134,7 +134,7 @@ def _remote_keys(url: str, fetcher: Fetcher) -> RemoteKeys:
 
 
 def _read(file: Path) -> KeySet:
-    """Return the keys of a file. Raises ValueError with what is wrong."""
+    """Return the keys of a file. Raises ValueError with the reason."""
     try:
         with file.open("rb") as stream:
             data = stream.read(_LARGEST_FILE_BYTES + 1)

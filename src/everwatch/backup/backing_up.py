@@ -121,6 +121,7 @@ class BackingUp:
             files=dict(sorted(files.items())),
             settings=_shown(self._settings),
             acls=rights_on(self._admin, self._settings.topic_prefix),
+            unreadable=self._source.unreadable,
         )
 
     def _copy_changelog(self, folder: Path, stored: Mapping[int, int]) -> tuple[list[Cut], _Copied]:
@@ -147,7 +148,10 @@ class BackingUp:
         return cuts, _Copied(wanted, files, counts)
 
     def _choose_cuts(self, reached: Mapping[int, Reached]) -> list[Cut]:
-        """Wait until each partition's owner has noted an instant behind what is reached; without an owner, take all."""
+        """Wait until each partition's owner has noted an instant behind the offset that is reached.
+
+        Without an owner, take all.
+        """
         self._stages.begin("waiting for the workers' progress", len(reached))
         # none: the last owner has stopped, and noted all that it emitted
         patience_s = NOTED_WITHIN_S if self._workers() else 0
@@ -215,7 +219,7 @@ def hash_file(folder: Path, file: str, name: str, stages: Stages) -> Hashed:
 
 
 def reached_from(last: Mapping[int, int], held: Mapping[int, range], cut: Cut) -> int:
-    """Return the offset of the changelog behind what was read already."""
+    """Return the offset of the changelog behind the last record that was read."""
     return last[cut.partition] + 1 if cut.partition in last else held[cut.partition].start
 
 

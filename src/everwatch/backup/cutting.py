@@ -29,7 +29,10 @@ class Reached(NamedTuple):
 
 
 def exact_cut(number: int, noted: Noted | None, reached: Reached, topic_id: str) -> Cut | None:
-    """Return the cut that a partition's last note gives; None while it lies before what is reached, or gives none."""
+    """Return the cut that a partition's last note gives.
+
+    None while it lies before the offset that is reached, or gives none.
+    """
     owner = noted.owner if noted is not None else None
     if noted is None or owner is None or owner.topic_id != topic_id:
         return None

@@ -4,7 +4,7 @@ from everwatch.core.errors import EverwatchError
 
 
 class Damaged(EverwatchError):
-    """A file of a backup is missing or is not what was written: ``file`` is its path within the backup."""
+    """A file of a backup is missing or is another than was written: ``file`` is its path within the backup."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}.")

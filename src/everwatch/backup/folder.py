@@ -39,14 +39,19 @@ class NewBackup:
         self.is_finished = True
 
 
+def expect_free(folder: Path) -> None:
+    """Raise SettingsError if there is something in the place of a new backup."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder} is there already: name a folder that is not, a backup changes none.")
+
+
 @contextmanager
 def new_backup(folder: Path) -> Iterator[NewBackup]:
     """Make the folder of a new backup; it has its name when the block ends and the backup is finished, else it goes.
 
     Raises SettingsError if there is something already, EverwatchError when the disk does not take it.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(f"{folder} is there already: name a folder that is not, a backup changes none.")
+    expect_free(folder)
     partial = folder.with_name(f"{folder.name}{PARTIAL}")
     try:
         # of one that was killed; its name is not that of a backup

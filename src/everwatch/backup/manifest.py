@@ -1,4 +1,4 @@
-"""The manifest of a backup: what is in its files, and the hashes that prove it. Pure.
+"""The manifest of a backup: the contents of its files, and the hashes that prove them. Pure.
 
 It is JSON whose first member, ``seal``, is the SHA-256 of all its other bytes: a changed byte anywhere in it is found.
 Fields are only ever added, with a default; ``FORMAT`` changes when an older Everwatch could not restore the backup.
@@ -91,11 +91,25 @@ class FileCopy(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class UnreadableOffsets(msgspec.Struct, frozen=True):
+    """Offsets of one partition, ``end`` not included, whose records no client can read, and why: they are left out.
+
+    ``topic``: without prefix.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    reason: str
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """Contents of a backup. Instants in ms. ``settings``: those that are no secrets, for setting up a new installation.
 
     ``acls``: the rights on topics and groups, in Kafka's words, where the broker told them; they are not restored.
     ``notifier_database``: the notifier's own, which it has beside SQLite; in PostgreSQL its tables are in ``database``.
+    ``unreadable``: what the topics held and no file holds.
     """
 
     format: int
@@ -111,6 +125,7 @@ class Manifest(msgspec.Struct, frozen=True):
     settings: dict[str, str]
     acls: list[str] = []
     notifier_database: DatabaseCopy | None = None
+    unreadable: list[UnreadableOffsets] = []
 
     @property
     def databases(self) -> list[DatabaseCopy]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 from confluent_kafka import Consumer
 
-from everwatch.backup.manifest import ReaderOffsets
+from everwatch.backup.manifest import ReaderOffsets, UnreadableOffsets
 from everwatch.backup.record_file import RecordWriter, StoredRecord
 from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
@@ -19,14 +20,14 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import bounds_of, committed_of, executors_group
 from everwatch.kafka.to_end import BULK, read_to_end
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 
 WORKER_INPUTS = ("signups", "commands", "signals", "results")
 WHOLE = ("monitors_changelog", "access", "jobs", "cancellations")
 """Topics that are backed up from their first record on."""
 COMPACTED = frozenset({"monitors_changelog", "access", "jobs"})
-# written by Everwatch alone: what cannot be read of them fails a backup
-_OWN = frozenset(WHOLE)
+# the only place of users and monitors: what cannot be read of it fails a backup, as no worker opens the partition
+_STATE = frozenset({"monitors_changelog"})
 
 Keep = Callable[[Record], bool]
 Value = TypeVar("Value")
@@ -53,6 +54,12 @@ class SourceTopics:
         self.names = topics.by_name
         self._ticks = topics.ticks_without_region, *topics.regions
         self.ticks = tuple(name for each in self._ticks for name in each.fields)
+        self._unreadable: dict[tuple[str, int, int], UnreadableOffsets] = {}
+
+    @property
+    def unreadable(self) -> list[UnreadableOffsets]:
+        """Return what was passed over so far, in order: batches that cannot be read, by topics without prefix."""
+        return [each for _, each in sorted(self._unreadable.items())]
 
     def group_offsets(self) -> list[ReaderOffsets]:
         """Return the committed offsets of workers and executors. Raises BrokerUnavailable, AccessError."""
@@ -104,15 +111,24 @@ class SourceTopics:
         return last
 
     def read(self, name: str, wanted: Mapping[int, range]) -> Iterator[list[Record]]:
-        """Yield the records at these offsets, with headers."""
+        """Yield the records at these offsets, with headers, as processes read them: past what cannot be read.
+
+        Raises RecordsUnreadable for the changelog, BrokerUnavailable, AccessError.
+        """
         if not any(wanted.values()):
             return
         topic = self.names[name]
         with closing(self._consumer(**BULK)) as consumer:
-            sieve = None if name in _OWN else Sieve(consumer, lambda: self._consumer(**PROBING), self._clock)
-            for messages in read_to_end(consumer, topic, wanted, sieve):
+            sieve = None if name in _STATE else Sieve(consumer, lambda: self._consumer(**PROBING), self._clock)
+            note = partial(self._note, name)
+            for messages in read_to_end(consumer, topic, wanted, sieve, on_unreadable=note):
                 records = [Record.of(message, with_headers=True) for message in messages]
                 yield [record for record in records if record.offset < wanted[record.partition].stop]
+
+    def _note(self, name: str, found: Unreadable) -> None:
+        # topics may be read twice
+        place = name, found.partition, found.first
+        self._unreadable[place] = UnreadableOffsets(*place, found.end, found.reason)
 
     def _committed(self, group: str, name: str) -> dict[int, int]:
         topic = self.names[name]

@@ -24,7 +24,7 @@ from everwatch.kafka.clients import KafkaClients, new_admin
 
 
 def damages(folder: Path, manifest: Manifest, stages: Stages) -> list[Damaged]:
-    """Return what is wrong with the files of a backup, one error a file; nothing if it is whole."""
+    """Return the errors of the files of a backup, one a file; none if it is whole."""
     stages.begin("comparing the files with the manifest", len(manifest.files))
     found: list[Damaged] = []
     for file, expected in manifest.files.items():
@@ -64,7 +64,7 @@ class ScratchServers(NamedTuple):
 def restore_into_scratch(
     settings: Settings, scratch: ScratchServers, folder: Path, manifest: Manifest, clock: Clock, stages: Stages
 ) -> RestoreReport:
-    """Restore into the scratch servers, and compare; what was restored is deleted again.
+    """Restore into the scratch servers, and compare; the restored copy is deleted again.
 
     A database of PostgreSQL is restored into one that is made on its scratch server, and left out without one.
     Raises as ``Restoring.run`` and ``scratch_database`` do.

@@ -6,6 +6,7 @@ do.
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -284,12 +285,12 @@ def version(
         raise typer.Exit(2)
 
 
-def main() -> None:
+def main(run: Callable[[], object] = app) -> None:
     """Run a command; an error on purpose is one line on stderr and the error's exit status."""
     guard_terminal()
     keep_files_private()
     try:
-        app()
+        run()
     except EverwatchError as error:
         typer.secho(f"everwatch: {error}", fg=typer.colors.RED, err=True)
         sys.exit(error.exit_code)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -24,6 +24,14 @@ Value = TypeVar("Value")
 WAIT_S = 5.0
 PAGE = 500
 """Items of a page where all are iterated."""
+
+
+class CommandAbout(NamedTuple):
+    """The command, its user, and its monitor if it is for one."""
+
+    command: str
+    user_id: str
+    monitor_id: str = ""
 
 
 class ApiCalls:
@@ -88,28 +96,26 @@ class ApiCalls:
         self,
         method: str,
         path: str,
-        what: str,
-        user_id: str,
-        monitor_id: str = "",
+        about: CommandAbout,
         *,
         body: Any = None,
         command_id: str = "",
         wait_s: float | None = None,
         **more: Any,
     ) -> OutcomeView:
-        """Send a command; ``what`` it is, for an answer that does not say it."""
+        """Send a command; ``about`` it, for an answer that does not say it."""
         command_id = command_id or uuid4().hex
         wait_s = self._wait_s if wait_s is None else wait_s
-        sent = command(method, path, command_id, user_id=user_id, body=body, wait_s=wait_s, **more)
+        sent = command(method, path, command_id, user_id=about.user_id, body=body, wait_s=wait_s, **more)
         answer = await self._transport.send(sent)
         if answer.status == 204:
             position = answer.headers.get("Everwatch-Position", "")
-            return OutcomeView(command_id, what, user_id, monitor_id, CommandOutcome.DONE, position=position)
+            return OutcomeView(command_id, *about, CommandOutcome.DONE, position=position)
         return decoded(answer, OutcomeView)
 
 
 def decoded(answer: HttpAnswer, kind: type[Value]) -> Value:
-    """The body of an answer. Raises ApiError for what is of another kind."""
+    """The body of an answer. Raises ApiError for a body of another type."""
     return read_as(kind, answer.body, answer.status)
 
 

@@ -31,7 +31,7 @@ from everwatch.api.views import (
     OutcomeView,
     RunView,
 )
-from everwatch.client.api_calls import ApiCalls, decoded, monitor_place
+from everwatch.client.api_calls import ApiCalls, CommandAbout, decoded, monitor_place
 from everwatch.client.requests import MERGE_PATCH, ApiRequest, if_version, read
 from everwatch.encoding.input_models import MonitorInput
 
@@ -68,9 +68,7 @@ class MonitorCalls(ApiCalls):
         return await self._command(
             "PUT",
             monitor_place(user_id, monitor_id),
-            "put",
-            user_id,
-            monitor_id,
+            CommandAbout("put", user_id, monitor_id),
             body=monitor,
             precondition=if_version(version),
             command_id=command_id,
@@ -91,9 +89,7 @@ class MonitorCalls(ApiCalls):
         return await self._command(
             "PATCH",
             monitor_place(user_id, monitor_id),
-            "put",
-            user_id,
-            monitor_id,
+            CommandAbout("put", user_id, monitor_id),
             body=patch,
             media_type=MERGE_PATCH,
             precondition=if_version(version),
@@ -106,7 +102,9 @@ class MonitorCalls(ApiCalls):
     ) -> OutcomeView:
         """Delete a monitor; its results stay."""
         path = monitor_place(user_id, monitor_id)
-        return await self._command("DELETE", path, "delete", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "DELETE", path, CommandAbout("delete", user_id, monitor_id), command_id=command_id, wait_s=wait_s
+        )
 
     async def pause_monitor(
         self,
@@ -121,7 +119,7 @@ class MonitorCalls(ApiCalls):
         """Pause a monitor; ``until``: ms or ISO 8601; ``reason``: for people, its state shows it."""
         path, body = monitor_place(user_id, monitor_id, "pause"), MonitorPauseBody(until, reason)
         return await self._command(
-            "POST", path, "pause", user_id, monitor_id, body=body, command_id=command_id, wait_s=wait_s
+            "POST", path, CommandAbout("pause", user_id, monitor_id), body=body, command_id=command_id, wait_s=wait_s
         )
 
     async def resume_monitor(
@@ -129,7 +127,9 @@ class MonitorCalls(ApiCalls):
     ) -> OutcomeView:
         """Resume a monitor."""
         path = monitor_place(user_id, monitor_id, "resume")
-        return await self._command("POST", path, "resume", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "POST", path, CommandAbout("resume", user_id, monitor_id), command_id=command_id, wait_s=wait_s
+        )
 
     async def maintain_monitor(
         self,
@@ -146,7 +146,7 @@ class MonitorCalls(ApiCalls):
         body = None if until is None else MonitorMaintenanceBody(until, reason)
         method = "DELETE" if until is None else "POST"
         return await self._command(
-            method, path, "maintain", user_id, monitor_id, body=body, command_id=command_id, wait_s=wait_s
+            method, path, CommandAbout("maintain", user_id, monitor_id), body=body, command_id=command_id, wait_s=wait_s
         )
 
     async def run_monitor(
@@ -154,7 +154,9 @@ class MonitorCalls(ApiCalls):
     ) -> OutcomeView:
         """Run a monitor once, beside its schedule."""
         path = monitor_place(user_id, monitor_id, "run")
-        return await self._command("POST", path, "run_now", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "POST", path, CommandAbout("run_now", user_id, monitor_id), command_id=command_id, wait_s=wait_s
+        )
 
     async def next_runs(self, user_id: str, monitor_id: str, limit: int = NextQuery().limit) -> list[int]:
         """Return the next instants (ms) at which a monitor is due."""

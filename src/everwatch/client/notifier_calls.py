@@ -30,7 +30,7 @@ from everwatch.api.notifier_views import (
     RouteView,
     VerifyBody,
 )
-from everwatch.client.api_calls import ApiCalls, decoded, monitor_place
+from everwatch.client.api_calls import ApiCalls, CommandAbout, decoded, monitor_place
 from everwatch.client.requests import ApiRequest, command, place, read
 from everwatch.notifier.comments import IncidentComment
 from everwatch.notifier.silences import AlertSilence, Selector
@@ -53,20 +53,20 @@ class NotifierCalls(ApiCalls):
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
     ) -> IncidentView:
         """Acknowledge a monitor's open incident; ``ack`` of the answer is null while no notifier has read it."""
-        return await self._about_incident("POST", "ack", user_id, monitor_id, None, command_id, wait_s)
+        return await self._about_incident("POST", CommandAbout("ack", user_id, monitor_id), None, command_id, wait_s)
 
     async def withdraw_ack(
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
     ) -> IncidentView:
         """Take the acknowledgement or snooze of a monitor's open incident back."""
-        return await self._about_incident("DELETE", "ack", user_id, monitor_id, None, command_id, wait_s)
+        return await self._about_incident("DELETE", CommandAbout("ack", user_id, monitor_id), None, command_id, wait_s)
 
     async def snooze(
         self, user_id: str, monitor_id: str, for_: str, *, command_id: str = "", wait_s: float | None = None
     ) -> IncidentView:
         """Send no alert of a monitor's open incident but its end for a duration such as ``2h``."""
         body = SnoozeBody(for_=for_)
-        return await self._about_incident("POST", "snooze", user_id, monitor_id, body, command_id, wait_s)
+        return await self._about_incident("POST", CommandAbout("snooze", user_id, monitor_id), body, command_id, wait_s)
 
     async def incident(self, incident_id: str) -> IncidentDetail:
         """Return an incident, open or over, with its comments."""
@@ -108,7 +108,7 @@ class NotifierCalls(ApiCalls):
         return await self.get(path, NotificationsView, user_id=user_id)
 
     async def send_operators_test(self, route: str = "", *, wait_s: float | None = None) -> Listed[DeliveryView]:
-        """Send operators a test message by each of their routes, or by one; returns what became of it."""
+        """Send operators a test message by each of their routes, or by one; return the outcomes."""
         wait_s = self._wait_s if wait_s is None else wait_s
         body = RouteTestBody(route)
         sent = command("POST", "/v1/routes/test", uuid4().hex, user_id="", body=body, wait_s=wait_s)
@@ -141,7 +141,7 @@ class NotifierCalls(ApiCalls):
         return decoded(await self._transport.send(sent), Listed[ContactView])
 
     async def send_test(self, user_id: str, route: str = "", *, wait_s: float | None = None) -> Listed[DeliveryView]:
-        """Send a test message to a user by each route that reaches them, or by one; returns what became of it."""
+        """Send a test message to a user by each route that reaches them, or by one; return the outcomes."""
         wait_s = self._wait_s if wait_s is None else wait_s
         path = place("users", user_id, "contacts", "test")
         sent = command("POST", path, uuid4().hex, user_id=user_id, body=ContactTestBody(route), wait_s=wait_s)
@@ -171,7 +171,7 @@ class NotifierCalls(ApiCalls):
         return decoded(await self._transport.send(sent), AlertSilence)
 
     async def end_silence(self, silence_id: str, *, wait_s: float | None = None) -> AlertSilence:
-        """End a silence; alerts go out for what is still down."""
+        """End a silence; alerts go out for monitors that are still down."""
         wait_s = self._wait_s if wait_s is None else wait_s
         sent = command("DELETE", place("silences", silence_id), uuid4().hex, user_id="", wait_s=wait_s)
         return decoded(await self._transport.send(sent), AlertSilence)
@@ -179,14 +179,13 @@ class NotifierCalls(ApiCalls):
     async def _about_incident(
         self,
         method: str,
-        what: str,
-        user_id: str,
-        monitor_id: str,
+        about: CommandAbout,
         body: SnoozeBody | None,
         command_id: str,
         wait_s: float | None,
     ) -> IncidentView:
         wait_s = self._wait_s if wait_s is None else wait_s
+        what, user_id, monitor_id = about
         path, command_id = monitor_place(user_id, monitor_id, what), command_id or uuid4().hex
         sent = command(method, path, command_id, user_id=user_id, body=body, wait_s=wait_s)
         return decoded(await self._transport.send(sent), IncidentView)

@@ -1,4 +1,4 @@
-"""Requests to the API as values: what is sent, and whether it may be sent again. Pure."""
+"""Requests to the API as values: their content, and whether each may be sent again. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -65,21 +65,19 @@ def command(
     *,
     user_id: str,
     body: Any = None,
-    media_type: str = JSON,
     wait_s: float | None = None,
-    precondition: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> ApiRequest:
-    """Return a request that changes something once, however often it is sent."""
+    """Return a request that changes something once, however often it is sent. ``more``: fields of ApiRequest."""
     return ApiRequest(
         method=method,
         path=path,
         user_id=user_id,
         body=None if body is None else msgspec.json.encode(body),
-        media_type=media_type,
         command_id=command_id,
         is_repeatable=True,
         wait_s=wait_s,
-        precondition=precondition or {},
+        **more,
     )
 
 

@@ -74,7 +74,7 @@ class SystemCalls(ApiCalls):
         return found
 
     async def outcome(self, user_id: str, command_id: str) -> OutcomeView | None:
-        """Return what became of a command; None if no worker has answered it, or not lately."""
+        """Return the outcome of a command; None if no worker has answered it, or not lately."""
         try:
             return await self.get(place("users", user_id, "commands", command_id), OutcomeView, user_id=user_id)
         except ApiError as error:
@@ -103,7 +103,7 @@ class SystemCalls(ApiCalls):
         return await self.get("/v1/workers", WorkersView)
 
     async def diagnosis(self) -> DiagnosisView:
-        """Return what is wrong with the system, and what to do about it."""
+        """Return the faults of the system, each with its remedy."""
         return await self.get("/v1/diagnosis", DiagnosisView)
 
 

@@ -45,7 +45,7 @@ class HttpTransport:
         after: str = "",
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """``patience_s``: for how long a request is sent again. Raises SettingsError for what is no HTTP URL."""
+        """``patience_s``: for how long a request is sent again. Raises SettingsError for text that is no HTTP URL."""
         self.url = url.rstrip("/")
         if URL(self.url).scheme not in ("http", "https") or not URL(self.url).host:
             raise SettingsError(f"{url[:200]!r} is no address of an API: give one like http://127.0.0.1:8470.")

@@ -18,7 +18,7 @@ from everwatch.api.views import (
     TaskView,
     UserView,
 )
-from everwatch.client.api_calls import ApiCalls
+from everwatch.client.api_calls import ApiCalls, CommandAbout
 from everwatch.client.requests import place
 from everwatch.encoding.input_models import MaintenanceInput
 
@@ -43,7 +43,9 @@ class UserCalls(ApiCalls):
     ) -> OutcomeView:
         """Sign a user up, or state its registration anew."""
         path = place("users", user_id)
-        return await self._command("PUT", path, "signup", user_id, body=body, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "PUT", path, CommandAbout("signup", user_id), body=body, command_id=command_id, wait_s=wait_s
+        )
 
     async def change_user(
         self, user_id: str, change: UserChange, *, command_id: str = "", wait_s: float | None = None
@@ -51,25 +53,31 @@ class UserCalls(ApiCalls):
         """Change a user's plan or attributes; all else stays."""
         path = place("users", user_id)
         return await self._command(
-            "PATCH", path, "set_user", user_id, body=change, command_id=command_id, wait_s=wait_s
+            "PATCH", path, CommandAbout("set_user", user_id), body=change, command_id=command_id, wait_s=wait_s
         )
 
     async def delete_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
         """End a user with all monitors and pending tasks; results stay."""
         path = place("users", user_id)
-        return await self._command("DELETE", path, "deregister", user_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "DELETE", path, CommandAbout("deregister", user_id), command_id=command_id, wait_s=wait_s
+        )
 
     async def pause_user(
         self, user_id: str, until: int | str | None = None, *, command_id: str = "", wait_s: float | None = None
     ) -> OutcomeView:
         """Pause all monitors of a user; ``until``: ms or ISO 8601."""
         path, body = place("users", user_id, "pause"), PauseBody(until)
-        return await self._command("POST", path, "pause_user", user_id, body=body, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "POST", path, CommandAbout("pause_user", user_id), body=body, command_id=command_id, wait_s=wait_s
+        )
 
     async def resume_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
         """Resume what a pause of the user paused."""
         path = place("users", user_id, "resume")
-        return await self._command("POST", path, "resume_user", user_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "POST", path, CommandAbout("resume_user", user_id), command_id=command_id, wait_s=wait_s
+        )
 
     async def maintain_user(
         self,
@@ -81,7 +89,9 @@ class UserCalls(ApiCalls):
     ) -> OutcomeView:
         """Set a user's maintenance windows, in place of those there were."""
         path, body = place("users", user_id, "maintenance"), MaintenanceBody(list(windows))
-        return await self._command("PUT", path, "maintain", user_id, body=body, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "PUT", path, CommandAbout("maintain", user_id), body=body, command_id=command_id, wait_s=wait_s
+        )
 
     def tasks(self, query: AllTasksQuery = EVERY_TASK) -> AsyncIterator[TaskView]:
         """Iterate delayed tasks, those due first, of all users or of ``query.user``."""
@@ -97,7 +107,7 @@ class UserCalls(ApiCalls):
         """Create a delayed task; one without an id gets one (``monitor_id`` of the outcome)."""
         path = place("users", user_id, "tasks")
         return await self._command(
-            "POST", path, "put", user_id, body.task_id, body=body, command_id=command_id, wait_s=wait_s
+            "POST", path, CommandAbout("put", user_id, body.task_id), body=body, command_id=command_id, wait_s=wait_s
         )
 
     async def cancel_task(
@@ -105,4 +115,6 @@ class UserCalls(ApiCalls):
     ) -> OutcomeView:
         """Cancel a pending task."""
         path = place("users", user_id, "tasks", task_id)
-        return await self._command("DELETE", path, "cancel", user_id, task_id, command_id=command_id, wait_s=wait_s)
+        return await self._command(
+            "DELETE", path, CommandAbout("cancel", user_id, task_id), command_id=command_id, wait_s=wait_s
+        )

@@ -1,16 +1,19 @@
 """The files of the console, read once, as they are sent.
 
 A path is looked up among the files that were read, so none leads anywhere else in the file system. Browsers load them
-below ``@VERSION/``, which names the content of all: there they never change, so a browser asks for each of them once. A
-page names the modules of its view too, so that they are not found one after the other.
+below ``@VERSION/``, which names the content of all: there they never change, so a browser asks for each of them once.
+Modules and styles come as bundles (``bundling``); a page names that of its view, so that it is not found only when the
+first one runs.
 """
 
 import gzip
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+from everwatch.console.bundling import START, Bundles
 
 STATIC = Path(__file__).with_name("static")
 INDEX = "index.html"
@@ -33,8 +36,9 @@ _PACKED_ALREADY = frozenset({".png", ".woff2"})
 _LEAST_PACKED = 512
 _VERSIONED = "@"
 _ADDRESS = re.compile(rb'((?:href|src)="/console/)')
-# statements begin a line in modules of the console, and stand anywhere in minified ones
-_IMPORT = re.compile(r"""(?:^|[;}])(?:import|export)\b[^"'`;=(]*?["'](\.[^"']+)["']""", re.MULTILINE)
+_BUNDLES = "bundles/"
+_STYLES = "all.css"
+_STYLES_IN_ORDER = ("css/tokens.css", "css/base.css", "css/components.css", "css/pages.css")
 _PARTS_OF = {2: {"users": "user", "incidents": "incident"}, 4: {"users": "monitor"}}
 """Pages whose address has several parts, by their number and the first of them; any other is named as its address."""
 
@@ -59,6 +63,7 @@ class ConsoleFiles:
         files = {path.relative_to(folder).as_posix(): _read(path) for path in sorted(_served(folder))}
         digests = "\n".join(f"{name} {each.digest}" for name, each in files.items())
         self._below = f"{_VERSIONED}{_digest(digests.encode())}/"
+        files |= _bundles_of(files)
         self._pages = _pages_of(files, self._below) if INDEX in files else {}
         lasting = {self._below + name: each._replace(lasts=True) for name, each in files.items() if name != INDEX}
         self._files = {**files, **lasting, **({INDEX: self._pages[""]} if self._pages else {})}
@@ -83,42 +88,27 @@ def page_of(view: str) -> str:
     return named or parts[0] or "overview"
 
 
+def _bundles_of(files: Mapping[str, ConsoleFile]) -> dict[str, ConsoleFile]:
+    """Return the bundles of the console's modules and of its styles; none where it has no modules."""
+    if START not in files:
+        return {}
+    texts = {name: each.content.decode() for name, each in files.items() if name.endswith(".js")}
+    bundles = Bundles(texts)
+    made = {f"{_BUNDLES}{name}": _as_sent(bundles.text(name).encode(), ".js") for name in bundles.names}
+    styles = b"".join(files[name].content for name in _STYLES_IN_ORDER)
+    return {**made, f"{_BUNDLES}{_STYLES}": _as_sent(styles, ".css")}
+
+
 def _pages_of(files: Mapping[str, ConsoleFile], below: str) -> dict[str, ConsoleFile]:
     """Return the page for each module in ``pages``, and at "" that of all other views."""
     index = files[INDEX].content
-    asked = {name.decode() for name in re.findall(rb'src="/console/([^"]+\.js)"', index)}
-    shell = set[str]()
-    for name in asked:
-        _imported(files, name, shell)
-    needed = {"": shell} | {
-        name.removeprefix("pages/").removesuffix(".js"): _imported(files, name, set(shell))
-        for name in files
-        if name.startswith("pages/") and name.endswith(".js")
-    }
-    return {page: _page(index, sorted(modules - asked), below) for page, modules in needed.items()}
+    begin = f"{_BUNDLES}pages/"
+    views = [name.removeprefix(begin).removesuffix(".js") for name in files if name.startswith(begin)]
+    return {"": _page(index, (), below)} | {view: _page(index, (f"{begin}{view}.js",), below) for view in views}
 
 
-def _imported(files: Mapping[str, ConsoleFile], name: str, known: set[str]) -> set[str]:
-    """Add a module, and all that it imports at its beginning, to those that are known."""
-    if name in files and name not in known:
-        known.add(name)
-        for other in _IMPORT.findall(files[name].content.decode()):
-            _imported(files, _joined(PurePosixPath(name).parent, other), known)
-    return known
-
-
-def _joined(folder: PurePosixPath, relative: str) -> str:
-    parts = list(folder.parts)
-    for part in relative.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part != ".":
-            parts.append(part)
-    return "/".join(parts)
-
-
-def _page(index: bytes, more: list[str], below: str) -> ConsoleFile:
-    """Return the page that names these modules besides, with the addresses of files that last."""
+def _page(index: bytes, more: Iterable[str], below: str) -> ConsoleFile:
+    """Return the page that names these bundles besides, with the addresses of files that last."""
     links = "".join(f'  <link rel="modulepreload" href="/console/{name}">\n  ' for name in more)
     content = _ADDRESS.sub(rb"\1" + below.encode(), index.replace(b"</head>", links.encode() + b"</head>", 1))
     return _as_sent(content, ".html")

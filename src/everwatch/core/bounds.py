@@ -42,7 +42,11 @@ REGION_RULE = (
     f"a region's name has lower-case letters, digits and dashes, {LONGEST_REGION} at most, and is not 'high' or 'low'"
 )
 REGION_OR_NONE = rf"^$|{REGION_PATTERN}"
-RegionName = Annotated[str, Meta(min_length=1, max_length=LONGEST_REGION, pattern=REGION_PATTERN)]
+RULE = "rule"
+"""Key in a ``Meta``'s ``extra``: the rule of its pattern, in words."""
+RegionName = Annotated[
+    str, Meta(min_length=1, max_length=LONGEST_REGION, pattern=REGION_PATTERN, extra={RULE: REGION_RULE})
+]
 MOST_REGIONS = 16
 OfRegion = Annotated[str, Meta(max_length=LONGEST_REGION, pattern=PLAIN)]
 

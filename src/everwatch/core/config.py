@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, RegionName
+from everwatch.core.bounds import MOST_REGIONS, REGION_OR_NONE, REGION_RULE, RULE, RegionName
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
@@ -26,7 +26,8 @@ from everwatch.core.safe_urls import is_safe_url
 from everwatch.core.setting_conversion import Network, converted
 
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
-TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
+_NAME = {RULE: "Expected letters, digits, '.', '_' and '-' only"}
+TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$", extra=_NAME)]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
 OidcScope = Annotated[str, Meta(max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\Z")]
 OidcRole = Annotated[str, Meta(max_length=300, pattern=r"^.+=(viewer|operator|admin)\Z")]
@@ -191,14 +192,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_certificate_file: Annotated[Path | None, Meta(description="PEM file of the client's certificate.")] = None
     ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
     ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
-    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
-    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 12
+    topic_prefix: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9._-]*$", extra=_NAME, description="Put before every topic's name.")
+    ] = ""
+    partitions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Partition count of every topic; if it is not set, that of the topics that exist.",
+        ),
+    ] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
     results_retention_hours: Annotated[
         int, Meta(ge=1, description="How long results and transitions stay on their topics.")
     ] = 168
     compression: Annotated[
-        str, Meta(pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced.")
+        str,
+        Meta(
+            pattern="^(none|gzip|snappy|lz4|zstd)$",
+            extra={RULE: "Expected one of none, gzip, snappy, lz4, zstd"},
+            description="Compression of what is produced.",
+        ),
     ] = "lz4"
     output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
     schema_registry_url: Annotated[
@@ -236,12 +251,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # worker
     app_id: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9._-]+$", description="Name of the Faust app and its consumer group.")
+        str,
+        Meta(pattern=r"^[A-Za-z0-9._-]+$", extra=_NAME, description="Name of the Faust app and its consumer group."),
     ] = "everwatch"
     worker_id: Annotated[
         str,
         Meta(
             pattern=r"^[A-Za-z0-9._-]*$",
+            extra=_NAME,
             description="Name of this worker and of its tables' folder; two workers of one data folder need two names.",
         ),
     ] = ""
@@ -286,6 +303,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=REGION_OR_NONE,
+            extra={RULE: REGION_RULE},
             description="Region of this executor, one of EVERWATCH_REGIONS: it runs the ticks of that region alone;"
             " empty: those of monitors without regions.",
         ),
@@ -529,7 +547,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     # logs
-    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Minimum log level.")] = "INFO"
+    log_level: Annotated[
+        str,
+        Meta(
+            pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+            extra={RULE: "Expected one of DEBUG, INFO, WARNING, ERROR"},
+            description="Minimum log level.",
+        ),
+    ] = "INFO"
     log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
 
     def __repr__(self) -> str:
@@ -705,7 +730,7 @@ class OpenTelemetry(NamedTuple):
 
 
 def open_telemetry() -> OpenTelemetry:
-    """Return what is to be exported: nothing unless an endpoint is named. Raises SettingsError."""
+    """Return the signals to export: none unless an endpoint is named. Raises SettingsError."""
     given = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
     is_off = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
 

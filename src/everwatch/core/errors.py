@@ -95,7 +95,7 @@ class RecordsUnreadable(BrokerUnavailable):
 
 
 class RegistryUnavailable(Transient):
-    """The schema registry does not answer, or refuses what is asked of it."""
+    """The schema registry does not answer, or refuses a request."""
 
     exit_code = 12
 

@@ -1,4 +1,4 @@
-r"""Characters that change what others look like, or cannot be seen: what they are, and text in which they are escaped.
+r"""Characters that are invisible or change how others look: their names, and text in which they are escaped.
 
 They are the general categories Cc (control), Cf (format: direction marks, joiners, zero width), Cs, Zl and Zp, and the
 property Default_Ignorable_Code_Point (fillers, variation selectors) of the Unicode Character Database. The ranges are

@@ -36,7 +36,7 @@ def keep_files_private() -> None:
 
 @contextmanager
 def shared_files() -> Iterator[None]:
-    """Make files meanwhile as the umask said before ``keep_files_private``: for what is public and may be shared."""
+    """Make files meanwhile as the umask said before ``keep_files_private``: for public files that may be shared."""
     if _usual_umask is None:
         yield
         return
@@ -72,16 +72,17 @@ def make_private_database(file: Path) -> None:
     with suppress(OSError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
     for ending in _DATABASE_ENDINGS:
-        _close(file.with_name(f"{file.name}{ending}"), FILE_MODE)
+        _close(file.with_name(f"{file.name}{ending}"), FILE_MODE, os.geteuid())
 
 
-def make_private_data_folder(folder: Path) -> str:
+def make_private_data_folder(folder: Path, user: int | None = None) -> str:
     """Make a data folder, or close one that is there, with what Everwatch keeps in it. Raises OSError.
 
     A folder that belongs to another user or holds other things than Everwatch's keeps its mode: the sentence returned
-    says so; it is empty if all is well.
+    says so; it is empty if all is well. ``user``: number of the user whose folder it should be; None: of this process.
     """
     make_private_folder(folder)
+    user = os.geteuid() if user is None else user
     strangers = sorted({entry.name for entry in folder.iterdir()} - _KNOWN)
     if strangers:
         # a name of ours in such a folder may be another's: nothing is touched
@@ -91,10 +92,10 @@ def make_private_data_folder(folder: Path) -> str:
             " user may read",
         )
     for name in _FOLDERS:
-        _close(folder / name, FOLDER_MODE)
+        _close(folder / name, FOLDER_MODE, user)
     for name in _FILES:
-        _close(folder / name, FILE_MODE)
-    _close(folder, FOLDER_MODE)
+        _close(folder / name, FILE_MODE, user)
+    _close(folder, FOLDER_MODE, user)
     return _warning(folder, "is not this user's to close: have its owner run chmod 700 on it")
 
 
@@ -130,10 +131,10 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def _close(path: Path, mode: int) -> None:
-    """Close a path that is there and belongs to this user. A symbolic link is left alone: it leads anywhere."""
+def _close(path: Path, mode: int, user: int) -> None:
+    """Close a path that is there and belongs to the user. A symbolic link is left alone: it leads anywhere."""
     # not there, or on a file system that takes no change: ``exposed_in`` tells of the latter
     with suppress(OSError):
         found = path.lstat()
-        if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & _OTHERS:
+        if not stat.S_ISLNK(found.st_mode) and found.st_uid == user and found.st_mode & _OTHERS:
             path.chmod(mode)

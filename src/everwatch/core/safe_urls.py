@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 
 def is_safe_url(url: str) -> bool:
-    """Tell whether no third party can change what is fetched from a URL: HTTPS, or HTTP on this machine."""
+    """Tell whether no third party can change the content of a URL on the way: HTTPS, or HTTP on this machine."""
     try:
         found = urlsplit(url)
         has_port = found.port != 0  # ValueError of one that is none

@@ -1,20 +1,19 @@
 """Conversion of a setting's text, or of an option, to the setting's type. Pure."""
 
 import ipaddress
-import re
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
-from everwatch.core.bounds import REGION_PATTERN, REGION_RULE
+from everwatch.core.bounds import RULE
 from everwatch.core.validation_errors import ValidationFault, fault_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def converted(wanted: Any, value: object) -> Any:
-    """A setting's value from text or from an option. Raises ValueError that says what is wrong."""
+    """A setting's value from text or from an option. Raises ValueError with the reason."""
     plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
     if value == "" and type(None) in get_args(plain):
         return None
@@ -31,23 +30,18 @@ def _item(wanted: Any, value: object) -> Any:
     try:
         return msgspec.convert(value, wanted, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        choices = get_args(wanted)[0] if get_origin(wanted) is Annotated else None
-        if isinstance(choices, type) and issubclass(choices, StrEnum):
-            expected = f"Expected one of {', '.join(choices)}"
-        else:
-            expected = _in_words(fault_of(error))
         # without the value: it may be a secret that was put into the wrong setting
-        raise ValueError(expected) from None
+        raise ValueError(_reason_of(fault_of(error), wanted)) from None
 
 
-def _in_words(fault: ValidationFault) -> str:
-    """Return what is wrong with a value; of a pattern that few people read at once, its rule."""
-    if fault.is_about(REGION_PATTERN):
-        return REGION_RULE
-    if choices := re.search(r"matching regex '\^\(([\w|]+)\)\$'", fault.reason):
-        return f"Expected one of {choices[1].replace('|', ', ')}"
-    if re.search(r"matching regex '\^\[A-Za-z0-9\._-\][*+]\$'", fault.reason):
-        return "Expected letters, digits, '.', '_' and '-' only"
+def _reason_of(fault: ValidationFault, wanted: Any) -> str:
+    """Return the reason why a value is invalid: where its pattern has a rule in words, that."""
+    choices, *limits = get_args(wanted) if get_origin(wanted) is Annotated else (None,)
+    if isinstance(choices, type) and issubclass(choices, StrEnum):
+        return f"Expected one of {', '.join(choices)}"
+    for limit in limits:
+        if limit.pattern and RULE in (limit.extra or {}) and fault.is_about(limit.pattern):
+            return str(limit.extra[RULE])
     return fault.without_value
 
 

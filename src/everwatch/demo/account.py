@@ -24,7 +24,7 @@ class Account:
 
 
 def settle_account(reader: Reader, after: int, upto: int, waits: Waits = lambda _stretch, _instant: False) -> Account:
-    """Count what was due at after < t <= upto, and what became of it. ``waits``: see ``audit``."""
+    """Count the ticks that were due at after < t <= upto, by their fate. ``waits``: see ``audit``."""
     terms = AuditTerms(after + 1, upto + 1, waits=waits)
     report = audit(reader.history(), reader.identities(after + 1, upto + 1), terms)
     missed, waiting = report.counts[Label.MISSED], report.counts[Label.WAITING]

@@ -69,7 +69,7 @@ class Inbox:
 
 
 class Arrivals:
-    """Reads what has arrived since it was opened."""
+    """Reads messages that have arrived since it was opened."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -78,7 +78,7 @@ class Arrivals:
         self.newest: list[Arrival] = []
 
     def look(self) -> None:
-        """Read what is new."""
+        """Read new messages."""
         if not self._file.exists():
             return
         with self._file.open("rb") as stream:

@@ -29,7 +29,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 def answer_to(query: bytes, addresses: Mapping[str, str]) -> bytes:
-    """The answer to a query's first question; nothing to what is no query."""
+    """The answer to a query's first question; nothing to bytes that are no query."""
     labels, at = [], _HEADER_BYTES
     while at < len(query) and query[at]:
         labels.append(query[at + 1 : at + 1 + query[at]].decode(errors="replace").lower())

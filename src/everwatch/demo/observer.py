@@ -14,6 +14,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.model import INLINE_EXECUTOR, Transition
 
 
@@ -35,9 +36,10 @@ class Observer:
     def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, published: str = "") -> None:
         self._clock = clock
         self._topics = Topics.of(settings)
-        self._consumer = new_consumer(
-            settings, bootstrap_servers, f"{settings.application}-demo-{settings.instance}", **{"fetch.wait.max.ms": 10}
-        )
+        group = f"{settings.application}-demo-{settings.instance}"
+        self._consumer = new_consumer(settings, bootstrap_servers, group, **{"fetch.wait.max.ms": 10})
+        # the demo's topics take records of others, too
+        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
         names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions, self._topics.progress]
         names += [published] if published else []
         positions = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
@@ -76,7 +78,7 @@ class Observer:
         return Lateness(_percentile(counts, total, 0.50), _percentile(counts, total, 0.99), counts[-1][0])
 
     def forget_lateness(self) -> None:
-        """Measure anew from now on: what was caught up after a start says nothing of the steady state."""
+        """Measure anew from now on: ticks caught up after a start say nothing about the steady state."""
         with self._lock:
             self._lateness.clear()
 
@@ -90,11 +92,11 @@ class Observer:
         while not self._stop.is_set():
             messages = self._consumer.consume(1, 0.2)
             messages += self._consumer.consume(5_000, 0) if messages else []
+            records = self._sieve.sift(messages).records
             now = self._clock.now_ms()
             with self._lock:
-                for message in messages:
-                    if message.error() is None:
-                        self._note(Record.of(message), now)
+                for message in records:
+                    self._note(Record.of(message), now)
 
     def _note(self, record: Record, now: int) -> None:
         if record.topic in self._topics.all_ticks:

@@ -45,7 +45,7 @@ def remedy_of(error: EverwatchError) -> str:
 
 
 class Finding(NamedTuple):
-    """The outcome of a check: what was looked at, what was seen, and the remedy if that is a fault."""
+    """The outcome of a check: its subject, its finding, and the remedy if that is a fault."""
 
     name: str
     ok: bool

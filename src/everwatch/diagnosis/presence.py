@@ -7,7 +7,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis.system import System
 from everwatch.encoding.presence_notes import NOTED_EVERY_S, PresenceNote, decode_note
 from everwatch.kafka.consumer_groups import bounds_of, first_since
-from everwatch.kafka.peek import PEEKING, peek
+from everwatch.kafka.peek import PEEKING, peek_to_ends
 
 MOST_READ = 5_000
 """Records of a partition that are read: the newest; an executor writes six notes a minute."""
@@ -21,10 +21,14 @@ def newest_notes(system: System) -> dict[str, PresenceNote]:
     positions = [(topic, number) for number in range(system.settings.partitions)]
     begins = first_since(system.admin, positions, system.clock.now_ms() - system.recent_ms)
     held = bounds_of(system.admin, begins)
-    starts = {each: max(begin, held[each].stop - MOST_READ) for each, begin in begins.items() if each in held}
+    wanted = {
+        each: range(max(begin, held[each].stop - MOST_READ), held[each].stop)
+        for each, begin in begins.items()
+        if each in held
+    }
     found: dict[str, PresenceNote] = {}
     with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek(consumer, starts, MOST_READ).values():
+        for seen in peek_to_ends(consumer, wanted).values():
             if seen.denied is not None:
                 raise seen.denied
             for record in seen.records:

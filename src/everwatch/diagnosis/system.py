@@ -17,6 +17,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients
+from everwatch.kafka.consumer_groups import worker_client_id
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
 from everwatch.kafka.process_rights import ProcessRole
@@ -105,11 +106,11 @@ class System:
         return self.clients.admin()
 
     @property
-    def stopped_workers(self) -> list[int]:
-        """Return the ids of processes of workers with folders here that are stopped by a signal."""
+    def stopped_workers(self) -> dict[str, int]:
+        """Return the workers with folders here whose processes are stopped by a signal: client id and process id."""
         files = sorted((self.settings.data_dir / "workers").glob("*/lock"))
-        found = [pid for file in files if (pid := lock_holder(file)) is not None]
-        return [pid for pid in found if self.is_stopped(pid)]
+        found = {worker_client_id(self.host, file.parent.name): lock_holder(file) for file in files}
+        return {name: pid for name, pid in found.items() if pid is not None and self.is_stopped(pid)}
 
     @cached_property
     def emitted_to(self) -> dict[int, int]:

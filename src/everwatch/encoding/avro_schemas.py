@@ -4,6 +4,8 @@
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -29,12 +31,28 @@ Processes of the version before read such records, so an upgrade may take its st
 AvroSchema = dict[str, Any]
 # of a registry, by fingerprint: records of other writers' schemas, resolved to ours by their fields' names
 _foreign: dict[bytes, AvroSchema] = {}
+_given_folder: Path | None = None
 
 
 def schema_folder() -> Traversable:
     """Return the folder of the ``.avsc`` files: inside an installed package, or beside ``src/`` in a checkout."""
+    if _given_folder is not None:
+        return _given_folder
     installed = files("everwatch") / "schemas"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "schemas"
+
+
+@contextmanager
+def schemas_of(folder: Path) -> Iterator[None]:
+    """Have the schemas of ``folder`` meanwhile, as another version of the package has others."""
+    global _given_folder
+    _given_folder = folder
+    forget()
+    try:
+        yield
+    finally:
+        _given_folder = None
+        forget()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Bytes <-> model. Inputs are JSON, Avro single-object encoding or Confluent wire format; what goes out, too.
+"""Bytes <-> model. Inputs are JSON, Avro single-object encoding or Confluent wire format; outputs, too.
 
 All in one file: it is the list of what there is on topics, a short function each way.
 """
@@ -32,6 +32,7 @@ from everwatch.model import (
     Cron,
     Every,
     Monitor,
+    MonitorSpec,
     Origin,
     Policy,
     Reply,
@@ -73,7 +74,7 @@ def table_key(user_id: str, monitor_id: str = "") -> bytes:
 
 
 def commands_key(user_id: str) -> bytes:
-    """The key in the table of what is remembered of a user's commands."""
+    """The table key of the ids of a user's recent commands."""
     return user_id.encode() + SEPARATOR + _BOOKKEEPING + b"commands"
 
 
@@ -304,15 +305,15 @@ def _decode_entry(key: bytes, value: bytes) -> User | Monitor:
         return monitor
     record = avro_schemas.decode("monitor", value)
     policy = record.pop("policy")
-    spec = table_records.assemble_spec(
+    plain = MonitorSpec(
         monitor_id,
         record.pop("kind"),
         record.pop("config"),
-        record.pop("payload"),
         _schedule_of(record.pop("schedule")),
         msgspec.convert(policy, type=Policy) if policy else Policy(),
-        record.pop("more"),
+        record.pop("payload"),
     )
+    spec = table_records.completed_spec(plain, record.pop("more"))
     state = State(record["state"])
     reason, agenda, outcome = table_records.read_life(state, record["reason"], record["agenda"])
     known = {"origin": Origin(record["origin"]), "state": state, "reason": reason, "agenda": agenda, "outcome": outcome}

@@ -131,7 +131,7 @@ _windows_of = msgspec.json.Decoder(tuple[Maintenance, ...]).decode
 
 
 def _json(value: msgspec.Struct | tuple[Maintenance, ...]) -> bytes:
-    """JSON as an Avro string; what is all defaults is empty."""
+    """JSON as an Avro string; empty for a value of defaults only."""
     data = _to_json(value)
     return encode(len(data)) + data if len(data) > len(b"{}") else b"\0"
 
@@ -199,20 +199,18 @@ def read_maintenance(text: str) -> tuple[Maintenance, ...]:
     return _windows_of(text) if text else ()
 
 
-def assemble_spec(
-    monitor_id: str, kind: str, config: str, payload: str, schedule: Schedule, usual: Policy, more_text: str
-) -> MonitorSpec:
-    """A spec out of the parts that a table entry holds."""
+def completed_spec(spec: MonitorSpec, more_text: str) -> MonitorSpec:
+    """A spec with what a table entry holds as text."""
     if not more_text:
-        return MonitorSpec(monitor_id, kind, config, schedule, usual, payload)
+        return spec
     more = _more_of(more_text)
     return MonitorSpec(
-        monitor_id,
-        kind,
-        config,
-        schedule,
-        _policy_with(usual, more_text),
-        payload,
+        spec.monitor_id,
+        spec.kind,
+        spec.config,
+        spec.schedule,
+        _policy_with(spec.policy, more_text),
+        spec.payload,
         more.start_at,
         more.end_at,
         more.max_runs,
@@ -297,7 +295,7 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     reason, known_agenda, outcome = read_life(entered, reason, agenda)
     return Monitor(
         user_id,
-        assemble_spec(monitor_id, kind, config, payload, schedule, _policy_of(policy[1]), more),
+        completed_spec(MonitorSpec(monitor_id, kind, config, schedule, _policy_of(policy[1]), payload), more),
         _ORIGINS[_number(policy[2])],
         _number(version),
         _number(since),
@@ -313,7 +311,7 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     )
 
 
-_V = rb"[\x80-\xff]*[\x00-\x7f]"
+_V = rb"[\x80-\xff]*+[\x00-\x7f]"
 # policy, origin
 _POLICY = re.compile(rb"((?:%b){6})(%b)" % ((_V,) * 2))
 # version, since, state, state_since
@@ -366,9 +364,12 @@ class TimetableFields(NamedTuple):
     retry: tuple[int, int, bytes] | None = None
 
 
-_ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
+ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
+"""The states in which a monitor is not due, as they stand in a table entry."""
 # schedule (plain every, or at) | policy | origin | nothing more | version | since | state | state_since
-_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){2}((?:%b){2})%b)%b\x00(%b)(%b)(%b)%b" % ((_V,) * 10))
+_PLAN = re.compile(rb"([\x00\x04]%b)((%b)%b%b(%b%b)%b)%b\x00(%b)(%b)(%b)%b" % ((_V,) * 12))
+# the same for a plain every, and nothing taken out of it
+_RECURRING = re.compile(rb"\x00%b%b%b%b%b%b%b%b\x00%b%b%b%b" % ((_V,) * 12))
 
 
 def plan_of(monitor: Monitor) -> TimetableFields:
@@ -429,6 +430,23 @@ def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
     None where that cannot be (another version of the schema, a schedule or policy with the rarer parts, something on
     its agenda): decode the entry then.
     """
+    found = read_plain(monitor_id, value)
+    if found is None:
+        return None
+    plan, since, state, tick = found
+    kind, schedule, policy = fields_of(plan)
+    return TimetableFields(kind, schedule, policy, instant_of(since), state in ASLEEP_BYTES, tick)
+
+
+Plan = tuple[bytes, bytes, bytes]
+"""Kind, schedule and policy as they stand in a table entry."""
+
+
+def read_plain(monitor_id: bytes, value: bytes) -> tuple[Plan, bytes, bytes, bytes] | None:
+    """Plan, ``since`` and state of the monitor in a table entry, still encoded, and the value of its tick.
+
+    None where ``read_plan`` has None.
+    """
     if not value.startswith(_header("monitor")):
         return None
     kind_end, config_end = _after_kind_and_config(value)
@@ -447,14 +465,14 @@ def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
         value[config_end:schedule_at],
         misfire,
     )
-    return TimetableFields(
-        _name_of(value[avro_schemas.HEADER_LENGTH : kind_end]),
-        _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:])),
-        _policy_of(policy),
-        _instant(since),
-        state in _ASLEEP_BYTES,
-        tick,
-    )
+    return (value[avro_schemas.HEADER_LENGTH : kind_end], schedule, policy), since, state, tick
+
+
+def fields_of(plan: Plan) -> tuple[str, Every | At, Policy]:
+    """Decode kind, schedule and policy."""
+    kind, schedule, policy = plan
+    when = _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:]))
+    return _name_of(kind), when, _policy_of(policy)
 
 
 def _after_kind_and_config(value: bytes) -> tuple[int, int]:
@@ -478,7 +496,7 @@ def _name_of(kind: bytes) -> str:
 
 
 # many monitors are put in one unit of work, and so since the same instant
-_instant = lru_cache(maxsize=8_192)(_number)
+instant_of = lru_cache(maxsize=8_192)(_number)
 
 
 @lru_cache(maxsize=4_096)
@@ -547,8 +565,22 @@ class Dates(NamedTuple):
 NO_DATES = Dates()
 
 
+def has_no_dates(value: bytes) -> bool:
+    """Tell whether the monitor in a table entry surely has no dates: an interval, with nothing on its agenda.
+
+    False where that takes a closer look. Raises IndexError for bytes that are no entry.
+    """
+    if not value.startswith(_header("monitor")):
+        return False
+    kind_end = _after_text(value, avro_schemas.HEADER_LENGTH)
+    found = _RECURRING.match(value, _after_text(value, _after_text(value, kind_end)))
+    return found is not None and not value[_after_text(value, found.end())]
+
+
 def dates_of(monitor_id: bytes, value: bytes) -> Dates | None:
     """The dates of the monitor in a table entry; None if it is of another version of the schema."""
+    if has_no_dates(value):
+        return NO_DATES
     plan = read_plan(monitor_id, value)
     if plan is not None:
         return Dates((due_instant(plan.schedule, plan.since),)) if isinstance(plan.schedule, At) else NO_DATES

@@ -216,7 +216,7 @@ def _encoded(value: object, path: str) -> bytes:
 
 
 def inside(path: str, key: str) -> str:
-    """The path of what stands under ``key`` in the object at ``path``."""
+    """The path of the value under ``key`` in the object at ``path``."""
     if _PLAIN_KEY.fullmatch(key):
         return f"{path}.{key}"
     shortened = key if len(key) <= 100 else key[:99] + "…"

@@ -148,7 +148,10 @@ class Backlog(Generic[Source]):
         return expired
 
     def cancel(self, paused_to: int, deleted_to: int) -> list[WaitingTick[Source]]:
-        """Take out what is due up to an instant (ms), in the order of time; runs by hand up to ``deleted_to`` only."""
+        """Take out the ticks due up to an instant (ms), in the order of time.
+
+        Runs by hand up to ``deleted_to`` only.
+        """
         upto = max(paused_to, deleted_to)
         cancelled: list[WaitingTick[Source]] = []
         while self._scheduled and self._scheduled[0].tick.scheduled_at <= upto:

@@ -51,7 +51,7 @@ class CallableOutput:
             self._pass_on(_MOST_AT_ONCE)
 
     def finish(self) -> Written:
-        """Handle what is still in the pipe; return what came of the run that was under way."""
+        """Handle the rest of the pipe; return the outcome of the run that was under way."""
         self._drain()
         return Written(self._kept, self._dropped)
 
@@ -120,7 +120,7 @@ class Orders:
             self._link.send(_ORDER.pack(bound))
 
     def end(self) -> Written:
-        """The run is over: what came of its output."""
+        """The run is over: the rest of its output."""
         with suppress(OSError, struct.error):  # a callable may close what it likes
             self._link.send(_ORDER.pack(_END))
             return Written(*_REPORT.unpack(self._link.recv(_REPORT.size)))

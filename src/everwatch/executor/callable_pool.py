@@ -241,7 +241,7 @@ class _Seat:
         return answer
 
     async def clear(self) -> Written | None:
-        """End the process if there is one, and whatever it runs; returns what came of its output, if that is known."""
+        """End the process if there is one, and whatever it runs; return its output, if that is known."""
         written: Written | None = Written()
         if self._starting is not None:
             with suppress(Exception):  # one that could not be started is not there
@@ -286,7 +286,7 @@ class _Caller:
         return self._process.returncode is not None or self._reader.at_eof()
 
     async def answer_to(self, call: CallableRun) -> CallableReply:
-        """Its answer; the last one, too, if it ends without any or says what is none."""
+        """Its answer; the last one, too, if it ends without any or writes something else."""
         try:
             self._writer.write(msgspec.json.encode(call) + b"\n")
             await self._writer.drain()
@@ -303,7 +303,7 @@ class _Caller:
             return CallableReply(False, "its process answered what is no answer", last=True)
 
     async def end(self) -> Written | None:
-        """Kill it and its children, and wait until they are gone; returns what came of the last run's output.
+        """Kill it and its children, and wait until they are gone; return the output of the last run.
 
         None if that is not known.
         """

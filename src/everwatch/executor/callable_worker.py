@@ -124,7 +124,7 @@ def serve(link: socket.socket, orders: Orders) -> None:
 
 
 def answer_to(call: CallableRun, memory_mb: int = 0) -> CallableReply:
-    """Call it, and say what came of it."""
+    """Call it, and report the outcome."""
     try:
         function = load(call.name)
     except BaseException as error:  # another's code may fail in any way, and sys.exit() is one of them

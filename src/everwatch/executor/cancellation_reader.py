@@ -23,8 +23,9 @@ from everwatch.encoding.codec import check_not_ahead
 from everwatch.executor.cancelled_monitors import MOST_KEPT
 from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
-from everwatch.kafka.clients import DELETED, Clients, log_error
+from everwatch.kafka.clients import Clients, log_error
 from everwatch.kafka.consumer_groups import executors_group
+from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.partition_bounds import bounds, ends
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Sifted
@@ -73,13 +74,12 @@ class CancellationReader:
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
         self._next: dict[int, int] = {}
-        # what the client has said when the topic was deleted
-        self._deleted: KafkaError | None = None
+        self._deleted = DeletedTopics()
         self.caught_up: Future[None] = Future()
         self.ended: Future[None] = Future()
 
     def start(self, deliver: Callable[[Cancellations], None]) -> None:
-        """Begin to read; ``deliver`` is called with what is new, in the thread."""
+        """Begin to read; ``deliver`` is called with new cancellations, in the thread."""
         threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
 
     def read_to_now(self) -> Future[None]:
@@ -92,7 +92,7 @@ class CancellationReader:
         return asked
 
     def why_not_read(self) -> str:
-        """Say that what was cancelled before the start is not known yet; empty once it is."""
+        """Return why cancellations from before the start are not known yet; empty once they are."""
         return "" if self.caught_up.done() else f"topic {self._topic} is not read to its end yet"
 
     async def finish(self, timeout_s: float) -> None:
@@ -135,17 +135,15 @@ class CancellationReader:
                 if not behind and not self.caught_up.done():
                     self.caught_up.set_result(None)
                 self._answer(consumer)
-                if self._deleted is not None:
+                for error in self._deleted.take({self._topic}).values():
                     # a new consumer reads what there is, once the topic is there again
-                    deleted, self._deleted = self._deleted, None
                     self._next.clear()
-                    raise KafkaException(deleted)
+                    raise KafkaException(error)
         finally:
             consumer.close()
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in DELETED:
-            self._deleted = error
+        self._deleted.note(error)
         log_error(error)
 
     def _begin(self, consumer: Consumer, number: int) -> TopicPartition:

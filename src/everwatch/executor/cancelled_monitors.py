@@ -1,4 +1,4 @@
-"""Monitors whose ticks are not to be begun any more: paused, deleted, or of a user who was deregistered (pure)."""
+"""Monitors whose ticks are not to be begun any more: paused, deleted, or of a user that was deregistered (pure)."""
 
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ class CancelledMonitors:
         return len(self._known)
 
     def note(self, key: Key, cancellation: Cancellation, now: int) -> None:
-        """Take in a cancellation; forgets what is too old, and the oldest if there are too many."""
+        """Take in a cancellation; forget those that are too old, and the oldest if there are too many."""
         self._known[key] = self._known.pop(key, _NONE).with_more(cancellation)
         while self._known:
             oldest = next(iter(self._known))

@@ -71,6 +71,14 @@ class _Turn(NamedTuple):
     backlog: TickBacklog
 
 
+class CheckOutputs(NamedTuple):
+    """``acknowledge`` is called, in another thread, when the outcome of a record is on the broker."""
+
+    outbox: Outbox
+    acknowledge: Acknowledge
+    results: ResultSender
+
+
 class Checks:
     """Runs at most ``max_in_flight`` checks at once, in the order of ``Queues``; what waits costs no task.
 
@@ -82,7 +90,6 @@ class Checks:
 
     A monitor whose host has enough to do waits without a slot, and the time of its check has not begun.
 
-    ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
     ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
     """
 
@@ -90,9 +97,7 @@ class Checks:
         self,
         settings: Settings,
         context: RunContext,
-        outbox: Outbox,
-        acknowledge: Acknowledge,
-        reporting: ResultSender,
+        outputs: CheckOutputs,
         read_cancellations: Callable[[], Future[None]],
         limits: CheckLimits = DEFAULT_LIMITS,
     ) -> None:
@@ -100,11 +105,11 @@ class Checks:
         self._longest_wait_s = limits.longest_wait_s
         self._context = context
         self._clock = context.clock
-        self._acknowledge = acknowledge
+        self._acknowledge = outputs.acknowledge
         topics = Topics.of(settings)
-        self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
+        self._dead_letters = DeadLetters(outputs.outbox, topics, self._clock, "executor")
         self._reachability = Reachability()
-        self._reporting = reporting
+        self._reporting = outputs.results
         self._priorities = {topics.ticks_for(priority, settings.region): priority for priority in Priority}
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
@@ -164,7 +169,7 @@ class Checks:
             self._dead_letters.put_unreadable(unreadable, partial(self._acknowledge, held, unreadable.end - 1))
 
     def cancel(self, cancelling: Cancellations) -> None:
-        """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
+        """Note paused and deleted monitors: their ticks that wait, or are still to come, are not begun."""
         now = self._clock.now_ms()
         for key, cancellation in cancelling:
             self._cancelled.note(key, cancellation, now)

@@ -16,7 +16,7 @@ from everwatch.encoding.presence_notes import NOTED_EVERY_S
 from everwatch.executor.assignment import HeldPartition, Taken
 from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
-from everwatch.executor.check_runner import Checks
+from everwatch.executor.check_runner import CheckOutputs, Checks
 from everwatch.executor.metrics import SLOTS
 from everwatch.executor.presence import Presence
 from everwatch.executor.result_sender import ResultSender
@@ -72,7 +72,7 @@ class Executor(Process):
         self.health.expect("assignment", self._ticks.why_not_assigned)
 
     async def start(self) -> None:
-        """Make the clients and the parts, and begin to read what is cancelled."""
+        """Make the clients and the parts, and begin to read cancellations."""
         settings, clock = self.settings, self.clock
         expect_batches()
         allow_many_files()
@@ -98,9 +98,11 @@ class Executor(Process):
         checks = self._checks = Checks(
             settings,
             context,
-            self._outbox,
-            self._ticks.acknowledge,
-            ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
+            CheckOutputs(
+                self._outbox,
+                self._ticks.acknowledge,
+                ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
+            ),
             self._cancellations.read_to_now,
         )
 
@@ -160,7 +162,10 @@ def _hand_over(loop: asyncio.AbstractEventLoop, trials: Trials, taken: Sequence[
 
 
 async def _is_caught_up(stop: asyncio.Event, cancellations: CancellationReader) -> bool:
-    """Wait until what is cancelled is known, or for ``_CAUGHT_UP_S``; False if a stop comes first. Raises Transient."""
+    """Wait until all cancellations are known, or for ``_CAUGHT_UP_S``; False if a stop comes first.
+
+    Raises Transient.
+    """
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.wrap_future(cancellations.ended)
     # an error that ends it later is raised where its end is awaited

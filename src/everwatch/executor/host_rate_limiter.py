@@ -121,7 +121,7 @@ class HostRateLimiter(Generic[Item]):
         return known.waiting[priority].popleft()
 
     def pass_over(self, host: str, now_s: float) -> None:
-        """Note that what was taken need not begin: it is the next one's turn."""
+        """Note that the granted check does not begin: it is the next one's turn."""
         self._look(host, self._known(host, now_s), now_s)
 
     def wake(self, now_s: float) -> None:

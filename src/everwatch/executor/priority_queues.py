@@ -72,7 +72,7 @@ class Queues(Generic[Item]):
         self._waiting[priority].put(user, item, weight, ahead=ahead)
 
     def take(self) -> Slot[Item] | None:
-        """Grant a slot to what is next; None while nothing waits that may have one."""
+        """Grant a slot to the next item; None while nothing waits that may have one."""
         ready = self._ready()
         if not ready:
             return None

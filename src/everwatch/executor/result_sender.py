@@ -8,7 +8,7 @@ from everwatch.encoding import codec
 from everwatch.executor.check_spans import record_check
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.kinds.execution.result_builder import ResultBuilder
+from everwatch.kinds.execution.result_builder import ResultBuilder, RunTimes
 from everwatch.model import Outcome, Result, Status, Tick
 from everwatch.tracing.tracer import Tracer
 
@@ -34,8 +34,8 @@ class ResultSender:
         on_delivered: OnDelivered,
         unreached: int = 0,
     ) -> None:
-        """Send what came of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``."""
-        result = self._results.build(tick, outcome, started_at, duration_ms, unreached=unreached)
+        """Send the result of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``."""
+        result = self._results.build(tick, outcome, RunTimes(started_at, duration_ms), unreached=unreached)
         traced = None
         if self._tracer is not None and outcome.status is not Status.SKIPPED:
             traced = record_check(self._tracer, tick, outcome, started_at, duration_ms)
@@ -45,7 +45,7 @@ class ResultSender:
         """Send one result for a stretch of a monitor's ticks that are not run, in the order of their instants."""
         outcome = Outcome(Status.SKIPPED, reason)
         stretch = (ticks[-1].scheduled_at, len(ticks))
-        result = self._results.build(ticks[0], outcome, self._clock.now_ms(), skipped=stretch)
+        result = self._results.build(ticks[0], outcome, RunTimes(self._clock.now_ms()), skipped=stretch)
         self._send(result, ticks[0].partition, on_delivered)
 
     def report_fault(self, tick: Tick, error: BaseException) -> None:

@@ -53,7 +53,7 @@ class Standstill:
             self._reading.cancel()
 
     def keeps_waiting(self) -> bool:
-        """Tell whether nothing is to be begun yet: what is cancelled by now is still being read."""
+        """Tell whether nothing is to be begun yet: cancellations up to now are still being read."""
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s > STANDSTILL_S:
             self._resumed_s = now_s

@@ -42,7 +42,7 @@ class TickConsumers:
         return [consumer.ended for consumer in self._consumers.values()]
 
     def measure(self) -> None:
-        """Set the gauges of what is held and waits."""
+        """Set the gauges of assigned partitions and waiting ticks."""
         for consumer in self._consumers.values():
             consumer.measure()
 
@@ -119,7 +119,7 @@ class TickConsumer:
         return ended.done()
 
     def measure(self) -> None:
-        """Set the gauges of what is held and waits. From any thread."""
+        """Set the gauges of assigned partitions and waiting ticks. From any thread."""
         self._reader.measure()
 
     def _run(self, deliver: Deliver, refuse: Refuse) -> None:

@@ -1,4 +1,4 @@
-"""Ticks of one topic as its consumer's thread reads them: fetch, pause when enough wait, commit what is done.
+"""Ticks of one topic as its consumer's thread reads them: fetch, pause when enough wait, commit finished offsets.
 
 ``acknowledge`` may be called from any thread. Everything else happens in the consumer's thread, so there is no lock.
 """
@@ -36,7 +36,7 @@ _LAST_COMMIT_S = 1.5
 
 # librdkafka fetches so much ahead; its defaults (100,000 records, 64 MB) are far more than an executor runs before the
 # next fetch. All partitions share a queue; while it is full, each is looked at again after this backoff (default: 1 s).
-_PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
+PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
 # Longest time for which a partition with late ticks is read to its end before these are begun.
 CATCH_UP_S = 5.0
@@ -49,7 +49,7 @@ Refuse = Callable[[HeldPartition, Unreadable], None]
 
 
 class TickReader:
-    """Fetches the ticks of one topic: what is held, paused and committed.
+    """Fetches the ticks of one topic: its assigned, paused and committed partitions.
 
     Its thread repeats ``take``, ``catch_up``, ``settle``, ``balance`` and ``commit_when_due`` in this order, and calls
     ``commit_at_last`` in the end. librdkafka calls ``on_assign``, ``on_revoke``, ``on_lost``, ``on_commit`` and
@@ -87,7 +87,7 @@ class TickReader:
         self._acknowledged.put((held, offset))
 
     def measure(self) -> None:
-        """Set the gauges of what is held and waits. From any thread."""
+        """Set the gauges of assigned partitions and waiting ticks. From any thread."""
         partitions = list(self.held.values())
         now = self._clock.now_ms()
         lags = (now - held.read_to_ms for held in partitions if held.is_unread and held.read_to >= 0)
@@ -99,7 +99,7 @@ class TickReader:
         """Make the consumer that fetches the ticks."""
         return self._new_consumer(
             on_commit=self.on_commit,
-            **_PREFETCH,
+            **PREFETCH,
             **{"heartbeat.interval.ms": min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3)},
         )
 
@@ -129,7 +129,7 @@ class TickReader:
     def _begun_in_order(
         self, messages: list[Message], unreadable: list[Unreadable]
     ) -> tuple[list[Taken], list[tuple[HeldPartition, Unreadable]]]:
-        """The same with what cannot be read in between: a partition's offsets begin in their order, or not at all."""
+        """The same with unreadable batches in between: a partition's offsets begin in their order, or not at all."""
         batch: list[Taken] = []
         passed: list[tuple[HeldPartition, Unreadable]] = []
         following = sorted(unreadable, key=lambda each: each.first)
@@ -263,14 +263,14 @@ class TickReader:
             return
 
     def commit_when_due(self, consumer: Consumer) -> None:
-        """Begin to commit what is done, once a second."""
+        """Begin to commit finished offsets, once a second."""
         now_s = self._clock.monotonic_s()
         if now_s >= self._commit_due_s and not self._committing:
             self._commit_due_s = now_s + _COMMIT_EVERY_S
             self._commit(consumer, self.held.values())
 
     def _commit(self, consumer: Consumer, partitions: Iterable[HeldPartition]) -> bool:
-        """Begin to commit what is new; False if there is nothing."""
+        """Begin to commit new offsets; False if there are none."""
         offsets = uncommitted(partitions)
         if offsets:
             consumer.commit(offsets=offsets, asynchronous=True)
@@ -289,7 +289,7 @@ class TickReader:
                     log.warning("offsets could not be committed, trying again: %s", failure.str())
 
     def commit_at_last(self, consumer: Consumer) -> None:
-        """Commit what is done before the group is left."""
+        """Commit finished offsets before the group is left."""
         deadline_s = self._clock.monotonic_s() + _LAST_COMMIT_S
         while self._clock.monotonic_s() < deadline_s:
             self.settle()
@@ -312,7 +312,7 @@ class TickReader:
             consumer.pause(partitions)
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give these partitions up, once what runs is durable or ``revoke_wait_s`` is over, and commit what is done."""
+        """Give partitions up, once running checks are durable or ``revoke_wait_s`` is over; commit finished offsets."""
         leaving = self._let_go(partitions)
         self._rebalances.revoked()
         # what is under way would be run twice: give it a moment to end

@@ -74,7 +74,7 @@ class Trials:
         self._begin()
 
     async def close(self) -> None:
-        """Cancel what is under way, and take nothing more."""
+        """Cancel running trials, and take no more."""
         self._is_closed = True
         self._waiting.clear()
         for task in self._tasks:

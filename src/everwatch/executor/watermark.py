@@ -4,7 +4,7 @@ from collections import deque
 
 
 class Watermark:
-    """Tracks one partition. ``begin`` what is taken, ``finish`` what is done; ``low`` may be committed.
+    """Tracks one partition. ``begin`` a taken offset, ``finish`` a handled one; ``low`` may be committed.
 
     Offsets have gaps (transaction markers, compaction), so nothing is concluded from their distance.
     Cost: constant time per record on average; memory for what is begun and not yet below ``low``.

@@ -82,7 +82,7 @@ class AcknowledgingProducer:
         return None
 
     async def close(self) -> None:
-        """Send what is queued, for a moment, and stop."""
+        """Send the queued records, for a moment, and stop."""
         await asyncio.to_thread(self._producer.flush, _CLOSE_S)
         self._closed.set()
         await asyncio.to_thread(self._thread.join)

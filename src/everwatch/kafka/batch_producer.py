@@ -68,7 +68,7 @@ class BatchSender:
         self.producer = await self._started()
 
     async def stop(self) -> None:
-        """Send what is queued and disconnect."""
+        """Send the queued batches and disconnect."""
         if self.producer is not None:
             await self.producer.stop()
         for task in self._retired:

@@ -37,11 +37,6 @@ _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)
 
 
-DELETED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-"""Codes of an error about a partition that is being read: its topic was deleted. When it is made anew, librdkafka may
-never read it again."""
-
-
 def log_error(error: KafkaError) -> None:
     """Log an error that a client tells by its ``error_cb``."""
     if error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -82,64 +77,64 @@ def new_admin(settings: Settings, bootstrap_servers: str) -> Admin:
     return Admin(librdkafka_settings(settings, bootstrap_servers), settings, bootstrap_servers)
 
 
-def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object) -> Producer:
-    """An idempotent librdkafka producer that waits for all in-sync replicas.
+def producer_config(settings: Settings) -> dict[str, object]:
+    """The configuration of a producer, beside address and security.
 
     Keys without an explicit partition go where Java's default partitioner sends them, so that every way in
     (this client, a Java service, kcat with ``-X partitioner=murmur2_random``) agrees on a user's partition.
     """
-    return Producer(
-        librdkafka_settings(settings, bootstrap_servers)
-        | {
-            "enable.idempotence": True,
-            "acks": "all",
-            "compression.type": settings.compression,
-            "partitioner": "murmur2_random",
-            "linger.ms": 5,
-            "message.max.bytes": LARGEST_RECORD_BYTES,
-            "queue.buffering.max.messages": 1_000_000,
-            # a broker may be away for minutes; what was accepted here is kept and tried again until then
-            "delivery.timeout.ms": 600_000,
-        }
-        | overrides
-    )
+    return {
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": settings.compression,
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+        "message.max.bytes": LARGEST_RECORD_BYTES,
+        "queue.buffering.max.messages": 1_000_000,
+        # a broker may be away for minutes; what was accepted here is kept and tried again until then
+        "delivery.timeout.ms": 600_000,
+    }
+
+
+TRANSACTIONAL: dict[str, object] = {
+    "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    # librdkafka demands that no record waits for longer than its transaction lasts
+    "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    # a commit sends what is queued at once; lingering would only delay it
+    "linger.ms": 0,
+}
+"""Configuration of a transactional producer where it differs from that of others."""
+
+
+def consumer_config(settings: Settings) -> dict[str, object]:
+    """The configuration of a consumer, beside address, security and group."""
+    return {
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "session.timeout.ms": settings.session_timeout_ms,
+        "heartbeat.interval.ms": settings.session_timeout_ms // 3,
+        "partition.assignment.strategy": "cooperative-sticky",
+        # what a disk or a network has changed is not taken for what was sent
+        "check.crcs": True,
+    } | MEMORY
+
+
+def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object) -> Producer:
+    """An idempotent librdkafka producer that waits for all in-sync replicas."""
+    return Producer(librdkafka_settings(settings, bootstrap_servers) | producer_config(settings) | overrides)
 
 
 def new_transactional_producer(settings: Settings, bootstrap_servers: str, transactional_id: str) -> Producer:
     """A producer of transactions, which fences every earlier one with the same id."""
-    return new_producer(
-        settings,
-        bootstrap_servers,
-        **{
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            # librdkafka demands that no record waits for longer than its transaction lasts
-            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            # a commit sends what is queued at once; lingering would only delay it
-            "linger.ms": 0,
-        },
-    )
+    return new_producer(settings, bootstrap_servers, **TRANSACTIONAL, **{"transactional.id": transactional_id})
 
 
 def new_consumer(settings: Settings, bootstrap_servers: str, group_id: str, **overrides: object) -> Consumer:
     """A librdkafka consumer that commits nothing by itself and starts at the earliest record."""
-    return Consumer(
-        librdkafka_settings(settings, bootstrap_servers)
-        | {
-            "group.id": group_id,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "session.timeout.ms": settings.session_timeout_ms,
-            "heartbeat.interval.ms": settings.session_timeout_ms // 3,
-            "partition.assignment.strategy": "cooperative-sticky",
-            # what a disk or a network has changed is not taken for what was sent
-            "check.crcs": True,
-        }
-        | MEMORY
-        | overrides
-    )
+    address = librdkafka_settings(settings, bootstrap_servers)
+    return Consumer(address | {"group.id": group_id} | consumer_config(settings) | overrides)
 
 
 class Clients(Protocol):

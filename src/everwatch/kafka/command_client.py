@@ -27,7 +27,7 @@ class Unanswered(EverwatchError):
 
 
 class Asked(NamedTuple):
-    """An input that may be sent: who asks, the record's value, and the line that it came from (0: from none)."""
+    """An input that may be sent: its asker, the record's value, and the line that it came from (0: from none)."""
 
     asker: Asker
     value: bytes

@@ -1,6 +1,6 @@
 """Consumer groups as the broker reports them: members with their partitions, committed offsets, who reads what."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,11 +22,23 @@ OPTIONAL_PROCESS = "notifier"
 
 
 class Member(NamedTuple):
-    """A process in a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
+    """A process in a consumer group: its client id, host, and partitions.
+
+    The client id is ``everwatch-<host>-<process id>``, of a worker that of ``worker_client_id``.
+    """
 
     client_id: str
     host: str
     partitions: frozenset[Position]
+
+
+def worker_client_id(host: str, worker: str) -> str:
+    """Return the client id of a worker as a member of its group; ``worker`` is the name of its folder.
+
+    It names no process: a worker is a static member, and the broker keeps the client id of its first process when
+    another one takes that one's place.
+    """
+    return f"everwatch-{host}-worker-{worker}"
 
 
 class TopicReading(NamedTuple):
@@ -123,15 +135,27 @@ def held_back_of(
 
     Whoever reads committed records reads none of these before the transaction has ended. Raises BrokerUnavailable.
     """
-    wanted = [TopicPartition(*position) for position in positions]
-    if not wanted:
-        return {}
+    wanted = list(positions)
     # in this order: what is written in between would look as if it were held back
-    all_of, readable = (
-        _offsets(admin, dict.fromkeys(wanted, _LATEST()), timeout_s, isolation)
-        for isolation in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
-    )
-    held = {position: range(readable[position], all_of[position]) for position in readable.keys() & all_of.keys()}
+    written = written_ends_of(admin, wanted, timeout_s=timeout_s)
+    readable = _offsets(admin, dict.fromkeys((TopicPartition(*each) for each in wanted), _LATEST()), timeout_s)
+    return held_back(written, readable)
+
+
+def written_ends_of(
+    admin: AdminClient, positions: Iterable[Position], *, timeout_s: float = 10.0
+) -> dict[Position, int]:
+    """The offset behind the last record of each partition, those of transactions under way too.
+
+    Raises BrokerUnavailable.
+    """
+    wanted = dict.fromkeys((TopicPartition(*position) for position in positions), _LATEST())
+    return _offsets(admin, wanted, timeout_s, IsolationLevel.READ_UNCOMMITTED)
+
+
+def held_back(written: Mapping[Position, int], readable: Mapping[Position, int]) -> dict[Position, range]:
+    """Return the offsets of each partition that are written and not readable; ``written`` is to be asked first."""
+    held = {position: range(readable[position], end) for position, end in written.items() if position in readable}
     return {position: some for position, some in held.items() if some}
 
 
@@ -157,6 +181,8 @@ def _offsets(
     timeout_s: float,
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
 ) -> dict[Position, int]:
+    if not wanted:
+        return {}
     futures = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=isolation)
     found: dict[Position, int] = {}
     for partition, future in futures.items():

@@ -86,7 +86,7 @@ def decoded(name: str, data: bytes | None, longest: int = LONGEST_TEXT) -> Decod
 
 
 def without_secrets(name: str, content: Decoded) -> Decoded:
-    """A value to be shown: secrets in configs redacted, and nothing of what cannot be read but may hold some.
+    """A value to be shown: secrets in configs redacted, and nothing of an unreadable value that may hold some.
 
     The same value if there is none.
     """
@@ -125,7 +125,7 @@ def _redacted(name: str, document: Any) -> Any:
 
 
 def _without_likely(value: Any, is_secret: bool = False) -> Any:
-    """A value without what is, by the name that it stands under or its look, probably a secret."""
+    """A value without parts that are, by their name or their look, probably secrets."""
     if isinstance(value, dict):
         if value == REDACTED_VALUE:
             return value

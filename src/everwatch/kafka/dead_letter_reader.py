@@ -1,4 +1,4 @@
-"""Reads the topic ``dead-letters``: what was refused, why, where it came from, and what was redriven."""
+"""Reads the topic ``dead-letters``: refused records with reason and origin, and notes of redrives."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosit
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import PROBING, TO_THE_END_S, Sieve
 
 _AT_ONCE = 500
 _TAKE_S = 0.25
@@ -30,7 +30,7 @@ class DeadLetterTopic:
         numbers = range(expect_topic(clients.admin(), settings, self._topic))
         group = f"{settings.application}-dead-letters-{settings.instance}"
         self._consumer: Consumer = clients.consumer(group)
-        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock)
+        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock, look_s=TO_THE_END_S)
         try:
             held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
             self._ends = {number: offsets.stop for number, offsets in held.items()}
@@ -43,7 +43,7 @@ class DeadLetterTopic:
             raise
 
     def read(self, *, follow: bool = False) -> Iterator[DeadLetter | Redriven]:
-        """Everything up to where the topic ended when it was opened, then (``follow``) what comes.
+        """Everything up to where the topic ended when it was opened, then (``follow``) later records.
 
         Raises BrokerUnavailable when the rest does not come.
         """

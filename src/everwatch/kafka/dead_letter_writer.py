@@ -1,4 +1,4 @@
-"""The one writer of dead letters: what was refused, why, and where it came from."""
+"""The one writer of dead letters: refused records with their reason and origin."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -75,6 +75,16 @@ class _Written:
             tell()
 
 
+class _Content(NamedTuple):
+    """A letter, and the shorter one for a topic that does not take it for its size."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    shorter: Callable[[], Shorter | None] | None = None
+
+
 class DeadLetters:
     """Puts refused records on the topic ``dead-letters``, in the partition that they came from.
 
@@ -110,7 +120,7 @@ class DeadLetters:
             short_key, short_value, more = _fitted(source, LITTLE_ROOM)
             return (short_key, short_value, headers + more) if more else None
 
-        if self._send(letter, on_delivered, source.partition, key, value, headers + cut, shorter):
+        if self._send(letter, on_delivered, _Content(source.partition, key, value, headers + cut, shorter)):
             _count(source.topic, error)
 
     def put_unreadable(self, each: Unreadable, on_delivered: Callable[[], None] | None = None) -> None:
@@ -123,19 +133,10 @@ class DeadLetters:
             ("source_last_offset", str(each.end - 1).encode()),
             ("cut", b"key,value"),
         ]
-        if self._send(each[:4], on_delivered, each.partition, None, None, headers):
+        if self._send(each[:4], on_delivered, _Content(each.partition, None, None, headers)):
             _count(each.topic, each.refusal)
 
-    def _send(
-        self,
-        letter: Hashable,
-        on_delivered: Callable[[], None] | None,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers,
-        shorter: Callable[[], Shorter | None] | None = None,
-    ) -> bool:
+    def _send(self, letter: Hashable, on_delivered: Callable[[], None] | None, content: "_Content") -> bool:
         """Queue a letter; False if it was asked for before."""
         delivered = self._written.begin(letter, on_delivered)
         if delivered is None:
@@ -143,12 +144,8 @@ class DeadLetters:
         try:
             self._outbox.send(
                 self._topic,
-                partition=partition,
-                key=key,
-                value=value,
-                headers=headers,
+                **content._asdict(),
                 on_delivered=delivered,
-                shorter=shorter,
             )
         except BaseException:
             self._written.forget(letter)
@@ -173,7 +170,7 @@ def _count(topic: str, error: InvalidInput) -> None:
 
 
 def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:
-    """As much of key and value as there is room for, and the headers that say what is missing."""
+    """As much of key and value as there is room for, and the headers that name the missing parts."""
     key, value = source.key, source.value
     kept_key = key[: room.key] if key else key
     left = room.both - len(kept_key or b"")

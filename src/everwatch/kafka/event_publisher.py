@@ -57,7 +57,7 @@ class KafkaPublisher:
             raise NotPublished(_explain(error, event.topic))
 
     async def close(self) -> None:
-        """Send for a moment what is still queued, and stop."""
+        """Send the queued events for a moment, and stop."""
         await asyncio.to_thread(self._producer.flush, _CLOSE_S)
         self._closed.set()
         await asyncio.to_thread(self._thread.join)

@@ -12,8 +12,9 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.kafka.access_errors import raise_refused
-from everwatch.kafka.clients import DELETED, Clients, log_error
+from everwatch.kafka.clients import Clients, log_error
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
@@ -25,6 +26,8 @@ _TAKE_S = 0.25
 _PROMPT = {"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100}
 # what comes within this time of a record is handed over with it: a reply waits no longer for those behind it
 _REST_S = 0.005
+# a look for a topic that was deleted takes a new client
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 OnRecords = Callable[[Sequence[Record]], None]
 
 
@@ -38,9 +41,9 @@ class Start(StrEnum):
 class Follower:
     """Hands every record of some topics to a callback, in the order of each partition.
 
-    ``on_records`` is called in the follower's thread; whatever it raises is logged, once a minute, and the records
-    count as handed over. A broker that is away is waited for, and so is a topic that was deleted. Create it in a
-    thread: it asks the broker.
+    ``on_records`` is called in the follower's thread; when it raises, its records are handed over one by one, and one
+    that fails alone is logged, once a minute, and passed over. A broker that is away is waited for, and so is a topic
+    that was deleted. Create it in a thread: it asks the broker.
     """
 
     def __init__(
@@ -59,8 +62,11 @@ class Follower:
         self._using = threading.Lock()
         self._clients, self._clock = clients, clock
         self._group = f"{settings.application}-following-{settings.instance}"
-        # topics that were deleted while they were followed
-        self._deleted: set[str] = set()
+        self._topics = frozenset(topics)
+        self._deleted = DeletedTopics()
+        # topics that were deleted while they were followed, when to look for them again, and the pause after that
+        self._away: set[str] = set()
+        self._look_again_s, self._pause_s = 0.0, SHORTEST_PAUSE_S
         self._consumer, self._sieve = self._opened()
         self._left: dict[tuple[str, int], int] = {}
         self.starts: dict[tuple[str, int], int] = {}
@@ -88,9 +94,7 @@ class Follower:
         return consumer, Sieve(consumer, lambda: new_consumer(group, **PROBING), self._clock)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in DELETED:
-            # librdkafka's text is "TOPIC [PARTITION]: why"
-            self._deleted.add(error.str().partition(" ")[0])
+        self._deleted.note(error)
         log_error(error)
 
     def read_up(self, patience_s: float) -> None:
@@ -125,7 +129,8 @@ class Follower:
             while not self._stop.is_set():
                 try:
                     self._take()
-                    if self._deleted:
+                    self._away |= self._deleted.take(self._topics).keys()
+                    if self._away and self._clock.monotonic_s() >= self._look_again_s:
                         self._open_anew()
                 except (AccessError, BrokerUnavailable, KafkaException) as error:
                     if self._log_throttle.may_log("broker"):
@@ -137,13 +142,15 @@ class Follower:
     def _open_anew(self) -> None:
         """Follow topics that were deleted from their beginning, once they are there again, and all others on.
 
-        Raises KafkaException as long as one is not there.
+        Raises KafkaException as long as one is not there; it is looked for more and more rarely.
         """
+        self._look_again_s = self._clock.monotonic_s() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         places = self._consumer.position(self._consumer.assignment())
         consumer, sieve = self._opened()
         try:
             for place in places:
-                if place.topic in self._deleted:
+                if place.topic in self._away:
                     place.offset, _ = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), 5)
                     # until its first record is read nothing else says where this one stands
                     self.starts[place.topic, place.partition] = place.offset
@@ -153,8 +160,9 @@ class Follower:
         except BaseException:
             consumer.close()
             raise
-        logger.warning("topics %s were made anew, and are read from their beginning", sorted(self._deleted))
-        self._deleted.clear()
+        logger.warning("topics %s were made anew, and are read from their beginning", sorted(self._away))
+        self._away.clear()
+        self._look_again_s, self._pause_s = 0.0, SHORTEST_PAUSE_S
         self._consumer.close()
         self._consumer, self._sieve = consumer, sieve
 
@@ -172,8 +180,16 @@ class Follower:
             raise_refused(sifted.errors, sifted.errors[0].topic() or "")
         if not sifted.records:
             return
+        self._hand_over([Record.of(message) for message in sifted.records])
+
+    def _hand_over(self, records: Sequence[Record]) -> None:
         try:
-            self._on_records([Record.of(message) for message in sifted.records])
+            self._on_records(records)
         except Exception:
-            if self._log_throttle.may_log("records"):
-                logger.exception("records could not be handed over")
+            if len(records) > 1:
+                # one that fails must not take the others with it
+                for record in records:
+                    self._hand_over([record])
+            elif self._log_throttle.may_log("records"):
+                place = f"{records[0].topic}, partition {records[0].partition}, offset {records[0].offset}"
+                logger.exception("%s could not be handed over (logged once a minute)", place)

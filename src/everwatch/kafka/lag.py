@@ -24,13 +24,16 @@ from everwatch.kafka.consumer_groups import (
     TopicReading,
     bounds_of,
     committed_of,
-    held_back_of,
+    held_back,
     members_of,
     readings_of,
+    written_ends_of,
 )
 from everwatch.kafka.peek import PEEKING, Peek, peek
 from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
+SILENT = "Kafka gives nothing, and no error"
+"""Why a partition is unreadable that gives no record in time: it is damaged, or the broker is slow."""
 # a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
 # into the topics that these read others write, with transactions of their own; those of workers are over in a moment
@@ -67,13 +70,10 @@ def measure(
         each for each in readings if each.process != OPTIONAL_PROCESS or members[each.group] or committed[each.group]
     ]
     places_of_inputs = {(each.topic, n) for each in readings if each.process in _READS_INPUTS for n in numbers}
-    survey = _Survey(
-        members,
-        committed,
-        bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers}),
-        emitted_to,
-        held_back_of(admin, places_of_inputs),
-    )
+    written = written_ends_of(admin, places_of_inputs)
+    held = bounds_of(admin, {(reading.topic, number) for reading in readings for number in numbers})
+    readable = {position: some.stop for position, some in held.items()}
+    survey = _Survey(members, committed, held, emitted_to, held_back(written, readable))
     places = [(reading, n) for reading in readings for n in numbers if (reading.topic, n) in survey.held]
     with closing(new_consumer(**PEEKING)) as consumer:
         seen = survey.peek(consumer, places, timeout_s)
@@ -134,7 +134,7 @@ class _Survey(NamedTuple):
             # a client's transaction is under way: what stands at and behind it waits, too
             end = max(end, held_back.stop)
             if nothing:
-                nothing, seen = False, Peek([])
+                nothing, seen = False, Peek([], ended=True)
         return PartitionLag(
             topic=reading.topic,
             group=reading.group,
@@ -147,7 +147,7 @@ class _Survey(NamedTuple):
             client_id=owner.client_id if owner else "",
             host=owner.host if owner else "",
             emitted_to=self.emitted_to.get(number),
-            unreadable=seen.error if seen is not None and not seen.messages else "",
+            unreadable=(seen.error or ("" if seen.ended else SILENT)) if seen is not None and not seen.messages else "",
         )
 
 

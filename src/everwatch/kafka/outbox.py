@@ -112,7 +112,7 @@ class Outbox:
             await asyncio.sleep(0.02)
 
     async def close(self, timeout_s: float = 8) -> int:
-        """Send what is queued for at most ``timeout_s`` and stop; gives the number of records left behind."""
+        """Send the queued records for at most ``timeout_s`` and stop; gives the number of records left behind."""
         left = await asyncio.to_thread(self._producer.flush, timeout_s)
         self._closed.set()
         await asyncio.to_thread(self._thread.join)

@@ -1,4 +1,4 @@
-"""Missing rights of a client, found before they are needed: brokers report what is allowed (KIP-430)."""
+"""Missing rights of a client, found before they are needed: brokers report the allowed operations (KIP-430)."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -44,7 +44,7 @@ class TopicLag(msgspec.Struct, frozen=True):
 
 
 class GroupMembers(msgspec.Struct, frozen=True):
-    """Members for one partition of users, by client id (``everwatch-<host>-<process id>``).
+    """Members for one partition of users, by client id (``consumer_groups.Member``).
 
     ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
     there are. ``by_region``: of a monitor in regions, who claims its ticks in each; "" if nobody does.

@@ -92,7 +92,7 @@ def read_emitted_to(admin: AdminClient, consumer: Consumer, topic: str, partitio
 
 
 def _is_note(record: Tail | Record) -> bool:
-    """Tell whether a worker may have written a record: one notes what it has emitted, not what is to come."""
+    """Tell whether a worker may have written a record: a worker notes emitted ticks, not future ones."""
     instant = _instant(record.value)
     return instant is not None and (record.timestamp_ms <= 0 or instant <= record.timestamp_ms + BROKER_AHEAD_MS)
 

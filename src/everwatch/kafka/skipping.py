@@ -1,7 +1,8 @@
 """Skips what a partition holds and no consumer can read, where processes do not pass over it by themselves.
 
-They need the end of a batch, which nothing tells of one whose length or format version ("magic byte") was changed. Here
-a person decides: everything up to the first offset that can be read is deleted, so that every consumer goes on there.
+They need an error: for a batch whose length points beyond the end of its segment the broker gives nothing, as where
+nothing new has come. Here a person decides: everything up to the first offset that can be read is deleted, so that
+every consumer goes on there.
 """
 
 from collections.abc import Callable

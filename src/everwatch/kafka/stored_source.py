@@ -12,8 +12,9 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable
 from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import refused
-from everwatch.kafka.clients import DELETED, Clients
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
@@ -59,8 +60,7 @@ class Source:
         # partitions of this sink that are not fetched yet: the database did not say where they start
         self._unplaced: list[TopicPartition] = []
         self._refusal: AccessError | None = None
-        # what the client has said of a topic that was deleted
-        self._deleted = ""
+        self._deleted = DeletedTopics()
         # whether the group has assigned partitions to this sink, or none, and they are being read
         self.is_member = False
         self.assigned: frozenset[Partition] = frozenset()
@@ -100,9 +100,9 @@ class Source:
                 self._complain(error)
         if self._refusal is not None:
             raise self._refusal
-        if self._deleted:
+        for error in self._deleted.take({each.topic for each in self.assigned}).values():
             raise BrokerUnavailable(
-                f"A topic was deleted, or made anew, while it was read: {self._deleted}. Started again, the"
+                f"A topic was deleted, or made anew, while it was read: {error.str()}. Started again, the"
                 f" {self._process} reads what is there."
             )
         if readable:
@@ -179,8 +179,7 @@ class Source:
         away = error.code() in _AWAY
         complaint = KafkaError._ALL_BROKERS_DOWN if away else error.code()
         self._refusal = self._refusal or refused(error)
-        if error.code() in DELETED and error.str().startswith(tuple(f"{each.topic} [" for each in self.assigned)):
-            self._deleted = error.str()
+        self._deleted.note(error)
         if complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning(

@@ -4,13 +4,13 @@ A count or a copy of a topic must be complete: less than all of it is an error h
 a smaller result.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import read_of, refused
-from everwatch.kafka.unreadable_batches import Sieve, is_unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable, is_unreadable
 
 # for what is read as a whole; at the end, where this consumer learns that it is the end, the broker is not to wait for
 # more
@@ -32,11 +32,13 @@ def read_to_end(
     wanted: Mapping[int, range],
     sieve: Sieve | None = None,
     silence_s: float = SILENCE_S,
+    on_unreadable: Callable[[Unreadable], object] = lambda _: None,
 ) -> Iterator[list[Message]]:
     """The records of each partition from the first of its offsets in ``wanted`` to the last, as they come.
 
     A list may be empty: nothing has come for a moment, and the caller may stop. ``consumer`` reports the end of
-    partitions and has nothing else to do. With a ``sieve`` batches that cannot be read are passed over.
+    partitions and has nothing else to do. With a ``sieve`` batches that cannot be read are passed over, and each that
+    begins within its partition's offsets is given to ``on_unreadable``.
 
     Raises AccessError; RecordsUnreadable, when all other partitions are read; BrokerUnavailable when nothing has come
     for ``silence_s``.
@@ -53,6 +55,8 @@ def read_to_end(
             sifted = sieve.sift(messages)
             messages = [*sifted.records, *sifted.errors]
             for each in sifted.unreadable:
+                if each.first < wanted[each.partition].stop:
+                    on_unreadable(each)
                 if each.end >= left.get(each.partition, each.end + 1):
                     del left[each.partition]
         records: list[Message] = []
@@ -77,7 +81,10 @@ def read_to_end(
                 consumer.pause([TopicPartition(topic, number)])
             else:
                 reason = error.str()
-        patience = int(silence_s / _TAKE_S) if records else patience - 1
+        if records:
+            patience = int(silence_s / _TAKE_S)
+        elif sieve is None or not sieve.is_looking:
+            patience -= 1
         yield records
     if left:
         raise BrokerUnavailable(

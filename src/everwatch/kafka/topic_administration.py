@@ -7,6 +7,7 @@ from types import MappingProxyType
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import RESOURCE_TOPIC, NewTopic
+from msgspec import structs
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, PermissionMissing, TopicMismatch
@@ -61,6 +62,17 @@ def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> 
     return [_compare(plan, found.get(plan.name), plan.name in hidden, settings) for plan in plans]
 
 
+def with_count_of_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> Settings:
+    """Return the settings with the partition count of the topics that are there; unchanged if there are none.
+
+    Topics that have different counts leave it as it is: they are refused by whoever compares them with their plan.
+    Raises BrokerUnavailable.
+    """
+    there = _partition_counts(admin, timeout_s)
+    counts = {there[plan.name] for plan in plan_topics(settings) if there.get(plan.name)}
+    return structs.replace(settings, partitions=counts.pop()) if len(counts) == 1 else settings
+
+
 def expect_regions(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> None:
     """Raise TopicMismatch if there are topics of ticks of a region that the settings do not name.
 
@@ -108,7 +120,7 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
 def ensure_topics(
     admin: Admin, settings: Settings, *, configs: Mapping[str, Mapping[str, str]] = NO_CONFIGS, timeout_s: float = 30
 ) -> list[TopicState]:
-    """Create what is missing; doing it twice, or from two processes at once, is doing it once.
+    """Create missing topics; idempotent, also from two processes at once.
 
     ``configs``: configuration by topic that new topics get over what is planned.
 

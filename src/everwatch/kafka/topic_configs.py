@@ -22,7 +22,10 @@ from everwatch.kafka.admin_results import result_of
 
 
 def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) -> dict[str, dict[str, str]]:
-    """Return what is set for each topic itself. Raises BrokerUnavailable; AccessError without DescribeConfigs."""
+    """Return the configuration that is set for each topic itself.
+
+    Raises BrokerUnavailable; AccessError without DescribeConfigs.
+    """
     asked = admin.describe_configs([ConfigResource(RESOURCE_TOPIC, name) for name in topics], request_timeout=timeout_s)
     found = {}
     for resource, future in asked.items():

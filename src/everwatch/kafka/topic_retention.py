@@ -1,4 +1,4 @@
-"""For how long topics hold what is on them now: as their configuration on the broker says, not as it was planned."""
+"""Retention of the records on topics now: as their configuration on the broker says, not as it was planned."""
 
 from collections.abc import Iterable, Mapping
 

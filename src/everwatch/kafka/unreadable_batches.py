@@ -15,6 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
+from everwatch.kafka import batch_ends
+from everwatch.kafka.batch_ends import EndSearch, Prober
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
@@ -22,17 +24,6 @@ from everwatch.observability.metrics import UNREADABLE
 
 logger = logging.getLogger(__name__)
 
-# the client could not make records of the bytes that it got
-_UNREADABLE = frozenset(
-    {
-        KafkaError._BAD_COMPRESSION,
-        KafkaError._BAD_MSG,
-        KafkaError._NOT_IMPLEMENTED,
-        KafkaError._UNDERFLOW,
-        KafkaError.INVALID_MSG,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-    }
-)
 PROBING: dict[str, object] = {
     "enable.partition.eof": True,
     # an offset behind the end is an answer, too
@@ -44,18 +35,18 @@ PROBING: dict[str, object] = {
 """Consumer settings of the second client."""
 SOME = 1_000
 MOST_BYTES = 32 * 1024 * 1024
-_PATIENCE_S = 20.0
+LOOK_S = 1.0
+"""Other partitions wait so long at most while the end of a batch is looked for: mostly it is found by then."""
+TO_THE_END_S = 300.0
+"""The same for a command, which has a limited patience and nothing else to do."""
 # where an end cannot be found (not even the broker reads on behind it) others wait for that more and more rarely
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 640.0
-_TAKE_S = 0.5
-# of one partition at a time: many in a row are found with one client
-MOST_IN_A_ROW = 1_000
 
 
 def is_unreadable(message: Message) -> bool:
     """Tell whether a consumer reports with this message that it cannot make records of the bytes it got."""
     error = message.error()
-    return error is not None and error.code() in _UNREADABLE and message.offset() is not None
+    return error is not None and error.code() in batch_ends.CODES and message.offset() is not None
 
 
 class Unreadable(NamedTuple):
@@ -89,18 +80,28 @@ class Sifted(NamedTuple):
 class Sieve:
     """Separates what one consumer gives, and moves the consumer past what it cannot read.
 
-    Blocks while the end of an unreadable batch is looked for. Use it in the consumer's thread.
+    The end of an unreadable batch is looked for in a thread of its own. Calls wait for it for ``look_s`` at most; if it
+    takes longer, other partitions are read meanwhile. Use it in the consumer's thread.
     """
 
-    def __init__(self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock) -> None:
+    def __init__(
+        self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock, look_s: float = LOOK_S
+    ) -> None:
         """``new_prober`` makes a consumer with the settings ``PROBING``, in no group that is in use."""
         self._consumer = consumer
         self._new_prober = new_prober
         self._clock = clock
         self._taken: list[Message] = []
+        self._look_s = look_s
+        self._looks: dict[tuple[str, int], EndSearch] = {}
         # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._log_throttle = LogThrottle(clock)
+
+    @property
+    def is_looking(self) -> bool:
+        """Tell whether the end of a batch is being looked for; what stands behind it comes later."""
+        return any(not look.is_done() for look in self._looks.values())
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
         """Take records: up to ``most``, and about ``MOST_BYTES``.
@@ -159,11 +160,11 @@ class Sieve:
             (position,) = self._consumer.position([TopicPartition(topic, number)])
             # the consumer may stand in the middle of a batch, when it begins there
             stands = max(first, position.offset)
-            found = self._probed(topic, number, stands)
+            found = self._looked_for(topic, number, first, stands)
             # not only where something was found: behind a wrong checksum librdkafka asks for an offset that it made up,
             # and begins the partition anew when the broker has none such
             self._consumer.seek(TopicPartition(topic, number, found[-1].end if found else stands))
-            return found
+            return found or []
         except (BrokerUnavailable, KafkaException) as problem:
             with suppress(KafkaException):
                 # the consumer reports the batch again
@@ -180,19 +181,30 @@ class Sieve:
                 )
             return []
 
-    def _probed(self, topic: str, number: int, offset: int) -> list[Unreadable]:
+    def _looked_for(self, topic: str, number: int, first: int, stands: int) -> "list[Unreadable] | None":
+        """Return what a look at the batch of offset ``first`` has found, None while it lasts. Raises BrokerUnavailable.
+
+        ``stands``: the offset to look from.
+        """
         due_s, pause_s = self._tried.get((topic, number), (0.0, SHORTEST_PAUSE_S))
-        if self._clock.monotonic_s() < due_s:
-            raise BrokerUnavailable("it is looked for again in a while")
-        prober = _Prober(self._new_prober(), topic, number, self._clock)
+        look = self._looks.get((topic, number))
+        if look is None:
+            if self._clock.monotonic_s() < due_s:
+                raise BrokerUnavailable("it is looked for again in a while")
+            prober = Prober(self._new_prober(), topic, number, self._clock)
+            look = self._looks[topic, number] = EndSearch(prober, first, stands)
+            look.wait(self._look_s)
+        if not look.is_done():
+            return None  # the consumer reports the batch again
+        del self._looks[topic, number]
+        if look.first != first:
+            return None  # the partition was given away and came back meanwhile
         try:
-            found = prober.find(offset)
+            found = [Unreadable(topic, number, *each) for each in look.result()]
         except BrokerUnavailable:
             due_s = self._clock.monotonic_s() + pause_s
             self._tried[topic, number] = due_s, min(2 * pause_s, LONGEST_PAUSE_S)
             raise
-        finally:
-            prober.close()
         self._tried.pop((topic, number), None)
         return found
 
@@ -208,71 +220,6 @@ class Sieve:
                     each.refusal.reason,
                     extra=labelled(topic=each.topic, partition=each.partition),
                 )
-
-
-class _Prober:
-    """A second client on one partition."""
-
-    def __init__(self, consumer: Consumer, topic: str, partition: int, clock: Clock) -> None:
-        self._consumer = consumer
-        self._topic = topic
-        self._partition = partition
-        self._clock = clock
-
-    def close(self) -> None:
-        self._consumer.close()
-
-    def find(self, offset: int) -> list[Unreadable]:
-        """Every unreadable batch from ``offset`` up to the first record, or the end of the partition.
-
-        Raises BrokerUnavailable.
-        """
-        found: list[Unreadable] = []
-        base, error = self._probe(offset)
-        while error is not None and len(found) < MOST_IN_A_ROW:
-            last, step = offset, 1
-            # gallop to an offset behind the batch, then halve what lies between
-            while (seen := self._probe(last + step))[0] == base and seen[1] is not None:
-                last, step = last + step, 2 * step
-            end, behind = last + step, seen
-            while end - last > 1:
-                middle = (last + end) // 2
-                seen = self._probe(middle)
-                if seen[0] == base and seen[1] is not None:
-                    last = middle
-                else:
-                    end, behind = middle, seen
-            found.append(Unreadable(self._topic, self._partition, offset, end, error))
-            offset, (base, error) = end, behind
-        return found
-
-    def _probe(self, offset: int) -> tuple[int, str | None]:
-        """The offset of what stands at ``offset`` or behind, and why it cannot be read, if so.
-
-        Of a batch that cannot be read it is the batch's first offset. Raises BrokerUnavailable.
-        """
-        place = TopicPartition(self._topic, self._partition, offset)
-        self._consumer.assign([place])
-        deadline_s = self._clock.monotonic_s() + _PATIENCE_S
-        while self._clock.monotonic_s() < deadline_s:
-            for message in self._consumer.consume(1, _TAKE_S):
-                error, at = message.error(), message.offset()
-                if at is None:
-                    continue
-                if error is not None and error.code() in _UNREADABLE:
-                    return at, error.str()
-                if error is None or error.code() == KafkaError._PARTITION_EOF:
-                    is_answer = at >= offset
-                elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                    is_answer = at == offset
-                else:
-                    continue
-                if is_answer:
-                    return at, None
-                # Behind a wrong checksum librdkafka asks for an offset that it made up. That there is none such may be
-                # reported after the next assignment, and then nothing is fetched for that either.
-                self._consumer.assign([place])
-        raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
 
 
 def _place_of(message: Message) -> tuple[str, int]:

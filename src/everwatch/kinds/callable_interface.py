@@ -1,4 +1,4 @@
-"""Callables of other packages: how they are found, what they are called with, and what comes back.
+"""Callables of other packages: how they are found, their arguments, and their replies.
 
 A package adds one with an entry point in the group ``everwatch.callables``. It is only ever loaded in a process that
 runs it: workers and executors know no more than its name.

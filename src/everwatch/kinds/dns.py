@@ -162,7 +162,7 @@ def explain_code(code: int, config: DnsConfig) -> str:
 
 
 def _text(data: object) -> str:
-    """A record's data as people write it, in the form that ``_normal_answer`` gives what is expected."""
+    """A record's data as people write it, in the form that ``_normal_answer`` gives expected data."""
     match data:
         case pycares.ARecordData() | pycares.AAAARecordData():
             return str(ip_address(data.addr))

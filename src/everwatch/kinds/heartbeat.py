@@ -116,7 +116,7 @@ class HeartbeatKind:
         known: SignalState,
         signal: Signal,
     ) -> tuple[int, SignalState]:
-        """``last_signal`` is the newest success. In whichever order signals come, what is known in the end is the same.
+        """``last_signal`` is the newest success. Signals give the same value in whichever order they come.
 
         All but how long the last run took, if it has no id: that is measured when its end comes, from the start that
         is known by then. A start at the same millisecond as an end belongs to it, and a failure weighs more than a

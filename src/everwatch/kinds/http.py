@@ -12,7 +12,7 @@ from everwatch.kinds.shared.http_config import HttpConfig
 from everwatch.kinds.shared.response_capture import BODY_BYTES as CAPTURED_BYTES
 from everwatch.kinds.shared.response_capture import captured, status_and_head
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.certificate import read_certificate
+from everwatch.network.certificate import TIME_LEFT, read_certificate
 from everwatch.network.error_texts import quoted
 from everwatch.network.host_names import parse_url
 from everwatch.network.http_request import Probe, Request, RequestFailed
@@ -27,11 +27,16 @@ _LAST_WORD_S = 0.1
 
 
 class HttpKind:
-    """Asks a URL. Timings: dns, connect, tls, first_byte, total, in ms (the first three summed over redirects)."""
+    """Asks a URL. Timings: dns, connect, tls, first_byte, total, in ms (the first three summed over redirects).
+
+    With ``certificate_days_left`` also how long the certificate is valid still.
+    """
 
     name = "http"
     config_type = HttpConfig
     default_schedule_ms = 60_000
+    # searches a body for a pattern, in a thread
+    matches = staticmethod(matches)
 
     @property
     def inline(self) -> Literal[False]:
@@ -52,9 +57,9 @@ class HttpKind:
             answer = await client.send(request, probe, owner)
             timings = probe.timings()
             reason = (
-                await _judge_body(config, answer, describe_duration(tick.timeout_ms))
+                await self._judge_body(config, answer, describe_duration(tick.timeout_ms))
                 or _judge_latency(config, timings["total"])
-                or _judge_certificate(config, answer, context.clock.now_ms())
+                or _judge_certificate(config, answer, context.clock.now_ms(), timings)
                 or _judge_version(config, answer)
             )
             if reason and config.capture:
@@ -64,6 +69,36 @@ class HttpKind:
             timings = probe.timings()
             reason = await explain_failure(error, request, probe, tick, context, config.hide)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
+
+    async def _judge_body(self, config: HttpConfig, answer: HttpResponse, time: str) -> str:
+        if not config.status_is_expected(answer.status):
+            return f"status {answer.status}, expected {config.expected_status}"
+        body, charset = bytes(answer.body), answer.charset
+        judges_body = config.body_contains or config.body_not_contains or config.body_matches or config.json_equals
+        if judges_body and answer.wrong_coding:
+            return answer.wrong_coding
+        came = f"{answer.status} came after {max(1, round(answer.head_ms))} ms"
+        unfinished = "" if answer.is_whole else f"{came}; its body had not ended after {time}"
+        if config.body_contains and encoded(config.body_contains, charset) not in body:
+            wanted = quoted(config.body_contains, 80)
+            if unfinished:
+                return f"{unfinished} and had not contained {wanted}"
+            return f"{_part(body, BODY_LIMIT_BYTES)} does not contain {wanted}"
+        if config.body_not_contains:
+            if encoded(config.body_not_contains, charset) in body:
+                return f"body contains {quoted(config.body_not_contains, 80)}"
+            if unfinished:
+                return unfinished
+        if config.body_matches and not await asyncio.to_thread(self.matches, config.body_matches, body, charset):
+            wanted = quoted(config.body_matches, 80)
+            if unfinished and len(body) < PATTERN_TEXT_BYTES:
+                return f"{unfinished} and had not matched {wanted}"
+            return f"{_part(body, PATTERN_TEXT_BYTES)} does not match {wanted}"
+        if config.json_equals:
+            if len(body) >= BODY_LIMIT_BYTES:
+                return f"the body has {BODY_LIMIT_BYTES // 1024} KiB or more, too much to be read as JSON"
+            return unfinished or explain_json(config.json_equals, body, charset, config.hide)
+        return unfinished if config.max_latency_ms else ""
 
 
 def request_of(config: HttpConfig, tick: Tick) -> Request:
@@ -123,37 +158,6 @@ class _Search:
         return self._is_found
 
 
-async def _judge_body(config: HttpConfig, answer: HttpResponse, time: str) -> str:
-    if not config.status_is_expected(answer.status):
-        return f"status {answer.status}, expected {config.expected_status}"
-    body, charset = bytes(answer.body), answer.charset
-    judges_body = config.body_contains or config.body_not_contains or config.body_matches or config.json_equals
-    if judges_body and answer.wrong_coding:
-        return answer.wrong_coding
-    came = f"{answer.status} came after {max(1, round(answer.head_ms))} ms"
-    unfinished = "" if answer.is_whole else f"{came}; its body had not ended after {time}"
-    if config.body_contains and encoded(config.body_contains, charset) not in body:
-        wanted = quoted(config.body_contains, 80)
-        if unfinished:
-            return f"{unfinished} and had not contained {wanted}"
-        return f"{_part(body, BODY_LIMIT_BYTES)} does not contain {wanted}"
-    if config.body_not_contains:
-        if encoded(config.body_not_contains, charset) in body:
-            return f"body contains {quoted(config.body_not_contains, 80)}"
-        if unfinished:
-            return unfinished
-    if config.body_matches and not await asyncio.to_thread(matches, config.body_matches, body, charset):
-        wanted = quoted(config.body_matches, 80)
-        if unfinished and len(body) < PATTERN_TEXT_BYTES:
-            return f"{unfinished} and had not matched {wanted}"
-        return f"{_part(body, PATTERN_TEXT_BYTES)} does not match {wanted}"
-    if config.json_equals:
-        if len(body) >= BODY_LIMIT_BYTES:
-            return f"the body has {BODY_LIMIT_BYTES // 1024} KiB or more, too much to be read as JSON"
-        return unfinished or explain_json(config.json_equals, body, charset, config.hide)
-    return unfinished if config.max_latency_ms else ""
-
-
 def _part(body: bytes, limit: int) -> str:
     return "body" if len(body) < limit else f"first {limit // 1024} KiB of the body"
 
@@ -165,7 +169,8 @@ def _judge_latency(config: HttpConfig, total_ms: float) -> str:
     return f"took {math.ceil(total_ms)} ms, expected at most {most_ms} ms"
 
 
-def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int) -> str:
+def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int, timings: dict[str, float]) -> str:
+    """Return what is wrong with the certificate that was seen; add to ``timings`` how long it is valid still."""
     if not config.certificate_days_left:
         return ""
     if not answer.certificate:
@@ -176,6 +181,7 @@ def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int) ->
     except ValueError as error:
         return f"the certificate of {host} cannot be read: {error}"
     left_ms = certificate.expires_at - now_ms
+    timings[TIME_LEFT] = left_ms
     if left_ms >= config.certificate_days_left * DAY_MS:
         return ""
     ends = "has expired" if left_ms < 0 else "expires soon"

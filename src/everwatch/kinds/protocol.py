@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RunContext:
-    """Parts that executed kinds use: time, name resolution, what may be reached, one HTTP client, a way to Kafka,
+    """Parts that executed kinds use: time, name resolution, the guard of addresses, one HTTP client, a way to Kafka,
     where callables of other packages run, and how to leave this machine.
     """
 

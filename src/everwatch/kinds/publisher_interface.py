@@ -31,7 +31,10 @@ class EventPublisher(Protocol):
 
 
 class MemoryPublisher:
-    """Keeps in ``events`` what is published to the topics in ``allowed``; with none of them it refuses everything."""
+    """Keeps in ``events`` the records that are published to the topics in ``allowed``.
+
+    With none of them it refuses everything.
+    """
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self._allowed = allowed

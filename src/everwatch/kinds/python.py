@@ -1,5 +1,6 @@
 """The kind ``python``: a callable of an installed package, run in a process that nothing else depends on."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,6 +19,13 @@ from everwatch.model import Outcome, Status, Tick
 _LAST_WORD_S = 0.1
 
 
+def check_callable(name: str, known: Sequence[str]) -> None:
+    """Check that a callable is among those that installed packages have. Raises FieldError."""
+    if name not in known:
+        there_are = f"known callables: {', '.join(known)}" if known else "no installed package has any"
+        raise FieldError("callable", f"there is no callable {name!r} in the group {ENTRY_POINT_GROUP}; {there_are}")
+
+
 class PythonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The entry point's name of a callable, and its arguments."""
 
@@ -25,12 +33,7 @@ class PythonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        known = known_callables()
-        if self.callable not in known:
-            there_are = f"known callables: {', '.join(known)}" if known else "no installed package has any"
-            raise FieldError(
-                "callable", f"there is no callable {self.callable!r} in the group {ENTRY_POINT_GROUP}; {there_are}"
-            )
+        check_callable(self.callable, known_callables())
 
 
 class PythonKind:

@@ -102,7 +102,7 @@ def parse_config(kind: Kind, config: Mapping[str, Any] | bytes | str) -> msgspec
 
 
 def canonical_config(kind: Kind, parsed: msgspec.Struct) -> str:
-    """``parsed`` as JSON text with sorted keys and without what is default anyway; parsing it gives ``parsed``."""
+    """``parsed`` as JSON text with sorted keys and without defaults; parsing it gives ``parsed``."""
     given = {
         field.encode_name: value
         for field in _fields(kind.config_type)

@@ -98,7 +98,7 @@ class TcpKind:
         return config.host
 
     async def run(self, config: TcpConfig, tick: Tick, context: RunContext) -> Outcome:
-        """Connect; then TLS, the text to send and what is expected back, where the config asks for them."""
+        """Connect; then TLS, the text to send and the expected answer, where the config asks for them."""
         clock = context.clock
         began_s = clock.monotonic_s()
         timings: dict[str, float] = {}
@@ -175,7 +175,7 @@ async def _talk(
 
 
 async def _read_expected(reader: StreamReader, config: TcpConfig, answer: bytearray) -> str:
-    """Read into ``answer`` until it is as expected or cannot become so; what is missing then, "" if nothing."""
+    """Read into ``answer`` until it is as expected or cannot become so; return the reason, "" if it is."""
     start, needle = unescape(config.expect_start), unescape(config.expect)
     found = not needle
     while True:

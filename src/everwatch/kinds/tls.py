@@ -6,7 +6,7 @@ import msgspec
 
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.certificate import Certificate, read_certificate
+from everwatch.network.certificate import TIME_LEFT, Certificate, read_certificate
 from everwatch.network.connections import (
     Host,
     Port,
@@ -44,7 +44,7 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TlsKind:
-    """One handshake. Timings, in ms: dns, connect, tls, total."""
+    """One handshake. Timings, in ms: dns, connect, tls, total; and how long the certificate is valid still."""
 
     name = "tls"
     config_type = TlsConfig
@@ -65,7 +65,9 @@ class TlsKind:
         timings: dict[str, float] = {}
         try:
             certificate, version = await _look(config, context, timings)
-            reason = _judge(config, certificate, version, clock.now_ms())
+            now_ms = clock.now_ms()
+            reason = _judge(config, certificate, version, now_ms)
+            timings[TIME_LEFT] = certificate.expires_at - now_ms
         except _Unreadable as error:
             reason = str(error)
         except OSError as error:

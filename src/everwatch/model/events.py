@@ -56,7 +56,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Outcome of a run: a status, a sentence for a person, and the time each phase took, in ms.
+    """Outcome of a run: a status, a sentence for a person, and times in ms: of each phase, and of what has one left.
 
     ``detail``: more about a failure, of any number of lines; "" where there is nothing to show.
     ``waited_ms``: for how long it waited for its turn before it began, which is delay and no part of its duration.

@@ -21,7 +21,7 @@ class ReplyOn(StrEnum):
 
 
 class Signup(msgspec.Struct, frozen=True):
-    """A user registers, or changes what is registered: the monitors named here replace those of the last signup.
+    """A user registers, or changes the registration: the monitors named here replace those of the last signup.
 
     ``signup_id``: its outcome is answered on ``replies``. It is remembered only with a ``request_digest`` (of the HTTP
     request that it was made of): a signup states the whole registration, so the same one again changes nothing.
@@ -192,7 +192,7 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """As much of an input as an answer to its sender takes: what was asked for, of which monitor, under which id."""
+    """Fields of an input that its answer needs: the command, the monitor, and the id."""
 
     command: str
     user_id: str

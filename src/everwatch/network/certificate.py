@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from everwatch.network.error_texts import quoted
 from everwatch.schedule.duration import DAY_MS
 
+TIME_LEFT = "certificate_left"
+"""Name, among the timings of a result, of the time until the certificate that was seen ends, in ms."""
 _SEQUENCE, _OID, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0x06, 0x17, 0x18
 _OCTETS, _VERSION, _EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0x04, 0xA0, 0xA3, 0x82, 0x87
 _COMMON_NAME, _ORGANIZATION, _ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x1d\x11"

@@ -139,7 +139,7 @@ async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, connect_m
 
 
 def tls_context(options: TlsOptions, outgoing: Egress) -> ssl.SSLContext:
-    """The TLS context for these options, made once: loading what is trusted takes a while. Raises OSError."""
+    """The TLS context for these options, made once: loading the trusted certificates takes a while. Raises OSError."""
     return _tls_context(options, outgoing.ca_file, ssl.get_default_verify_paths())
 
 

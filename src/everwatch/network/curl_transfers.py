@@ -44,7 +44,7 @@ class Transfers:
                 self._multi.remove_handle(curl)
 
     def close(self) -> None:
-        """Break off what is under way and close all connections."""
+        """Break off running transfers and close all connections."""
         for curl, ended in list(self._waiting.items()):
             self._multi.remove_handle(curl)
             del self._waiting[curl]

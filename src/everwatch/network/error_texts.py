@@ -61,7 +61,7 @@ def explain_untrusted(host: str, message: str) -> str:
 
 
 def quoted(text: str, limit: int = 200) -> str:
-    """``text`` from outside in quotes: on one line, only what can be printed, and at most ``limit`` characters."""
+    """``text`` from outside in quotes: on one line, printable, and at most ``limit`` characters."""
     line = "".join(character if character.isprintable() else " " for character in text[: 2 * limit])
     line = " ".join(line.split())
     return f"'{line if len(line) <= limit and len(text) <= 2 * limit else line[: limit - 1] + '…'}'"

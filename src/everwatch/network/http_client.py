@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pycurl
 import yarl
@@ -44,17 +44,29 @@ _SCHEMES = ("http", "https")
 _OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
 
 
-class HttpClient:
-    """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one."""
+class _IdleConnection(NamedTuple):
+    """A connection without a request. ``used_s``: when its last one ended."""
 
-    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Egress) -> None:
+    transfers: Transfers
+    used_s: float
+
+
+class HttpClient:
+    """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one.
+
+    ``kept_each``: how many connections are kept for one owner, who sends as many requests at once.
+    """
+
+    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Egress, kept_each: int = 1) -> None:
         self._clock = clock
         self._guard = guard
         self._resolver = resolver
         self.most_kept, self.kept_s = MOST_KEPT, float(KEPT_S)
         """Limits of the connections that are kept: their number, and the seconds without a request."""
         self._fresh = Transfers()
-        self._kept: OrderedDict[object, tuple[Transfers, float]] = OrderedDict()
+        self._kept_each = kept_each
+        self._kept: OrderedDict[object, list[_IdleConnection]] = OrderedDict()
+        self._number_kept = 0
         self._proxy = outgoing.proxy
         self._trust = _trust(outgoing.ca_file)
 
@@ -70,8 +82,7 @@ class HttpClient:
         """
         if owner is None:
             return await self._follow(request, probe, self._fresh, Terms(self._guard, self._trust, keep=False))
-        kept = self._kept.pop(owner, None)
-        transfers = kept[0] if kept else Transfers(most_kept=1)
+        transfers = self._take(owner)
         try:
             answer = await self._follow(request, probe, transfers, Terms(self._guard, self._trust, keep=True))
         except BaseException:
@@ -84,22 +95,44 @@ class HttpClient:
         return answer
 
     async def close(self) -> None:
-        """Break off what is under way and close all connections."""
-        while self._kept:
-            self._kept.popitem()[1][0].close()
+        """Break off running requests and close all connections."""
+        for owner in list(self._kept):
+            while owner in self._kept:
+                self._close_oldest(owner)
         self._fresh.close()
+
+    def _take(self, owner: object) -> Transfers:
+        """Return the connection of ``owner`` that was used last, or what makes a new one."""
+        idle = self._kept.get(owner)
+        if not idle:
+            return Transfers(most_kept=1)
+        self._number_kept -= 1
+        transfers = idle.pop().transfers
+        if not idle:
+            del self._kept[owner]
+        return transfers
 
     def _keep(self, owner: object, transfers: Transfers) -> None:
         now_s = self._clock.monotonic_s()
-        # its owner may have asked twice at once: the later is kept
-        if previous := self._kept.pop(owner, None):
-            previous[0].close()
-        self._kept[owner] = transfers, now_s
+        idle = self._kept.setdefault(owner, [])
+        idle.append(_IdleConnection(transfers, now_s))
+        self._number_kept += 1
         # in the order of their last use
-        for other, (old, used_s) in list(islice(self._kept.items(), _LOOKED_AT)):
-            if len(self._kept) > self.most_kept or used_s < now_s - self.kept_s:
-                old.close()
-                del self._kept[other]
+        self._kept.move_to_end(owner)
+        if len(idle) > self._kept_each:
+            self._close_oldest(owner)
+        for other in list(islice(self._kept, _LOOKED_AT)):
+            while (some := self._kept.get(other)) and (
+                self._number_kept > self.most_kept or some[0].used_s < now_s - self.kept_s
+            ):
+                self._close_oldest(other)
+
+    def _close_oldest(self, owner: object) -> None:
+        idle = self._kept[owner]
+        idle.pop(0).transfers.close()
+        self._number_kept -= 1
+        if not idle:
+            del self._kept[owner]
 
     async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> HttpResponse:
         url = parse_url(request.url)
@@ -158,7 +191,7 @@ class HttpClient:
 
 
 def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
-    """libcurl's options for what is trusted: libcurl itself may look elsewhere than OpenSSL does for Python."""
+    """libcurl's options for trusted certificates: libcurl itself may look elsewhere than OpenSSL does for Python."""
     if ca_file:
         return ((pycurl.CAINFO, ca_file),)
     paths = ssl.get_default_verify_paths()

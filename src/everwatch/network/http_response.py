@@ -77,7 +77,7 @@ class HttpResponse:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether there is no more of the body to judge: it ended, or what may be kept of it is here."""
+        """Tell whether there is no more of the body to judge: it ended, or as much as may be kept is here."""
         return self.is_over or self.is_full
 
     @property

@@ -41,7 +41,7 @@ class NameServers:
         return (await self._without_edns.query_dns(name, record_type)).answer
 
     async def close(self) -> None:
-        """Fail what is under way."""
+        """Fail questions under way."""
         await self._resolver.close()
         if self._without_edns is not None:
             await self._without_edns.close()
@@ -77,7 +77,7 @@ def owned(records: Iterable[pycares.DNSRecord], name: str, record_type: str) -> 
 
 
 def plain_name(name: str | bytes) -> str:
-    """A domain name in lower case and without its final dot; what is not ASCII is escaped."""
+    """A domain name in lower case and without its final dot; other characters than ASCII are escaped."""
     # pycares leaves as bytes what is not ASCII
     text = name if isinstance(name, str) else name.decode(errors="backslashreplace")
     return text.lower().rstrip(".")

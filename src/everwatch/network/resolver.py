@@ -48,7 +48,7 @@ class Resolver:
     Addresses are kept for the TTL of their answer, at most five minutes, because the same few names are checked again
     and again; what does not exist for as long as its zone says. Records are what a check asks for, and never kept.
 
-    ``servers`` ("IP:port") are asked for addresses instead of those of the system; ``hosts`` is the file that comes
+    ``servers`` ("IP:port") are asked instead of those of the system; ``hosts`` is the file of addresses that comes
     before them; ``try_s``: for how long the first try of a question waits.
     """
 
@@ -85,11 +85,11 @@ class Resolver:
     async def records(self, name: str, record_type: str, servers: Sequence[str] = ()) -> list[pycares.DNSRecord]:
         """The answer section for ``name``, asked of ``servers`` ("IP:port", which c-ares connects to as they are).
 
-        Without servers those of the system are asked. Raises aiodns.error.DNSError, also where there is no record.
+        Without servers those of this resolver are asked. Raises aiodns.error.DNSError, also where there is no record.
         """
         async with self._lookups:
             # one for each lookup, because it keeps answers for as long as they say, and has no option against that
-            asked = NameServers(servers, self._try_s)
+            asked = NameServers(servers or self._servers, self._try_s)
             try:
                 return await asked.ask(name, record_type)
             finally:
@@ -131,7 +131,7 @@ class Resolver:
         raise socket.gaierror(_CODES.get(code, socket.EAI_FAIL), said)
 
     async def _fresh(self) -> _Kept:
-        """The name servers with what is kept, new ones if that is too old."""
+        """The name servers with their cache, new ones if that is too old."""
         now_s = self._clock.monotonic_s()
         old = self._kept
         if old is not None and now_s < old.until_s:

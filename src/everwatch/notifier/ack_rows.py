@@ -1,4 +1,4 @@
-"""Rows of what was acknowledged or snoozed."""
+"""Rows of acknowledged and snoozed incidents."""
 
 from collections.abc import Collection
 

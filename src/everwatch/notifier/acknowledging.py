@@ -22,7 +22,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     snoozed_until: int = 0
 
     def silences(self, kind: AlertKind, now: int) -> bool:
-        """Tell whether an alert of this kind is not told: its end always is."""
+        """Tell whether an alert of this kind is suppressed; the end of an incident never is."""
         if kind in RESOLVING:
             return False
         return kind is AlertKind.REMINDER or now < self.snoozed_until

@@ -150,7 +150,7 @@ class _Composing:
         self._groups.append(after)
 
     def _known_by_its_id_until(self, last: Delivery) -> int:
-        """Return when to look again at a message that is not told anew yet; 0: it may be.
+        """Return when to look again at a message that may not be repeated yet; 0: it may.
 
         One in doubt may have come through. Its receiver recognises its id, and would not recognise another one, so it
         is sent again as it is first.

@@ -56,7 +56,7 @@ class ContactRows(Rows):
         return found
 
     def put_contacts(self, contacts: Iterable[Contact]) -> None:
-        """Store addresses, in place of what was known of them."""
+        """Store addresses, in place of earlier values."""
         self._contacts.put.run(self._connection, [tuple(map(storable, each)) for each in sorted(contacts)])
 
     def verify_contacts(self, contact_ids: Collection[str], now: int) -> None:

@@ -66,7 +66,7 @@ class Correlating:
         return after
 
     def stands_in(self, route: AlertRoute, alert: Alert, incident: Incident | None) -> str:
-        """Return what stands in for an alert to operators, and queue that for the route; "": nothing does.
+        """Return the message that stands in for an alert to operators, and queue it for the route; "": none does.
 
         A receiver that has the alert's own incident open gets its end in any case.
         """
@@ -114,7 +114,7 @@ class Correlating:
                 self._tell(outage.routes, f"{outage.incident_id}/released", outage, AlertKind.CHANGED)
 
     def write(self) -> None:
-        """Write what has changed."""
+        """Write the changes."""
         self._work.put_targets((self._targets[name] for name in self._changed_targets), self._now)
         self._work.put_outages((self._outages[name] for name in self._changed_outages), self._now)
 

@@ -147,6 +147,19 @@ class DeliveryRows(Rows):
         """Note that an attempt at these messages begins; committed before their first byte is sent."""
         self._deliveries.claim.run(self._connection, [(lease_until, id_) for id_ in claimed])
 
+    def under_way(self, delivery_ids: Collection[str]) -> set[str]:
+        """Return those of these messages that are being sent still: none whose user was purged meanwhile.
+
+        They stay until the commit.
+        """
+        found: set[str] = set()
+        for some in chunks(delivery_ids):
+            statement = select(_delivery.delivery_id).where(
+                self._is_one_of(_delivery.delivery_id, some), _delivery.state == "sending"
+            )
+            found.update(self._connection.execute(statement.with_for_update()).scalars())
+        return found
+
     def settle(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
         """Store outcomes of attempts: new state, when it is due again, when it was settled (0: not), reason, id."""
         self._deliveries.settle.run(self._connection, [tuple(map(storable, row)) for row in rows])
@@ -161,7 +174,7 @@ class DeliveryRows(Rows):
         return [_delivery_of(row) for row in rows]
 
     def doubt(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
-        """Count a doubt and store what follows from it: state, due, settled, reason, id."""
+        """Count a doubt and store its consequence: state, due, settled, reason, id."""
         self._deliveries.doubt.run(self._connection, list(rows))
 
     def replay(self, state: str, since: int, route: str, user_id: str, now: int) -> int:

@@ -1,4 +1,4 @@
-"""Sending: claim what is due, hand it over, and store how that ended.
+"""Sending: claim due messages, hand them over, and store the outcomes.
 
 The order of each message: 1. ``sending`` is committed, with the attempt's number, 2. it is sent, 3. the outcome is
 committed. A notifier that is killed between 1 and 3 leaves a message in doubt: it is sent once more where the receiver
@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
 from everwatch.core.clock import Clock
-from everwatch.notifier.addresses import Address, EmailAddress
+from everwatch.notifier.addresses import Address, EmailAddress, SmsAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.due_messages import Passed, choose
+from everwatch.notifier.due_messages import Passed, ServerLoads, choose
 from everwatch.notifier.giving_up import FailedAttempt, note_failures
 from everwatch.notifier.metrics import count_attempt
 from everwatch.notifier.outcome_rows import SettledDelivery
@@ -25,6 +25,7 @@ from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Relay, Ru
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import news_route
+from everwatch.notifier.text_limits import beyond_limits
 from everwatch.observability.logs import labelled
 from everwatch.plans.placeholders import PlaceholderUser
 
@@ -40,8 +41,8 @@ _MOST_LOOKS = 8
 class OverHttp(Protocol):
     """Sends to receivers that speak HTTP; ``senders.over_http.HttpSender``."""
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
-        """Make one attempt."""
+    async def send(self, address: Address, message: Message, *, from_user: bool, whose: str = "") -> AttemptOutcome:
+        """Make one attempt. ``whose``: the user who has chosen the address, "" for the rules alone."""
         ...
 
 
@@ -72,23 +73,28 @@ class _Done(NamedTuple):
     outcome: AttemptOutcome
 
 
+class Senders(NamedTuple):
+    """What hands messages over."""
+
+    http: OverHttp
+    mail: OverMail
+
+
 class Dispatcher:
-    """Sends what is due. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
+    """Sends due messages. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
 
     def __init__(
         self,
         storage: Storage,
         rules: Callable[[], Rules],
-        http: OverHttp,
-        mail: OverMail,
+        senders: Senders,
         clock: Clock,
         limits: Limits,
         in_thread: Callable[[Callable[[], int]], Awaitable[int]],
     ) -> None:
         self._storage = storage
         self._rules = rules
-        self._http = http
-        self._mail = mail
+        self._http, self._mail = senders
         self._clock = clock
         self._limits = limits
         self._in_thread = in_thread
@@ -115,7 +121,7 @@ class Dispatcher:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until ``stop``; ``finish`` then lets what is under way end."""
+        """Send until ``stop``; ``finish`` then lets attempts under way end."""
         while not self._stopping:
             if not await self.turn():
                 try:
@@ -129,7 +135,7 @@ class Dispatcher:
                 await asyncio.sleep(_SETTLE_EVERY_S)
 
     async def turn(self) -> int:
-        """Store what has ended and begin what is due, in one transaction; return how many were begun."""
+        """Store ended attempts and begin due ones, in one transaction; return how many were begun."""
         done, self._done = self._done, []
         begun: list[_Begun] = []
         passed = self._passed
@@ -158,7 +164,7 @@ class Dispatcher:
         return len(begun)
 
     async def finish(self, within_s: float) -> None:
-        """Wait for what is under way and store how it ended; what takes longer is in doubt."""
+        """Wait for attempts under way and store their outcomes; those that take longer are in doubt."""
         if self._under_way:
             await asyncio.wait(list(self._under_way), timeout=within_s)
         for task in list(self._under_way):
@@ -185,7 +191,7 @@ class Dispatcher:
     # --- within a transaction -----------------------------------------------------------------------------------------
 
     def _claim(self, work: Work, now: int) -> tuple[list["_Begun"], Passed]:
-        """Begin attempts at what is due; return them, and what the next look need not go through."""
+        """Begin due attempts; return them, and the messages that the next look need not go through."""
         rules, passed = self._rules(), self._passed
         claimed: list[_Begun] = []
         for _ in range(_MOST_LOOKS):
@@ -193,9 +199,8 @@ class Dispatcher:
             if room <= 0:
                 break
             lanes = self._lanes + Counter(each.delivery.lane for each in claimed)
-            found = choose(
-                work, passed, now, room, lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now)
-            )
+            servers = ServerLoads(lanes, self._limit_of, lambda lane: self._circuits.closed_until(lane, now))
+            found = choose(work, passed, now, room, servers)
             passed = found.passed
             begun = _begin(work, rules, found.delivery_ids, now)
             work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)
@@ -214,22 +219,27 @@ class Dispatcher:
         worked: set[str] = set()
         failed: list[FailedAttempt] = []
         alone: dict[str, int] = {}
+        standing = work.under_way([each.begun.delivery.delivery_id for each in done]) if done else ()
         for each in done:
             (delivery, route, given, address), outcome = each
+            if outcome.verdict is Verdict.SENT:
+                self._circuits.answered(delivery.lane)
+            if outcome.is_servers:
+                until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)
+                if until:
+                    alone[delivery.lane] = max(until, alone.get(delivery.lane, 0))
+            if delivery.delivery_id not in standing:
+                # its user is purged, with all that is known of the address; or another notifier has decided on it
+                continue
             state, due = _state_after(delivery, outcome, now)
             rows.append((state, due or now, 0 if state == "pending" else now, outcome.reason, delivery.delivery_id))
             outcomes.append(SettledDelivery(delivery, state, outcome.reason, due or 0))
             if outcome.verdict is Verdict.SENT:
-                self._circuits.answered(delivery.lane)
                 worked.add(channel_id_of(route, given, address))
             elif not (outcome.is_servers and delivery.sender == "email"):
                 # a failure of the relay is no fault of the address
                 channel_id = channel_id_of(route, given, address)
                 failed.append(FailedAttempt(channel_id, route, delivery.user_id, address.shown, given, outcome))
-            if outcome.is_servers:
-                until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)
-                if until:
-                    alone[delivery.lane] = max(until, alone.get(delivery.lane, 0))
         # once for each server, as it moves all that waits for it
         for lane, until in alone.items():
             work.postpone(lane, until)
@@ -248,7 +258,8 @@ class Dispatcher:
                 outcome = await self._mail.send(self._rules().relay, address, delivery.message)
             else:
                 from_user = route.audience is Audience.USERS
-                outcome = await self._http.send(address, delivery.message, from_user=from_user)
+                whose = delivery.user_id if route.is_open else ""
+                outcome = await self._http.send(address, delivery.message, from_user=from_user, whose=whose)
         except Exception as error:
             # a sender that fails must not stop the others, nor this message
             logger.exception(
@@ -280,7 +291,27 @@ def _begin(work: Work, rules: Rules, delivery_ids: list[str], now: int) -> list[
         for delivery_id in delivery_ids
         if (delivery := known.get(delivery_id)) is not None
     )
-    return [each for each in attempts if each is not None]
+    begun = [each for each in attempts if each is not None]
+    # a retry is the same message
+    texts = [
+        (each.delivery.delivery_id, each.address, each.route.audience is Audience.USERS)
+        for each in begun
+        if isinstance(each.address, SmsAddress) and each.delivery.attempt == 1
+    ]
+    if not texts:
+        return begun
+    refused = beyond_limits(work, rules.text_limits, texts, now)
+    for each in begun:
+        if reason := refused.get(each.delivery.delivery_id):
+            _give_up(work, each.delivery, reason, now)
+    return [each for each in begun if each.delivery.delivery_id not in refused]
+
+
+def _give_up(work: Work, delivery: Delivery, reason: str, now: int) -> None:
+    """Let a message be dead before an attempt at it begins."""
+    work.claim([delivery.delivery_id], 0)
+    work.settle([("dead", now, now, reason, delivery.delivery_id)])
+    work.put_outcomes([SettledDelivery(delivery, "dead", reason)], now)
 
 
 def _begun(
@@ -301,9 +332,7 @@ def _begun(
         if contact_id and contact_id not in verified and not delivery.message.code:
             raise NoAddress(f"the address {address.shown} is not verified")
     except NoAddress as error:
-        work.claim([delivery.delivery_id], 0)
-        work.settle([("dead", now, now, str(error), delivery.delivery_id)])
-        work.put_outcomes([SettledDelivery(delivery, "dead", str(error))], now)
+        _give_up(work, delivery, str(error), now)
         return None
     return _Begun(delivery, route, given, address)
 

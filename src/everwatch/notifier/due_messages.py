@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from everwatch.notifier.storage import Work
 
@@ -36,23 +37,29 @@ class Choice:
     passed: Passed
 
 
+class ServerLoads(NamedTuple):
+    """Servers by name: messages under way, how many there may be, and until when one is left alone, ms."""
+
+    under_way: Counter[str]
+    limit_of: Callable[[str], int]
+    closed_until: Callable[[str], int]
+
+
 def choose(
     work: Work,
     passed: Passed,
     now: int,
     room: int,
-    under_way: Counter[str],
-    limit_of: Callable[[str], int],
-    closed_until: Callable[[str], int],
+    servers: ServerLoads,
 ) -> Choice:
     """Return up to ``room`` messages that are due.
 
-    ``under_way``: how many each server has; ``limit_of``: how many it may have. Crowded servers get half of the room,
-    so that others do not wait behind them. Messages to a server that is left alone (``closed_until``) are put off.
+    Crowded servers get half of the room, so that others do not wait behind them. Messages to a server that is left
+    alone are put off.
     """
     if not 0 <= now - passed.begun_at < LOOK_AGAIN_AT_ALL_MS:
         passed = Passed(begun_at=now, looks=passed.looks)
-    looking = _Looking(work, now, under_way.copy(), limit_of, closed_until)
+    looking = _Looking(work, now, servers)
     crowded = looking.at_crowded(passed, (room + passed.looks % 2) // 2)
     until = looking.at_others(crowded, passed.until, room)
     return Choice(looking.chosen, replace(passed, crowded=frozenset(crowded), until=until, looks=passed.looks + 1))
@@ -63,15 +70,13 @@ class _Looking:
         self,
         work: Work,
         now: int,
-        lanes: Counter[str],
-        limit_of: Callable[[str], int],
-        closed_until: Callable[[str], int],
+        servers: ServerLoads,
     ) -> None:
         self._work = work
         self._now = now
-        self._lanes = lanes
-        self._limit_of = limit_of
-        self._closed_until = closed_until
+        self._lanes = servers.under_way.copy()
+        self._limit_of = servers.limit_of
+        self._closed_until = servers.closed_until
         self._alone: dict[str, bool] = {}
         self.chosen: list[str] = []
 

@@ -21,7 +21,7 @@ _MOST_NAMED = 8
 
 
 class HoldingBack:
-    """Parts from what is told now what is held, and what is never told as it is over by then.
+    """Divide alerts into those sent now, those held, and those dropped because they are over by then.
 
     ``verdicts``: what became of the events of both; ``cancelled``: how many alerts are never told.
     """

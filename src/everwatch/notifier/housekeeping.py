@@ -38,6 +38,7 @@ def chores(
     yield "forgetting addresses that were never confirmed", partial(forget_unconfirmed, storage, now)
     yield "deleting targets without failures", partial(_trim_shared, storage, now - HOUR_MS)
     yield "deleting outcomes that no broker took", partial(_trim_outcomes, storage, now - OUTCOMES_WAIT_MS)
+    yield "forgetting the text messages of days before", partial(_trim_text_counts, storage, now // DAY_MS - 1)
     if keep_days:
         yield "deleting old messages", partial(_trim, storage, now - keep_days * DAY_MS)
 
@@ -47,7 +48,7 @@ async def run_chores(
     in_database: Callable[[Callable[[], object]], Awaitable[object]],
     complain: Callable[[str, str], None],
 ) -> None:
-    """Do these chores. One that fails is reported, and stops no other; raises what may be tried again.
+    """Do these chores. One that fails is reported, and stops no other. Raises retryable errors.
 
     One that has more to do is called again, at most 50 times; in between the database does other work.
     """
@@ -75,3 +76,8 @@ def _trim_outcomes(storage: Storage, before: int) -> None:
 def _trim_shared(storage: Storage, before: int) -> None:
     with storage.begin() as work:
         work.trim_shared(before)
+
+
+def _trim_text_counts(storage: Storage, before: int) -> None:
+    with storage.begin() as work:
+        work.trim_text_counts(before)

@@ -38,7 +38,7 @@ class ResolveRequest(msgspec.Struct, frozen=True, tag="resolve"):
 
 
 class CommentRequest(msgspec.Struct, frozen=True, tag="comment"):
-    """Somebody wrote something on an incident."""
+    """A comment was written on an incident."""
 
     comment: IncidentComment
 
@@ -54,7 +54,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, tag="replay"):
 
 
 class ContactsVerified(msgspec.Struct, frozen=True, tag="contacts_verified"):
-    """Somebody has confirmed these addresses of a user with their code."""
+    """These addresses of a user were confirmed with their code."""
 
     user_id: str
     contact_ids: tuple[str, ...]

@@ -122,7 +122,7 @@ def after_transition(incident: Incident | None, transition: Transition, *, silen
 
 
 def after_silence(incident: Incident, now: int) -> Step:
-    """Return what becomes of a flapping incident that has kept its state until ``now``."""
+    """Return the phase of a flapping incident that has kept its state until ``now``."""
     if not 0 < incident.settles_at <= now:
         return Step(incident, verdict="still flapping")
     is_up = incident.state not in (State.DOWN.value, State.LATE.value)

@@ -81,7 +81,10 @@ class ReadRequest(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records that are taken in together. ``offsets`` lie behind all records, the refused ones too."""
+    """Records that are taken in together. ``offsets`` lie behind all records, the refused ones too.
+
+    ``judged``: the partitions of transitions whose incidents a change of the table may end.
+    """
 
     taken_at: int
     offsets: dict[Partition, int]
@@ -89,6 +92,7 @@ class Batch(NamedTuple):
     entries: list[Entry]
     requests: list[ReadRequest]
     refused: list[RefusedRecord]
+    judged: set[Partition]
 
 
 def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Batch:
@@ -96,7 +100,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
 
     Of the changelog only users and deletions are decoded: a monitor that changes costs a look at its key.
     """
-    batch = Batch(taken_at, {}, [], [], [], [])
+    batch = Batch(taken_at, {}, [], [], [], [], set())
     for record in records:
         source = Partition(record.topic, record.partition)
         batch.offsets[source] = record.offset + 1
@@ -110,6 +114,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
                 batch.requests.append(ReadRequest(source, record.offset, _request(record)))
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
+                batch.judged.add(Partition(topics.transitions, record.partition))
         except InvalidInput as error:
             batch.refused.append(RefusedRecord(record, error))
     return batch
@@ -128,7 +133,8 @@ def take_in(storage: Storage, batch: Batch, rules: Rules = NO_RULES) -> None:
     ``rules``: whose routes test messages go by.
     """
     with storage.begin() as work:
-        stored = work.lock(batch.offsets)
+        # an incident that a pass of another notifier opens must not be taken for the one before, which is over
+        stored = work.lock({*batch.offsets, *batch.judged})
         entries = [each for each in batch.entries if each.offset >= stored[each.source]]
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]

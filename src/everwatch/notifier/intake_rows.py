@@ -1,4 +1,4 @@
-"""Rows of what was taken in: offsets, users, events and the incidents that come of them."""
+"""Rows of the intake: offsets, users, events and their incidents."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -35,8 +35,9 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
+# messages first: whoever stores an outcome at the same time holds its message, and what it stores is deleted after it
 _OF_A_USER = (
-    *(alert_groups, deliveries, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
+    *(deliveries, alert_groups, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
     *(notifier_users, unpublished_outcomes),
 )
 
@@ -136,7 +137,7 @@ class IntakeRows(Rows):
             self._connection.execute(update(alert_events).where(waits).values(judge_at=_event.taken_at))
 
     def delete_users(self, user_ids: Collection[str]) -> None:
-        """Delete users and what was to be sent to them; their incidents end with their monitors."""
+        """Delete users and their messages that are not sent; their incidents end with their monitors."""
         for some in chunks(user_ids):
             groups = select(_group.group_id).where(self._is_one_of(_group.user_id, some))
             self._connection.execute(delete(alert_items).where(_item.group_id.in_(groups)))
@@ -191,7 +192,7 @@ class IntakeRows(Rows):
         self.put_verdicts([(id_, None, verdict) for id_ in self._connection.execute(oldest).scalars()])
 
     def put_verdicts(self, verdicts: list[tuple[str, int | None, str]]) -> None:
-        """Store what became of events: id, when to judge it again (None: it is judged), and a word on it."""
+        """Store the outcomes of events: id, when to judge it again (None: it is judged), and a word on it."""
         self._intake.verdicts.run(self._connection, [(again, text, id_) for id_, again, text in verdicts])
 
     def users(self, user_ids: Collection[str]) -> dict[str, PlaceholderUser]:
@@ -274,7 +275,7 @@ class IntakeRows(Rows):
         self._intake.same_incidents.run(self._connection, same)
 
     def verdicts(self, user_id: str, monitor_id: str, most: int) -> list[tuple[Transition, int, str]]:
-        """Return the newest events of a monitor, with when they were taken in and what became of them."""
+        """Return the newest events of a monitor, with the instants of their intake and their outcomes."""
         rows = self._connection.execute(
             select(_event.document, _event.taken_at, _event.verdict)
             .where(_event.user_id == user_id, _event.monitor_id == monitor_id)

@@ -27,7 +27,7 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
-from everwatch.notifier.dispatch import Dispatcher, Limits
+from everwatch.notifier.dispatch import Dispatcher, Limits, Senders
 from everwatch.notifier.doubts import resolve_doubts
 from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
@@ -81,8 +81,10 @@ class Notifier(Process):
         clock: Clock,
         rules: RulesFile,
         clients: Clients | None = None,
+        open_storage: Callable[[Settings], Storage] = open_storage,
     ) -> None:
         super().__init__(settings, clock)
+        self._open_storage = open_storage
         self._given_clients = clients
         self._bootstrap_servers = bootstrap_servers
         self._topics = Topics.of(settings)
@@ -105,7 +107,7 @@ class Notifier(Process):
         """Become the database's notifier, and decide on what its last one was sending."""
         url = database_url_of(self.settings)
         self._claim.enter_context(as_writer(url, SCHEMA.process))
-        self._storage = await self._in_database(partial(open_storage, self.settings))
+        self._storage = await self._in_database(partial(self._open_storage, self.settings))
         # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
         is_alone = url.startswith("sqlite")
         rules, now = self._current, self.clock.now_ms()
@@ -119,16 +121,16 @@ class Notifier(Process):
         resolver = Resolver(self.clock, ())
         self._clients.push_async_callback(resolver.close)
         outgoing = outgoing_of(self.settings)
-        guarded = HttpClient(self.clock, Guard(self.settings.allow_networks), resolver, outgoing)
-        free = HttpClient(self.clock, _ANYWHERE, resolver, outgoing)
+        at_once = self.settings.notifier_per_receiver
+        guarded = HttpClient(self.clock, Guard(self.settings.allow_networks), resolver, outgoing, at_once)
+        free = HttpClient(self.clock, _ANYWHERE, resolver, outgoing, at_once)
         mail = MailSender(self.clock, outgoing.ca_file)
         for close in (guarded.close, free.close, mail.close):
             self._clients.push_async_callback(close)
         self._dispatcher = Dispatcher(
             self._storage,
             lambda: self._current,
-            AppriseSender(HttpSender(self.clock, guarded, free)),
-            mail,
+            Senders(AppriseSender(HttpSender(self.clock, guarded, free)), mail),
             self.clock,
             Limits(self.settings.notifier_in_flight, self.settings.notifier_per_receiver),
             self._in_database,
@@ -265,7 +267,7 @@ class Notifier(Process):
 
     @property
     def _current(self) -> Rules:
-        """The rules, with the addresses of who is on call now."""
+        """The rules, with the addresses of the people on call now."""
         return self._rules.current.at(self.clock.now_ms())
 
     def _numbers(self) -> list[int]:

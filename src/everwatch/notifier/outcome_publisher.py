@@ -79,7 +79,7 @@ class OutcomePublisher:
         return len(self._published)
 
     async def finish(self) -> None:
-        """Forget what has been published."""
+        """Forget published outcomes."""
         if self._published:
             await self._in_database(partial(self._forget, self._published))
 

@@ -1,4 +1,4 @@
-"""From events to messages: judge what was taken in, and compose the messages that are due now.
+"""From events to messages: judge new events, and compose the messages that are due now.
 
 Each pass is one transaction, so a notifier that is killed in between does it again, or finds it done.
 """
@@ -30,7 +30,7 @@ class Planner:
         self._most_events, self._most_groups = MOST_EVENTS, MOST_GROUPS
 
     def judge(self, rules: Rules, partitions: Collection[int], now: int) -> bool:
-        """Judge events; return whether there were any. Raises what may be tried again."""
+        """Judge events; return whether there were any. Raises retryable errors."""
         storage, events = self._storage, 1
         try:
             events, alerts = judge(storage, rules, partitions, self._topic, now, self._most_events)
@@ -45,7 +45,7 @@ class Planner:
         return events > 0
 
     def compose(self, rules: Rules, now: int) -> bool:
-        """Compose messages of groups; return whether there were any. Raises what may be tried again."""
+        """Compose messages of groups; return whether there were any. Raises retryable errors."""
         storage, groups = self._storage, 1
         try:
             groups = compose(storage, rules, now, self._most_groups)

@@ -1,4 +1,4 @@
-"""On-call rotas: who is on call at an instant, and the shifts to come. Pure.
+"""On-call rotas: the person on call at an instant, and the shifts to come. Pure.
 
 A rota is a list of layers, each of which hands over from one to the next by the wall clock of its zone. Of several
 layers that apply at an instant the last one counts, and overrides count more than all layers.

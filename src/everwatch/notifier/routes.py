@@ -119,7 +119,8 @@ class AlertRoute:
         return self.sender == "pagerduty"
 
     @cached_property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Tell whether its address has parts that each user chooses."""
         return is_open(self.target)
 
     @cached_property
@@ -131,7 +132,7 @@ class AlertRoute:
         if self.nobody:
             raise NoAddress(self.nobody)
         try:
-            if not self._is_open:
+            if not self.is_open:
                 return self._same_for_all
             if given is None:
                 raise NoAddress("the user is not known")
@@ -171,6 +172,14 @@ class Relay:
 
 
 @dataclass(frozen=True)
+class TextLimits:
+    """Most text messages within a day (UTC): to one number, and to all users together; 0 for any number."""
+
+    per_number: int = 50
+    per_day: int = 1_000
+
+
+@dataclass(frozen=True)
 class ContactRules:
     """Verification of users' mail addresses and numbers. ``link``: what confirms one, with {user} and {code}."""
 
@@ -195,9 +204,10 @@ class Rules:
 
     rotas: tuple[Rota, ...] = ()
     people: Mapping[str, Person] = field(default_factory=dict)
+    text_limits: TextLimits = TextLimits()
 
     def at(self, now: int) -> "Rules":
-        """Return the rules with the addresses of who is on call at an instant."""
+        """Return the rules with the addresses of the people on call at an instant."""
         if not any(route.on_call for route in self.routes):
             return self
         on_call = {rota.name: rota.on_call_at(now) for rota in self.rotas}

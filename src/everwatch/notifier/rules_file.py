@@ -7,7 +7,7 @@ import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
 from everwatch.notifier.rotas_input import RotaInput, check_people, rota_of
-from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules, TextLimits
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.texts import NO_TEXTS, MessageTexts, check_text
 from everwatch.notifier.timing import QuietHours, Timing
@@ -124,6 +124,8 @@ class _SmsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}$")]
     sender: Annotated[str, msgspec.Meta(min_length=1, max_length=34)]
     url: str = TWILIO_URL
+    per_number: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = TextLimits().per_number
+    per_day: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = TextLimits().per_day
 
 
 class _CorrelationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,9 +184,13 @@ def rules_of(data: bytes, path: Path) -> Rules:
         correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         rotas = _rotas(given)
-        provider = {} if given.sms is None else _provider(_with_files(given.sms, "sms", path))
+        provider: dict[str, Any] = {}
+        text_limits = TextLimits()
+        if given.sms is not None:
+            provider, text_limits = _provider(_with_files(given.sms, "sms", path))
+        shared = _Shared(rotas, given.people, provider)
         routes = [
-            _route(table, f"{audience.value}[{index}]", audience, defaults, path, rotas, given.people, provider)
+            _route(table, f"{audience.value}[{index}]", audience, defaults, path, shared)
             for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
             for index, table in enumerate(tables)
         ]
@@ -212,6 +218,7 @@ def rules_of(data: bytes, path: Path) -> Rules:
         files,
         tuple(rotas.values()),
         given.people,
+        text_limits,
     )
 
 
@@ -291,15 +298,21 @@ def _rotas(given: _FileInput) -> dict[str, Rota]:
     return found
 
 
+class _Shared(NamedTuple):
+    """Parts of the file that routes name: rotas, people, and the provider of text messages."""
+
+    rotas: Mapping[str, Rota]
+    people: Mapping[str, Person]
+    provider: Mapping[str, Any]
+
+
 def _route(
     table: dict[str, Any],
     field: str,
     audience: Audience,
     defaults: tuple[Timing, MessageTexts],
     path: Path,
-    rotas: Mapping[str, Rota],
-    people: Mapping[str, Person],
-    provider: Mapping[str, Any],
+    shared: _Shared,
 ) -> AlertRoute:
     given = _converted(table, _RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
@@ -314,11 +327,11 @@ def _route(
     if sender == "sms":
         if unknown := target.keys() - {"to"}:
             raise InvalidInput(f"unknown field {min(unknown)}: [sms] names the provider", place)
-        target |= provider
-    for person in _on_call(on_call, audience, rotas, place):
-        if sender not in people[person]:
+        target |= shared.provider
+    for person in _on_call(on_call, audience, shared.rotas, place):
+        if sender not in shared.people[person]:
             raise InvalidInput(f"{person} of the rota has no {sender}", f"people.{person}")
-        target |= dict.fromkeys(on_call, people[person][sender])
+        target |= dict.fromkeys(on_call, shared.people[person][sender])
         _converted(target, TYPES[sender], f"people.{person}.{sender}")
     document = compiled(target, place)
     if is_open(document) and audience is Audience.OPERATORS:
@@ -388,12 +401,12 @@ def _relay(given: Mapping[str, Any]) -> Relay:
     return Relay(smtp.host, port, smtp.security, smtp.sender, smtp.username, smtp.password)
 
 
-def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an address that are the provider's."""
+def _provider(given: Mapping[str, Any]) -> tuple[dict[str, Any], TextLimits]:
+    """The fields of an address that are the provider's, and how many messages a day it may be asked for."""
     sms = _converted(given, _SmsInput, "sms")
     provider = {"account": sms.account, "token": sms.token, "from": sms.sender, "url": sms.url}
     _converted({"to": _SAMPLES["number"], **provider}, TYPES["sms"], "sms")
-    return provider
+    return provider, TextLimits(sms.per_number, sms.per_day)
 
 
 def _correlation(given: _CorrelationInput) -> Correlation:
@@ -468,7 +481,7 @@ def _cron(expression: str, timezone: str, field: str) -> Cron:
 
 
 def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:
-    """The table with what stands in files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
+    """The table with the contents of files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
     return {name: _from_file(value, f"{place}.{name}", path) for name, value in table.items()}
 
 

@@ -1,4 +1,4 @@
-"""Rows of incidents of many monitors: what is known of targets and executors, and the pace of servers."""
+"""Rows of incidents of many monitors: targets, executors, and the pace of servers."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -51,7 +51,7 @@ class SharedRows(Rows):
     _shared: SharedStatements
 
     def lock_targets(self, targets: Collection[str], now: int) -> dict[str, TargetIncident]:
-        """Return what is known of these targets, which no other notifier changes until the commit.
+        """Return the rows of these targets, which no other notifier changes until the commit.
 
         In one order, so that no two wait for each other.
         """
@@ -72,7 +72,7 @@ class SharedRows(Rows):
         return found
 
     def targets(self, targets: Collection[str]) -> dict[str, TargetIncident]:
-        """Return what is known of those of these targets at which anything failed lately."""
+        """Return the rows of those of these targets at which anything failed lately."""
         found: dict[str, TargetIncident] = {}
         for some in chunks(targets):
             subjects = [_TARGET + storable(each) for each in some]

@@ -47,7 +47,10 @@ class StandingRows(Rows):
     """Counts over the notifier's tables."""
 
     def standing(self, late: int, since: int) -> Standing:
-        """Return how it stands. ``late``: what was due before is overdue; ``since``: from when on dead ones count."""
+        """Return the notifier's figures.
+
+        ``late``: a message that was due before is overdue; ``since``: from when on dead ones count.
+        """
         run = self._connection.execute
         events = run(select(func.count(), func.min(_event.taken_at)).where(_event.judge_at <= late)).one()
         pending = _delivery.state == "pending"

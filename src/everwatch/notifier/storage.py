@@ -27,6 +27,7 @@ from everwatch.notifier.shared_rows import SharedRows, SharedStatements
 from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
 from everwatch.notifier.standing_rows import StandingRows
 from everwatch.notifier.subscriber_rows import SubscriberRows, SubscriberStatements
+from everwatch.notifier.text_count_rows import TextCountRows, TextCountStatements
 from everwatch.store.database import Schema, clear_errors, open_for_reading, open_for_writing, parse_url
 from everwatch.store.partition import Partition
 from everwatch.store.sqlite import READS_ONLY, file_of
@@ -49,6 +50,7 @@ class Statements:
         self.silences = SilenceStatements(dialect)
         self.subscribers = SubscriberStatements(dialect)
         self.routes = RouteStatements(dialect)
+        self.text_counts = TextCountStatements(dialect)
 
 
 class Work(
@@ -64,6 +66,7 @@ class Work(
     SubscriberRows,
     RouteRows,
     StandingRows,
+    TextCountRows,
 ):
     """One transaction."""
 
@@ -73,7 +76,7 @@ class Work(
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
         self._silences, self._subscribers = statements.silences, statements.subscribers
         self._comments, self._routes = statements.comments, statements.routes
-        self._outcomes = statements.outcomes
+        self._outcomes, self._text_counts = statements.outcomes, statements.text_counts
 
 
 def database_url_of(settings: Settings) -> str:
@@ -109,7 +112,9 @@ def open_existing(settings: Settings) -> "Storage":
 
 
 class Storage:
-    """Opens transactions. Safe to use from one thread at a time."""
+    """Opens transactions, each a ``new_work``. Safe to use from one thread at a time."""
+
+    new_work = Work
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -119,13 +124,13 @@ class Storage:
     def begin(self) -> Iterator["Work"]:
         """A transaction that writes; committed at the end of the block. Raises Unstorable, StoreBusy or StoreError."""
         with clear_errors(self.engine.url), self.engine.begin() as connection:
-            yield Work(connection, self._statements)
+            yield self.new_work(connection, self._statements)
 
     @contextmanager
     def look(self) -> Iterator["Work"]:
         """A transaction that reads."""
         with clear_errors(self.engine.url), self.engine.execution_options(**READS_ONLY).begin() as connection:
-            yield Work(connection, self._statements)
+            yield self.new_work(connection, self._statements)
 
     def offsets(self) -> dict[Partition, int]:
         """Return the next offset of every partition."""

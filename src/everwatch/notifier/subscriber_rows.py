@@ -62,7 +62,7 @@ class SubscriberRows(Rows):
         return None if row is None else Subscriber(*row)
 
     def put_subscriber(self, subscriber: Subscriber) -> None:
-        """Store a subscriber in place of what was known of the address."""
+        """Store a subscriber in place of an earlier one with the address."""
         self._subscribers.put.run(self._connection, [tuple(map(storable, subscriber))])
 
     def asked_since(self, slug: str, since: int) -> int:

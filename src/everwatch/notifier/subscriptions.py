@@ -89,7 +89,10 @@ def take_subscription(
 
 
 def tell_subscribers(storage: Storage, pages: Mapping[str, OperatorPage], now: int) -> None:
-    """Tell subscribers of pages what is down now, and what is over. A transaction for each page."""
+    """Queue mails to subscribers of pages: monitors that are down now, and incidents that ended.
+
+    A transaction for each page.
+    """
     with storage.look() as work:
         read = work.pages_with_subscribers()
         # all pages by one look: in an outage there are many incidents
@@ -180,7 +183,7 @@ def _is_on(page: OperatorPage, incident: Incident, given: PlaceholderUser | None
 
 
 def _open(work: Work, pages: Sequence[OperatorPage]) -> Mapping[str, Sequence[Shown]]:
-    """Return the open incidents of each page's monitors, and what they are called there."""
+    """Return the open incidents of each page's monitors, with their names there."""
     shown: dict[str, list[Shown]] = {page.slug: [] for page in pages}
     if not pages:
         return shown

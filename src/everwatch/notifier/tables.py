@@ -142,6 +142,15 @@ unpublished_outcomes = Table(
     Column("document", Text, nullable=False),
 )
 
+# text messages of a day (since 1970, UTC) by receiver, "" for all users
+text_counts = Table(
+    "text_counts",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("receiver", Key, primary_key=True),
+    Column("messages", BigInteger, nullable=False),
+)
+
 # addresses at which sending failed; disabled_at: when the address was given up, 0 while it is not
 alert_channels = Table(
     "alert_channels",

@@ -10,7 +10,7 @@ class Rebalances:
     """Counts the changes of a consumer's partitions, and times each rebalance from its begin to its end."""
 
     def __init__(self, consumer: str, clock: Clock) -> None:
-        """``consumer``: what it is called in metrics."""
+        """``consumer``: its name in metrics."""
         self._clock = clock
         # made at once: Prometheus sees no increase in a series that begins at 1
         self._counted = {event: REBALANCES.labels(consumer, event) for event in _EVENTS}

@@ -8,7 +8,9 @@ from everwatch.store.stored_values import Identity, Stretch
 
 
 def by_region(stretches: list[Stretch], found: list[Identity]) -> Iterator[tuple[str, list[Stretch], list[Identity]]]:
-    """Yield what each region of a monitor owes, and what is stored of it; "" stands for executors without a region.
+    """Yield the ticks that each region of a monitor owes, and their stored results.
+
+    "" stands for executors without a region.
 
     A skipped result without a region is of a tick that was sent to none: it stands for it in all regions.
     """

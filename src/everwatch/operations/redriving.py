@@ -1,4 +1,4 @@
-"""Redrives: dead letters that are sent back to where they came from, and what becomes of each."""
+"""Redrives: dead letters that are sent back to where they came from, and the outcome of each."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -104,7 +104,7 @@ class ChosenLetters:
         edited: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
         most: int | None = None,
     ) -> Iterator[RedriveAttempt]:
-        """Send them back, some at a time, and give what became of each, of ``most`` of them.
+        """Send them back, some at a time, and yield the outcome of each, of ``most`` of them.
 
         ``sender`` None: nothing is sent. ``objection``: what else is against one, one sentence; ``edited``:
         what is sent in place of one without. Raises BrokerUnavailable.

@@ -1,4 +1,4 @@
-"""Purging a user: what is left of it goes from the database, and what stays on topics, and until when.
+"""Purging a user: deletion of its rows from the database, and the records that stay on topics, and until when.
 
 Every step may be repeated. Order: the worker has ended the user; from then on the sinks store nothing of before
 (``ResultStore.begin_purge``); what is stored goes, some rows at a time.
@@ -55,7 +55,7 @@ def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
 
 
 def guarded_until(settings: Settings, remains: Iterable[Remains], now: int) -> int:
-    """Until when the sink must not store what comes of a purged user, ms.
+    """Instant until which the sink must not store records of a purged user, ms.
 
     A tick that waits for as long as its topic keeps it may be run after all: its result stays for its own topic's time.
     """

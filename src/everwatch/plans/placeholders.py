@@ -156,7 +156,7 @@ def texts_of(document: object) -> tuple[Text, ...]:
 
 
 def compiled(document: object, field: str, depth: int = 1) -> Any:
-    """A TOML value with its names found; what has none stays as it is, with dates as ISO 8601 text.
+    """A TOML value with its names found; a value without names stays, with dates as ISO 8601 text.
 
     Raises InvalidInput, whose path is the place within the plan, for what cannot be a name, or no JSON.
     """

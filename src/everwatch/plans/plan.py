@@ -118,7 +118,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
         return spec
 
     def _cause(self, place: str) -> str:
-        """The path in the signup of what was filled in at a place of the plan, or near it."""
+        """The path in the signup of the value that was filled in at a place of the plan, or near it."""
         texts = texts_of(self.document)
         near = [text for text in texts if text.field.startswith(place) or place.startswith(text.field)]
         paths = {name.path for text in near for name in text.names if name.shown != PLAN_NAME}

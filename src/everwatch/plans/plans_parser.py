@@ -28,13 +28,14 @@ Days = Annotated[int, msgspec.Meta(ge=0, le=MOST_DAYS)]
 
 
 class _KeepInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Days for which the database keeps what is a user's; 0: for good; left out: as the settings say."""
+    """Days for which the database keeps a user's rows; 0: forever; left out: as the settings say."""
 
     results: Days | None = None
     every_result: Days | None = None
     transitions: Days | None = None
     history: Days | None = None
     tasks: Days | None = None
+    hourly_rollups: Days | None = None
     daily_rollups: Days | None = None
     dead_letters: Days | None = None
     replies: Days | None = None
@@ -197,7 +198,10 @@ def _monitor_of(table: dict[str, Any], field: str, limits: PlanQuotas) -> PlanMo
 
 
 def _check_settled(document: Object, field: str, limits: PlanQuotas) -> str:
-    """The monitor's id, if there is nothing to fill in; refuses what is wrong with what nothing has to be filled in."""
+    """The monitor's id, if there is nothing to fill in.
+
+    Refuse an invalid monitor in which nothing has to be filled in.
+    """
     known = [info.encode_name for info in msgspec.structs.fields(input_models.MonitorInput)]
     for name in document.names():
         if name not in known:

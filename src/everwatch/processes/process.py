@@ -38,7 +38,7 @@ class Process:
         await self.stopping.wait()
 
     async def stop(self) -> None:
-        """Finish what is under way and release all resources, within a few seconds.
+        """Finish running work and release all resources, within a few seconds.
 
         Called however ``start`` and ``run`` ended, and so also after half a start.
         """

@@ -19,6 +19,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import committed_of
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.repartition.placing import NewPlaces
 from everwatch.repartition.tail_copy import INPUTS
 
 _TIMEOUT_S = 30.0
@@ -27,7 +28,7 @@ _TAKE_S = 0.5
 
 
 class ForwardingCallbacks(NamedTuple):
-    """``forwarded`` is called for each batch with its topic and number, ``passed_over`` for what cannot be read."""
+    """``forwarded`` is called for each batch with its topic and number, ``passed_over`` for an unreadable batch."""
 
     forwarded: Callable[[str, int], None]
     passed_over: Callable[[Unreadable], None]
@@ -46,12 +47,18 @@ def note_forwarded(admin: Admin, settings: Settings, ends: Mapping[str, Mapping[
     result_of(asked[group], _TIMEOUT_S, read_by(group), f"Kafka does not change consumer group {group}")
 
 
+class OldGeneration(NamedTuple):
+    """The generation whose inputs are forwarded: its settings, and the clients of its broker."""
+
+    settings: Settings
+    clients: Clients
+    admin: Admin
+
+
 def forward(
-    settings: Settings,
+    old: OldGeneration,
     new: Settings,
-    clients: Clients,
-    admin: Admin,
-    place: Callable[[bytes], int],
+    places: NewPlaces,
     stop: Event,
     callbacks: ForwardingCallbacks,
     clock: Clock,
@@ -61,6 +68,7 @@ def forward(
     A record is acknowledged before its offset is committed: after a kill some are forwarded twice, which changes
     nothing. Raises TopicMismatch, BrokerUnavailable, AccessError.
     """
+    settings, clients, admin = old
     old_names, new_names = Topics.of(settings).by_name, Topics.of(new).by_name
     group = group_of(settings)
     committed = committed_of(admin, group)
@@ -82,7 +90,7 @@ def forward(
                     raise denied
             for message in messages:
                 record = Record.of(message, with_headers=True)
-                number = place(record.key) if record.key else record.partition % new.partitions
+                number = places.of(record)
                 writer.write(to[record.topic], number, record.key, record.value, record.timestamp_ms, record.headers)
                 ends[record.topic, record.partition] = record.offset + 1
                 counts[record.topic] = counts.get(record.topic, 0) + 1
@@ -101,5 +109,5 @@ def forward(
 
 
 def group_of(settings: Settings) -> str:
-    """Return the consumer group that notes what is forwarded."""
+    """Return the consumer group that notes forwarded offsets."""
     return f"{settings.application}-repartition"

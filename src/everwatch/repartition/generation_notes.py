@@ -94,7 +94,7 @@ class GenerationNotes:
         self._with_each(self._numbers, close_one)
 
     def reopen(self) -> list[int]:
-        """Note for closed partitions what was noted before they were closed; return their numbers.
+        """Restore for closed partitions the note from before they were closed; return their numbers.
 
         Raises BrokerUnavailable, AccessError.
         """
@@ -110,7 +110,7 @@ class GenerationNotes:
     def _with_each(
         self, numbers: Iterable[int], act: Callable[[TransactionalProducer, int, Noted | None, bytes], None]
     ) -> None:
-        """Fence the partitions side by side, then act on what is noted of each by then."""
+        """Fence the partitions side by side, then act on the last note of each."""
 
         def new_producer(number: int) -> Producer:
             return self._clients.transactional_producer(f"{self._topics.monitors_changelog}-{number}")

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 from everwatch.core.errors import TopicMismatch
 from everwatch.encoding.codec import SEPARATOR
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.memory.partitioner import murmur2
 
 _CACHED_USERS = 1 << 20
@@ -40,6 +42,17 @@ def place_by(partitioner: Partitioner, partitions: int) -> Callable[[bytes], int
         return of_user(user_of(key))
 
     return of_key
+
+
+class NewPlaces(NamedTuple):
+    """Partitions of records in topics that have ``partitions``; ``place`` gives that of a key."""
+
+    place: Callable[[bytes], int]
+    partitions: int
+
+    def of(self, record: Record) -> int:
+        """Return the partition of a record; one without a key keeps its own, as far as there is one."""
+        return self.place(record.key) if record.key else record.partition % self.partitions
 
 
 def user_of(key: bytes) -> bytes:

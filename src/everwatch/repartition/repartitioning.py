@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch.backup.manifest import ReaderOffsets
+from everwatch.backup.manifest import ReaderOffsets, UnreadableOffsets
 from everwatch.backup.restoring import config_to_create
 from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
@@ -43,7 +43,7 @@ from everwatch.repartition.database_partitions import (
 )
 from everwatch.repartition.forwarding import note_forwarded
 from everwatch.repartition.generation_notes import GenerationNotes, GenerationState
-from everwatch.repartition.placing import Partitioner, place_by
+from everwatch.repartition.placing import NewPlaces, Partitioner, place_by
 from everwatch.repartition.surveying import CHANGELOG, Survey
 from everwatch.repartition.table_sync import TableSync
 from everwatch.repartition.tail_copy import INPUTS, TailCopy, UnreadRecords, find_tail
@@ -90,10 +90,15 @@ class Repartitioning:
         self._old_notes = GenerationNotes(settings, clients, admin)
         self._new_notes = GenerationNotes(self._new, clients, admin)
 
+    @property
+    def unreadable(self) -> list[UnreadableOffsets]:
+        """Return what the old topics hold and no client can read: it is not copied."""
+        return self._source.unreadable
+
     # --- before -----------------------------------------------------------------------------------------------------
 
     def tail(self) -> UnreadRecords:
-        """Return what is not consumed now. Raises BrokerUnavailable, AccessError, StoreError."""
+        """Return the records that are not consumed now. Raises BrokerUnavailable, AccessError, StoreError."""
         return find_tail(self._source, self._source.group_offsets() + reader_offsets(self._settings))
 
     def is_done(self) -> bool:
@@ -205,7 +210,9 @@ class Repartitioning:
             other.step()
             other.prove()
         tail = find_tail(self._source, self._source.group_offsets() + offsets)
-        copy = TailCopy(self._source, self._target, self._admin, place, self._new.partitions, writer, self._stages)
+        copy = TailCopy(
+            self._source, self._target, self._admin, NewPlaces(place, self._new.partitions), writer, self._stages
+        )
         records = copy.copy(tail)
         copied = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
         patiently(lambda: note_forwarded(self._admin, self._settings, copied), self._clock)
@@ -238,7 +245,7 @@ class Repartitioning:
         return noted[first]
 
     def _take_back(self, partitioner: Partitioner) -> None:
-        """Open the old generation again after an error; what stays closed is opened by ``--undo``."""
+        """Open the old generation again after an error; partitions that stay closed are opened by ``--undo``."""
         with suppress(EverwatchError):
             self._stages.begin("opening the old topics again", None)
             # first the new one is closed: never can both be run

@@ -45,7 +45,7 @@ class TableSync:
         self.written = 0
 
     def step(self) -> int:
-        """Copy what came since the last step; return the number of records of the old topic that were read.
+        """Copy records since the last step; return the number of records of the old topic that were read.
 
         Raises BrokerUnavailable, AccessError, RecordsUnreadable, EverwatchError.
         """

@@ -8,7 +8,7 @@ A copied input has its old place in a header, by which the next run of an interr
 readers of the old generation have consumed meanwhile is not left to be consumed once more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from confluent_kafka import TopicPartition
@@ -25,6 +25,7 @@ from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.admin_results import result_of
 from everwatch.kafka.consumed_record import Headers, Record
+from everwatch.repartition.placing import NewPlaces
 
 INPUTS = ("signups", "commands", "signals")
 """Topics that others write to, perhaps to the new ones already: what others wrote is never deleted."""
@@ -53,16 +54,14 @@ class TailCopy:
         source: SourceTopics,
         target: SourceTopics,
         admin: Admin,
-        place: Callable[[bytes], int],
-        partitions: int,
+        places: NewPlaces,
         writer: TopicWriter,
         stages: Stages,
     ) -> None:
         self._source = source
         self._target = target
         self._admin = admin
-        self._place = place
-        self._partitions = partitions
+        self._places = places
         self._writer = writer
         self._stages = stages
 
@@ -125,7 +124,7 @@ class TailCopy:
                     continue
                 if name in INPUTS and not _is_too_large(record):
                     headers = _placed(record)
-                number = self._place(record.key) if record.key else record.partition % self._partitions
+                number = self._places.of(record)
                 timestamp = max(record.timestamp_ms, 0)
                 self._writer.write(topic, number, record.key, record.value, timestamp, headers)
                 into.add(record.key, record.value, timestamp, headers)

@@ -83,7 +83,7 @@ def digest_of(key: bytes | None, value: bytes | None) -> int:
 
 
 def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> TableVerdict:
-    """Say what is to be done with the ``table`` of the worker ``member``; None is an empty one.
+    """Return the verdict on the ``table`` of the worker ``member``; None is an empty one.
 
     The table is provably newer than the changelog if this worker was the partition's last owner (``owner``: what was
     noted last) and its table is of the same topic and as far as was noted: an owner applies a record to its table

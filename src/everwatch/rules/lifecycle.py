@@ -354,7 +354,7 @@ def _without_retry(monitor: Monitor) -> Monitor:
 
 
 def after_agenda(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
-    """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
+    """The monitor after its agenda up to ``now``, and the reminder that is due; the same value if nothing.
 
     ``emitted_to``: up to when ticks are emitted; a monitor whose pause is over is due after that. The caller deletes
     one to be forgotten: see ``is_to_be_forgotten``.

@@ -5,6 +5,7 @@ every process works out the same due instants, and nothing has to be stored. Ali
 Intervals that are counted from midnight are not of this kind (see ``midnight``).
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from everwatch.model import Align, Every
@@ -25,6 +26,12 @@ def phase_of(key: bytes, schedule: Every) -> int:
     # BLAKE2b (RFC 7693), eight bytes of it: the same in every process, on every machine, forever
     number = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
     return number % (schedule.interval_ms // PHASE_STEP_MS) * PHASE_STEP_MS
+
+
+def phases_of(keys: Iterable[bytes], interval_ms: int) -> list[int]:
+    """The phases, in ms, of monitors with these table keys, whose intervals have no alignment."""
+    steps, number_of = interval_ms // PHASE_STEP_MS, int.from_bytes
+    return [number_of(blake2b(key, digest_size=8).digest(), "big") % steps * PHASE_STEP_MS for key in keys]
 
 
 def due_between(schedule: Every, phase_ms: int, after: int, upto: int) -> range:

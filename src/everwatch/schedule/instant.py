@@ -16,7 +16,7 @@ _EXAMPLES = "write it like 2026-11-21T09:00:00+01:00 or 2026-11-21T08:00:00Z"
 
 
 def parse_instant_ms(value: str | int) -> int:
-    """Milliseconds since the epoch of an instant; what is finer than that is cut off.
+    """Milliseconds since the epoch of an instant; finer digits are cut off.
 
     A number is milliseconds since the epoch. Raises ValueError with one sentence.
     """

@@ -1,4 +1,4 @@
-"""Records -> what is stored of them and what is refused. Does no I/O."""
+"""Records -> rows to store, and refused records. Does no I/O."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ from everwatch.store.letters import Redrive, StoredLetter
 
 
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[RefusedRecord]]:
-    """Return what is to be stored of ``records`` (in the order of their partitions), and the refused ones.
+    """Return the rows of ``records`` (in the order of their partitions), and the refused records.
 
     Other entries of the monitors table than users and monitors are passed over, and so are the answer to a purge and
     who asked for it: of its user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind

@@ -1,4 +1,4 @@
-"""Dead letters -> what is stored of them. Does no I/O, and refuses nothing.
+"""Dead letters -> rows to store. Does no I/O, and refuses nothing.
 
 A refused record's letter would be refused for the same reasons, and so would the letter about that: whatever is wrong
 with a record of this topic, something is stored of it, or nothing.
@@ -25,7 +25,7 @@ _NOT_SHOWN = "it could not be decoded"
 
 
 def letter_of(record: Record, topics: Topics) -> StoredLetter | Redrive | None:
-    """Return what is to be stored of a record of the topic ``dead-letters``; None for a note that names no letter."""
+    """Return the row of a record of the topic ``dead-letters``; None for a note that names no letter."""
     said = letter_or_note(record)
     at = min(max(record.timestamp_ms, 0), LATEST_MS)
     if not isinstance(said, DeadLetter):

@@ -118,7 +118,7 @@ class Counters:
         self.write(connection, tally)
 
     def write(self, connection: Connection, tally: Tally) -> None:
-        """Store what was counted, in one order: no two sinks wait for each other."""
+        """Store counts, in one order: no two sinks wait for each other."""
         self._add_monitors.run(connection, sorted((*key, n) for key, n in tally.monitors.items() if n))
         self._add_users.run(connection, sorted((*key, n) for key, n in tally.users.items() if n))
 

@@ -1,4 +1,4 @@
-"""Opening the database: which one, its schema, and one clear sentence for what can go wrong.
+"""Opening the database: which one, its schema, and one clear sentence for each fault.
 
 Alembic is imported when there is something to migrate: it takes as long to import as a command that reads takes in all.
 """

@@ -91,7 +91,7 @@ class ResultStore(Protocol):
         ...
 
     def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
-        """Delete some of what is older at ``now`` (ms) than it is kept: up to ``most`` rows of each kind.
+        """Delete some rows that are older at ``now`` (ms) than they are kept: up to ``most`` rows of each kind.
 
         Users of some plans keep for another time: ``plans``.
 
@@ -123,7 +123,7 @@ class Reader(Protocol):
     """The database for reading. Every method raises StoreError when the database cannot be read."""
 
     def offsets(self) -> dict[Partition, int]:
-        """The next offset to read of every partition that was ever stored: what lies before it is in the database."""
+        """The next offset to read of every partition that was ever stored: records before it are in the database."""
         ...
 
     def results(

@@ -123,7 +123,7 @@ class MemoryStore(MemoryReader):
         return {name: count for name, count in deleted.items() if count}
 
     def drop_old_pages(self) -> None:
-        """Nothing is kept of what was deleted."""
+        """Nothing is kept of deleted rows."""
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
@@ -211,9 +211,12 @@ class MemoryStore(MemoryReader):
         return len(days)
 
     def _condense(self, now: int, most: int) -> int:
-        until = now - self._keep.hourly_rollups
-        old = sorted(self._hours, key=lambda key: key[2])[:most] if self._keep.hourly_rollups else []
-        hours = [self._hours.pop(key) for key in old if key[2] < until - until % DAY_MS]
+        def is_old(key: Key) -> bool:
+            until = now - self._kept("hourly_rollups", key)
+            return until < now and key[2] < until - until % DAY_MS
+
+        old = [key for key in sorted(self._hours, key=lambda key: key[2]) if is_old(key)]
+        hours = [self._hours.pop(key) for key in old[:most]]
         self._add(self._days, condensed(hours))
         return len(hours)
 

@@ -54,7 +54,7 @@ class Offsets:
         return found
 
     def put(self, connection: Connection, offsets: Mapping[Partition, int], stored: Mapping[Partition, int]) -> None:
-        """Store the offsets that lie behind what is stored; none goes back."""
+        """Store the offsets behind the stored records; none goes back."""
         self._put.run(connection, [(*p, offset) for p, offset in sorted(offsets.items()) if offset > stored[p]])
 
     def forget(self, connection: Connection, partitions: Collection[Partition]) -> None:

@@ -10,7 +10,17 @@ from everwatch.schedule.duration import DAY_MS
 Plans = tuple[str, ...]
 FOREVER = 2**62
 """For good, ms."""
-KINDS = ("results", "every_result", "transitions", "history", "tasks", "daily_rollups", "dead_letters", "replies")
+KINDS = (
+    "results",
+    "every_result",
+    "transitions",
+    "history",
+    "tasks",
+    "hourly_rollups",
+    "daily_rollups",
+    "dead_letters",
+    "replies",
+)
 """Fields of ``Keep`` for which a plan may say another time."""
 
 
@@ -134,7 +144,7 @@ class PlanKeeping(NamedTuple):
         return self.own(kind, keep).get(plan, usual_ms)
 
     def looks(self, kind: str, keep: Keep) -> Iterator[Look]:
-        """Yield a look for each time that a kind is kept for, the longest last; none for what is kept for good."""
+        """Yield a look for each time that a kind is kept for, the longest last; none for rows that are kept forever."""
         usual_ms = getattr(keep, kind) or FOREVER
         own = {plan: kept or FOREVER for plan, kept in self.own(kind, keep).items()}
         for age_ms in sorted({usual_ms, *own.values()} - {FOREVER}):

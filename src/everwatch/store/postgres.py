@@ -1,4 +1,4 @@
-"""PostgreSQL: how it is connected to, and one clear sentence for what can go wrong with it."""
+"""PostgreSQL: how it is connected to, and one clear sentence for each fault."""
 
 import re
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def new_reader(url: URL) -> Engine:
 
 
 class _AnyText(StrDumperUnknown):
-    """Text of a filter or a cursor: what has a NUL is looked for as it was stored."""
+    """Text of a filter or a cursor: text with a NUL is looked for as it was stored."""
 
     def dump(self, obj: str) -> bytes:
         # half of a surrogate pair is for the server to refuse, with a sentence

@@ -21,7 +21,7 @@ class ResultsWriter(Protocol):
     """Puts results into the table, in a transaction of another's."""
 
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
-        """Do what must be done before the transaction begins."""
+        """Prepare the transaction before it begins."""
         ...
 
     def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
@@ -30,14 +30,14 @@ class ResultsWriter(Protocol):
 
 
 class Attempts:
-    """Tells whether a batch is likely to hold new results only, from what became of those before."""
+    """Tells whether a batch is likely to hold new results only, from the outcome of earlier ones."""
 
     def __init__(self) -> None:
         self._compared_next = 0
         self._compared_after_failure = FEWEST_COMPARED
 
     def is_likely_new(self) -> bool:
-        """Tell whether inserting the next batch is worth a try, without comparing it with what is stored."""
+        """Tell whether inserting the next batch is worth a try, without comparing it with stored rows."""
         if not self._compared_next:
             return True
         self._compared_next -= 1

@@ -1,4 +1,4 @@
-"""Deletion of what is older than it is kept, a bite at a time.
+"""Deletion of expired rows, some at a time.
 
 PostgreSQL drops whole days of results. Everything else is deleted by an index, in transactions of a few thousand rows,
 so that no statement waits for long. SQLite reuses the freed pages, so its file stops growing.
@@ -16,7 +16,9 @@ from everwatch.store.archive import archived_until
 from everwatch.store.day_partitions import BEFORE, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, facts, raise_fact
 from everwatch.store.plan_keeping import NO_PLANS, Keep, Look, PlanKeeping
+from everwatch.store.rollup_looks import RollupLook
 from everwatch.store.rollup_rows import RollupRows
+from everwatch.store.sql_schema import daily_rollups, hourly_rollups
 from everwatch.store.thinning import DayReplacing, Thinning
 
 # maximum number of days whose lock may be waited for without success (see ``_is_alone``)
@@ -51,7 +53,7 @@ AGEING = {
 
 
 class Trimmer:
-    """Deletes what is older than it is kept."""
+    """Deletes expired rows."""
 
     def __init__(
         self, engine: Engine, keep: Keep, *, until_archived: bool = False, plans: PlanKeeping = NO_PLANS
@@ -63,6 +65,12 @@ class Trimmer:
         self._rollups = RollupRows(engine.dialect)
         self.plans = plans
         self._thinning = [Thinning(look) for look in plans.looks("every_result", keep)]
+        self._rollup_looks = {
+            look: RollupLook(table, look)
+            for table in (hourly_rollups, daily_rollups)
+            for look in plans.looks(table.name, keep)
+            if look.plans
+        }
         self._reducing = {
             look: DayReplacing(f"plans{look.name}", f"NOT ({look.condition('%s')})", look.plans, look.fact)
             for look in plans.looks("results", keep)
@@ -75,26 +83,39 @@ class Trimmer:
         A failure (a day that another connection reads is locked) delays no other deletion; it is raised at the end.
         """
         bites: list[Callable[[], int]] = []
-        for name, kept in self._keep._asdict().items():
+        for name in Keep._fields:
             if name == "every_result":
                 bites += [partial(self._thin, thinning, now, most) for thinning in self._thinning]
-            elif name == "hourly_rollups":
-                bites += [partial(self._condense, now - kept, most)] if kept else []
             else:
+                delete = self._condense if name == "hourly_rollups" else partial(self._delete, name)
                 looks = self.plans.looks(name, self._keep)
-                bites += [partial(self._delete, name, look, now, most) for look in looks]
+                bites += [partial(delete, look, now, most) for look in looks]
         return _first_or_all(bites, until_one_deletes=False)
 
     def _thin(self, thinning: Thinning, now: int, most: int) -> int:
         until = self._deletable_until(now - thinning.age_ms)
         return self._alone(lambda connection: thinning.bite(connection, until, now, most))
 
-    def _condense(self, until: int, most: int) -> int:
-        return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
+    def _condense(self, look: Look, now: int, most: int) -> int:
+        until = now - look.age_ms
+        until -= until % DAY_MS
+        if look.plans:
+            return self._alone(lambda connection: self._look(connection, look, until, most))
+        return self._alone(lambda connection: self._rollups.condense(connection, until, most))
+
+    def _look(self, connection: Connection, look: Look, until: int, most: int) -> int:
+        looked_at, old = self._rollup_looks[look].bite(connection, until, most)
+        if look.kind == "hourly_rollups":
+            self._rollups.condense_these(connection, old)
+        else:
+            self._rollups.delete_days(connection, old)
+        return looked_at
 
     def _delete(self, name: str, look: Look, now: int, most: int) -> int:
         """Delete rows of a kind that are old enough, each bite in a transaction of its own."""
         until = now - look.age_ms
+        if look in self._rollup_looks:
+            return self._alone(lambda connection: self._look(connection, look, until, most))
         if name != "results":
             ageing = AGEING[name]
             return self._alone(lambda connection: self._bite(connection, ageing, ageing.table, until, most, look)[0])

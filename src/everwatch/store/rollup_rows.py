@@ -1,34 +1,72 @@
 """The tables of roll-ups: adding to them, merging hours into days, and building them anew from results."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, Table, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.rollup_counts import Rollup, RollupStep
-from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
+from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, RollupJournal, waiting
+from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, by_hour, condensed, rollup
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
 _READ_AT_ONCE = 2_000
+# keys of three values in one statement; SQLite takes at most 32,766
+_KEYS_AT_ONCE = 2_000
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
 
 
 class RollupRows:
     """Writes roll-ups, in transactions of others."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, fewest_journaled: int = FEWEST_JOURNALED) -> None:
         self._hours = _Adding(hourly_rollups, dialect)
         self._days = _Adding(daily_rollups, dialect)
+        self._journal = RollupJournal(dialect.name == "postgresql")
+        self._fewest_journaled = fewest_journaled
 
-    def count(self, connection: Connection, changes: ResultChanges) -> None:
-        """Add what a batch changed of the results; once in a transaction."""
-        if changes.inserted or changes.merged:
-            self._hours.add(connection, additions(changes, since(facts(connection))))
+    def count(self, connection: Connection, changes: ResultChanges) -> int:
+        """Add what a batch changed of the results; once in a transaction. Return how many results are in the journal.
+
+        Of a large batch it is written into the journal.
+        """
+        if not (changes.inserted or changes.merged):
+            return 0
+        from_when = since(facts(connection))
+        inserted = list(changes.inserted)
+        if len(inserted) < self._fewest_journaled:
+            self._hours.add(connection, additions(ResultChanges(inserted, changes.merged), from_when))
+            return 0
+        self._journal.put(connection, ResultChanges(inserted, changes.merged), from_when)
+        return len(inserted)
+
+    def parts_to_fold(self, connection: Connection, buckets: Collection[int]) -> list[list[int]]:
+        """Return those of the buckets of which the journal holds something, in parts for ``fold``."""
+        return self._journal.parts(connection, buckets)
+
+    def fold(self, connection: Connection, buckets: Collection[int], *, all_of_it: bool = False) -> None:
+        """Add what the journal holds of some buckets to the roll-ups.
+
+        What another transaction adds at the same time is left to it; ``all_of_it``: is waited for.
+        """
+        self._hours.add(connection, self._journal.take(connection, buckets, all_of_it=all_of_it))
 
     def condense(self, connection: Connection, until: int, most: int) -> int:
         """Merge up to ``most`` hours from before ``until`` (ms), the earliest first, into days; return how many.
@@ -37,8 +75,23 @@ class RollupRows:
         """
         c = hourly_rollups.c
         earliest = select(hourly_rollups).where(c.at < until).order_by(c.at).limit(most)
+        return self._condense(connection, earliest)
+
+    def condense_these(self, connection: Connection, keys: list[Row]) -> None:
+        """Merge the hours of these keys into days; once in a transaction."""
+        c = hourly_rollups.c
+        key = tuple_(c.user_id, c.monitor_id, c.at)
+        for begin in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[begin : begin + _KEYS_AT_ONCE]
+            self._condense(connection, select(hourly_rollups).where(key.in_(some)).order_by(*key))
+
+    def delete_days(self, connection: Connection, keys: list[Row]) -> None:
+        """Delete the days of these keys."""
+        self._days.delete(connection, keys)
+
+    def _condense(self, connection: Connection, which: Select[*tuple[Any, ...]]) -> int:
         # a late result that is being added to such an hour is waited for, and one that comes later begins it anew
-        hours = [tuple(row) for row in connection.execute(earliest.with_for_update())]
+        hours = [tuple(row) for row in connection.execute(which.with_for_update())]
         self._days.add(connection, condensed(hours))
         self._hours.delete(connection, [row[:3] for row in hours])
         return len(hours)
@@ -49,6 +102,8 @@ class RollupRows:
         So many users that they have about ``most`` results. The days from ``from_ms`` on are rebuilt whose results are
         all there. No results may be stored meanwhile. Call it once in a transaction.
         """
+        # what it holds is in the results too
+        self.fold(connection, range(BUCKETS), all_of_it=True)
         known = facts(connection)
         from_ms = first_day(from_ms, known)
         if not after and from_ms < since(known).rollups:
@@ -81,16 +136,23 @@ def first_day(from_ms: int, known: dict[str, int]) -> int:
 
 
 def read(connection: Connection, user_id: str, monitor_id: str, step: RollupStep, when: When) -> list[Rollup]:
-    """Return the roll-ups of a monitor that begin within ``when``, the earliest first."""
+    """Return the roll-ups of a monitor that begin within ``when``, the earliest first.
+
+    All of it must be read as of one instant.
+    """
+    if step is RollupStep.DAY:
+        # hours that have not become days yet belong to the days in which they lie
+        when = When(when.since and -(-when.since // DAY_MS) * DAY_MS, when.until and -(-when.until // DAY_MS) * DAY_MS)
+    hours = [rollup(row, RollupStep.HOUR) for row in connection.execute(_of(hourly_rollups, user_id, monitor_id, when))]
+    hours += [
+        rollup(row, RollupStep.HOUR)
+        for row in waiting(connection, user_id, monitor_id)
+        if row[2] >= when.since and (not when.until or row[2] < when.until)
+    ]
     if step is RollupStep.HOUR:
-        return [rollup(row, step) for row in connection.execute(_of(hourly_rollups, user_id, monitor_id, when))]
-    # hours that have not become days yet belong to the days in which they lie
-    days = When(when.since and -(-when.since // DAY_MS) * DAY_MS, when.until and -(-when.until // DAY_MS) * DAY_MS)
-    return by_day(
-        rollup(row, of_table)
-        for table, of_table in ((daily_rollups, RollupStep.DAY), (hourly_rollups, RollupStep.HOUR))
-        for row in connection.execute(_of(table, user_id, monitor_id, days))
-    )
+        return by_hour(hours)
+    days = connection.execute(_of(daily_rollups, user_id, monitor_id, when))
+    return by_day([*(rollup(row, RollupStep.DAY) for row in days), *hours])
 
 
 def _of(table: Table, user_id: str, monitor_id: str, when: When) -> Select[*tuple[Any, ...]]:
@@ -134,7 +196,7 @@ class _Adding:
         )
 
     def add(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Add rows, which are in the order of their key, each key once; once in a transaction."""
+        """Add rows, which are in the order of their key, each key once."""
         if not rows:
             return
         if not self._on_postgresql:
@@ -145,6 +207,7 @@ class _Adding:
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._staging} (LIKE {self._table}) ON COMMIT DELETE ROWS"
         )
+        connection.exec_driver_sql(f"DELETE FROM {self._staging}")  # noqa: S608 - own words
         copy_rows(connection, self._staging, self._names, ["text", "text", *["int8"] * 6, "text"], rows)
         grown = connection.exec_driver_sql(self._upsert_and_find)
         self._compact.run(connection, [(sketch.compacted(durations), *key) for durations, *key in grown])

@@ -1,4 +1,4 @@
-"""Roll-ups: what came of a monitor's ticks in an hour or a day, as counts by status and a sketch of durations. Pure.
+"""Roll-ups: a monitor's results in an hour or a day, as counts by status and a sketch of durations. Pure.
 
 A roll-up is the sum over the rows of ``results`` due in its time. The sink adds to it what a batch changes of these
 rows, in the batch's own transaction: a row that is new counts as a whole; one that was stored already counts for the
@@ -26,7 +26,7 @@ MOST_SKIPPED = 1_000_000_000
 
 
 class Merged(NamedTuple):
-    """A row of a batch whose identity was stored already: the row, and what was stored."""
+    """A row of a batch whose identity was stored already: the row, and the stored one."""
 
     row: Row
     status: object
@@ -66,7 +66,7 @@ Key = tuple[str, str, int]
 
 
 def additions(changes: ResultChanges, since: Since) -> list[Row]:
-    """Return what is to be added to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
+    """Return the additions to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
     sums: dict[Key, list[Any] | Row] = {}
     earliest, places, code_of = max(since), _PLACES, sketch.code_of
     at_status, at_duration, at_skipped = _AT_STATUS, _AT_DURATION, _AT_SKIPPED
@@ -104,6 +104,20 @@ def additions(changes: ResultChanges, since: Since) -> list[Row]:
     return sorted(map(tuple, sums.values()))
 
 
+def added(rows: Iterable[Row]) -> list[Row]:
+    """Return rows of ``hourly_rollups`` with those of one key added up, in the order of their key."""
+    sums: dict[Row, Row] = {}
+    for row in rows:
+        key = row[:_SUCCESSES]
+        held = sums.get(key)
+        if held is None:
+            sums[key] = row
+        else:
+            counts = (one + other for one, other in zip(held[_SUCCESSES:], row[_SUCCESSES:], strict=True))
+            sums[key] = (*key, *counts)
+    return [sums[key] for key in sorted(sums)]
+
+
 def _empty(key: Key) -> list[Any]:
     return [*key, 0, 0, 0, 0, 0, ""]
 
@@ -138,19 +152,29 @@ def rollup(row: Sequence[Any], step: RollupStep) -> Rollup:
     return Rollup(user_id, monitor_id, at, step.value, *counts)
 
 
+def by_hour(rollups: Iterable[Rollup]) -> list[Rollup]:
+    """Merge roll-ups of hours, of one monitor, into one for each hour, the earliest first."""
+    hours: dict[int, list[Rollup]] = {}
+    for each in rollups:
+        hours.setdefault(each.at, []).append(each)
+    return [some[0] if len(some) == 1 else together(some) for _, some in sorted(hours.items())]
+
+
 def by_day(rollups: Iterable[Rollup]) -> list[Rollup]:
     """Merge roll-ups, of hours and days, into one for each monitor and day, by day."""
     days: dict[Key, list[Rollup]] = {}
     for each in rollups:
         days.setdefault((each.user_id, each.monitor_id, each.at - each.at % DAY_MS), []).append(each)
-    return [together(key, some) for key, some in sorted(days.items(), key=lambda day: day[0][2])]
+    return [
+        msgspec.structs.replace(together(some), at=at, length_ms=DAY_MS)
+        for (_, _, at), some in sorted(days.items(), key=lambda day: day[0][2])
+    ]
 
 
-def together(key: Key, some: Sequence[Rollup]) -> Rollup:
-    """Merge roll-ups of one monitor and one day."""
-    return Rollup(
-        *key,
-        length_ms=DAY_MS,
+def together(some: Sequence[Rollup]) -> Rollup:
+    """Merge roll-ups of one monitor into one that begins and lasts as the first."""
+    return msgspec.structs.replace(
+        some[0],
         successes=sum(each.successes for each in some),
         failures=sum(each.failures for each in some),
         lates=sum(each.lates for each in some),

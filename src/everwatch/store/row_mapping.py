@@ -148,7 +148,7 @@ def transition(row: Sequence[Any]) -> Transition:
 
 
 def outcome_text(outcome: Status | None) -> str:
-    """Return what is stored of an outcome: its text, "" for none."""
+    """Return the stored text of an outcome, "" for none."""
     return "" if outcome is None else outcome.value
 
 

@@ -7,7 +7,7 @@ sink adds, and reads nothing before it writes; ``compacted`` shortens a text tha
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, log
 from string import ascii_letters
 
@@ -38,6 +38,17 @@ def code_of(duration_ms: float) -> str:
         return CODES[ceil(log(duration_ms) * _PER_E - _BEFORE)]
     except IndexError:
         return CODES[-1]
+
+
+def text_of_durations(durations_ms: Sequence[float]) -> str:
+    """Return the shortest text of these durations."""
+    if len(durations_ms) == 1:
+        return code_of(durations_ms[0])
+    counts: dict[str, int] = {}
+    for duration_ms in durations_ms:
+        code = code_of(duration_ms)
+        counts[code] = counts.get(code, 0) + 1
+    return text_of({_NUMBERS[code]: count for code, count in counts.items()})
 
 
 def counts_of(text: str) -> dict[int, int]:

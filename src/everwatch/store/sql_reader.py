@@ -68,6 +68,7 @@ from everwatch.store.stored_values import (
 from everwatch.store.task_records import as_of
 
 _STREAM_ROWS = 10_000
+_SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 
 Value = TypeVar("Value")
 
@@ -284,7 +285,7 @@ class SqlReader:
         return max(min(begun_at, begun_at if first_at is None else first_at), known.get(RESULTS_FROM, 0))
 
     def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
-        with clear_errors(self.engine.url), self.engine.begin() as connection:
+        with clear_errors(self.engine.url), self._one_instant().begin() as connection:
             return rollup_rows.read(connection, user_id, monitor_id, step, when)
 
     def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
@@ -297,6 +298,10 @@ class SqlReader:
     def close(self) -> None:
         """Release the database."""
         self.engine.dispose()
+
+    def _one_instant(self) -> Engine:
+        """Return an engine whose transactions see the database as of one instant; SQLite's always do."""
+        return self.engine if self._dialect == "sqlite" else self.engine.execution_options(**_SNAPSHOT)
 
     def _all(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> list[Value]:
         with clear_errors(self.engine.url), self.engine.begin() as connection:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -333,8 +334,8 @@ def _rollups(name: str) -> Table:
         Column("skips", BigInteger, nullable=False),
         Column("duration_us", BigInteger, nullable=False),
         Column("durations", Text, nullable=False),
-        # for retention, and for rebuilding
-        Index(f"{name}_by_at", "at"),
+        # for retention, whose bites are some monitors of an instant, and for rebuilding
+        Index(f"{name}_by_at", "at", "user_id", "monitor_id"),
         # PostgreSQL: room for the next version of a row on its own page, so that no index has to follow it there
         postgresql_with={"fillfactor": 60},
     )
@@ -343,6 +344,15 @@ def _rollups(name: str) -> Table:
 # one row for each monitor and hour in which it had results; the hours of a day become one row of that day later
 hourly_rollups = _rollups("hourly_rollups")
 daily_rollups = _rollups("daily_rollups")
+
+# what large batches add to roll-ups of hours, until it is folded into them: see store.rollup_journal
+rollup_journal = Table(
+    "rollup_journal",
+    metadata,
+    Column("bucket", Integer, nullable=False),
+    Column("additions", LargeBinary, nullable=False),
+    Index("rollup_journal_by_bucket", "bucket"),
+)
 
 transitions = Table(
     "transitions",

@@ -1,6 +1,6 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from everwatch.store.database_status import volume_of
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
+from everwatch.store.folding_beside import FoldingBeside
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -27,6 +28,7 @@ from everwatch.store.purge_filter import users_of, without_purged
 from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import Trimmer
+from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, FoldingTurns, bucket_of
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
 from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
@@ -38,7 +40,14 @@ from everwatch.store.task_records import is_first, task_of
 class SqlStore:
     """The sink's store in an SQL database; see ``ResultStore`` for what the methods promise."""
 
-    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keep: Keep = KEEP_ALL,
+        *,
+        until_archived: bool = False,
+        fewest_journaled: int = FEWEST_JOURNALED,
+    ) -> None:
         self._engine = engine
         self._new_trimmer = partial(Trimmer, engine, keep, until_archived=until_archived)
         self._trimmer = self._new_trimmer()
@@ -46,7 +55,9 @@ class SqlStore:
         self._offsets = Offsets(engine.dialect)
         self._counters = Counters(engine.dialect)
         self._results = _results_writer(engine.dialect)
-        self._rollups = RollupRows(engine.dialect)
+        self._rollups = RollupRows(engine.dialect, fewest_journaled)
+        self._turns = FoldingTurns()
+        self._folding = FoldingBeside(self._fold) if engine.dialect.name == "postgresql" else None
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
@@ -56,7 +67,23 @@ class SqlStore:
         with clear_errors(self._engine.url):
             self._results.prepare(self._engine, batch.results, batch.stored_at)
             with self._engine.begin() as connection:
-                self._apply(connection, batch)
+                journaled = self._apply(connection, batch)
+            self._turns.note(journaled)
+            due = self._turns.due(batch.stored_at)
+            if self._folding is None:
+                self._fold(due)
+            else:
+                self._folding.begin(due)
+
+    def _fold(self, buckets: Collection[int]) -> None:
+        """Fold buckets of the journal of roll-ups, apart from the batches before: these are stored already."""
+        if not buckets:
+            return
+        with self._engine.execution_options(**READS_ONLY).begin() as connection:
+            parts = self._rollups.parts_to_fold(connection, buckets)
+        for part in parts:
+            with self._engine.begin() as connection:
+                self._rollups.fold(connection, part)
 
     def begin_purge(self, purge: Purge) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
@@ -69,6 +96,7 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             # a sink that stores the deletion just now counts the same monitors out
             known = self._offsets.all(connection).keys() & purge.deletion.keys()
+            self._rollups.fold(connection, [bucket_of(purge.user_id)], all_of_it=True)
             return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
 
     def drop_old_pages(self) -> None:
@@ -96,6 +124,8 @@ class SqlStore:
         if plans != self._trimmer.plans:
             self._trimmer = self._new_trimmer(plans=plans)
         with clear_errors(self._engine.url):
+            # in case no batch comes that would
+            self._fold(self._turns.due(now))
             return self._trimmer.trim(now, most)
 
     def volume(self) -> DatabaseVolume:
@@ -103,6 +133,9 @@ class SqlStore:
             return volume_of(connection, self._engine.url)
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
+        with clear_errors(self._engine.url):
+            # so that little is left for the time in which nothing can be stored
+            self._fold(range(BUCKETS))
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             # nothing is deleted and no sink stores anything until the commit; on SQLite the write lock sees to that
             hold_days(connection)
@@ -110,9 +143,12 @@ class SqlStore:
             return self._rollups.rebuild(connection, after, from_ms, most)
 
     def close(self) -> None:
+        if self._folding is not None:
+            self._folding.close()
         self._engine.dispose()
 
-    def _apply(self, connection: Connection, batch: SinkBatch) -> None:
+    def _apply(self, connection: Connection, batch: SinkBatch) -> int:
+        """Store a batch; return how many of its results count by the journal of roll-ups."""
         run = self._statements
         begins = self._offsets.is_empty(connection)
         stored = self._offsets.lock(connection, batch.offsets.keys())
@@ -123,7 +159,7 @@ class SqlStore:
         if begins:
             run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
         changes = self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
-        self._rollups.count(connection, changes)
+        journaled = self._rollups.count(connection, changes)
         run.transitions.run(
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
         )
@@ -136,9 +172,10 @@ class SqlStore:
             self._apply_entries(connection, wave, tally)
         self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
+        return journaled
 
     def _apply_letters(self, connection: Connection, letters: Sequence[StoredLetter | Redrive]) -> None:
-        """Store dead letters, and then what became of them: a note stands behind its letter."""
+        """Store dead letters, and then their redrives: a note stands behind its letter."""
         run = self._statements
         run.letters.run(connection, [letter_rows.letter_row(one) for one in letters if isinstance(one, StoredLetter)])
         notes = [one for one in letters if isinstance(one, Redrive)]

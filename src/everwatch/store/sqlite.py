@@ -1,4 +1,4 @@
-"""SQLite: the file, how it is opened, and one clear sentence for what can go wrong with it."""
+"""SQLite: the file, how it is opened, and one clear sentence for each fault."""
 
 import fcntl
 import os
@@ -100,7 +100,7 @@ def _lock(descriptor: int, file: Path, process: str) -> None:
 
 
 def size_of(url: URL) -> int:
-    """Return the bytes that the database takes on disk, with what is not yet moved into its file."""
+    """Return the bytes that the database takes on disk, with the part that is not yet moved into its file."""
     file = file_of(url)
     return sum(part.stat().st_size for part in (file, Path(f"{file}-wal")) if part.exists())
 

@@ -52,7 +52,7 @@ class Buckets:
             self.count -= sum(chunk.count for shelf in self.shelves.pop(number).values() for chunk in shelf.chunks)
 
     def fit(self) -> None:
-        """Split what is larger than the limits."""
+        """Split chunks that are larger than the limits."""
         for lines in self.shelves.values():
             for shelf in lines.values():
                 shelf.fit(self._packing, self._limits)

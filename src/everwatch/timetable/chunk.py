@@ -1,7 +1,7 @@
 """A chunk: some hundred records that are sent as one batch, kept compressed while they do not change."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 from zlib import crc32
@@ -23,7 +23,7 @@ class Packing(Protocol):
         ...
 
     def unpack(self, data: bytes) -> bytes:
-        """Return what was packed."""
+        """Return the packed bytes."""
         ...
 
 
@@ -90,6 +90,20 @@ class Chunk:
             self.reach = delta
         self.count += 1
 
+    def add_all(self, entries: Sequence[FramedRecord], packing: Packing) -> None:
+        """Add records."""
+        record_framing.append_all(self.loosened(packing), self.count, entries)
+        reach = max([delta for delta, _ in entries])
+        self.reach = max(self.reach, reach) if self.count else reach
+        self.count += len(entries)
+
+    def has_room(self, entries: Sequence[FramedRecord], packing: Packing, limits: ChunkLimits) -> bool:
+        """Tell whether it stays within the limits with these records."""
+        if self.count + len(entries) > limits.count:
+            return False
+        size = sum([len(record) for _, record in entries]) + record_framing.MOST_BEFORE * len(entries)
+        return size <= limits.size - self.size_in(packing)
+
     def discard(self, entry: FramedRecord, packing: Packing) -> bool:
         """Take a record out; whether it was there."""
         if not record_framing.discard(self.loosened(packing), self.count, entry.delta, entry.framed):
@@ -144,6 +158,24 @@ class Shelf:
             chunk = self.chunks[place]
         return chunk
 
+    def add_all(self, entries: Sequence[FramedRecord], packing: Packing, limits: ChunkLimits) -> Iterator[Chunk]:
+        """Add records; yields the chunks that were changed."""
+        if not self._bounds and self.chunks[0].has_room(entries, packing, limits):
+            self.chunks[0].add_all(entries, packing)
+            yield self.chunks[0]
+            return
+        by_place: dict[int, list[FramedRecord]] = {}
+        for entry in entries:
+            by_place.setdefault(self._place(entry), []).append(entry)
+        # a chunk that is split moves those behind it to other places
+        for chunk, some in [(self.chunks[place], some) for place, some in by_place.items()]:
+            if chunk.has_room(some, packing, limits):
+                chunk.add_all(some, packing)
+                yield chunk
+            else:
+                for entry in some:
+                    yield self.add(entry, packing, limits)
+
     def discard(self, entry: FramedRecord, packing: Packing) -> Chunk | None:
         """Take a record out; gives the chunk that was changed, None if the record was not there."""
         place = self._place(entry)
@@ -156,7 +188,7 @@ class Shelf:
         return chunk
 
     def fit(self, packing: Packing, limits: ChunkLimits) -> None:
-        """Split what is larger than the limits (which were lowered)."""
+        """Split chunks that are larger than the limits (which were lowered)."""
         place = 0
         while place < len(self.chunks):
             if not (_is_over(self.chunks[place], packing, limits) and self._split(place, packing)):

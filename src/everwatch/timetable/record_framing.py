@@ -5,7 +5,7 @@ headers. That last part is called *framed* here; a record of a batch is found ag
 of Kafka's protocol documentation; numbers are zigzag varints as in Protocol Buffers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -43,6 +43,15 @@ def append(records: bytearray, index: int, delta: int, record: bytes) -> None:
     """Add a framed record as number ``index``, ``delta`` ms after the base timestamp."""
     begin = _BEGIN[index] if not delta and index < len(SMALL) else b"\0" + encode(delta) + encode(index)
     records += encode(len(begin) + len(record)) + begin + record
+
+
+def append_all(records: bytearray, index: int, entries: Sequence[FramedRecord]) -> None:
+    """Add records as numbers ``index`` and following."""
+    parts = []
+    for number, (delta, record) in enumerate(entries, index):
+        begin = _BEGIN[number] if not delta and number < len(SMALL) else b"\0" + encode(delta) + encode(number)
+        parts.append(encode(len(begin) + len(record)) + begin + record)
+    records += b"".join(parts)
 
 
 def walk(records: bytes | bytearray) -> Iterator[FramedRecord]:

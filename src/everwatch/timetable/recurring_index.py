@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from everwatch.model import Align, At, Every
 from everwatch.schedule.due import due_in
+from everwatch.schedule.every import due_between
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
+from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import all_of
 from everwatch.timetable.snapshot import read, saved
 from everwatch.timetable.timetable_entry import Firing, TimetableEntry
@@ -44,6 +46,20 @@ class RecurringIndex:
             for due in self._ahead_of(planned):
                 self.ahead.add(due, due, planned.batch_key, planned.record)
         return chunk
+
+    def seat_alike(
+        self, schedule: Every, batch_key: BatchKey, since: int, phases: Sequence[int], records: Sequence[bytes]
+    ) -> Iterator[Chunk]:
+        """Take in monitors of one interval, none of which must wait; yields the chunks that were changed."""
+        interval_ms = schedule.interval_ms
+        yield from self.rings.seat_alike(interval_ms, batch_key, phases, records)
+        begin = max(since, self._emitted_to)
+        if interval_ms > FINE_UP_TO_MS and self._ahead_to > begin:
+            following, soon = begin + 1, self._ahead_to - begin - 1
+            for phase, record in zip(phases, records, strict=True):
+                if (phase - following) % interval_ms <= soon:
+                    for due in due_between(schedule, phase, begin, self._ahead_to):
+                        self.ahead.add(due, due, batch_key, record)
 
     def unseat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it has no seat."""
@@ -99,7 +115,7 @@ class RecurringIndex:
             yield saved(batch_key, slot, shelf, self._packing, schedule=schedule)
 
     def restore(self, shelves: Iterable[bytes]) -> int:
-        """Take up what was saved with the same packing; gives how many monitors that are."""
+        """Take up an index that was saved with the same packing; gives the number of its monitors."""
         count = 0
         for found, shelf in read(shelves):
             if found.schedule is not None:
@@ -110,7 +126,7 @@ class RecurringIndex:
         return count
 
     def fit(self) -> None:
-        """Split what is larger than the limits."""
+        """Split chunks that are larger than the limits."""
         for *_, shelf in (*self.rings.shelves(), *self.groups.shelves()):
             shelf.fit(self._packing, self._limits)
         self.ahead.fit()

@@ -3,7 +3,8 @@
 A monitor in a slot is due each time the hand passes it.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from everwatch.model import Every
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
@@ -79,6 +80,35 @@ class TimingWheels:
         if shelf is None:
             shelf = ring.slots[slot] = Shelf()
         return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
+
+    def due_before(self, since: int, interval_ms: int, phases: Sequence[int]) -> list[int]:
+        """Return which of the monitors with these phases would be due before they begin at ``since``: they must wait.
+
+        They are named by their places in ``phases``.
+        """
+        following = self.emitted_to + 1
+        wait = since - following
+        if wait < 0:
+            return []
+        return [place for place, phase in enumerate(phases) if (phase - following) % interval_ms <= wait]
+
+    def seat_alike(
+        self, interval_ms: int, batch_key: BatchKey, phases: Sequence[int], records: Sequence[bytes]
+    ) -> Iterator[Chunk]:
+        """Take in monitors of one interval, none of which must wait; yields the chunks that were changed."""
+        ring = self.ring(interval_ms, batch_key)
+        width, slots = ring.width_ms, ring.slots
+        by_slot: defaultdict[int, list[FramedRecord]] = defaultdict(list)
+        for phase, record in zip(phases, records, strict=True):
+            by_slot[phase // width].append(FramedRecord(phase % width, record))
+        for slot, some in by_slot.items():
+            shelf = slots.get(slot)
+            if shelf is None:
+                shelf = slots[slot] = Shelf()
+            if len(some) == 1:
+                yield shelf.add(some[0], self._packing, self._limits)
+            else:
+                yield from shelf.add_all(some, self._packing, self._limits)
 
     def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""

@@ -1,1 +1,1 @@
-"""Users and monitors into Everwatch and out of it: files, queries, what was sent before, what the database holds."""
+"""Users and monitors into Everwatch and out of it: files, queries, the ledger of sent rows, and the database."""

@@ -1,10 +1,10 @@
-"""One pass over a source: every row read, what is new or changed checked and sent, and noted once it is there."""
+"""One pass over a source: every row is read; new and changed ones are checked, sent, and noted once Kafka has them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, SettingsError, Transient
@@ -39,7 +39,7 @@ class RowSource(Protocol):
 
 
 class Interruption:
-    """A wish to stop: what is being read is given up, what is under way is waited for."""
+    """A wish to stop: reading is given up, rows under way are waited for."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -105,25 +105,31 @@ class RowRules:
     refused_rest_ms: int = 0
 
 
-class Pass:
-    """One pass. ``courier`` is asked for when there is something to send, and never in a dry run (``ship`` false).
+class RowWay(NamedTuple):
+    """The way of rows to the workers and back. ``courier`` makes their sender when there is something to send.
 
     With ``outcomes`` the rows are sent so that workers answer; without, a refusal by a worker is not seen.
     """
+
+    courier: Callable[[], LoadSender]
+    outcomes: Outcomes | None = None
+
+
+class Pass:
+    """One pass over the rows of a source, in a dry run (``ship`` false) without sending any."""
 
     def __init__(
         self,
         source: RowSource,
         ledger: Ledger,
-        courier: Callable[[], LoadSender],
+        way: RowWay,
         callbacks: PassCallbacks,
         clock: Clock,
         rules: RowRules | None = None,
-        outcomes: Outcomes | None = None,
     ) -> None:
         self._source = source
         self._ledger = ledger
-        self._courier_of = courier
+        self._courier_of, outcomes = way
         self._courier: LoadSender | None = None
         self._callbacks = callbacks
         self._clock = clock
@@ -139,7 +145,7 @@ class Pass:
             outcomes.on_refusal = self._on_refusal
 
     def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
-        """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
+        """Read to the end, or until it is asked to stop; ``everything``: send unchanged rows, too.
 
         Raises SettingsError where the source cannot be read, BrokerUnavailable. Rows that were durable by then are
         noted.

@@ -26,7 +26,7 @@ _LONGEST_REMEMBERED = 4_096
 
 
 class Row(NamedTuple):
-    """A row as an event: where it stood, whose it is, the record's value; or what is wrong with it.
+    """A row as an event: its place, its user, the record's value; or the fault.
 
     ``monitor_id`` is empty for a signup; otherwise ``value`` is a command.
     """

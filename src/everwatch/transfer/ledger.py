@@ -120,7 +120,7 @@ class Ledger:
         return self._next - 1
 
     def note(self, marks: Iterable[LedgerMark]) -> None:
-        """Note what was sent, durably unless the power goes. Raises SettingsError if it cannot be written."""
+        """Note sent rows, durably unless the power goes. Raises SettingsError if it cannot be written."""
         with self._writing():
             self._connection.executemany(_NOTE, marks)
 
@@ -133,7 +133,7 @@ class Ledger:
             self._connection.executemany(_DOUBT, [(key,) for key in keys])
 
     def refuse(self, key: bytes, refused: RefusedRow) -> None:
-        """Note that a worker refused what was sent under a key: it is not known as sent any more."""
+        """Note that a worker refused the row of a key: it does not count as sent any more."""
         with self._writing():
             self._connection.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?)", (key, *refused))
             self._connection.execute(_DOUBT, (key,))

@@ -109,7 +109,7 @@ class KafkaLoadSender:
         return self.arrived()
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Give up loads under way."""
         self._producer.purge()
         self._producer.flush(1)
 

@@ -96,7 +96,7 @@ class Outcomes:
         self._are_earlier_known = False
 
     def learn(self) -> bool:
-        """Take in what was refused since the last pass. Return whether all of that could still be read.
+        """Take in refusals since the last pass. Return whether all of them could still be read.
 
         Raises BrokerUnavailable, SettingsError.
         """

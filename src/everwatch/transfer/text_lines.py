@@ -14,7 +14,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class TextLine(NamedTuple):
-    """One line of JSON: its number from 1 and its text without space around it, or what is wrong with it."""
+    """One line of JSON: its number from 1 and its text without space around it, or the fault."""
 
     number: int
     value: bytes

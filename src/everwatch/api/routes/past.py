@@ -1,4 +1,4 @@
-"""Routes of results, transitions and what is computed from them."""
+"""Routes of results, transitions and figures computed from them."""
 
 from everwatch.api.past import Past
 from everwatch.api.queries import (
@@ -19,7 +19,7 @@ from everwatch.model import Transition
 
 
 def past_routes(past: Past, timelines: Timelines) -> list[Route]:
-    """Return the routes of results, transitions and what is computed from them."""
+    """Return the routes of results, transitions and figures computed from them."""
     results = {200: Example(Page[ResultView], "A page of results, the latest first.")}
     transitions = {200: Example(Page[Transition], "A page of transitions, the latest first.")}
     return [

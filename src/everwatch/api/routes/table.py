@@ -63,7 +63,7 @@ from everwatch.api.validating import Validating
 
 
 def system_of(services: Services) -> Installation:
-    """Return the handlers of what is not about users."""
+    """Return the handlers of the routes that are not about users."""
     return Installation(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 
@@ -83,7 +83,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     login_audit = LoginAudit(clock)
     oidc = services.oidc
     logins = LoginRoutes(tokens, services.logins, sessions, login_audit, oidc, clock)
-    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock)
+    passwords = PasswordRoutes(tokens.operators, sessions, login_audit, clock, services.is_password)
     oidc_logins = OidcRoutes(oidc.provider, sessions, login_audit, services.oidc_session_ms, clock)
     subscribing = Subscribing(
         services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock

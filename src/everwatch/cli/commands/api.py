@@ -39,5 +39,5 @@ def api(
     settings = settings_of(data_dir, bootstrap_servers, api_host=host, api_port=port)
     # an address that cannot be used is an error before a broker is looked for
     sock = bound_socket(settings) if socket_fd is None else socket.socket(fileno=socket_fd)
-    bootstrap = ready_broker(settings, ProcessRole.API)
+    settings, bootstrap = ready_broker(settings, ProcessRole.API)
     run_process(Api(settings, bootstrap, SystemClock(), sock, typer.echo), stop_with_parent=stop_with_parent)

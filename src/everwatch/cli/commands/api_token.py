@@ -14,9 +14,18 @@ from everwatch.api.tokens import TokenRecord, new_token
 from everwatch.cli.support.access_by_api import login_path_by_api, revoke_by_api, token_by_api, tokens_by_api
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.login_links import new_login_link
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    CommonOptions,
+    DataDir,
+    duration_of,
+    ready_broker,
+    settings_of,
+)
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -26,6 +35,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of th
 
 
 @app.command()
+@with_options(common=CommonOptions)
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Purpose of the token, e.g. grafana.", show_default=False)
@@ -42,9 +52,8 @@ def create(
     secrets: Annotated[
         bool, typer.Option("--secrets", help="Write secrets in configs, which are redacted otherwise.")
     ] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Make a token and print it, this once: only its hash is stored. API processes accept it at once.
 
@@ -62,7 +71,7 @@ def create(
         raise SettingsError("A token that is limited to a user or a label shows no secrets: leave --secrets away.")
     now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
-    settings = settings_of(data_dir, bootstrap_servers)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
     stored: TokenRecord | TokenView
     if settings.api_url:
         text, stored = token_by_api(settings, TokenBody(name, role, user, expires_at, secrets, label))
@@ -72,7 +81,7 @@ def create(
         )
         put_access(settings, made.record)
         text, stored = made.text, made.record
-    if as_json:
+    if common.as_json:
         typer.echo(orjson.dumps({"token": text, **_plain(stored)}).decode())
         return
     typer.echo(text)
@@ -81,7 +90,7 @@ def create(
 
 @app.command("list")
 def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """List tokens, without what they are; with --json one object a line.
+    """List tokens, without their text; with --json one object a line.
 
     Example: `everwatch api-token list --json | jq -r .token_id`
     """
@@ -157,7 +166,8 @@ def login_link(
     if settings.api_url:
         link = address.rstrip("/") + login_path_by_api(settings, role, user)
     else:
-        link = new_login_link(settings, ready_broker(settings), SystemClock(), address, role, user or "")
+        settings, bootstrap = ready_broker(settings)
+        link = new_login_link(settings, bootstrap, SystemClock(), address, role, user or "")
     typer.echo(orjson.dumps({"link": link}).decode() if as_json else link)
 
 

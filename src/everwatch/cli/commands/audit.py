@@ -14,9 +14,18 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.given import given, now_ms
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import (
+    CommonOptions,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    instant_of,
+    settings_of,
+)
 from everwatch.cli.support.progress_bar import progress_bar
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -52,19 +61,25 @@ _COLOURS = {
 }
 
 
-def audit(
-    since: Annotated[str, typer.Option(help="Begin: INSTANT, or a duration ago.")] = "1h",
+class AuditSpan(NamedTuple):
+    """Options of the time that is audited."""
+
+    since: Annotated[str, typer.Option(help="Begin: INSTANT, or a duration ago.")] = "1h"
     until: Annotated[
         str | None,
         typer.Option(help="End: INSTANT, or a duration ago; default: --settle ago.", show_default=False),
-    ] = None,
+    ] = None
+
+
+@with_options(span=AuditSpan, common=CommonOptions)
+def audit(
+    span: AuditSpan,
     user: Annotated[str, typer.Option(help="Only this user's.")] = "",
     late_after: Annotated[str, typer.Option(help="A tick is late if its first run began later than that.")] = "1s",
     settle: Annotated[str, typer.Option(help="Age up to which a tick may still be under way.")] = "30s",
     limit: Annotated[int, typer.Option(min=0, max=1_000_000, help="Maximum number of examples of each.")] = 20,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Recompute which ticks were due and compare them with the database; exit status 1 if anything is wrong.
 
@@ -74,21 +89,21 @@ def audit(
     Examples: `everwatch audit --since 24h` · `everwatch audit --since 2026-11-21T09:00:00Z --until 5m --user u-1` ·
     `everwatch audit --json | jq .missed`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
     now = now_ms()
     late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
-    begin = instant_of("--since", since, now, Bare.PAST)
+    begin = instant_of("--since", span.since, now, Bare.PAST)
     settled = now - settle_ms
-    end = settled if until is None else instant_of("--until", until, now, Bare.PAST)
+    end = settled if span.until is None else instant_of("--until", span.until, now, Bare.PAST)
     if begin >= end:
         raise SettingsError(
             f"There is nothing between {time_text(begin)} and {time_text(end)}: --since must lie further back"
-            f" than --{'settle' if until is None else 'until'}."
+            f" than --{'settle' if span.until is None else 'until'}."
         )
     console = Console(stderr=True)
     audited = _by_api if settings.api_url else _by_database
     report, known_since, problem = audited(settings, _Wanted(begin, end, user, late_after_ms, limit), console)
-    if as_json:
+    if common.as_json:
         typer.echo(orjson.dumps(_as_json(report)).decode())
     else:
         _show(report, late_after_ms)
@@ -150,7 +165,7 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
         body = AuditRunBody(wanted.begin, wanted.end, wanted.user, wanted.late_after_ms)
         run = client.start_audit(body)
         while run.report is None:
-            pause.wait(given().look_again_s)
+            pause.wait(run_parts().look_again_s)
             run = client.audit_run(run.run_id)
             progress.update(task, completed=run.results_read)
     report = replace(
@@ -161,7 +176,9 @@ def _by_api(settings: Settings, wanted: _Wanted, console: Console) -> tuple[Audi
 
 def _measure_lag(settings: Settings) -> "Lag":
     from everwatch.diagnosis import System  # Kafka's client takes a while to import
+    from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+    settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
     return System(settings, broker_of(settings), SystemClock()).measure_lag()
 
 

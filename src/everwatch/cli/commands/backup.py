@@ -11,14 +11,22 @@ from typer.core import TyperGroup
 
 from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.damage import Damaged
-from everwatch.backup.folder import read_manifest
-from everwatch.backup.manifest import MANIFEST, Manifest
+from everwatch.backup.folder import expect_free, read_manifest
+from everwatch.backup.manifest import MANIFEST, Manifest, UnreadableOffsets
 from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
 from everwatch.backup.verifying import ScratchServers, damages, has_postgresql, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import SecurityProtocol, Settings
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -28,7 +36,10 @@ from everwatch.kafka.process_rights import ProcessRole, rights_of
 
 
 class BackupReport(msgspec.Struct, frozen=True):
-    """A backup as a program reads of it. ``unowned``: partitions that no worker owned, copied as their topics were."""
+    """A backup as a program reads of it.
+
+    ``unowned``: partitions that no worker owned, copied as their topics were; ``unreadable``: what is left out.
+    """
 
     folder: str
     finished_at: int
@@ -40,10 +51,13 @@ class BackupReport(msgspec.Struct, frozen=True):
     records: dict[str, int]
     results: int
     unowned: list[int]
+    unreadable: list[UnreadableOffsets] = []
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """A verification as a program reads of it. ``damages``: a sentence for each file that is not as it was written.
+    """A verification as a program reads of it.
+
+    ``damages``: a sentence for each file that is not as it was written; ``unreadable``: what the backup has left out.
 
     ``database_restored``: False also where ``restored`` is True, if a PostgreSQL dump was compared as a file alone.
     """
@@ -54,6 +68,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
     restored: bool = False
     database_restored: bool = False
     seconds: float = 0.0
+    unreadable: list[UnreadableOffsets] = []
 
 
 class _BackupGroup(TyperGroup):
@@ -68,7 +83,7 @@ class _BackupGroup(TyperGroup):
 
 app = typer.Typer(
     cls=_BackupGroup,
-    help="Back up topics, offsets and the database into a folder, with proof of what is in it."
+    help="Back up topics, offsets and the database into a folder, with proof of its contents."
     "\n\n`everwatch backup DIR` is `everwatch backup create DIR`."
     "\n\nExamples: `everwatch backup /backups/monday` · `everwatch backup verify /backups/monday`"
     " · `everwatch restore /backups/monday`",
@@ -77,7 +92,7 @@ app = typer.Typer(
 
 @app.callback()
 def _backup() -> None:
-    """Back up topics, offsets and the database into a folder, with proof of what is in it."""
+    """Back up topics, offsets and the database into a folder, with proof of its contents."""
 
 
 @app.command()
@@ -102,7 +117,7 @@ def create(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back up while everything goes on: the table of monitors, what is not consumed yet, offsets, and the database.
+    """Back up while everything goes on: the table of monitors, unconsumed records, offsets, and the database.
 
     The folder appears when all of it is on disk. It holds configs and, where EVERWATCH_SECRETS_KEY is not set, their
     secrets: keep it as private as the data folder. The key itself is not in it.
@@ -117,10 +132,12 @@ def create(
         folder = _next_folder(settings, clock.now_ms())
         # before the backup, which finds no room for itself beside many of them
         _delete(folder.parent, lambda: drop_unfinished(folder.parent, clock.now_ms()))
+    expect_free(folder)
     interrupt_by_sigterm()
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
+        settings = fitted(settings, admin)
         if settings.security_protocol is not SecurityProtocol.PLAINTEXT:
             expect_rights(admin, rights_of(ProcessRole.BACKUP, settings))
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)
@@ -135,6 +152,7 @@ def create(
     typer.echo(f"{report.results:,} results in the database" if manifest.database else "no database: none is made yet")
     if report.unowned:
         typer.echo(f"no worker noted partitions {report.unowned}: they are backed up as their topics were", err=True)
+    warn_of_unreadable(report.unreadable, "are not in it")
 
 
 @app.command()
@@ -192,7 +210,10 @@ def verify(
     database_restored = restored and bool(manifest.databases) and bool(not has_dump or scratch_server)
     said = [str(each) for each in found]
     _print_verified(
-        VerifyReport(str(folder), said, manifest.monitors_hash, restored, database_restored, seconds), as_json
+        VerifyReport(
+            str(folder), said, manifest.monitors_hash, restored, database_restored, seconds, manifest.unreadable
+        ),
+        as_json,
     )
     if restored and has_dump and not scratch_server and not as_json:
         typer.echo("The PostgreSQL dump was compared as a file: --scratch-server restores it, too.", err=True)
@@ -229,6 +250,7 @@ def _report(folder: Path, manifest: Manifest) -> BackupReport:
         {topic.name: sum(part.records for part in topic.partitions) for topic in manifest.topics},
         manifest.database.rows.get("results", 0) if manifest.database else 0,
         [cut.partition for cut in manifest.cuts if not cut.exact],
+        manifest.unreadable,
     )
 
 
@@ -244,3 +266,4 @@ def _print_verified(report: VerifyReport, as_json: bool) -> None:
     how = "restored into a scratch Kafka and compared" if report.restored else "files compared"
     typer.secho(f"whole: {report.folder}, {how} in {report.seconds:.1f} s", fg=typer.colors.GREEN)
     typer.echo(f"hash of users and monitors: {report.monitors_hash}")
+    warn_of_unreadable(report.unreadable, "were not backed up")

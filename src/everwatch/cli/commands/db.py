@@ -1,11 +1,11 @@
-"""``everwatch db``: what the database holds, what is deleted next, and roll-ups of results."""
+"""``everwatch db``: size and age of the database's tables, the next deletions, and roll-ups of results."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import orjson
 import typer
@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database, print_columns, reading
-from everwatch.cli.support.given import now_ms
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, not_by_api, plans_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import AsJson, Bootstrap, CommonOptions, DataDir, not_by_api, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
 from everwatch.cli.support.rollups_by_api import ROLLUP_HEADER, print_rollups_by_api, rollup_row
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -34,7 +35,9 @@ from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_writer import open_store
 
-app = typer.Typer(no_args_is_help=True, help="Show what the database holds, and what is deleted next; roll-ups.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show size and age of the database's tables, the next deletions, and roll-ups."
+)
 
 Value = TypeVar("Value")
 
@@ -51,12 +54,12 @@ class By(StrEnum):
 
 @app.callback()
 def _db() -> None:
-    """Show what the database holds, and what is deleted next; roll-ups."""
+    """Show size and age of the database's tables, the next deletions, and roll-ups."""
 
 
 @app.command()
 def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Show size, rows and oldest row of each table, for how long rows are kept, and what is deleted next.
+    """Show size, rows and oldest row of each table, for how long rows are kept, and the next deletions.
 
     How long is what the settings (EVERWATCH_KEEP_…) and the file of plans say here: give this command the sink's. On
     PostgreSQL rows are the server's estimates; on SQLite they are counted, which takes longer the more there are.
@@ -81,19 +84,25 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     typer.echo(f"{shown_url(settings.database_url)}: {_whole(found)}")
 
 
+class RollupSpan(NamedTuple):
+    """Options of a time."""
+
+    since: SinceOption = None
+    until: UntilOption = None
+
+
 @app.command()
+@with_options(span=RollupSpan, common=CommonOptions)
 def rollups(
     user: Annotated[str, typer.Argument(help="The user.", show_default=False)] = "",
     monitor: Annotated[str, typer.Argument(help="The monitor.", show_default=False)] = "",
     by: Annotated[By, typer.Option("--by", help="What each line is about.")] = By.HOUR,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    *,
+    span: RollupSpan,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build all users' roll-ups anew from stored results first.")
     ] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    common: CommonOptions,
 ) -> None:
     """Show how often a monitor succeeded and failed in each hour or day, and how long that took.
 
@@ -107,8 +116,8 @@ def rollups(
     Examples: `everwatch db rollups u-1 website --since 24h` · `everwatch db rollups u-1 website --by day --json`
     · `everwatch db rollups --rebuild --since 7d`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
-    when = interval_of(since, until)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    when = interval_of(span.since, span.until)
     if bool(user) != bool(monitor) or not (user or rebuild):
         raise SettingsError("Roll-ups are shown of one monitor: name its user and it, or give --rebuild alone.")
     if rebuild:
@@ -117,12 +126,12 @@ def rollups(
     if not user:
         return
     if settings.api_url:
-        print_rollups_by_api(settings, user, monitor, by.value, when, as_json)
+        print_rollups_by_api(settings, user, monitor, by.value, when, common.as_json)
         return
     with database(settings) as reader:
         found = reader.rollups(user, monitor, RollupStep[by.name], when)
         complete_from = reader.rollups_from()
-    if as_json:
+    if common.as_json:
         for each in found:
             typer.echo(orjson.dumps(_as_object(each)).decode())
         return
@@ -134,15 +143,15 @@ def rollups(
 
 
 @app.command()
+@with_options(common=CommonOptions)
 def availability(
     user: Annotated[str, typer.Argument(help="The user.")],
     monitor: Annotated[str, typer.Argument(help="The monitor.")],
     since: SinceOption = "30d",
     until: UntilOption = None,
     bars: Annotated[int, typer.Option("--bars", min=0, max=MOST_BARS, help="Number of parts of the bar.")] = 30,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Show the share of time in which a monitor was up, and a bar of its states.
 
@@ -153,11 +162,11 @@ def availability(
     Examples: `everwatch db availability u-1 website`
     · `everwatch db availability u-1 website --since 24h --bars 24 --json`
     """
-    settings = settings_of(data_dir, bootstrap_servers)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
     begin, end = interval_of(since, until)
     with reading(settings) as reader:
         found = reader.availability(user, monitor, begin, end or now_ms(), bars)
-    if as_json:
+    if common.as_json:
         for each in [found.total, *found.bars]:
             typer.echo(orjson.dumps(to_builtins(each) | {"availability": each.availability}).decode())
         return
@@ -266,7 +275,7 @@ def _span(kept: int) -> str:
 
 
 def _of_plans(found: DatabaseStatus) -> Iterator[str]:
-    """Sentences about what is not kept as the table says."""
+    """Sentences about rows that are not kept as the table says."""
     for each in found.tables:
         if each.kept_of_plans:
             yield f"{each.table} by plan: {_by_plan(each.kept_of_plans)}"

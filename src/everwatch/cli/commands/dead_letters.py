@@ -1,4 +1,4 @@
-"""``everwatch dead-letters``: what was refused, decoded for people, and sent back once the cause is mended."""
+"""``everwatch dead-letters``: refused records, decoded for people, and sent back once the cause is mended."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +19,6 @@ from everwatch.cli.support.dead_letter_output import (
     print_stored,
 )
 from everwatch.cli.support.dead_letters_by_api import follow_by_api, redrive_by_api, show_by_api
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -33,6 +32,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -77,15 +77,21 @@ class LetterFilter(NamedTuple):
         return Wanted(self.source, self.user, self.reason, self.code, places)
 
 
+class LetterPage(NamedTuple):
+    """Options of how much of the list is printed."""
+
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, the newest first.")] = 20
+    after: AfterOption = ""
+
+
 LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
 
 
 @app.command("list")
-@with_options(chosen=LetterFilter, common=CommonOptions)
+@with_options(chosen=LetterFilter, page=LetterPage, common=CommonOptions)
 def list_(
     chosen: LetterFilter,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, the newest first.")] = 20,
-    after: AfterOption = "",
+    page: LetterPage,
     follow: FollowOption = False,
     secrets: ShowSecrets = False,
     from_: FromOption = None,
@@ -104,21 +110,21 @@ def list_(
     settings, as_json = settings_of(common.data_dir, common.bootstrap_servers), common.as_json
     wanted, topics, history = chosen.wanted(), Topics.of(settings), History(Topics.of(settings))
     if settings.api_url and follow and not secrets and from_ is not OutputSource.TOPIC:
-        refuse_cursor_of_topic(after, OutputSource.TOPIC, follow=follow)
-        follow_by_api(settings, wanted.selection(settings.topic_prefix), _since_ms(chosen.since), limit, as_json)
+        refuse_cursor_of_topic(page.after, OutputSource.TOPIC, follow=follow)
+        follow_by_api(settings, wanted.selection(settings.topic_prefix), _since_ms(chosen.since), page.limit, as_json)
         return
     if _is_from_database(settings, from_, needs_topic=follow or secrets):
         with reading(settings) as reader:
             which, when = wanted.selection(settings.topic_prefix), When(_since_ms(chosen.since))
-            found_there = reader.dead_letters(which, when=when, after=after, limit=limit)
+            found_there = reader.dead_letters(which, when=when, after=page.after, limit=page.limit)
         for stored in reversed(found_there):
             print_stored(plain_stored(stored) if isinstance(stored, StoredLetter) else stored, as_json)
         say_next(found_there.next)
         if not found_there and not as_json:
             typer.echo("no such dead letters")
         return
-    refuse_cursor_of_topic(after, OutputSource.TOPIC, follow=follow)
-    newest: deque[DeadLetter] = deque(maxlen=limit)
+    refuse_cursor_of_topic(page.after, OutputSource.TOPIC, follow=follow)
+    newest: deque[DeadLetter] = deque(maxlen=page.limit)
     with closing(_opened(settings, chosen.since)) as topic:
         for found in topic.read():
             if isinstance(found, Redriven):
@@ -262,7 +268,7 @@ def _redriven(
 
 
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
-    """Tell whether to read the database. Raises SettingsError if it does not hold what is asked for."""
+    """Tell whether to read the database. Raises SettingsError if the database cannot answer."""
     if source is OutputSource.DATABASE and needs_topic:
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
     if settings.api_url:

@@ -4,16 +4,17 @@ import signal
 import sys
 import threading
 from collections import Counter
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
 from rich.console import Console
 
 from everwatch.cli.support.demo_run import INBOX_FILE, DemoRun
-from everwatch.cli.support.given import given
 from everwatch.cli.support.local_processes import PROCESSES, ConsoleAccess, Local
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, given_settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -39,13 +40,21 @@ _ENVIRONMENT = {
 }
 
 
+class CrowdOptions(NamedTuple):
+    """Options of the made-up users and their monitors."""
+
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Made-up users.")] = 200
+    every: Annotated[str, typer.Option(help="Interval of the http and tcp monitors.")] = "5s"
+    mix: Annotated[Mix, typer.Option(help="Monitors of each user: all kinds, or one http check.")] = Mix.ALL
+
+
+@with_options(crowd=CrowdOptions)
 def demo(
-    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Made-up users.")] = 200,
+    *,
+    crowd: CrowdOptions,
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Seconds to run, counted from when all users are signed up.")
     ] = None,
-    every: Annotated[str, typer.Option(help="Interval of the http and tcp monitors.")] = "5s",
-    mix: Annotated[Mix, typer.Option(help="Monitors of each user: all kinds, or one http check.")] = Mix.ALL,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")
     ] = False,
@@ -61,6 +70,7 @@ def demo(
 
     Examples: `everwatch demo` · `everwatch demo --users 5000 --mix http --every 10s --seconds 60`
     """
+    users, every, mix = crowd
     settings = settings_of(data_dir, bootstrap_servers)
     if data_dir is None and "data_dir" not in given_settings():
         # made-up users must not end up among real ones
@@ -73,7 +83,7 @@ def demo(
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        given().on_signal(number, on_signal)
+        run_parts().on_signal(number, on_signal)
     console = Console(stderr=True)
     clock = SystemClock()
     topic = f"{settings.topic_prefix}demo-greetings"
@@ -86,6 +96,7 @@ def demo(
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)
         local.start_kafka()
+        settings = local.settings
         # not before the folder is ours: a demo that runs there goes by these files
         ports = choose_ports(settings.data_dir)
         cast = Cast(users, mix, every, ports, topic)

@@ -1,14 +1,26 @@
-"""``everwatch doctor``: what is wrong with the system, and what to do about it."""
+"""``everwatch doctor``: the faults of the system, each with its remedy."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, not_by_api, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    not_by_api,
+    settings_of,
+)
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
 from everwatch.kafka.process_rights import ProcessRole
 
 if TYPE_CHECKING:
@@ -59,8 +71,11 @@ def doctor(
 
 def _found(settings: Settings, recent_ms: int, processes: list[ProcessRole] | None) -> Iterator["Finding"]:
     from everwatch.diagnosis import System, diagnose  # SQLAlchemy takes a while to import
+    from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
     of = tuple(processes or ProcessRole)
+    with suppress(EverwatchError):  # of a broker that does not answer, or refuses, the checks say so
+        settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
     yield from diagnose(System(settings, broker_of(settings), SystemClock(), recent_ms=recent_ms, processes=of))
 
 

@@ -7,7 +7,6 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import no_user, reading
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -18,6 +17,7 @@ from everwatch.cli.support.options import (
     clients_of,
     settings_of,
 )
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import maintenance_text, schedule_text
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings

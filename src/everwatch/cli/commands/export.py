@@ -4,13 +4,14 @@ import gzip
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 
 import orjson
 import typer
 
 from everwatch.api.export_views import ExportQuery
 from everwatch.cli.support.database_reading import database, no_user
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import DataDir, ShowSecrets, settings_of
 from everwatch.cli.support.terminal_output import bytes_out
 from everwatch.core.config import Settings
@@ -20,6 +21,19 @@ from everwatch.transfer.exported_rows import Exported, export_rows, write_rows
 from everwatch.transfer.row_files import Format, format_of
 
 
+class ExportChoice(NamedTuple):
+    """Options that choose the exported rows."""
+
+    user: Annotated[str, typer.Option("--user", help="Only this user.")] = ""
+    users_only: Annotated[
+        bool, typer.Option("--users-only", help="Signups alone, no monitors that were put by command.")
+    ] = False
+    everything: Annotated[
+        bool, typer.Option("--all", help="Include monitors put by command that are over (delayed tasks that have run).")
+    ] = False
+
+
+@with_options(chosen=ExportChoice)
 def export(
     form: Annotated[
         Format | None,
@@ -29,13 +43,8 @@ def export(
         Path | None,
         typer.Option("--output", "-o", help="File to write, .gz for gzip; default: stdout.", show_default=False),
     ] = None,
-    user: Annotated[str, typer.Option("--user", help="Only this user.")] = "",
-    users_only: Annotated[
-        bool, typer.Option("--users-only", help="Signups alone, no monitors that were put by command.")
-    ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Include monitors put by command that are over (delayed tasks that have run).")
-    ] = False,
+    *,
+    chosen: ExportChoice,
     secrets: ShowSecrets = False,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable summary, on stderr.")] = False,
@@ -50,7 +59,7 @@ def export(
     `everwatch export --user u-1`
     """
     form = form or (format_of(str(output)) if output else None) or Format.JSONL
-    told = Exported()
+    told, (user, users_only, everything) = Exported(), chosen
     settings = settings_of(data_dir)
     with _opened(output) as stream:
         if settings.api_url:

@@ -12,7 +12,6 @@ import orjson
 import typer
 from rich.console import Console
 
-from everwatch.cli.support.given import given
 from everwatch.cli.support.import_source import SourceOptions, source_of
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
@@ -24,6 +23,7 @@ from everwatch.cli.support.options import (
     settings_of,
 )
 from everwatch.cli.support.progress_bar import file_bar, print_refused
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
@@ -31,7 +31,7 @@ from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, PassCallbacks, RowRules, RowSource, RowWay
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
@@ -42,7 +42,7 @@ REFUSED_REST_MS = 3_600_000
 
 
 class PassOptions(NamedTuple):
-    """Options of one pass or many: what is sent again, what is remembered, what is waited for."""
+    """Options of one pass or many: rows to send again, the ledger, and answers to wait for."""
 
     every: Annotated[
         str | None,
@@ -74,9 +74,9 @@ class ImportJob(NamedTuple):
     as_json: bool
 
 
-@with_options(given=SourceOptions, passes=PassOptions, common=CommonOptions)
-def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
-    """Import users and monitors: only what is new or has changed since the last import of this source.
+@with_options(source_options=SourceOptions, passes=PassOptions, common=CommonOptions)
+def import_(source_options: SourceOptions, passes: PassOptions, common: CommonOptions) -> None:
+    """Import users and monitors: only rows that are new or changed since the last import of this source.
 
     A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
     attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.
@@ -94,12 +94,12 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
     `everwatch import backup.json --format uptime-kuma --user acme --dry-run`
     """
     settings = settings_of(common.data_dir, common.bootstrap_servers)
-    if passes.every is not None and given.file == STDIN:
+    if passes.every is not None and source_options.file == STDIN:
         raise SettingsError("stdin can be read only once: leave --every away.")
     every_s = None if passes.every is None else duration_of("--every", passes.every) / 1000
     if every_s is not None and every_s < 1:
         raise SettingsError("--every must be at least 1s.")
-    source, name = source_of(given, settings)
+    source, name = source_of(source_options, settings)
     job = ImportJob(
         settings,
         source,
@@ -116,7 +116,7 @@ def import_(given: SourceOptions, passes: PassOptions, common: CommonOptions) ->
 def _run(job: ImportJob, every_s: float | None) -> None:
     """Make one pass, or (``every_s``) one after the other until a signal comes. Raises typer.Exit with the status."""
     interruption = Interruption()
-    stopped = given().new_stop()
+    stopped = run_parts().new_stop()
     with Ledger(job.state, keep=not job.dry_run) as ledger, _stopping(interruption, stopped) as came:
         if every_s is not None:
             _repeat(job, ledger, interruption, stopped, every_s)
@@ -181,7 +181,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
         # the API answers each batch with what workers made of it: there is nothing to learn later
         waiting = job.waiting._replace(wanted=True) if job.settings.api_url else job.waiting
         outcomes = Outcomes(ledger, answers, clock, waiting, digest)
-        importing = Pass(job.source, ledger, courier, PassCallbacks(refused, look), clock, rules, outcomes)
+        importing = Pass(job.source, ledger, RowWay(courier, outcomes), PassCallbacks(refused, look), clock, rules)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
         except EverwatchError:
@@ -250,7 +250,7 @@ def _way_of(
         rows = ApiRows(ApiLink(client, job.waiting.timeout_s, clock))
         return lambda: rows, rows.since
 
-    ways = given().row_ways or _KafkaWays(job.settings, clock)
+    ways = run_parts().row_ways or _KafkaWays(job.settings, clock)
 
     def courier() -> LoadSender:
         made = ways.new_sender()
@@ -273,13 +273,13 @@ class _KafkaWays:
         self._clock = clock
 
     def new_sender(self) -> LoadSender:
-        settings, bootstrap = self._settings, ready_broker(self._settings)
+        settings, bootstrap = ready_broker(self._settings)
         producer = clients_of(settings).producer(**QUEUE)
         return KafkaLoadSender(producer, Topics.of(settings), bootstrap, self._clock)
 
     def new_answers(self, since: Mapping[int, int] | None) -> Answers:
-        ready_broker(self._settings)
-        return ReplyTopic(self._settings, clients_of(self._settings), self._clock, since)
+        settings, _ = ready_broker(self._settings)
+        return ReplyTopic(settings, clients_of(settings), self._clock, since)
 
 
 @contextmanager
@@ -292,7 +292,7 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
         stopped.set()
         interruption.ask()
 
-    on_signal = given().on_signal
+    on_signal = run_parts().on_signal
     before = {number: on_signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came

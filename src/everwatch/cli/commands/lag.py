@@ -4,15 +4,24 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import (
+    CommonOptions,
+    broker_of,
+    clients_of,
+    duration_of,
+    fitted,
+    settings_of,
+)
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
@@ -31,6 +40,14 @@ class ReadingProcess(StrEnum):
     NOTIFIER = "notifier"
 
 
+class WatchOptions(NamedTuple):
+    """Options that have a measurement repeated."""
+
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False
+    every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s"
+
+
+@with_options(repetition=WatchOptions, common=CommonOptions)
 def lag(
     topic: Annotated[str, typer.Option(help="Only this topic.")] = "",
     process: Annotated[
@@ -38,11 +55,9 @@ def lag(
     ] = None,
     behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat the measurement until interrupted.")] = False,
-    every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s",
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    repetition: WatchOptions,
+    common: CommonOptions,
 ) -> None:
     """Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.
 
@@ -53,8 +68,8 @@ def lag(
     """
     from everwatch.kafka.lag import summed
 
-    settings = settings_of(data_dir, bootstrap_servers)
-    interval_s = duration_of("--every", every) / 1000
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    interval_s = duration_of("--every", repetition.every) / 1000
 
     def wanted(measured: "Lag") -> "Sequence[PartitionLag | TopicLag]":
         rows = [row for row in measured.partitions if not topic or row.topic == topic]
@@ -65,7 +80,7 @@ def lag(
         return summed(rows) if summary else rows
 
     with _measuring(settings) as measure:
-        _tell(_measured(measure, interval_s, watch), wanted, watch, as_json)
+        _tell(_measured(measure, interval_s, repetition.watch), wanted, repetition.watch, common.as_json)
 
 
 Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]
@@ -74,9 +89,15 @@ Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]
 @contextmanager
 def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
     """Return the function that measures the lag, by the broker or by the API that the settings name."""
+    measure_lag = run_parts().measure_lag
+    if measure_lag is not None:
+        yield partial(measure_lag, settings)
+        return
     if not settings.api_url:
         from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
+        from everwatch.diagnosis.system import ANSWERS_WITHIN_S
 
+        settings = fitted(settings, clients_of(settings).admin(), timeout_s=ANSWERS_WITHIN_S)
         yield System(settings, broker_of(settings), SystemClock()).measure_lag
         return
     from everwatch.cli.support.api_connection import api_client

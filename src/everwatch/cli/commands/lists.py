@@ -9,9 +9,9 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, no_user, print_columns, reading, say_next
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import schedule_text
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import SettingsError

@@ -1,16 +1,19 @@
 """``everwatch monitor``: put, change, pause and list monitors, set maintenance of one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from everwatch.cli.commands import lists, monitor_set, monitor_try
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
+    Config,
     DocumentOptions,
     MonitorArgument,
+    MonitorArguments,
     NamingOptions,
+    Payload,
+    PolicyOption,
     ResumeFor,
     ResumeUntil,
     UserArgument,
@@ -18,6 +21,7 @@ from everwatch.cli.support.options import (
     pairs_of,
     resumed_at,
 )
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.core.errors import SettingsError
@@ -27,15 +31,27 @@ app = typer.Typer(
 )
 
 
+class KindOptions(NamedTuple):
+    """Options of what a monitor does when it is due."""
+
+    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")]
+    config: Config = None
+    payload: Payload = None
+    policy: PolicyOption = None
+
+    @property
+    def documents(self) -> DocumentOptions:
+        """The options that are JSON documents."""
+        return DocumentOptions(self.config, self.payload, self.policy)
+
+
 @app.command()
 @with_sending
 @with_schedule
-@with_options(documents=DocumentOptions, naming=NamingOptions)
+@with_options(which=MonitorArguments, task=KindOptions, naming=NamingOptions)
 def put(
-    user: UserArgument,
-    monitor: MonitorArgument,
-    kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, heartbeat, …; see docs/kinds.md.")],
-    documents: DocumentOptions,
+    which: MonitorArguments,
+    task: KindOptions,
     schedule: ScheduleOptions,
     naming: NamingOptions,
     if_version: Annotated[
@@ -50,16 +66,16 @@ def put(
     Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
     · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
     """
-    given = documents_of(documents)
+    fields = documents_of(task.documents)
     if naming.name is not None:
-        given["name"] = naming.name
+        fields["name"] = naming.name
     if naming.label:
-        given["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
+        fields["labels"] = pairs_of("--label", "KEY=VALUE", naming.label, empty=True)
     wanted: dict[str, Any] = {
         "command": "put",
-        "user_id": user,
-        "monitor_id": monitor,
-        "monitor": {"kind": kind, "schedule": schedule_of(schedule), **given},
+        "user_id": which.user,
+        "monitor_id": which.monitor,
+        "monitor": {"kind": task.kind, "schedule": schedule_of(schedule), **fields},
     }
     if if_version is not None:
         wanted["if_version"] = if_version
@@ -118,21 +134,28 @@ def resume(
     send({"command": "resume", "user_id": user, "monitor_id": monitor}, sending)
 
 
-@app.command()
-@with_sending
-def maintain(
-    user: UserArgument,
-    monitor: MonitorArgument,
+class MaintenanceEnd(NamedTuple):
+    """Options of when maintenance is over, and why it is."""
+
     until: Annotated[
         str | None,
         typer.Option("--until", help="When it is over: INSTANT, or a duration from now.", show_default=False),
-    ] = None,
+    ] = None
     for_: Annotated[
         str | None, typer.Option("--for", help="How long it takes from now on, e.g. 2h.", show_default=False)
-    ] = None,
-    none: Annotated[bool, typer.Option("--none", help="End it.")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for people; `everwatch explain` shows it.")] = "",
+    ] = None
+    none: Annotated[bool, typer.Option("--none", help="End it.")] = False
+    reason: Annotated[str, typer.Option(help="Why, for people; `everwatch explain` shows it.")] = ""
+
+
+@app.command()
+@with_sending
+@with_options(end=MaintenanceEnd)
+def maintain(
+    user: UserArgument,
+    monitor: MonitorArgument,
     *,
+    end: MaintenanceEnd,
     sending: Sending,
 ) -> None:
     """Put a monitor into maintenance from now on: checks still run, alerts are suppressed.
@@ -143,6 +166,7 @@ def maintain(
     Examples: `everwatch monitor maintain u-1 site --for 2h --reason "new disks" --wait` ·
     `everwatch monitor maintain u-1 site --none`
     """
+    until, for_, none, reason = end
     if (until is not None) + (for_ is not None) + none != 1 or (none and reason):
         raise SettingsError("Give one of --until, --for and --none; --reason goes with the first two.")
     until_ms = resumed_at(until, for_, now_ms())

@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
 import typer
 
 from everwatch.cli.support.database_reading import database
-from everwatch.cli.support.given import given
 from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     CommonOptions,
     DocumentOptions,
-    MonitorArgument,
-    NamingOptions,
-    UserArgument,
+    LabelsOption,
+    MonitorArguments,
+    NameOption,
     documents_of,
     duration_of,
     pairs_of,
     settings_of,
 )
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.cli.support.schedule_options import ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
@@ -38,19 +38,25 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secre
 from everwatch.model import CommandOutcome, Monitor, MonitorSpec
 
 
-@with_schedule
-@with_options(naming=NamingOptions, documents=DocumentOptions, common=CommonOptions)
-def set_(
-    user: UserArgument,
-    monitor: MonitorArgument,
-    schedule: ScheduleOptions,
-    naming: NamingOptions,
+class RenamingOptions(NamedTuple):
+    """Options that change by what people name a monitor and find it."""
+
+    name: NameOption = None
+    label: LabelsOption = None
     remove_label: Annotated[
         list[str] | None, typer.Option("--remove-label", help="A label's KEY; repeatable.", show_default=False)
-    ] = None,
-    *,
+    ] = None
+
+
+@with_schedule
+@with_options(which=MonitorArguments, naming=RenamingOptions, documents=DocumentOptions, common=CommonOptions)
+def set_(
+    which: MonitorArguments,
+    schedule: ScheduleOptions,
+    naming: RenamingOptions,
     documents: DocumentOptions,
     timeout: Timeout = ANSWER_WITHIN,
+    *,
     common: CommonOptions,
 ) -> None:
     """Change what the options name and keep the rest of a monitor; waits for the worker's answer.
@@ -63,7 +69,7 @@ def set_(
     · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
     """
     labels = pairs_of("--label", "KEY=VALUE", naming.label or [], empty=True)
-    changes = FieldChanges(schedule, naming.name, labels, tuple(remove_label or ()), documents_of(documents))
+    changes = FieldChanges(schedule, naming.name, labels, tuple(naming.remove_label or ()), documents_of(documents))
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
     delivery = SendingOptions(
@@ -73,7 +79,7 @@ def set_(
         common.as_json,
     )
     change = _change_by_api if delivery.settings.api_url else _change
-    change(user, monitor, changes, delivery, SystemClock())
+    change(which.user, which.monitor, changes, delivery, SystemClock())
 
 
 class FieldChanges:
@@ -141,11 +147,11 @@ def _decrypted(spec: MonitorSpec, config: Any, secrets: ConfigSecrets) -> orjson
         ) from None
 
 
-def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any]:
+def _merged(option: str, before: dict[str, Any], changes: object) -> dict[str, Any]:
     """The fields of before with those that are given; a null takes one away. Raises SettingsError."""
-    if not isinstance(given, dict):
+    if not isinstance(changes, dict):
         raise SettingsError(f"{option} wants a JSON object.")
-    return {name: value for name, value in (before | given).items() if value is not None}
+    return {name: value for name, value in (before | changes).items() if value is not None}
 
 
 def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +188,7 @@ def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: Sen
                 break
             except ApiError as error:
                 if error.code == RefusalCode.VERSION_MISMATCH and clock.monotonic_s() < deadline_s:
-                    pause.wait(given().look_again_s)
+                    pause.wait(run_parts().look_again_s)
                     continue
                 if error.status not in REFUSALS or error.code == "forbidden":
                     raise
@@ -227,7 +233,7 @@ def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOpt
                 overtaken = reply.answer is CommandOutcome.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
                 # the database is a moment behind the worker
                 while overtaken and before.version == read().version and clock.monotonic_s() < deadline_s:
-                    pause.wait(given().look_again_s)
+                    pause.wait(run_parts().look_again_s)
                 if not overtaken or clock.monotonic_s() >= deadline_s:
                     break
                 before = read()

@@ -7,11 +7,10 @@ from uuid import uuid4
 import msgspec
 import typer
 
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
-    AsJson,
-    Bootstrap,
+    CommonOptions,
     Config,
-    DataDir,
     Payload,
     PolicyOption,
     clients_of,
@@ -30,14 +29,14 @@ from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.rules.admission import admit_monitor
 
 
+@with_options(common=CommonOptions)
 def try_monitor(
     kind: Annotated[str, typer.Option(help="Kind of the monitor: http, tcp, …; see docs/kinds.md.")],
     config: Config = None,
     payload: Payload = None,
     policy: PolicyOption = None,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Run a monitor once, by an executor, and print what it found; nothing is stored.
 
@@ -48,14 +47,14 @@ def try_monitor(
     Examples: `everwatch monitor try --kind http --config '{"url": "https://example.com"}'`
     · `everwatch --api URL monitor try --kind tcp --config '{"host": "db.internal", "port": 5432}' --json`
     """
-    given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
-    settings = settings_of(data_dir, bootstrap_servers)
+    fields = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
     try:
-        monitor = msgspec.convert({"kind": kind, **given}, type=MonitorInput)
+        monitor = msgspec.convert({"kind": kind, **fields}, type=MonitorInput)
     except msgspec.ValidationError as error:
         raise SettingsError(f"The monitor is wrong: {error}.") from None
     trial = _by_api(monitor, settings) if settings.api_url else _by_kafka(monitor, settings, SystemClock())
-    print_trial(trial, as_json)
+    print_trial(trial, common.as_json)
 
 
 def _by_api(monitor: MonitorInput, settings: Settings) -> Trial:

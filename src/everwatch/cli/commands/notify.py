@@ -14,14 +14,13 @@ from msgspec.structs import replace
 from everwatch.api.notifier_views import DeliveriesQuery, DeliveryView
 from everwatch.api.queries import MOST_ITEMS
 from everwatch.cli.commands.notify_contacts import contacts, verify
-from everwatch.cli.commands.notify_dead import dead
 from everwatch.cli.commands.notify_explain import explain
+from everwatch.cli.commands.notify_given_up import given_up
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.commands.notify_rota import rota
 from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import given, now_ms
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.notifier_by_api import (
     deliveries_by_api,
@@ -33,15 +32,18 @@ from everwatch.cli.support.notifier_by_api import (
     trial_by_api,
 )
 from everwatch.cli.support.notifier_reading import known_user, problem_of, reading_notifier, rules_in
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
+    LocalOptions,
     OptionalUser,
     instant_of,
     settings_of,
 )
 from everwatch.cli.support.output_reading import LimitOption, SinceOption
 from everwatch.cli.support.route_display import print_routes
+from everwatch.cli.support.run_parts import now_ms, run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -66,8 +68,11 @@ def _note_reach(context: typer.Context) -> None:
     global_options.COMMAND.set(("notify", CommandReach.LOCAL if is_local else CommandReach.API))
 
 
-for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, dead, contacts, verify, rota):
+for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
+app.command("given-up")(given_up)
+# its name of before
+app.command("dead", hidden=True)(given_up)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
     str,
@@ -115,14 +120,15 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
 
 
 @app.command()
+@with_options(common=LocalOptions)
 def deliveries(
     user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",
     route: RouteOption = "",
     state: StateOption = "",
     since: SinceOption = None,
     limit: LimitOption = 20,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    common: LocalOptions,
 ) -> None:
     """List messages, the newest last: to whom, in which state, and how the last attempt ended.
 
@@ -130,7 +136,7 @@ def deliveries(
     """
     if state and state not in _STATES:
         raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
-    settings = settings_of(data_dir)
+    settings = settings_of(common.data_dir)
     after = 0 if since is None else instant_of("--since", since, now_ms(), Bare.PAST)
     found: Sequence[Delivery | DeliveryView]
     if settings.api_url:
@@ -141,11 +147,11 @@ def deliveries(
         with reading_notifier(settings) as storage, storage.look() as work:
             found = work.list_deliveries(user, state, route, after, limit)[::-1]
     for each in found:
-        if as_json:
+        if common.as_json:
             typer.echo(orjson.dumps(_told(each)).decode())
         else:
             typer.echo(_line(each))
-    if not found and not as_json:
+    if not found and not common.as_json:
         typer.echo("no such messages")
 
 
@@ -259,7 +265,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
             found = work.deliveries(ids)
         if all(each.settled_at for each in found.values()) or clock.monotonic_s() > deadline_s:
             return [found[id_] for id_ in ids if id_ in found]
-        pause.wait(given().look_again_s)
+        pause.wait(run_parts().look_again_s)
 
 
 def _reach(work: Work, rules: Rules, route: AlertRoute, known: PlaceholderUser) -> dict[str, Any]:

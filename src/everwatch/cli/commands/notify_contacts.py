@@ -8,10 +8,10 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_by_api import contacts_by_api, verify_by_api
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import AsJson, DataDir, UserArgument, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.contacts import settle_contacts
@@ -19,7 +19,7 @@ from everwatch.notifier.storage import open_storage
 
 
 def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the mail addresses and numbers of USER that were sent a code, and when somebody confirmed them.
+    """List the mail addresses and numbers of USER that were sent a code, and the instant of each confirmation.
 
     Example: `everwatch notify contacts u-1`
     """

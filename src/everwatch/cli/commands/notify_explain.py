@@ -1,4 +1,4 @@
-"""``everwatch notify explain``: what became of a monitor's changes, and what each rule decides."""
+"""``everwatch notify explain``: the fate of a monitor's changes, and each rule's decision."""
 
 import orjson
 import typer
@@ -21,7 +21,7 @@ MOST_EXPLAINED = 20
 
 
 def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show what became of a monitor's newest changes, and what each rule decides on an alert of its incident.
+    """Show the fate of a monitor's newest changes, and each rule's decision on an alert of its incident.
 
     Of a route that does not take it, the first condition that is not met is shown. The rules are those of
     EVERWATCH_NOTIFY_FILE as it is now; with --api, those that the notifier goes by.
@@ -76,7 +76,7 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 
 
 def _reasons(work: Work, rules: Rules, incident: Incident) -> list[RouteReason]:
-    given = work.users([incident.user_id]).get(incident.user_id)
+    user = work.users([incident.user_id]).get(incident.user_id)
     alert = alert_of(incident, AlertKind.OPENED, incident.changed_at)
-    routes = [offered(route, problem_of(work, rules, route, given)) for route in rules.routes]
-    return reasons_of(routes, alert, given.plan if given is not None else "")
+    routes = [offered(route, problem_of(work, rules, route, user)) for route in rules.routes]
+    return reasons_of(routes, alert, user.plan if user is not None else "")

@@ -1,4 +1,4 @@
-"""``everwatch notify``: open incidents, what somebody has seen to, and messages that are to be sent again."""
+"""``everwatch notify``: open incidents, acknowledgements, and messages that are to be sent again."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,11 +10,11 @@ from msgspec import convert, to_builtins
 
 from everwatch.api.notifier_views import ReplayBody
 from everwatch.cli.support.api_connection import api_client
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_by_api import replay_by_api
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
 from everwatch.cli.support.output_reading import LimitOption
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.acknowledging import LONGEST_SNOOZE_MS, SHORTEST_SNOOZE_MS, Acknowledgement
@@ -169,7 +169,7 @@ def replay(
 
 
 def check_no_name(by: str) -> None:
-    """Refuse a name for what goes through the API. Raises SettingsError."""
+    """Refuse a name with a command that goes through the API. Raises SettingsError."""
     if by:
         raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
 

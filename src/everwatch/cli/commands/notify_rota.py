@@ -1,4 +1,4 @@
-"""``everwatch notify rota``: who is on call, and when."""
+"""``everwatch notify rota``: the people on call, and their shifts."""
 
 from typing import Annotated
 
@@ -6,9 +6,9 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import rules_in
 from everwatch.cli.support.options import AsJson, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import SettingsError
 from everwatch.notifier.rotas import calendar_of

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from everwatch.api.incident_views import SilenceBody
 from everwatch.cli.commands.notify_incidents import ByOption, check_no_name
 from everwatch.cli.support.api_connection import api_client
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import AsJson, DataDir, duration_of, instant_of, pairs_of, settings_of
+from everwatch.cli.support.options import AsJson, DataDir, LocalOptions, duration_of, instant_of, pairs_of, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.silences import LONGEST_SILENCE_MS, AlertSilence, Selector
@@ -36,15 +36,15 @@ class SelectorOptions(NamedTuple):
     ] = None
 
 
-@with_options(chosen=SelectorOptions)
+@with_options(chosen=SelectorOptions, common=LocalOptions)
 def silence(
     duration: Annotated[str, typer.Option("--for", help="Duration, such as 2h.", show_default=False)],
     chosen: SelectorOptions,
     at: Annotated[str | None, typer.Option("--at", help="Begin at INSTANT, or a duration from now.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")] = "",
     by: ByOption = "",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    common: LocalOptions,
 ) -> None:
     """Send no alerts of the monitors that a selector matches, for a while; checks still run.
 
@@ -54,9 +54,9 @@ def silence(
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
     """
-    given = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
+    fields = chosen._asdict() | {"label": pairs_of("--label", "KEY=VALUE", chosen.label or [])}
     try:
-        match = msgspec.convert(given, type=Selector)
+        match = msgspec.convert(fields, type=Selector)
     except msgspec.ValidationError as error:
         raise SettingsError(f"The selector is wrong: {error}.") from None
     if match.is_empty:
@@ -64,7 +64,7 @@ def silence(
     length_ms = duration_of("--for", duration)
     if not 1_000 <= length_ms <= LONGEST_SILENCE_MS:
         raise SettingsError(f"--for is between 1 s and {LONGEST_SILENCE_MS // DAY_MS} days.")
-    settings, now = settings_of(data_dir), now_ms()
+    settings, now = settings_of(common.data_dir), now_ms()
     begin = now if at is None else instant_of("--at", at, now, Bare.FUTURE)
     made = AlertSilence(uuid4().hex[:16], match, begin, begin + length_ms, reason, by, now)
     if settings.api_url:
@@ -76,7 +76,7 @@ def silence(
     else:
         with closing(open_storage(settings)) as storage, storage.begin() as work:
             work.put_silence(made)
-    _print([made], as_json)
+    _print([made], common.as_json)
 
 
 def silences(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -103,7 +103,7 @@ def unsilence(
     silence_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """End a silence now; alerts go out for what is still down.
+    """End a silence now; alerts go out for monitors that are still down.
 
     Example: `everwatch notify unsilence 3f9c2a7be1d04458`
     """

@@ -15,8 +15,8 @@ from everwatch.api.permissions import Role
 from everwatch.cli.support.access_by_api import operators_by_api, put_operator_by_api, remove_operator_by_api
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -134,13 +134,13 @@ def _found(settings: Settings, name: str) -> OperatorRecord | OperatorView | Non
     return stored_access(settings).operators.find(name)
 
 
-def _name(given: str) -> str:
+def _name(text: str) -> str:
     """The name as it is stored. Raises SettingsError for one that no operator can have."""
     try:
-        found: str = msgspec.convert(given.lower(), OperatorName)
+        found: str = msgspec.convert(text.lower(), OperatorName)
     except msgspec.ValidationError:
         raise SettingsError(
-            f"NAME {given!r} is no name of an operator: use up to 64 letters, digits and . _ @ + -, a letter or digit"
+            f"NAME {text!r} is no name of an operator: use up to 64 letters, digits and . _ @ + -, a letter or digit"
             " first."
         ) from None
     return found

@@ -128,12 +128,12 @@ def show(
     """
     plans = _read(file)
     try:
-        given = orjson.loads(attributes)
+        values = orjson.loads(attributes)
     except orjson.JSONDecodeError as error:
         raise SettingsError(f"--attributes wants a JSON object: {error}.") from None
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise SettingsError('--attributes wants a JSON object, such as \'{"site": "https://example.com"}\'.')
-    signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": given}), plans=plans)
+    signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": values}), plans=plans)
     found = plans.named(plan)
     monitors = found.filled(PlaceholderUser(signup.user_id, plan, signup.attributes)) if found else []
     monitors = [_in_regions(each, spec) for each, spec in zip(monitors, signup.monitors, strict=True)]
@@ -148,10 +148,10 @@ def _read(file: Path) -> Plans:
 
 def _in_regions(monitor: dict[str, Any], spec: MonitorSpec) -> dict[str, Any]:
     """Return the monitor with the regions that it has from its plan."""
-    given = monitor.get("policy", {})
-    if not spec.policy.regions or given.get("regions"):
+    policy = monitor.get("policy", {})
+    if not spec.policy.regions or policy.get("regions"):
         return monitor
-    return monitor | {"policy": given | {"regions": spec.policy.regions, "quorum": spec.policy.quorum}}
+    return monitor | {"policy": policy | {"regions": spec.policy.regions, "quorum": spec.policy.quorum}}
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def worker(
         # an invalid setting is reported before a connection to a broker is made
         PlansFile(settings.plans_file, settings.regions)
     prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, ProcessRole.WORKER)
+    settings, bootstrap = ready_broker(settings, ProcessRole.WORKER)
     run_process(
         Worker(settings, bootstrap, SystemClock(), rebuild_changelog=rebuild_changelog),
         stop_with_parent=stop_with_parent,
@@ -80,7 +80,7 @@ def executor(
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
     shares = _shares(settings, processes)
-    bootstrap = ready_broker(settings, ProcessRole.EXECUTOR)
+    settings, bootstrap = ready_broker(settings, ProcessRole.EXECUTOR)
     if processes > 1:
         _share(settings, bootstrap, shares, stop_with_parent=stop_with_parent)
     else:
@@ -103,7 +103,7 @@ def sink(
     settings = settings_of(data_dir, bootstrap_servers)
     if not settings.database:
         prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, ProcessRole.SINK)
+    settings, bootstrap = ready_broker(settings, ProcessRole.SINK)
     run_process(Sink(settings, KafkaClients(settings, bootstrap), SystemClock()), stop_with_parent=stop_with_parent)
 
 
@@ -125,7 +125,7 @@ def notifier(
     rules = RulesFile(settings.notify_file)
     if not settings.database:
         prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, ProcessRole.NOTIFIER)
+    settings, bootstrap = ready_broker(settings, ProcessRole.NOTIFIER)
     run_process(Notifier(settings, bootstrap, SystemClock(), rules), stop_with_parent=stop_with_parent)
 
 

@@ -16,6 +16,7 @@ from everwatch.cli.support.options import (
     UserArgument,
     broker_of,
     duration_of,
+    fitted,
     not_by_api,
     settings_of,
 )
@@ -35,7 +36,7 @@ from everwatch.store import Purge
 
 
 class PurgeReport(msgspec.Struct, frozen=True):
-    """Report of a purge: what was deleted, and what remains. Instants in ms.
+    """Report of a purge: deleted rows, and records that remain. Instants in ms.
 
     ``ended_at``: nothing of the user from up to then is stored any more. ``was_watched``: a worker had it. ``deleted``:
     rows by table. ``sink_has_passed``: the sink has stored everything that came before. ``guarded_until``: until then
@@ -88,6 +89,7 @@ def purge(
     if reply.answer is CommandOutcome.REFUSED:
         raise EverwatchError(f"The worker refused it: {reply.reason}.")
     bootstrap = broker_of(settings)
+    settings = fitted(settings, new_admin(settings, bootstrap))
     remains = user_purge.remains_of(settings, new_admin(settings, bootstrap), reply.at)
     ends = user_purge.ends_of(settings, bootstrap)
     changelog = Topics.of(settings).monitors_changelog

@@ -1,15 +1,23 @@
 """``everwatch repartition``: another partition count, in a new generation of topics."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
 
+from everwatch.backup.manifest import UnreadableOffsets
 from everwatch.backup.source_topics import SourceTopics
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import (
+    CommonOptions,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm, stop_when_signalled
 from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import SettingsError, TopicMismatch
@@ -17,10 +25,10 @@ from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.topic_administration import check_topics, expect_regions, problems_of
 from everwatch.kafka.unreadable_batches import Unreadable
-from everwatch.repartition.forwarding import ForwardingCallbacks
+from everwatch.repartition.forwarding import ForwardingCallbacks, OldGeneration
 from everwatch.repartition.forwarding import forward as forward_inputs
 from everwatch.repartition.generation_notes import GenerationNotes
-from everwatch.repartition.placing import Partitioner, place_by
+from everwatch.repartition.placing import NewPlaces, Partitioner, place_by
 from everwatch.repartition.repartitioning import Repartitioning, settings_of_generation
 from everwatch.repartition.repartitioning import undo as undo_repartitioning
 from everwatch.repartition.surveying import Survey, survey
@@ -35,7 +43,8 @@ class RepartitionReport(msgspec.Struct, frozen=True):
 
     ``prefix``, ``partitions``: settings of the new generation. ``switched``: it may be run, the old one not.
     ``records``: those that no reader had consumed, by topic. ``emitted_to``: the instant from which on ticks are due,
-    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop.
+    ms. ``estimated_s``: of a dry run, how long a copy takes before processes must stop. ``unreadable``: what the old
+    topics hold and no client can read: it is not copied.
     """
 
     prefix: str
@@ -50,6 +59,7 @@ class RepartitionReport(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     stopped_s: float = 0.0
     estimated_s: float = 0.0
+    unreadable: list[UnreadableOffsets] = []
 
 
 class UndoReport(msgspec.Struct, frozen=True):
@@ -64,10 +74,10 @@ class _Place:
 
     def __init__(self, settings: Settings) -> None:
         bootstrap = broker_of(settings)
-        self.settings = settings
-        self.clock: Clock = SystemClock()
         self.clients: Clients = KafkaClients(settings, bootstrap)
         self.admin: Admin = new_admin(settings, bootstrap)
+        self.settings = fitted(settings, self.admin)
+        self.clock: Clock = SystemClock()
 
     def survey(self, partitioner: Partitioner | None, stages: StageProgress) -> Survey:
         if wrong := problems_of(check_topics(self.admin, self.settings), self.settings):
@@ -77,6 +87,19 @@ class _Place:
         return survey(source, self.settings.partitions, partitioner, self.clock, stages)
 
 
+class StepOptions(NamedTuple):
+    """Options that choose another step than the copy itself."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
+    ] = False
+    forward: Annotated[
+        bool, typer.Option("--forward", help="Forward what producers still send to the old topics, until Ctrl-C.")
+    ] = False
+
+
+@with_options(step=StepOptions, common=CommonOptions)
 def repartition(
     partitions: Annotated[
         int | None, typer.Option("--partitions", metavar="N", help="Partitions of the new topics.", show_default=False)
@@ -94,16 +117,9 @@ def repartition(
         Partitioner | None,
         typer.Option("--partitioner", help="Partitioner of all producers; default: the one that users' places show."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied; change nothing.")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Open the old topics again, unless workers have run the new ones.")
-    ] = False,
-    forward: Annotated[
-        bool, typer.Option("--forward", help="Forward what producers still send to the old topics, until Ctrl-C.")
-    ] = False,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    step: StepOptions,
+    common: CommonOptions,
 ) -> None:
     """Copy the installation into new topics with another partition count, prove the copy, and switch to it.
 
@@ -114,17 +130,18 @@ def repartition(
     Examples: `everwatch repartition --partitions 32 --dry-run` · `everwatch repartition --partitions 32`
     · `everwatch repartition --forward` · `everwatch repartition --undo`
     """
-    if (undo and forward) or ((undo or forward) and (partitions is not None or prefix is not None or dry_run)):
+    is_other = step.undo or step.forward
+    if (step.undo and step.forward) or (is_other and (partitions is not None or prefix is not None or step.dry_run)):
         raise SettingsError("--undo and --forward each stand alone: the old topics say what they belong to.")
-    settings = settings_of(data_dir, bootstrap_servers)
-    if undo:
-        _undo(settings, partitioner, as_json)
-    elif forward:
-        _forward(settings, partitioner, as_json)
+    settings = settings_of(common.data_dir, common.bootstrap_servers)
+    if step.undo:
+        _undo(settings, partitioner, common.as_json)
+    elif step.forward:
+        _forward(settings, partitioner, common.as_json)
     elif partitions is None:
         raise SettingsError("Say how many partitions there are to be: --partitions N.")
     else:
-        _repartition(settings, _successor(settings, prefix, partitions), partitioner, dry_run, as_json)
+        _repartition(settings, _successor(settings, prefix, partitions), partitioner, step.dry_run, common.as_json)
 
 
 def _successor(settings: Settings, prefix: str | None, partitions: int) -> Generation:
@@ -139,6 +156,7 @@ def _repartition(
 ) -> None:
     interrupt_by_sigterm()
     place = _Place(settings)
+    settings = place.settings
 
     def print_ready(running: list[str]) -> None:
         typer.secho(
@@ -182,6 +200,7 @@ def _repartition(
             result.emitted_to,
             result.seconds,
             result.stopped_s,
+            unreadable=work.unreadable,
         ),
         as_json,
     )
@@ -189,6 +208,7 @@ def _repartition(
 
 def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     with StageProgress(is_quiet=as_json) as stages:
         found = place.survey(partitioner, stages)
         successor, opened = undo_repartitioning(settings, place.clients, place.admin, found.partitioner, stages)
@@ -203,6 +223,7 @@ def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) ->
 
 def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool) -> None:
     place = _Place(settings)
+    settings = place.settings
     noted = GenerationNotes(settings, place.clients, place.admin).read()
     successor = next((found for each in noted.values() if (found := successor_of(each.owner))), None)
     if successor is None:
@@ -222,10 +243,9 @@ def _forward(settings: Settings, partitioner: Partitioner | None, as_json: bool)
         typer.echo(f"not forwarded: {place}, {unreadable.refusal.reason}", err=True)
 
     new = settings_of_generation(settings, successor)
-    placed = place_by(chosen, successor.partitions)
-    forwarded = forward_inputs(
-        settings, new, place.clients, place.admin, placed, stop, ForwardingCallbacks(tell, tell_of), SystemClock()
-    )
+    old = OldGeneration(settings, place.clients, place.admin)
+    places = NewPlaces(place_by(chosen, successor.partitions), successor.partitions)
+    forwarded = forward_inputs(old, new, places, stop, ForwardingCallbacks(tell, tell_of), SystemClock())
     typer.echo(msgspec.json.encode({"forwarded": forwarded}).decode() if as_json else f"{forwarded} records forwarded")
 
 
@@ -257,6 +277,7 @@ def _print_done(report: RepartitionReport, as_json: bool) -> None:
         )
         if report.emitted_to:
             typer.echo(f"workers go on from {time_text(report.emitted_to)}: start them now, with")
+        warn_of_unreadable(report.unreadable, "are not on the new topics")
     else:
         typer.echo("this is done already: start everything with")
     typer.echo(f"EVERWATCH_TOPIC_PREFIX={report.prefix}\nEVERWATCH_PARTITIONS={report.partitions}")

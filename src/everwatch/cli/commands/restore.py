@@ -7,17 +7,30 @@ import msgspec
 import typer
 
 from everwatch.backup.folder import read_manifest
+from everwatch.backup.manifest import UnreadableOffsets
 from everwatch.backup.restoring import Restoring
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, prepare_data_folder, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted_to_backup,
+    prepare_data_folder,
+    settings_of,
+)
 from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.clients import KafkaClients, new_admin
 
 
 class RestoredReport(msgspec.Struct, frozen=True):
-    """A restore as a program reads of it. ``emitted_to``: the earliest instant from which on ticks are due, ms."""
+    """A restore as a program reads of it.
+
+    ``emitted_to``: the earliest instant from which on ticks are due, ms; ``unreadable``: what the backup has left out.
+    """
 
     folder: str
     records: int
@@ -26,6 +39,7 @@ class RestoredReport(msgspec.Struct, frozen=True):
     emitted_to: int
     database: str
     seconds: float
+    unreadable: list[UnreadableOffsets] = []
 
 
 def restore(
@@ -34,7 +48,7 @@ def restore(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into empty topics and a new database, and compare what is there with what was backed up.
+    """Restore a backup into empty topics and a new database, and compare them with the backup.
 
     Nothing may run meanwhile. Topics that are missing are made, with the backup's configuration; the partition count
     must be the backup's. Workers take it from there: what was due since the backup fires or is skipped by the monitors'
@@ -48,6 +62,7 @@ def restore(
     prepare_data_folder(settings)
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
+        settings = fitted_to_backup(settings, manifest.partitions)
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
         try:
             done = Restoring(settings, clients, admin, SystemClock(), stages).run(folder, manifest)
@@ -66,6 +81,7 @@ def restore(
         min((cut.emitted_to for cut in manifest.cuts if cut.emitted_to), default=0),
         manifest.database.kind.value if manifest.database else "",
         done.seconds,
+        manifest.unreadable,
     )
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
@@ -74,6 +90,7 @@ def restore(
         f"restored: {report.records:,} records in {report.seconds:.1f} s, read again and equal", fg=typer.colors.GREEN
     )
     typer.echo(f"{report.monitors_and_users:,} users and monitors, hash {report.monitors_hash}")
+    warn_of_unreadable(report.unreadable, "were not backed up")
     if not report.database:
         typer.echo("the backup holds no database: a sink makes a new one")
     if report.emitted_to:

@@ -1,4 +1,4 @@
-"""``everwatch results``: what came out, from the database or live from the topic."""
+"""``everwatch results``: results from the database, or live from the topic."""
 
 import textwrap
 from functools import partial
@@ -25,7 +25,7 @@ def results(
     region: Annotated[str, typer.Option(help="Only of executors of this region.", show_default=False)] = "",
     detail: Annotated[bool, typer.Option("--detail", help="Show the captured answers of failures, too.")] = False,
     *,
-    given: OutputOptions,
+    options: OutputOptions,
 ) -> None:
     """Print results, the newest last; with --json one object a line.
 
@@ -38,19 +38,19 @@ def results(
     wanted_status = "" if status is None else status.value
 
     def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Result], str]:
-        which = ResultSelection(given.user, given.monitor, wanted_status, given.kind, region)
-        found = reader.results(which, when=when, after=given.after, limit=given.limit)
+        which = ResultSelection(options.user, options.monitor, wanted_status, options.kind, region)
+        found = reader.results(which, when=when, after=options.after, limit=options.limit)
         return [stored.result for stored in found], found.next
 
     output = Output(
         "result", lambda topics: topics.results, codec.decode_result, lambda result: result.scheduled_at, page
     )
-    show = partial(_print, as_json=given.as_json, with_detail=detail)
+    show = partial(_print, as_json=options.as_json, with_detail=detail)
 
     def is_wanted(result: Result) -> bool:
         return wanted_status in ("", result.status) and region in ("", result.region)
 
-    show_output(given, output, is_wanted, show)
+    show_output(options, output, is_wanted, show)
 
 
 def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:

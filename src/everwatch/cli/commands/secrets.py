@@ -41,7 +41,7 @@ def rotate(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have workers encrypt anew what is not encrypted with the first key: plaintext from before, or an older key.
+    """Have workers encrypt anew each secret that is plaintext or encrypted with an older key than the first.
 
     First put a new key in front of the old one, for workers, executors and this command; then run this. The old key is
     needed until the ticks of before are run (1 day). The encrypted configs are read from the database; monitors keep

@@ -6,9 +6,9 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 import typer
 
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import MonitorArgument, UserArgument, duration_of, instant_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.sending import Sending, send_one, with_sending
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.command_client import signal_asked
@@ -47,11 +47,11 @@ class SignalOptions(NamedTuple):
 
 
 @with_sending
-@with_options(given=SignalOptions)
+@with_options(options=SignalOptions)
 def signal(
     user: UserArgument,
     monitor: MonitorArgument,
-    given: SignalOptions,
+    options: SignalOptions,
     *,
     sending: Sending,
 ) -> None:
@@ -63,7 +63,7 @@ def signal(
     `everwatch signal u-1 nightly-backup --start; ./backup; everwatch signal u-1 nightly-backup --exit-code $?` ·
     `everwatch signal u-1 import --start --run "$JOB_ID"` · `everwatch signal u-1 queue-length --value 42`
     """
-    event = orjson.dumps(_event(user, monitor, given))
+    event = orjson.dumps(_event(user, monitor, options))
     signal_id = sending.asked_id or ""
     send_one(
         lambda _: signal_asked(event, signal_id=signal_id, ask=sending.wait),
@@ -72,27 +72,27 @@ def signal(
     )
 
 
-def _event(user: str, monitor: str, given: SignalOptions) -> dict[str, Any]:
+def _event(user: str, monitor: str, options: SignalOptions) -> dict[str, Any]:
     """Return the signal that these options mean. Raises SettingsError."""
-    has_ended = given.fail or given.exit_code is not None or given.duration is not None
-    if given.start + has_ended + (given.value is not None) > 1:
+    has_ended = options.fail or options.exit_code is not None or options.duration is not None
+    if options.start + has_ended + (options.value is not None) > 1:
         raise SettingsError("Give one of --start, --value, and how a run ended (--fail, --exit-code, --duration).")
     event: dict[str, Any] = {"user_id": user, "monitor_id": monitor}
-    if given.start or given.fail:
-        event["type"] = "start" if given.start else "fail"
-    if given.exit_code is not None:
-        event["exit_code"] = given.exit_code
-    if given.duration is not None:
-        event["duration_ms"] = duration_of("--duration", given.duration)
-    if given.value is not None:
+    if options.start or options.fail:
+        event["type"] = "start" if options.start else "fail"
+    if options.exit_code is not None:
+        event["exit_code"] = options.exit_code
+    if options.duration is not None:
+        event["duration_ms"] = duration_of("--duration", options.duration)
+    if options.value is not None:
         # JSON cannot express NaN and infinity
-        if not isfinite(given.value):
-            raise SettingsError(f"--value wants a finite number, not {given.value}.")
-        event["value"] = given.value
-    if given.at is not None:
-        event["at"] = instant_of("--at", given.at, now_ms(), Bare.PAST)
-    if given.run is not None:
-        if not given.run or given.value is not None:
+        if not isfinite(options.value):
+            raise SettingsError(f"--value wants a finite number, not {options.value}.")
+        event["value"] = options.value
+    if options.at is not None:
+        event["at"] = instant_of("--at", options.at, now_ms(), Bare.PAST)
+    if options.run is not None:
+        if not options.run or options.value is not None:
             raise SettingsError("--run names the run of a job: it must not be empty, and does not go with --value.")
-        event["run"] = given.run
+        event["run"] = options.run
     return event

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
 
 from everwatch.cli.support.input_file import Made, send_file
 from everwatch.cli.support.input_way import SendingOptions
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import pairs_of, plans_of
 from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, delivery_of, send_one, with_sending
@@ -21,8 +22,27 @@ from everwatch.transfer.row_files import STDIN, FileSource, format_of
 from everwatch.transfer.shorthand import monitors_of
 
 
+class CheckOptions(NamedTuple):
+    """Options that are a monitor each."""
+
+    http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None
+    tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None
+    heartbeat: Annotated[str | None, typer.Option(help="Period in which a heartbeat is expected, e.g. 1h.")] = None
+
+
+class AboutOptions(NamedTuple):
+    """Options of the user itself."""
+
+    plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = ""
+    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None
+    contact: Annotated[
+        list[str] | None, typer.Option(help="NAME=ADDRESS, such as email=ada@example.com; repeatable.")
+    ] = None
+
+
 @with_sending
 @with_schedule
+@with_options(checks=CheckOptions, about=AboutOptions)
 def signup(
     user: Annotated[str | None, typer.Argument(help="The user's id.", show_default=False)] = None,
     file: Annotated[
@@ -32,19 +52,13 @@ def signup(
             help="JSON lines, one signup a line, or CSV with a header; also .gz; - is stdin.",
         ),
     ] = None,
-    plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = "",
-    http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
-    tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
-    heartbeat: Annotated[str | None, typer.Option(help="Period in which a heartbeat is expected, e.g. 1h.")] = None,
-    schedule: ScheduleOptions = NOT_GIVEN,
-    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
-    contact: Annotated[
-        list[str] | None, typer.Option(help="NAME=ADDRESS, such as email=ada@example.com; repeatable.")
-    ] = None,
     *,
+    checks: CheckOptions,
+    schedule: ScheduleOptions = NOT_GIVEN,
+    about: AboutOptions,
     sending: Sending,
 ) -> None:
-    """Sign users up; signing up again changes what is registered.
+    """Sign users up; signing up again changes the registration.
 
     A CSV file has a column user_id and may have plan, http, tcp and every; any other column is an attribute.
 
@@ -57,6 +71,7 @@ def signup(
     `everwatch signup u-4 --http https://example.com --every 6h --align midnight --timezone Europe/Berlin` ·
     `everwatch signup --file users.jsonl --wait --json`
     """
+    (http, tcp, heartbeat), (plan, attribute, contact) = checks, about
     if (user is None) == (file is None):
         raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
     if file is not None:

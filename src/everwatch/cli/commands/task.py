@@ -1,26 +1,27 @@
 """``everwatch task``: delayed tasks, one or a million: create, cancel, list, count."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, print_columns, reading, say_next
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.input_file import send_file
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
     DocumentOptions,
+    LocalOptions,
     OptionalUser,
     UserArgument,
     documents_of,
     settings_of,
 )
 from everwatch.cli.support.output_reading import interval_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.support.sending import Sending, delivery_of, send, with_sending
 from everwatch.cli.support.task_lines import commands_of, path_in_line
@@ -54,12 +55,25 @@ Until = Annotated[
 ]
 
 
+class DueOptions(NamedTuple):
+    """Options of the instant at which a task is due."""
+
+    at: AtOption = None
+    in_: InOption = None
+
+
+class TaskArguments(NamedTuple):
+    """The arguments that name a task, none where a file does."""
+
+    user: OptionalUser = None
+    task: OptionalTask = None
+
+
 @app.command()
 @with_sending
-@with_options(documents=DocumentOptions)
+@with_options(named=TaskArguments, due=DueOptions, documents=DocumentOptions)
 def create(
-    user: OptionalUser = None,
-    task: OptionalTask = None,
+    named: TaskArguments,
     file: Annotated[
         str | None,
         typer.Option(
@@ -68,12 +82,11 @@ def create(
             " - is stdin.",
         ),
     ] = None,
-    at: AtOption = None,
-    in_: InOption = None,
+    *,
+    due: DueOptions,
     kind: Annotated[
         str | None, typer.Option(help="Kind of the task: webhook, http, …; see docs/kinds.md.", show_default=False)
     ] = None,
-    *,
     documents: DocumentOptions,
     sending: Sending,
 ) -> None:
@@ -85,9 +98,9 @@ def create(
     `everwatch task create u-1 probe --at 2026-11-21T09:00:00+01:00 --kind http --config @probe.json` ·
     `everwatch task create --file tasks.jsonl`
     """
-    given = documents_of(documents)
+    fields, (user, task), (at, in_) = documents_of(documents), named, due
     if file is not None:
-        if given or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
+        if fields or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
         source = FileSource(file, Format.JSONL, RowReading(), stdin=sys.stdin.buffer if file == STDIN else None)
         send_file(source, commands_of(source.lines()), delivery_of(sending), "Creating", path_in_line)
@@ -100,7 +113,7 @@ def create(
         raise SettingsError("Say what the task does with --kind, such as --kind webhook (see docs/kinds.md).")
     if not task:
         raise SettingsError("The task's id must not be empty.")
-    monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **given}
+    monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **fields}
     wanted = {"command": "put", "user_id": user, "monitor_id": task, "monitor": monitor}
     send(wanted, sending)
 
@@ -139,16 +152,23 @@ def _print_what_became_of_it(refused: Reply, settings: Settings) -> None:
         typer.echo(f"The database holds this task as {found.status} since {time_text(found.ended_at)}{why}", err=True)
 
 
+class TaskPage(NamedTuple):
+    """Options of how much of the list is printed."""
+
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, by when they are due.")] = 20
+    after: AfterOption = ""
+
+
 @app.command("list")
+@with_options(page=TaskPage, common=LocalOptions)
 def list_(
     user: OfUser = "",
     status: Annotated[TaskStatus | None, typer.Option(help="Only those of this status.", show_default=False)] = None,
     from_: From = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number, by when they are due.")] = 20,
-    after: AfterOption = "",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    *,
+    page: TaskPage,
+    common: LocalOptions,
 ) -> None:
     """List tasks as the database has them, by when they are due; with --json one object a line.
 
@@ -157,10 +177,10 @@ def list_(
     `everwatch task list --status failed --from 24h --limit 1000 --json | jq .reason`
     """
     when = interval_of(from_, until, "--from")
-    with reading(settings_of(data_dir)) as reader:
+    with reading(settings_of(common.data_dir)) as reader:
         now = now_ms()
-        found = reader.tasks(user, status or "", when=when, now=now, after=after, limit=limit)
-    if as_json:
+        found = reader.tasks(user, status or "", when=when, now=now, after=page.after, limit=page.limit)
+    if common.as_json:
         for task in found:
             typer.echo(orjson.dumps(_plain(task)).decode())
     elif found:

@@ -9,7 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    fitted,
+    settings_of,
+)
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_admin, new_consumer
@@ -30,7 +37,8 @@ def create(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     Example: `EVERWATCH_REPLICATION_FACTOR=3 everwatch topics create --bootstrap-servers kafka-1:9092`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    _show(ensure_topics(new_admin(settings, broker_of(settings)), settings), as_json)
+    admin = new_admin(settings, broker_of(settings))
+    _show(ensure_topics(admin, fitted(settings, admin)), as_json)
 
 
 @app.command()
@@ -40,7 +48,9 @@ def check(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
     Example: `everwatch topics check --json | jq '.[] | select(.problem != "")'`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    states = check_topics(new_admin(settings, broker_of(settings)), settings)
+    admin = new_admin(settings, broker_of(settings))
+    settings = fitted(settings, admin)
+    states = check_topics(admin, settings)
     _show(states, as_json)
     wrong = problems_of(states, settings)
     for sentence in wrong if not as_json else ():

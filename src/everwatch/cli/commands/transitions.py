@@ -26,7 +26,7 @@ def transitions(
     plan: Annotated[str, typer.Option(help="Only of users with this plan.")] = "",
     target: Annotated[str, typer.Option(metavar="HOST", help="Only of monitors that check this host.")] = "",
     *,
-    given: OutputOptions,
+    options: OutputOptions,
 ) -> None:
     """Print changes of state and reminders, the newest last; with --json one object a line.
 
@@ -47,14 +47,14 @@ def transitions(
         )
 
     def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Transition], str]:
-        which = TransitionSelection(given.user, given.monitor, wanted_state, given.kind, plan, target, alerts)
-        found = reader.transitions(which, when=when, after=given.after, limit=given.limit)
+        which = TransitionSelection(options.user, options.monitor, wanted_state, options.kind, plan, target, alerts)
+        found = reader.transitions(which, when=when, after=options.after, limit=options.limit)
         return list(found), found.next
 
     output = Output(
         "transition", lambda topics: topics.transitions, codec.decode_transition, lambda each: each.at, page
     )
-    show_output(given, output, is_wanted, partial(_print, as_json=given.as_json))
+    show_output(options, output, is_wanted, partial(_print, as_json=options.as_json))
 
 
 def _print(transition: Transition, *, as_json: bool) -> None:

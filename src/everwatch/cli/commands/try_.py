@@ -54,10 +54,10 @@ def try_(
     timeout_ms = duration_of("--timeout", timeout)
     if not 1 <= timeout_ms <= _LONGEST_MS:
         raise SettingsError(f"--timeout: {timeout!r} is not between 1 ms and {describe_duration(_LONGEST_MS)}.")
-    given = {"config": {}} | json_of("--config", config) | json_of("--payload", payload)
+    fields = {"config": {}} | json_of("--config", config) | json_of("--payload", payload)
     try:
         found = registry.kind_named(kind)
-        parsed = registry.parse_config(found, given["config"])
+        parsed = registry.parse_config(found, fields["config"])
     except InvalidInput as error:
         raise SettingsError(str(error)) from None
     clock = SystemClock()
@@ -71,7 +71,7 @@ def try_(
         version=1,
         partition=0,
         manual=True,
-        payload=msgspec.json.encode(given["payload"]).decode() if "payload" in given else "",
+        payload=msgspec.json.encode(fields["payload"]).decode() if "payload" in fields else "",
     )
     trial = uvloop.run(_tried(found, parsed, tick, settings, clock))
     print_trial(trial, as_json)

@@ -1,7 +1,7 @@
 """``everwatch user``: lists, pauses, plan and attributes, maintenance, deregistration."""
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -9,7 +9,7 @@ import typer
 
 from everwatch.cli.commands import lists, purge
 from everwatch.cli.support.database_reading import no_user, reading
-from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -22,6 +22,7 @@ from everwatch.cli.support.options import (
     resumed_at,
     settings_of,
 )
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import maintenance_text
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.cli.support.time_display import time_text
@@ -58,7 +59,7 @@ def pause(
     *,
     sending: Sending,
 ) -> None:
-    """Pause all monitors and pending tasks that a user has now; what is put later runs.
+    """Pause all monitors and pending tasks that a user has now; those put later run.
 
     A monitor that was paused individually stays paused, also when the user is resumed.
 
@@ -112,29 +113,36 @@ def set_(
     send(wanted, sending)
 
 
-@app.command()
-@with_sending
-def maintain(
-    user: UserArgument,
+class WindowOptions(NamedTuple):
+    """Options of maintenance windows: one, those of a cron expression, or none."""
+
     start: Annotated[
         str | None,
         typer.Option(
             "--from", help="When a window begins: INSTANT, or a duration from now; default: now.", show_default=False
         ),
-    ] = None,
-    for_: Annotated[
-        str | None, typer.Option("--for", help="How long that window is, e.g. 2h.", show_default=False)
-    ] = None,
+    ] = None
+    for_: Annotated[str | None, typer.Option("--for", help="How long that window is, e.g. 2h.", show_default=False)] = (
+        None
+    )
     cron: Annotated[
         str | None, typer.Option(help="Five cron fields: a window begins each time.", show_default=False)
-    ] = None,
+    ] = None
     timezone: Annotated[
         str | None, typer.Option(help="Time zone of --cron, e.g. Europe/Berlin; default: UTC.", show_default=False)
-    ] = None,
+    ] = None
     duration: Annotated[
         str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
-    ] = None,
-    none: Annotated[bool, typer.Option("--none", help="Remove all maintenance windows.")] = False,
+    ] = None
+    none: Annotated[bool, typer.Option("--none", help="Remove all maintenance windows.")] = False
+
+
+@app.command()
+@with_sending
+@with_options(windows=WindowOptions)
+def maintain(
+    user: UserArgument,
+    windows: WindowOptions,
     *,
     sending: Sending,
 ) -> None:
@@ -145,8 +153,7 @@ def maintain(
     `everwatch user maintain u-1 --cron "0 2 * * 6" --timezone Europe/Berlin --duration 2h` ·
     `everwatch user maintain u-1 --none`
     """
-    windows = _windows(start, for_, cron, timezone, duration, none)
-    wanted = {"command": "maintain", "user_id": user, "maintenance": windows}
+    wanted = {"command": "maintain", "user_id": user, "maintenance": _windows(*windows)}
     send(wanted, sending)
 
 

@@ -18,7 +18,7 @@ READ_WITHIN_S = 60.0
 
 def stored_access(settings: Settings) -> Tokens:
     """Return tokens and operators as the topic holds them now. Raises BrokerUnavailable, AccessError."""
-    ready_broker(settings)
+    settings, _ = ready_broker(settings)
     topic, clock = Topics.of(settings).access, SystemClock()
     tokens = Tokens(settings)
     access = Access(tokens, Logins(), PingKeys(), clock)
@@ -41,7 +41,7 @@ def delete_access(settings: Settings, record: AccessRecord) -> None:
 
 
 def _send(settings: Settings, record: AccessRecord, value: bytes | None) -> None:
-    bootstrap = ready_broker(settings)
+    settings, bootstrap = ready_broker(settings)
     publisher = InputPublisher(clients_of(settings), bootstrap)
     publisher.send(Topics.of(settings).access, key_of(record).decode(), value)
     publisher.finish()

@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from everwatch.api.views import LineOutcome, OutcomeView
-from everwatch.cli.support.given import given
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.client import ApiError, Client
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -94,7 +94,7 @@ class ApiLink:
                 raise Unanswered(unanswered_text(len(left), self._timeout_s))
             waiting = left
             if waiting:
-                self._pause.wait(given().look_again_s)
+                self._pause.wait(run_parts().look_again_s)
 
 
 def refusal_of(error: ApiError, command: str, user_id: str, monitor_id: str) -> OutcomeView:

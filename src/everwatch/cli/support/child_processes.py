@@ -86,7 +86,7 @@ class Children:
         child.launch(self._clock.monotonic_s())
 
     def look_after(self, *, may_start: bool = True) -> list[str]:
-        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
+        """Restart children that died (after a pause that grows); gives a sentence for each thing that happened.
 
         With ``may_start`` False what has died is only reported, and a later call starts it. Logs are kept from growing.
         """

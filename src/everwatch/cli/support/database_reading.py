@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everwatch.cli.support.given import given
 from everwatch.cli.support.options import not_by_api
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 
@@ -46,7 +46,7 @@ def database(settings: Settings) -> Iterator["SqlReader"]:
     """The database itself, as far as the sink has come. Raises StoreError, SettingsError where there is only an API."""
     if settings.api_url:
         raise not_by_api("This")
-    if (opened := given().open_reader) is not None:
+    if (opened := run_parts().open_reader) is not None:
         yield opened(settings)
         return
     from everwatch.store import open_reader  # SQLAlchemy takes a while to import
@@ -60,7 +60,7 @@ def has_database(settings: Settings) -> bool:
 
     Raises StoreError for a URL that is none.
     """
-    if given().open_reader is not None:
+    if run_parts().open_reader is not None:
         return True
     from everwatch.store import sqlite
     from everwatch.store.database import parse_url

@@ -42,7 +42,7 @@ def print_content(content: Decoded, path: str, reason: str) -> None:
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
-    """Names and texts of what is known of a dead letter, its value apart."""
+    """Names and texts of the fields of a dead letter, but for its value."""
     yield "letter", f"{letter.place.partition}/{letter.place.offset}"
     yield "refused", time_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
     yield "from", f"{letter.source}" if letter.source else "not known"
@@ -97,7 +97,7 @@ def print_stored(letter: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(orjson.dumps(letter).decode())
         return
     what = (letter["source_topic"] or "?", letter["key"] or "-", letter["reason"], letter["path"])
-    _echo(letter["refused_at"], letter["letter"], *what, letter["redriven_at"] or 0)
+    _echo(letter["refused_at"], letter["letter"], what, letter["redriven_at"] or 0)
 
 
 def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool, secrets: bool) -> None:
@@ -108,10 +108,12 @@ def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bo
         return
     place = f"{letter.place.partition}/{letter.place.offset}"
     what = (letter.source.topic if letter.source else "?", letter.user_id or "-", letter.reason, letter.path)
-    _echo(letter.refused_at, place, *what, redriven.at if redriven else 0)
+    _echo(letter.refused_at, place, what, redriven.at if redriven else 0)
 
 
-def _echo(refused_at: int, place: str, source: str, who: str, reason: str, path: str, redriven_at: int) -> None:
+def _echo(refused_at: int, place: str, refused: tuple[str, str, str, str], redriven_at: int) -> None:
+    """Print one line. ``refused``: topic, user or key, reason and path."""
+    source, who, reason, path = refused
     at_path = f" (at {path})" if path else ""
     since = f"  [redriven {time_text(redriven_at)}]" if redriven_at else ""
     typer.echo(f"{time_text(refused_at)}  {place:<8} {source:<10} {who}  {reason}{at_path}{since}")

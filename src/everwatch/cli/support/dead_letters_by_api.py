@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.dead_letter_output import RedriveLine, print_content, print_stored
-from everwatch.cli.support.given import given
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
@@ -49,7 +49,7 @@ def follow_by_api(settings: Settings, which: LetterSelection, since_ms: int, lim
     """Print the newest dead letters, and each new one once the database has it, until interrupted. Raises ApiError."""
     from everwatch.cli.support.api_reading import api_reader
 
-    stop, seen, most = given().new_stop(), dict[str, int](), limit
+    stop, seen, most = run_parts().new_stop(), dict[str, int](), limit
     with api_reader(settings) as reader:
         while True:
             found = reader.dead_letters(which, when=When(since_ms), limit=max(limit, MOST_AT_ONCE))
@@ -61,14 +61,14 @@ def follow_by_api(settings: Settings, which: LetterSelection, since_ms: int, lim
             since_ms = max(since_ms, max(seen.values(), default=0) - LATE_MS)
             seen = {letter: at for letter, at in seen.items() if at >= since_ms}
             most = MOST_AT_ONCE
-            if stop.wait(given().look_again_s):
+            if stop.wait(run_parts().look_again_s):
                 return
 
 
 def redrive_by_api(
     settings: Settings, wanted: Wanted, since_ms: int, *, again: bool, dry_run: bool
 ) -> Iterator[RedriveLine]:
-    """Send dead letters back through the API; gives what became of each. Raises ApiError."""
+    """Send dead letters back through the API; gives the outcome of each. Raises ApiError."""
     from everwatch.api.bodies import RedriveBody
     from everwatch.cli.support.api_connection import api_client
 

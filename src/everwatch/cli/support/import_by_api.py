@@ -13,7 +13,7 @@ from everwatch.transfer.load_sender import STALLED_AFTER_S
 
 
 class ApiRows:
-    """Sends rows, and holds what was answered; a ``LoadSender`` and ``Answers`` in one.
+    """Sends rows, and holds the answers; a ``LoadSender`` and ``Answers`` in one.
 
     ``is_incomplete``: an earlier pass went by Kafka, and the API cannot tell what was refused since.
     """
@@ -53,7 +53,7 @@ class ApiRows:
         return found
 
     def catch_up(self) -> Sequence[Reply]:
-        """Return nothing: the API does not tell what was answered before."""
+        """Return nothing: the API does not give earlier answers."""
         return []
 
     def close(self) -> None:

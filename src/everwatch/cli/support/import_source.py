@@ -79,39 +79,39 @@ class SourceOptions(NamedTuple):
     delimiter: CsvDelimiter = ","
 
 
-def source_of(given: SourceOptions, settings: Settings) -> tuple[RowSource, str]:
+def source_of(options: SourceOptions, settings: Settings) -> tuple[RowSource, str]:
     """Return the source and the name of its state. Raises SettingsError for options that do not go together."""
-    if len(given.delimiter) != 1:
-        raise SettingsError(f"--delimiter wants one character, not {given.delimiter!r}.")
-    defaults = json_of("--monitors", given.monitors)
+    if len(options.delimiter) != 1:
+        raise SettingsError(f"--delimiter wants one character, not {options.delimiter!r}.")
+    defaults = json_of("--monitors", options.monitors)
     reading = RowReading(
-        pairs_of("--map", "COLUMN=FIELD", given.renamed or []),
-        frozenset(given.ignored or []),
-        given.plan,
+        pairs_of("--map", "COLUMN=FIELD", options.renamed or []),
+        frozenset(options.ignored or []),
+        options.plan,
         orjson.dumps(defaults["monitors"]) if defaults else b"",
     )
-    if given.sql is not None and given.from_ is not None and given.file is None:
-        query = QuerySource(_url(given.from_), given.sql, reading)
+    if options.sql is not None and options.from_ is not None and options.file is None:
+        query = QuerySource(_url(options.from_), options.sql, reading)
         return query, _name_of("sql", query.identity, settings)
-    if given.file is not None and given.sql is None and given.from_ is None:
-        return _file_source(given, given.file, reading), _name_of_file(given.file, settings)
+    if options.file is not None and options.sql is None and options.from_ is None:
+        return _file_source(options, options.file, reading), _name_of_file(options.file, settings)
     raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
 
 
-def _file_source(given: SourceOptions, file: str, reading: RowReading) -> RowSource:
-    convert = FOREIGN.get(given.form) if given.form else None
-    rows = None if convert else Format(given.form) if given.form else format_of(file)
+def _file_source(options: SourceOptions, file: str, reading: RowReading) -> RowSource:
+    convert = FOREIGN.get(options.form) if options.form else None
+    rows = None if convert else Format(options.form) if options.form else format_of(file)
     if convert is None and rows is None:
         raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
     stdin = sys.stdin.buffer if file == STDIN else None
-    opened = FileSource(file, rows, reading, given.encoding, given.delimiter, stdin)
-    if bool(given.user) != (convert is not None):
+    opened = FileSource(file, rows, reading, options.encoding, options.delimiter, stdin)
+    if bool(options.user) != (convert is not None):
         raise SettingsError("--user USER says whose monitors an export of another product are, and goes with one.")
     if convert is None:
         return opened
-    if given.monitors is not None or given.renamed or given.ignored:
+    if options.monitors is not None or options.renamed or options.ignored:
         raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
-    return ForeignSource(opened, convert, given.user, given.plan)
+    return ForeignSource(opened, convert, options.user, options.plan)
 
 
 def _name_of_file(file: str, settings: Settings) -> str:
@@ -120,12 +120,12 @@ def _name_of_file(file: str, settings: Settings) -> str:
     return _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
 
 
-def _url(given: str) -> str:
+def _url(text: str) -> str:
     try:
-        said = text_or_file(given)
+        said = text_or_file(text)
         return said if isinstance(said, str) else said.decode().strip()
     except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
+        raise SettingsError(f"The file {text[1:]} of --from cannot be read.") from None
 
 
 def _name_of(stem: str, identity: str, settings: Settings) -> str:

@@ -16,6 +16,7 @@ from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.login_links import new_login_link
 from everwatch.cli.support.metrics_port import MetricsPort
+from everwatch.cli.support.options import STARTING_WITHIN_S, fitted
 from everwatch.cli.support.supervised_kafka import KeptKafka
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings, given_settings
@@ -59,6 +60,11 @@ class Local:
         self.stop()
 
     @property
+    def settings(self) -> Settings:
+        """Return the settings, with the partition count of the topics once Kafka is started."""
+        return self._settings
+
+    @property
     def log_folder(self) -> Path:
         """Return the folder of the processes' logs."""
         return self._settings.data_dir / "logs"
@@ -81,7 +87,9 @@ class Local:
                 start=lambda settings, clock: start_broker(settings, clock, self._console),
             )
             self.bootstrap_servers = self._kafka.start()
-        ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
+        admin = new_admin(self._settings, self.bootstrap_servers)
+        self._settings = fitted(self._settings, admin, timeout_s=STARTING_WITHIN_S)
+        ensure_topics(admin, self._settings)
 
     def start_api(self, extra: Mapping[str, str] | None = None) -> ConsoleAccess:
         """Start the API; gives how to get in. Raises SettingsError, BrokerUnavailable.
@@ -121,7 +129,7 @@ class Local:
         )
 
     def look_after(self) -> list[str]:
-        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
+        """Restart processes that died (after a pause that grows); gives a sentence for each thing that happened.
 
         Kafka too, if it is the embedded one. While the disk is full nothing is started.
         """

@@ -108,7 +108,7 @@ def notifications_by_api(settings: Settings, user: str, monitor: str) -> Notific
 
 
 def trial_by_api(settings: Settings, user: str, route: str, within_s: float) -> list[DeliveryView]:
-    """Send test messages to a user, or ("") to operators; return what became of them. Raises ApiError."""
+    """Send test messages to a user, or ("") to operators; return their outcomes. Raises ApiError."""
     wait_s = min(LONGEST_WAIT_S, ceil(within_s))
     with api_client(settings) as client:
         if user:

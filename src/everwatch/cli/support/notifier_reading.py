@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
@@ -15,7 +15,7 @@ from everwatch.plans.placeholders import PlaceholderUser
 
 
 def rules_in(settings: Settings) -> Rules:
-    """Return the rules that the settings name, with who is on call now. Raises SettingsError."""
+    """Return the rules that the settings name, with the people on call now. Raises SettingsError."""
     if settings.notify_file is None:
         raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
     return read_rules(settings.notify_file).at(now_ms())
@@ -30,17 +30,17 @@ def reading_notifier(settings: Settings) -> Iterator[Storage]:
 
 def known_user(work: Work, user: str) -> PlaceholderUser:
     """Return what the notifier knows of a user. Raises EverwatchError."""
-    given = work.users([user]).get(user)
-    if given is None:
+    found = work.users([user]).get(user)
+    if found is None:
         raise EverwatchError(f"The notifier knows no user {user!r} (a moment ago, or not yet).")
-    return given
+    return found
 
 
-def problem_of(work: Work, rules: Rules, route: AlertRoute, given: PlaceholderUser | None) -> str:
+def problem_of(work: Work, rules: Rules, route: AlertRoute, found: PlaceholderUser | None) -> str:
     """Return why a route has no receiver, or does not reach this user; "" if it does."""
-    if route.audience is Audience.USERS and given is None:
+    if route.audience is Audience.USERS and found is None:
         return "the notifier does not know the user yet"
-    whose = given if route.audience is Audience.USERS else None
+    whose = found if route.audience is Audience.USERS else None
     try:
         address = route.address(whose)
     except NoAddress as error:

@@ -17,9 +17,9 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]]
         own = inspect.signature(command)
 
         @wraps(command)
-        def from_options(**given: Any) -> None:
-            made = {name: groups[name](**{each: given.pop(each) for each in names}) for name, names in options.items()}
-            command(**given, **made)
+        def from_options(**values: Any) -> None:
+            made = {name: groups[name](**{each: values.pop(each) for each in names}) for name, names in options.items()}
+            command(**values, **made)
 
         shown: list[inspect.Parameter] = []
         for each in own.parameters.values():

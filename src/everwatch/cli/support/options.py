@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import msgspec
 import orjson
 import typer
 
 from everwatch.cli.support import global_options
-from everwatch.cli.support.given import given_clients
 from everwatch.cli.support.global_options import CommandReach
+from everwatch.cli.support.run_parts import run_clients
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import SecurityProtocol, Settings, load_settings
+from everwatch.core.config import SecurityProtocol, Settings, given_settings, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.core.private_files import make_private_data_folder
@@ -24,6 +25,7 @@ from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare, parse_moment_ms
 
 if TYPE_CHECKING:
+    from everwatch.kafka.admin_client import Admin
     from everwatch.kafka.clients import Clients
     from everwatch.plans.plan import Plans
 
@@ -75,12 +77,26 @@ class CommonOptions(NamedTuple):
     as_json: AsJson = False
 
 
+class LocalOptions(NamedTuple):
+    """Options of a command that takes the database: which one, and how the output is written."""
+
+    data_dir: DataDir = None
+    as_json: AsJson = False
+
+
 class DocumentOptions(NamedTuple):
     """Options of a monitor that are JSON documents."""
 
     config: Config = None
     payload: Payload = None
     policy: PolicyOption = None
+
+
+class MonitorArguments(NamedTuple):
+    """The arguments that name a monitor."""
+
+    user: UserArgument
+    monitor: MonitorArgument
 
 
 class NamingOptions(NamedTuple):
@@ -91,6 +107,8 @@ class NamingOptions(NamedTuple):
 
 
 DEFAULT_ADDRESS = "127.0.0.1:9092"
+STARTING_WITHIN_S = 30.0
+"""For so long a process that starts waits for an answer of a broker, which may be starting itself."""
 
 
 def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = None, **more: object) -> Settings:
@@ -174,15 +192,55 @@ def broker_of(settings: Settings) -> str:
 
 def clients_of(settings: Settings) -> "Clients":
     """Return the clients of the Kafka to talk to. Imports them: a command through the API needs none."""
-    if (clients := given_clients(settings)) is not None:
+    if (clients := run_clients(settings)) is not None:
         return clients
     from everwatch.kafka.clients import KafkaClients
 
     return KafkaClients(settings, broker_of(settings))
 
 
-def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
-    """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
+def fitted(settings: Settings, admin: "Admin", *, timeout_s: float = 10) -> Settings:
+    """Return the settings with the topics' partition count where none is set; it logs a line if that is another one.
+
+    Everything that counts partitions begins with this: the default changes with versions, the topics stay.
+    Raises BrokerUnavailable.
+    """
+    if is_count_given():
+        return settings
+    from everwatch.kafka.topic_administration import with_count_of_topics
+
+    found = with_count_of_topics(admin, settings, timeout_s=timeout_s)
+    _say_count(settings, found, "the topics have")
+    return found
+
+
+def fitted_to_backup(settings: Settings, partitions: int) -> Settings:
+    """Return the settings with the partition count of a backup where none is set; it logs a line as ``fitted``."""
+    if is_count_given():
+        return settings
+    found = msgspec.structs.replace(settings, partitions=partitions)
+    _say_count(settings, found, "the backup has")
+    return found
+
+
+def is_count_given() -> bool:
+    """Tell whether the environment or the ``.env`` file sets the partition count."""
+    return "partitions" in given_settings()
+
+
+def _say_count(settings: Settings, found: Settings, origin: str) -> None:
+    if found.partitions != settings.partitions:
+        log.info(
+            "EVERWATCH_PARTITIONS is not set (default: %d), and %s %d partitions: going on with %d",
+            settings.partitions,
+            origin,
+            found.partitions,
+            found.partitions,
+        )
+
+
+def ready_broker(settings: Settings, process: ProcessRole | None = None) -> tuple[Settings, str]:
+    """Return the settings, ``fitted``, and the Kafka to talk to, once topics are made and ``process`` has its rights.
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
     """
@@ -191,6 +249,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
 
     bootstrap = broker_of(settings)
     admin = clients_of(settings).admin()
+    settings = fitted(settings, admin, timeout_s=STARTING_WITHIN_S)
     ensure_topics(admin, settings)
     if process is not None and settings.output_format is OutputFormat.CONFLUENT:
         from everwatch.kafka.schema_registry import write_by_registry
@@ -198,7 +257,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
         write_by_registry(settings)
     if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
         expect_rights(admin, rights_of(process, settings))
-    return bootstrap
+    return settings, bootstrap
 
 
 def plans_of(settings: Settings) -> "Plans | None":
@@ -233,9 +292,13 @@ def json_of(option: str, text: str | None) -> dict[str, Any]:
         raise SettingsError(f"{option} is not valid JSON: {error}.") from None
 
 
-def documents_of(given: DocumentOptions) -> dict[str, Any]:
+def documents_of(options: DocumentOptions) -> dict[str, Any]:
     """Parse the documents that are given, by their fields of a monitor. Raises SettingsError."""
-    return json_of("--config", given.config) | json_of("--payload", given.payload) | json_of("--policy", given.policy)
+    return (
+        json_of("--config", options.config)
+        | json_of("--payload", options.payload)
+        | json_of("--policy", options.policy)
+    )
 
 
 def duration_of(option: str, text: str) -> int:
@@ -275,13 +338,13 @@ def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
     return {} if for_ is None else {"until": now + duration_of("--for", for_)}
 
 
-def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
+def pairs_of(option: str, shape: str, items: Iterable[str], *, empty: bool = False) -> dict[str, str]:
     """Parse a repeatable option of this shape, such as NAME=VALUE; ``empty``: nothing may follow the =.
 
     Raises SettingsError.
     """
     pairs = {}
-    for item in given:
+    for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals and (value or empty)):
             raise SettingsError(f"{option} wants {shape}, not {item!r}.")

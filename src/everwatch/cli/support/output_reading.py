@@ -9,9 +9,9 @@ import typer
 from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from everwatch.cli.support.database_reading import AfterOption, reading, say_next
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -74,8 +74,8 @@ class OutputOptions(NamedTuple):
     as_json: AsJson = False
 
 
-with_output = with_options(given=OutputOptions)
-"""Gives a command the options of an output; it takes them as its argument ``given``."""
+with_output = with_options(options=OutputOptions)
+"""Gives a command the options of an output; it takes them as its argument ``options``."""
 
 
 class Output(NamedTuple, Generic[Value]):
@@ -92,30 +92,30 @@ class Output(NamedTuple, Generic[Value]):
 
 
 def show_output(
-    given: OutputOptions, output: Output[Value], is_wanted: Callable[[Value], bool], show: Callable[[Value], None]
+    options: OutputOptions, output: Output[Value], is_wanted: Callable[[Value], bool], show: Callable[[Value], None]
 ) -> None:
     """Show the values that the options mean, the newest last.
 
     Raises SettingsError, StoreError, BrokerUnavailable, ApiError.
     """
-    refuse_cursor_of_topic(given.after, given.source, follow=given.follow)
-    settings = settings_of(given.data_dir, given.bootstrap_servers)
-    when = interval_of(given.since, given.until)
+    refuse_cursor_of_topic(options.after, options.source, follow=options.follow)
+    settings = settings_of(options.data_dir, options.bootstrap_servers)
+    when = interval_of(options.since, options.until)
 
     def is_meant(value: Any) -> bool:
         at = output.instant(value)
         return (
-            given.user in ("", value.user_id)
-            and given.monitor in ("", value.monitor_id)
-            and given.kind in ("", value.kind)
+            options.user in ("", value.user_id)
+            and options.monitor in ("", value.monitor_id)
+            and options.kind in ("", value.kind)
             and when.since <= at
             and (not when.until or at < when.until)
             and is_wanted(value)
         )
 
-    if given.follow or given.source is OutputSource.TOPIC:
-        read = filter(is_meant, _values(settings, given, output))
-        for value in read if given.follow else newest(read, output.instant, given.limit):
+    if options.follow or options.source is OutputSource.TOPIC:
+        read = filter(is_meant, _values(settings, options, output))
+        for value in read if options.follow else newest(read, output.instant, options.limit):
             show(value)
         return
     with reading(settings) as reader:
@@ -125,12 +125,12 @@ def show_output(
     say_next(following)
 
 
-def _values(settings: Settings, given: OutputOptions, output: Output[Value]) -> Iterator[Value]:
+def _values(settings: Settings, options: OutputOptions, output: Output[Value]) -> Iterator[Value]:
     """Values of the topic; live ones through the API, if the settings name one."""
-    if given.follow and settings.api_url:
-        events = live_events(settings, given.user, given.monitor, output.event)
+    if options.follow and settings.api_url:
+        events = live_events(settings, options.user, options.monitor, output.event)
         return (getattr(event, output.event) for event in events if getattr(event, output.event))
-    return from_topic(settings, output.topic(Topics.of(settings)), output.decode, follow=given.follow)
+    return from_topic(settings, output.topic(Topics.of(settings)), output.decode, follow=options.follow)
 
 
 def interval_of(since: str | None, until: str | None, begins: str = "--since") -> When:

@@ -26,7 +26,7 @@ def file_bar(console: Console, *, only_on_terminals: bool = False) -> Progress:
 
 
 def print_refused(console: Console, number: int, text: str, others: str, *, soft_wrap: bool = True) -> None:
-    """Tell of the ``number``-th line that was refused; of all beyond the first ten only ``others``, once."""
+    """Print the ``number``-th refused line; of all beyond the first ten only ``others``, once."""
     if number <= MOST_REASONS_SHOWN:
         console.print(text, highlight=False, markup=False, soft_wrap=soft_wrap)
     elif number == MOST_REASONS_SHOWN + 1:

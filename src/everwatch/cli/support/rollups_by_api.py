@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.given import now_ms
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.store.rollup_counts import RollupStep

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from everwatch.cli.support.given import now_ms
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import instant_of
+from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.input_models import MOST_RUNS
@@ -86,27 +86,27 @@ with_schedule = with_options(schedule=ScheduleOptions)
 """Gives a command the options of a schedule; it takes them as its argument ``schedule``."""
 
 
-def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
+def schedule_of(options: ScheduleOptions) -> dict[str, Any]:
     """The schedule that these options mean, as a signup or a command says it; a delay counts from when that is sent.
 
     Raises SettingsError where options do not go together; whether they are right by themselves is found at admission.
     """
-    alternatives = {"--every": given.every, "--cron": given.cron, "--at": given.at, "--in": given.in_}
+    alternatives = {"--every": options.every, "--cron": options.cron, "--at": options.at, "--in": options.in_}
     named = [name for name, value in alternatives.items() if value is not None]
     if len(named) > 1:
         raise SettingsError(f"Give one of --every, --cron, --at and --in, not {' and '.join(named)}.")
-    if given.align is not None and given.every is None:
+    if options.align is not None and options.every is None:
         raise SettingsError("--align goes with --every and nothing else.")
-    if given.spread is not None and given.cron is None:
+    if options.spread is not None and options.cron is None:
         raise SettingsError("--spread goes with --cron and nothing else.")
-    if given.timezone is not None and given.cron is None and given.align is not Align.MIDNIGHT:
+    if options.timezone is not None and options.cron is None and options.align is not Align.MIDNIGHT:
         raise SettingsError("--timezone goes with --cron, or with --every and --align midnight.")
-    return _said(given)
+    return _said(options)
 
 
-def _said(given: ScheduleOptions) -> dict[str, Any]:
+def _said(options: ScheduleOptions) -> dict[str, Any]:
     """The fields that are given, as a signup or a command says them. Raises SettingsError."""
-    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    said = {name: value for name, value in msgspec.to_builtins(options).items() if value is not None}
     now = now_ms()
     for name in _INSTANTS.intersection(said):
         said[name] = instant_of(f"--{name.replace('_', '-')}", said[name], now, Bare.FUTURE)
@@ -118,12 +118,12 @@ _ALTERNATIVES = ("every", "cron", "at", "in")
 _OF_ONE = ("align", "spread", "timezone")
 
 
-def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str, Any]:
+def changed_schedule(before: dict[str, Any], options: ScheduleOptions) -> dict[str, Any]:
     """A schedule, as a command says it, with the fields that are given; one of another type takes its place.
 
     Its bounds stay. Raises SettingsError where options do not go together.
     """
-    said = _said(given)
+    said = _said(options)
     named = [name for name in _ALTERNATIVES if name in said]
     if len(named) > 1:
         raise SettingsError(f"Give one of --every, --cron, --at and --in, not --{' and --'.join(named)}.")

@@ -8,7 +8,6 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.given import given
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.input_way import InputWay, SendingOptions
 from everwatch.cli.support.option_groups import with_options
@@ -23,6 +22,7 @@ from everwatch.cli.support.options import (
     ready_broker,
     settings_of,
 )
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
@@ -73,7 +73,7 @@ OnRefusal = Callable[[Reply, Settings], None]
 
 
 def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None = None) -> None:
-    """Send one command and print what became of it; exits with 1 if it was refused.
+    """Send one command and print its outcome; exits with 1 if it was refused.
 
     ``on_refusal``: prints more about an answer that refuses it.
     Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
@@ -152,7 +152,7 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
     Raises BrokerUnavailable, TopicMismatch.
     """
     settings = delivery.settings
-    if (connect := given().connect) is not None:
+    if (connect := run_parts().connect) is not None:
         with connect(delivery, first) as link:
             yield link
         return
@@ -166,9 +166,11 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
         return
     topics = Topics.of(settings)
     topic = first.topic_of(topics)
-    bootstrap = ready_broker(settings) if topic == topics.commands else broker_of(settings)
+    bootstrap = broker_of(settings)
     clients = clients_of(settings)
-    if topic != topics.commands:
+    if topic == topics.commands:
+        ready_broker(settings)
+    else:
         expect_topic(clients.admin(), settings, topic)
     if not delivery.wait:
         yield Link(delivery, clients, bootstrap, None, partition)

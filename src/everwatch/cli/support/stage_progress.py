@@ -1,4 +1,4 @@
-"""Stages of long work on the terminal: a bar for each, and a line of what was done where there is no terminal."""
+"""Stages of long work on the terminal: a bar for each, and a line for each stage where there is no terminal."""
 
 from types import TracebackType
 from typing import Self

@@ -13,7 +13,7 @@ def stop_when_signalled() -> threading.Event:
 
 
 def interrupt_by_sigterm() -> None:
-    """Let SIGTERM end this command as Ctrl-C does, so that what is half done is taken back."""
+    """Let SIGTERM end this command as Ctrl-C does, so that half-done work is undone."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

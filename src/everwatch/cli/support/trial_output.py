@@ -6,7 +6,9 @@ import msgspec
 import typer
 
 from everwatch.model import Status
+from everwatch.network.certificate import TIME_LEFT
 from everwatch.operations import state_colours
+from everwatch.schedule.duration import DAY_MS
 
 
 class Trial(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,6 +41,6 @@ def _print(trial: Trial) -> None:
         f"{status}  {trial.kind}  {trial.duration_ms:.1f} ms{by}" + (f"  {trial.reason}" if trial.reason else "")
     )
     for phase, ms in trial.timings.items():
-        typer.echo(f"  {phase:<12} {ms:.1f} ms")
+        typer.echo(f"  {phase:<12} " + (f"{ms / DAY_MS:.1f} d" if phase == TIME_LEFT else f"{ms:.1f} ms"))
     if trial.detail:
         typer.echo(textwrap.indent(trial.detail, "    ", lambda _: True))

@@ -27,7 +27,10 @@ def check_topics(system: System) -> Iterator[Finding]:
 
 
 def topic_findings(states: Sequence[TopicState], unknown: Sequence[str], settings: Settings) -> Iterator[Finding]:
-    """Yield what is wrong with topics, or that nothing is. ``unknown``: regions that have topics and are not named."""
+    """Yield the faults of topics, or one finding without a fault.
+
+    ``unknown``: regions that have topics and are not named.
+    """
     wrong = [fault("topics", sentence, _REMEDY) for sentence in topic_administration.problems_of(states, settings)]
     if unknown:
         sentence = topic_administration.unnamed_regions(unknown, settings)

@@ -127,7 +127,7 @@ _NONE = EntryCounts(0, 0)
 def _look(
     counted: Callable[[], EntryCounts], others: Mapping[str, _Count], pause: Callable[[float], object]
 ) -> tuple[EntryCounts, str]:
-    """Return what is counted, and which of the others has more, if one has, in words.
+    """Return the counts, and which of the others has more, if one has, in words.
 
     Entries come and go while all are counted: one has more only if it has more both before and after a second count.
     """

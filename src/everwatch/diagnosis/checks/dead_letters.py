@@ -78,7 +78,7 @@ def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tu
 
 
 def grouped(reasons: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """Reasons of one kind together; what differs between them (ids, numbers) is left out."""
+    """Reasons of one kind together; the parts that differ (ids, numbers) are left out."""
     kinds: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for (source, reason), count in reasons.items():
         kinds.setdefault((source, alike(reason)), []).append((reason, count))

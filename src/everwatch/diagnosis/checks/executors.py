@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
+from types import MappingProxyType
 from typing import NamedTuple
 
 from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.open_ticks import MOST_TARGETS, OpenTicks, open_ticks
 from everwatch.diagnosis.presence import ended_unasked, newest_notes
 from everwatch.diagnosis.system import System
 from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_still, unowned, waiting
 from everwatch.encoding import codec
 from everwatch.encoding.presence_notes import PresenceNote
 from everwatch.kafka.consumer_groups import Member, bounds_of
-from everwatch.kafka.peek import PEEKING, peek
+from everwatch.kafka.peek import PEEKING, peek_to_ends
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.model import INLINE_EXECUTOR
 from everwatch.schedule.instant import instant_text
@@ -29,19 +31,24 @@ _START = "Start one: 'everwatch up' or 'everwatch executor'."
 
 
 class ExecutorTraces(NamedTuple):
-    """Records of executors. ``finished``: when each finished something last, ms; ``notes``: the newest of each."""
+    """Records of executors. ``finished``: when each finished something last, ms; ``notes``: the newest of each.
+
+    ``open_ticks``: those that are late, by client id and topic.
+    """
 
     finished: Mapping[str, int]
     notes: Mapping[str, PresenceNote]
+    open_ticks: Mapping[tuple[str, str], OpenTicks] = MappingProxyType({})
 
 
 def check_executors(system: System) -> Iterator[Finding]:
     """Compare the ticks with what executors have run, and the partitions with their owners."""
-    yield from findings(system, ExecutorTraces(newest_results(system), newest_notes(system)))
+    late = open_ticks(system, _late(system.lag.of("executor")), BEHIND_S)
+    yield from findings(system, ExecutorTraces(newest_results(system), newest_notes(system), late))
 
 
 def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
-    """Yield what is wrong with the executors, or that nothing is."""
+    """Yield the faults of the executors, or one finding without a fault."""
     lag = system.lag
     rows = lag.of("executor")
     members = lag.members["executor"]
@@ -64,8 +71,8 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
             f"no executor of region {region} claims partitions {numbers_of(alone)} of {topics}",
             f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
         )
-    late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
-    seen, notes = traces
+    seen, notes, late_ticks = traces
+    waits_for: list[str] = []
     present = _names_of(members)
     stopped: set[str] = set()
     for name in sorted({*present, *seen, *notes}):
@@ -78,13 +85,25 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
                 f"everwatch-{name} is frozen: process {pid} of this machine is stopped by a signal; {work}",
                 f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
             )
-    for (owner, topic), behind in by_owner(late).items():
+    for (owner, topic), behind in by_owner(_late(rows)).items():
         if owner in stopped:
             continue  # reported already
+        opened = late_ticks.get((owner, topic), OpenTicks(0, ()))
+        if opened.open and not opened.overdue(BEHIND_S):
+            waits_for.append(f"{owner} waits for {_named(opened)}, whose checks may take so long by their timeout")
+            continue
         faults += 1
         waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
         active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS
-        if active or not stands_still(system, behind):
+        if opened.is_of_few_targets:
+            yield fault(
+                "executors",
+                f"{owner} waits for {_named(opened)}: {waits}; ticks of other targets are done",
+                "See with 'everwatch results --status failure' what the target answers. Pause its monitors or shorten"
+                " their timeout while it is down; if it takes more checks at once, raise EVERWATCH_TARGET_IN_FLIGHT and"
+                " EVERWATCH_TARGET_PER_S (docs/executors.md).",
+            )
+        elif active or not stands_still(system, behind):
             yield fault(
                 "executors",
                 f"{owner} is slower than ticks come: {waits}",
@@ -113,7 +132,22 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
             )
     if not faults:
         names = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
-        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}")
+        told = "".join(f"; {each}" for each in waits_for)
+        yield well(
+            "executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}{told}"
+        )
+
+
+def _late(rows: Iterable[PartitionLag]) -> list[PartitionLag]:
+    return [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
+
+
+def _named(opened: OpenTicks) -> str:
+    """Return what is waited for, and for how long: the targets that most ticks go to."""
+    named = opened.targets[:MOST_TARGETS]
+    more = len(opened.targets) - len(named)
+    others = f" and {more} more" if more else ""
+    return f"{', '.join(named)}{others} ({max(tick.due_s for tick in opened.open):.0f} s)"
 
 
 def _in_region(system: System, member: Member) -> str:
@@ -185,10 +219,14 @@ def newest_results(system: System) -> dict[str, int]:
     """The executors among the newest results, and when each of them finished something last, ms."""
     topic = system.topics.results
     held = bounds_of(system.admin, [(topic, number) for number in range(system.settings.partitions)])
-    starts = {position: max(each.start, each.stop - RESULTS_LOOKED_AT) for position, each in held.items() if each}
+    wanted = {
+        position: range(max(each.start, each.stop - RESULTS_LOOKED_AT), each.stop)
+        for position, each in held.items()
+        if each
+    }
     found: dict[str, int] = {}
     with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek(consumer, starts, RESULTS_LOOKED_AT).values():
+        for seen in peek_to_ends(consumer, wanted).values():
             for record in seen.records:
                 try:
                     result = codec.decode_result(record.value)

@@ -1,4 +1,4 @@
-"""Check of who may read the local state."""
+"""Check of the access of other users to the local state."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checks of what is installed here: settings and schemas."""
+"""Checks of the installation here: settings and schemas."""
 
 from collections.abc import Iterator
 

@@ -14,7 +14,10 @@ _AT_ONCE = 8
 
 
 def check_network_policy(system: System) -> Iterator[Finding]:
-    """Try to connect to each of EVERWATCH_BLOCKED_ADDRESSES; what can be reached is a fault. Nothing without any."""
+    """Try to connect to each of EVERWATCH_BLOCKED_ADDRESSES; an address that answers is a fault.
+
+    Nothing without any.
+    """
     addresses = system.settings.blocked_addresses
     if not addresses:
         return

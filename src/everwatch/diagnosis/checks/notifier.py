@@ -51,7 +51,7 @@ def check_notifier(system: System) -> Iterator[Finding]:
 
 
 def _of_group(system: System) -> Iterator[Finding]:
-    """Yield what is wrong with the consumer group; nothing where no notifier has ever been a member of it."""
+    """Yield the faults of the consumer group; nothing where no notifier has ever been a member of it."""
     rows = system.lag.of("notifier")
     if not rows:
         return
@@ -87,7 +87,7 @@ def _reading(system: System) -> str:
 
 
 def findings(standing: Standing, unread: int, now: int, recent_ms: int) -> Iterator[Finding]:
-    """Yield what is wrong. ``unread``: transitions that are not in the notifier's database; ``now``: ms."""
+    """Yield the faults. ``unread``: transitions that are not in the notifier's database; ``now``: ms."""
     faults = 0
     behind = [
         f"{waiting.amount:,} {what} for {_ago(waiting.since, now)}"

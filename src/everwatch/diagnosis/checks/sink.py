@@ -10,7 +10,7 @@ BEHIND_S = 15.0
 
 
 def check_sink(system: System) -> Iterator[Finding]:
-    """Compare what is to be stored with what the database holds."""
+    """Compare the offsets of topics with those that the database holds."""
     lag = system.lag
     rows = lag.of("sink")
     if not lag.members["sink"]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
+from everwatch.kafka.lag import SILENT
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
 
@@ -18,9 +19,17 @@ def _remedy(system: System, row: PartitionLag) -> str:
     )
 
 
+def _place(row: PartitionLag) -> tuple[str, str, int, int | None]:
+    return row.group, row.topic, row.partition, row.committed
+
+
 def check_unreadable(system: System) -> Iterator[Finding]:
     """Read the first record behind each committed offset."""
     wrong = [row for row in system.lag.partitions if row.unreadable]
+    if any(row.unreadable == SILENT for row in wrong):
+        # a broker that is slow gives it at the second look
+        still = {_place(row) for row in system.later_lag.partitions if row.unreadable}
+        wrong = [row for row in wrong if _place(row) in still]
     for row in wrong:
         yield fault(
             "unreadable",

@@ -16,9 +16,8 @@ def check_workers(system: System) -> Iterator[Finding]:
     lag = system.lag
     rows = lag.of("worker")
     faults = 0
-    for pid in system.stopped_workers:
+    for name, pid in system.stopped_workers.items():
         faults += 1
-        name = f"everwatch-{system.host}-{pid}"
         holds = any(member.client_id == name for member in lag.members["worker"])
         yield fault(
             "workers",

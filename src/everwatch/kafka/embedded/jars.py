@@ -78,7 +78,7 @@ def provide_jars(
     maven_repository: str | None = None,
     progress: Callable[[FetchProgress], None] | None = None,
 ) -> list[Path]:
-    """Return the paths of ``jars`` in ``folder``, fetching what is missing or damaged.
+    """Return the paths of ``jars`` in ``folder``, fetching missing and damaged ones.
 
     Once everything has been verified, a call costs one ``stat`` a jar, writes nothing and needs no network.
     ``progress`` is called in the caller's thread, several times a second while something is being fetched.

@@ -1,4 +1,4 @@
-"""The broker in memory: topics, committed offsets, consumer groups, and who may write with a transactional id."""
+"""The broker in memory: topics, committed offsets, consumer groups, and the owner of each transactional id."""
 
 import threading
 import uuid

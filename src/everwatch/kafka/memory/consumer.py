@@ -228,7 +228,7 @@ class MemoryConsumer:
         return log.end if self._reset == "latest" else log.start
 
     def _serve(self) -> None:
-        """Call what is due: commits that have ended, partitions that go and come."""
+        """Call the due callbacks: of commits that have ended, of partitions that go and come."""
         commits, self._commits = self._commits, []
         for error, offsets in commits:
             assert self._on_commit is not None  # else there are none

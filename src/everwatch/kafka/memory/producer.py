@@ -64,7 +64,7 @@ class MemoryProducer:
             self._send()
 
     def poll(self, timeout: float = 0) -> int:
-        """Send what can be sent, and call the callbacks of what was; gives how many there were."""
+        """Send the queued records, and call the callbacks of those that were sent; gives their number."""
         with self._kafka.changed:
             self._send()
             if not self._delivered and timeout:
@@ -76,7 +76,7 @@ class MemoryProducer:
         return len(delivered)
 
     def flush(self, timeout: float = -1) -> int:
-        """Send what is queued; gives how many records are still queued after ``timeout`` seconds."""
+        """Send the queued records; gives how many records are still queued after ``timeout`` seconds."""
         clock = self._kafka.clock
         ends_s = clock.monotonic_s() + max(timeout, 0)
         self.poll(0)
@@ -88,7 +88,7 @@ class MemoryProducer:
         return len(self)
 
     def purge(self) -> None:
-        """Forget what is queued."""
+        """Forget the queued records."""
         with self._kafka.lock:
             self.queue.clear()
 

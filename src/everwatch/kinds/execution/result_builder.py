@@ -1,4 +1,4 @@
-"""The one builder of results, for executed and for inline kinds: what is cut, what counts as skipped, what is sent."""
+"""The one builder of results, for executed and for inline kinds: limits of texts, skipped ticks, encoding."""
 
 import logging
 from typing import NamedTuple, Protocol, Self
@@ -47,6 +47,13 @@ class InlineRun(NamedTuple):
         return cls(monitor.user_id, monitor.monitor_id, scheduled_at, spec.kind, monitor.version, attempt, manual)
 
 
+class RunTimes(NamedTuple):
+    """When a run began, or was skipped, and how long it took, ms."""
+
+    started_at: int
+    duration_ms: float = 0.0
+
+
 class ResultBuilder:
     """Builds and encodes results. ``executor``: the name of the process that they carry; ``region``: that of it."""
 
@@ -60,8 +67,7 @@ class ResultBuilder:
         self,
         run: Run,
         outcome: Outcome,
-        started_at: int,
-        duration_ms: float = 0.0,
+        times: RunTimes,
         skipped: tuple[int, int] | None = None,
         unreached: int = 0,
         region: str = "",
@@ -83,8 +89,8 @@ class ResultBuilder:
             version=run.version,
             status=outcome.status,
             reason=outcome.reason[:LONGEST_REASON],
-            started_at=started_at,
-            duration_ms=duration_ms,
+            started_at=times.started_at,
+            duration_ms=times.duration_ms,
             attempt=run.attempt,
             timings=outcome.timings,
             executor=self._executor,

@@ -15,7 +15,7 @@ def status_and_head(version: str, status: int, reason: str, headers: Iterable[tu
 
 
 def captured(head: str, body: bytes, charset: str | None, hide: Callable[[str], str]) -> str:
-    """``head`` and the first 4 KiB of ``body``: what cannot be printed is escaped, secrets are hidden by ``hide``."""
+    """``head`` and the first 4 KiB of ``body``: unprintable characters are escaped, secrets are hidden by ``hide``."""
     text = _decoded(body[:BODY_BYTES], charset or "utf-8", breaks_off=len(body) > BODY_BYTES)
     # hidden before anything is escaped or cut, which would change a secret so that it is not found
     return f"{_printable(hide(head))[:_LONGEST_HEAD]}\n\n{_printable(hide(text))}".rstrip("\n")

@@ -22,7 +22,7 @@ _URLS = "APPRISE_URLS"
 class SendsToOthers(Protocol):
     """Sends to all receivers but Apprise; ``over_http.HttpSender``."""
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
+    async def send(self, address: Address, message: Message, *, from_user: bool, whose: str = "") -> AttemptOutcome:
         """Make one attempt."""
         ...
 
@@ -34,10 +34,10 @@ class AppriseSender:
         self._http = http
         self._timeout_s = timeout_s
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
+    async def send(self, address: Address, message: Message, *, from_user: bool, whose: str = "") -> AttemptOutcome:
         """Make one attempt; never raises for what the receiver does."""
         if not isinstance(address, AppriseAddress):
-            return await self._http.send(address, message, from_user=from_user)
+            return await self._http.send(address, message, from_user=from_user, whose=whose)
         program = shutil.which(address.program)
         if program is None:
             return _failed(f"there is no program {address.program}: install Apprise, or name it as program")

@@ -48,8 +48,11 @@ class HttpSender:
         self._guarded = guarded
         self._free = free
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
-        """Make one attempt; never raises for what the receiver does."""
+    async def send(self, address: Address, message: Message, *, from_user: bool, whose: str = "") -> AttemptOutcome:
+        """Make one attempt; never raises for what the receiver does.
+
+        ``from_user``: it is sent for a user. ``whose``: the user who has chosen the address, "" for the rules alone.
+        """
         post = post_of(address, message, self._clock.now_ms())
         # operators choose the provider, though the number is a user's
         is_guarded = from_user and not isinstance(address, SmsAddress)
@@ -62,8 +65,9 @@ class HttpSender:
             body_limit=_BODY_LIMIT,
             is_enough=_is_enough,
         )
-        # a connection is kept for operators' receivers alone: what one user made a server say is not another's to read
-        owner = None if is_guarded else lane_of(address)
+        # a connection is kept where the rules alone say where it goes: what one user made a server say is not another's
+        # to read, and one user has few messages
+        owner = None if is_guarded and whose else lane_of(address)
         try:
             async with asyncio.timeout(self.timeout_s):
                 answer = await client.send(request, client.new_probe(), owner)

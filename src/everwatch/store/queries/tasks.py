@@ -54,7 +54,7 @@ def place_of_task(task: StoredTask) -> Place:
 
 
 def is_running(now: int) -> ColumnElement[bool]:
-    """Of what is held as pending: due at ``now``."""
+    """Of tasks that are held as pending: due at ``now``."""
     return and_(tasks.c.due_at <= now, not_(tasks.c.paused))
 
 

@@ -13,7 +13,11 @@ export const unreachable = signal(false);
 const SEE_WRITES_MS = 10_000;
 // what early.js asked for before there were modules; an answer that is not taken soon is old
 const BEGUN_FOR_MS = 10_000;
-const begun = window.everwatchBegun ?? new Map();
+const { begun } = window.everwatch;
+/** The requests that early.js begins, as it makes them. */
+export const first = window.everwatch.first;
+/** How many monitors a page of them has. */
+export const PAGE = window.everwatch.PAGE;
 let position = "";
 let positionUntil = 0;
 
@@ -101,9 +105,8 @@ export async function batch(commands) {
   return answer.data;
 }
 
-export const monitorPath = (userId, monitorId, rest = "") =>
-  `/v1/users/${encodeURIComponent(userId)}/monitors/${encodeURIComponent(monitorId)}${rest}`;
-export const userPath = (userId, rest = "") => `/v1/users/${encodeURIComponent(userId)}${rest}`;
+export const monitorPath = (userId, monitorId, rest = "") => first.monitor(userId, monitorId) + rest;
+export const userPath = (userId, rest = "") => first.user(userId) + rest;
 
 function newId() {
   // crypto.randomUUID is there on secure origins only

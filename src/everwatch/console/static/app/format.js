@@ -96,6 +96,12 @@ export function percent(share) {
   return `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`;
 }
 
+/** When the certificate ends that a run saw; 0 where it saw none. */
+export const certificateEnd = (run) => (run?.timings?.certificate_left === undefined ? 0 : run.started_at + run.timings.certificate_left);
+
+/** The phases of a run and what each took; their sum, and what is no phase, left out. */
+export const phasesOf = (timings) => Object.entries(timings).filter(([name]) => name !== "total" && name !== "certificate_left");
+
 /** A schedule as a sentence part. */
 export function schedule(spec) {
   if (spec.every !== undefined && spec.every !== null) return `every ${typeof spec.every === "number" ? duration(spec.every) : spec.every}`;

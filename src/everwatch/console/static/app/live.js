@@ -4,7 +4,7 @@
 // BroadcastChannel. Over HTTP/1.1 a browser has six connections to a host, so that a stream for each tab would stop the
 // seventh. Every tab says which streams it wants; the leader has one stream for each distinct wish, at most MOST_STREAMS.
 import { signal, useEffect, useRef } from "./html.js";
-import { epoch, get } from "./api.js";
+import { epoch, first, get } from "./api.js";
 import { readEvents } from "./event-stream.js";
 import { encode } from "./router.js";
 
@@ -44,7 +44,7 @@ class Stream {
       const headers = this.last ? { "Last-Event-ID": this.last } : {};
       const response = await fetch(this.wish ? `/v1/live?${this.wish}` : "/v1/live", { headers, signal: stopped, credentials: "same-origin" });
       // the request says why, and shows the sign-in form if that is the reason
-      if (!response.ok) get("/v1/me").catch(() => undefined);
+      if (!response.ok) get(first.session()).catch(() => undefined);
       else await this.read(response.body);
     } catch {
       // an API that is away: tried again below

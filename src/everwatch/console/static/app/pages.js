@@ -27,7 +27,10 @@ const INCIDENT = lazily(() => import("../pages/incident.js"), "IncidentPage");
 const MONITOR = lazily(() => import("../pages/monitor.js"), "MonitorPage");
 
 /** Load the modules of all pages, so that the next one is there at once, also while the API is away. */
-export const loadAll = () => [...PAGES.map(({ page }) => page), USER, MONITOR, INCIDENT].forEach((page) => page.load());
+export async function loadAll() {
+  await window.everwatch.rest().catch(() => undefined);
+  for (const page of [...PAGES.map((each) => each.page), USER, MONITOR, INCIDENT]) page.load();
+}
 
 export const GROUPS = ["", "What happened", "The system"];
 

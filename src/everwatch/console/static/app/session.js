@@ -1,6 +1,6 @@
 // Who is signed in, and which parts of the API there are.
 import { computed, signal } from "./html.js";
-import { epoch, get, request, signedOut } from "./api.js";
+import { epoch, first, get, request, signedOut } from "./api.js";
 import { forget } from "./load.js";
 
 export const session = signal(null);
@@ -16,7 +16,7 @@ export const seesAll = computed(() => !session.value?.user_id);
 
 /** Ask who is signed in. Raises ApiError. */
 export async function loadSession() {
-  const found = await get("/v1/me");
+  const found = await get(first.session());
   if (!found.routes) found.routes = await routesOf();
   signedOut.value = false;
   session.value = found;

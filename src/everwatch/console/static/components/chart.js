@@ -1,6 +1,6 @@
 // Charts. Lines over time are drawn by uPlot, which is loaded when the first chart is there.
 import { html, useEffect, useRef, useState } from "../app/html.js";
-import { clock, duration } from "../app/format.js";
+import { clock, duration, phasesOf } from "../app/format.js";
 import { theme, zone } from "../app/prefs.js";
 
 let loading = null;
@@ -50,7 +50,7 @@ export function TimeChart({ label, times, series, height = 180 }) {
         width: width(),
         height,
         tzDate: (s) => (zone.value === "utc" ? UPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)),
-        padding: [8, 12, 0, 0],
+        padding: [8, 20, 0, 0],
         cursor: { y: false, points: { size: 6 } },
         legend: { live: true },
         hooks: { setCursor: [(self) => (self.cursor.idx === null || self.cursor.idx === undefined) && showLast(self)], ready: [showLast] },
@@ -106,9 +106,9 @@ export function Histogram({ values, label }) {
 
 /** How long each phase of a run took, as one line. */
 export function Phases({ timings }) {
-  const names = Object.keys(timings);
-  const sum = names.reduce((all, name) => all + timings[name], 0);
+  const phases = phasesOf(timings);
+  const sum = phases.reduce((all, [, ms]) => all + ms, 0);
   if (!sum) return null;
   const looks = ["fresh", "late", "up", "idle", "down"];
-  return html`<div class="phases" title=${names.map((name) => `${name} ${duration(timings[name])}`).join(", ")}>${names.map((name, i) => html`<span key=${name} class=${`bg-${looks[i % looks.length]}`} style=${{ flex: `${timings[name]} 1 0` }}></span>`)}</div>`;
+  return html`<div class="phases" title=${phases.map(([name, ms]) => `${name.replace("_", " ")} ${duration(ms)}`).join(", ")}>${phases.map(([name, ms], i) => html`<span key=${name} class=${`bg-${looks[i % looks.length]}`} style=${{ flex: `${ms} 1 0` }}></span>`)}</div>`;
 }

@@ -7,6 +7,7 @@ const PATHS = {
   late: html`<circle cx="8" cy="8" r="6" /><path d="M8 4.8V8l2.2 1.6" />`,
   paused: html`<circle cx="8" cy="8" r="6" /><path d="M6.6 6v4m2.8-4v4" />`,
   new: html`<circle cx="8" cy="8" r="6" stroke-dasharray="2.2 2.5" />`,
+  flapping: html`<path d="M2 8h2l1.8-4.5L8.4 12.5 10.6 3.5 12 8h2" />`,
   done: html`<path d="m3 8.4 3.2 3.2L13 4.8" />`,
   skipped: html`<circle cx="8" cy="8" r="6" /><path d="m4 12 8-8" />`,
   overview: html`<path d="M2.5 9h2.6l1.7-4.5 2.6 7L11 9h2.5" />`,

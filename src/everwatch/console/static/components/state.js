@@ -17,6 +17,7 @@ const LOOKS = {
   pending: ["fresh", "late", "Pending"],
   running: ["fresh", "play", "Running"],
   cancelled: ["idle", "skipped", "Cancelled"],
+  flapping: ["late", "flapping", "Flapping"],
   sent: ["up", "done", "Sent"],
   sending: ["fresh", "play", "Sending"],
   dead: ["down", "down", "Given up"],
@@ -37,6 +38,9 @@ export const shownOf = (state, outcome) => {
   if (!OVER.has(state) || !outcome || outcome === "success") return state;
   return outcome === "failure" ? "failed" : outcome;
 };
+
+/** What stands for an incident: while its monitor changes to and fro, that; else the monitor's state. */
+export const shownOfIncident = (incident) => (incident.phase === "flapping" ? "flapping" : incident.state);
 
 export function State({ state: reached, outcome, badge = false }) {
   const state = shownOf(reached, outcome);

@@ -12,7 +12,7 @@ import { Action, Field } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { lookOf, State, wordOf } from "../components/state.js";
+import { lookOf, wordOf, shownOfIncident, State } from "../components/state.js";
 import { Ago, Instant } from "../components/time.js";
 import { told } from "../components/toast.js";
 
@@ -36,9 +36,10 @@ export function IncidentPage({ incident: incidentId }) {
     <div class="crumbs"><a href=${to(["incidents"])}>Incidents</a><span>/</span><span class="clip">${monitor ?? incidentId}</span></div>
     ${!incident.data && html`<div class="page-head"><h1>Incident</h1></div>`}
     <${Loaded} of=${incident} lines="8">${(data) => html`
-      <div class="page-head"><h1 class="clip">${name ?? data.monitor_id}</h1><${State} state=${data.state} badge /><span class="sub">${data.user_id}</span>
+      <div class="page-head"><h1 class="clip">${name ?? data.monitor_id}</h1><${State} state=${shownOfIncident(data)} badge /><span class="sub">${data.user_id}</span>
         <div class="end"><${Actions} incident=${data} done=${done} /></div></div>
       ${data.reason && html`<p class="why muted">${data.reason}</p>`}
+      ${data.settles_at > 0 && html`<p class="muted">It goes to and fro. No alert is sent until its state has stayed the same for ten minutes, at the earliest <${Ago} ms=${data.settles_at} />.</p>`}
       <div class="columns main-aside">
         <${Panel} title="What happened" aside=${data.phase === "closed" ? "over" : html`<span>for <${Ago} ms=${data.opened_at} suffix=${false} /></span>`}><${Timeline} incident=${data} events=${changes.data?.events ?? []} />
           ${may("run") && has(`POST ${ROUTE}/comments`) && html`<${Comment} path=${path("/comments")} done=${incident.reload} />`}

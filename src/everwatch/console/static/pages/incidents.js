@@ -11,7 +11,7 @@ import { Action, Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
-import { State } from "../components/state.js";
+import { shownOfIncident, State } from "../components/state.js";
 import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
 import { UserFilter } from "../components/user-filter.js";
@@ -47,11 +47,12 @@ function byTarget(items) {
   const of = new Map();
   for (const each of items) {
     const key = each.target || `${each.user_id}/${each.monitor_id}`;
-    const row = of.get(key) ?? { key, target: each.target, kinds: new Set(), users: new Set(), items: [], since: Infinity, state: "late" };
+    const row = of.get(key) ?? { key, target: each.target, kinds: new Set(), users: new Set(), items: [], since: Infinity, state: "late", isFlapping: true };
     row.kinds.add(each.monitor_kind);
     row.users.add(each.user_id);
     row.items.push(each);
     row.since = Math.min(row.since, each.opened_at);
+    if (each.phase !== "flapping") row.isFlapping = false;
     if (each.state === "down") row.state = "down";
     of.set(key, row);
   }
@@ -71,7 +72,7 @@ const unseen = (items) => items.filter((each) => !each.ack);
 
 function Targets({ rows, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
-    { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
+    { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.isFlapping ? "flapping" : row.state} />` },
     { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}><span class="narrow-only">${plural(row.users.size, "user")}, <${Ago} ms=${row.since} suffix=${false} />: </span>${row.items[0].reason}</span></span>` },
     { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} />` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
@@ -100,7 +101,7 @@ function Each({ items, list, done }) {
   const chosen = items.filter((each) => selection.has(each.incident_id));
   return html`${chosen.length > 0 && html`<${Acts} chosen=${chosen} selection=${selection} done=${done} />`}
   <${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard selection=${canAct() ? selection : undefined} href=${(each) => to(["incidents", each.incident_id])} columns=${[
-    { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
+    { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${shownOfIncident(each)} />` },
     { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["incidents", each.incident_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}><span class="narrow-only">${each.user_id} · </span>${each.reason}</span></span>` },
     { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-s", narrow: false, cell: (each) => each.phase },

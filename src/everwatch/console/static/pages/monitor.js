@@ -4,7 +4,7 @@ import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
-import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
+import { certificateEnd, clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
@@ -22,7 +22,7 @@ import { Panel } from "../components/panel.js";
 import { changesOf, SpecChanges } from "../components/spec-changes.js";
 import { iconOf, lookOf, shownOf, State } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
-import { Ago, Instant, NextRun } from "../components/time.js";
+import { Ago, CertificateLeft, Instant, NextRun } from "../components/time.js";
 import { Feed } from "./feed.js";
 
 const RANGES = [["1h", "1 h", 3_600_000], ["24h", "24 h", DAY], ["7d", "7 d", 7 * DAY], ["30d", "30 d", 30 * DAY], ["90d", "90 d", 90 * DAY]];
@@ -59,10 +59,10 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
   }, [name]);
   return html`
     <div class="crumbs"><a href=${to(["monitors"])}>Monitors</a><span>/</span><a class="clip" href=${to(["users", userId])}>${userId}</a><span>/</span><span class="clip">${monitorId}</span></div>
-    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}
+    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} outcome=${monitor.data.outcome} badge />`}${notified.data?.incident?.phase === "flapping" && html`<${State} state="flapping" badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
-      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} month=${month.data?.whole} range=${range} changed=${onChange} />
+      <${Verdict} path=${path} nonce=${results} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} month=${month.data?.whole} range=${range} changed=${onChange} />
       <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
         <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
       </${Panel}>
@@ -120,7 +120,7 @@ function PausedBy({ monitor }) {
 function IncidentLine({ incident, done }) {
   const may_act = may("run") && has(`POST ${ROUTE}/ack`);
   const { ack } = incident;
-  return html`<div class="incident-line"><span><a class="link" href=${to(["incidents", incident.incident_id])}>Incident</a> ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
+  return html`<div class="incident-line"><span><a class="link" href=${to(["incidents", incident.incident_id])}>Incident</a> ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.${incident.settles_at > 0 && html` No alert until its state has stayed for ten minutes, at the earliest <${Ago} ms=${incident.settles_at} />.`}</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
     ${may_act && html`<span class="acts">
       ${!ack && html`<${Action} icon="done" act=${() => acknowledge([incident], done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>`}
       <${Action} icon="late" act=${() => snooze([incident], done)} title="No alert for a while">Snooze</${Action}>
@@ -129,7 +129,17 @@ function IncidentLine({ incident, done }) {
   </div>`;
 }
 
-function Verdict({ monitor, incident, seen, explained, whole, month, range, changed }) {
+/** For how long the certificate is valid still that the last run saw. */
+function Certificate({ path, nonce }) {
+  const last = useGet(path("/results"), { limit: 1 });
+  useEffect(() => {
+    if (nonce) last.reload();
+  }, [nonce]);
+  const end = certificateEnd(last.data?.items[0]);
+  return end ? html`<div><dt>Certificate</dt><dd><${CertificateLeft} end=${end} /></dd></div>` : null;
+}
+
+function Verdict({ path, nonce, monitor, incident, seen, explained, whole, month, range, changed }) {
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
   // who paused it says more
@@ -151,6 +161,7 @@ function Verdict({ monitor, incident, seen, explained, whole, month, range, chan
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${NextRun} monitor=${monitor} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
       <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
+      ${(spec.kind === "tls" || spec.config?.certificate_days_left > 0) && html`<${Certificate} path=${path} nonce=${nonce} />`}
       ${monitor.last_signal > 0 && html`<div><dt>Last signal</dt><dd><${Ago} ms=${monitor.last_signal} /></dd></div>`}
       ${monitor.last_body_at > 0 && html`<div class="broad"><dt>Printed last, <${Ago} ms=${monitor.last_body_at} /></dt><dd><pre>${monitor.last_body}</pre></dd></div>`}
     </dl>
@@ -259,7 +270,7 @@ function Explanation({ explained, notified, of }) {
   const rows = [];
   const row = (look, name, value, remedy = "") => rows.push({ look, name, value, remedy });
   if (explained.silence) row("bad", "Results", html`none since <${Instant} ms=${explained.silence.since} />`, explained.silence.cause);
-  else if (run) row(run.is_stale ? "warn" : "ok", "Last run", html`<${Ago} ms=${run.began_at} />${run.late_ms >= 1_000 ? `, ${duration(run.late_ms)} late` : ", on time"}${run.skipped_since ? `; ${plural(run.skipped_since, "run")} skipped since` : ""}`, run.skip_reason);
+  else if (run) row(run.is_stale ? "warn" : "ok", "Last run began", html`<${Ago} ms=${run.began_at} />${run.late_ms >= 1_000 ? `, ${duration(run.late_ms)} late` : ", on time"}${run.skipped_since ? `; ${plural(run.skipped_since, "run")} skipped since` : ""}`, run.skip_reason);
   for (const each of explained.regions || []) row(!each.status ? "warn" : each.status === "success" ? "ok" : "bad", `Region ${each.region}`, each.status ? html`${each.status} <${Ago} ms=${each.scheduled_at} />` : "no answer", each.status && each.status !== "success" ? each.reason : "");
   if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
   if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);

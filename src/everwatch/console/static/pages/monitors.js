@@ -1,5 +1,6 @@
 // Monitors of all users: facets, search, order, pages, and what can be done to those that are selected.
 import { html, useMemo, useState } from "../app/html.js";
+import { first, PAGE } from "../app/api.js";
 import { counts } from "../app/counts.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
@@ -13,14 +14,13 @@ import { MiniBar } from "../components/bar.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
-import { Ago, NextRun } from "../components/time.js";
+import { Ago, CertificateLeft, NextRun } from "../components/time.js";
 import { Views } from "../components/views.js";
 
-const PAGE = 50;
 const FILTERS = ["state", "kind", "plan", "label", "target", "q", "user"];
 const CHANGED_MS = 2_500;
 const BARS = 24;
-// bars stand where the page is wide; a phone does not load them
+// bars stand where the page is wide; a phone loads them only for the certificates that come with them
 const roomy = window.matchMedia("(min-width: 1101px)");
 
 export function Monitors() {
@@ -70,8 +70,9 @@ function facets(monitors, given) {
 export function MonitorList({ filters, order = {}, withUser = false, empty }) {
   const { sort = "", reverse = "", cursor = "" } = order;
   const asked = { ...filters, sort, reverse, cursor, limit: PAGE };
-  const list = useGet("/v1/monitors", asked);
-  const pasts = useGet(roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null, { ...asked, bars: BARS }, { every: 120_000 });
+  const list = useGet(first.monitors(asked));
+  const isRoomy = roomy.matches || list.data?.items.some((each) => each.spec.kind === "tls");
+  const pasts = useGet(isRoomy && has("GET /v1/timelines") ? "/v1/timelines" : null, { ...asked, bars: BARS }, { every: 120_000 });
   const past = useMemo(() => new Map((pasts.data?.items ?? []).map((each) => [keyOf(each), each])), [pasts.data]);
   const selection = useSelection(encode(asked));
   const [changed, setChanged] = useState(new Set());
@@ -101,7 +102,7 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
           href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])}
           columns=${[
             { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
-            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? targetOf(each.spec) || (each.spec.name ? each.monitor_id : "") : each.reason || targetOf(each.spec)}</span></span>` },
+            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? html`${targetOf(each.spec) || (each.spec.name ? each.monitor_id : "")}<${Certificate} past=${past.get(keyOf(each))} />` : each.reason || targetOf(each.spec)}</span></span>` },
             roomy.matches && { id: "past", label: "Last day", width: withUser ? "w-bars" : "w-bars-few", wide: true, narrow: false, cell: (each) => html`<${MiniBar} past=${past.get(keyOf(each))} />` },
             withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },
@@ -112,6 +113,11 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
         <${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "monitor" : "monitors"} />`;
     }}</${Loaded}>
   </section>`;
+}
+
+/** For how long the certificate is valid still that a monitor looked at; of one that is down its reason says it. */
+function Certificate({ past }) {
+  return past?.certificate_ends_at ? html` · certificate <${CertificateLeft} end=${past.certificate_ends_at} />` : null;
 }
 
 function Bulk({ chosen, selection, done }) {

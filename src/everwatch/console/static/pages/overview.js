@@ -1,6 +1,7 @@
 // The overview: how many monitors are in which state, what is worst, what changed in the last hour, and whether the
 // system keeps up. It costs the same however many monitors there are.
 import { html, useEffect, useMemo, useState } from "../app/html.js";
+import { first, PAGE } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
@@ -18,7 +19,7 @@ import { Feed } from "./feed.js";
 
 const MINUTES = 60;
 const MOST_EVENTS = 60;
-const [LOOKED_AT, MOST_SHOWN, SHARED_FROM] = [50, 10, 3];
+const [MOST_SHOWN, SHARED_FROM] = [10, 3];
 const BARS = 24;
 const roomy = window.matchMedia("(min-width: 1101px)");
 const LATE_S = 60;
@@ -27,8 +28,8 @@ const keyOf = (each) => `${each.user_id}\n${each.monitor_id}`;
 const REFUSED_STEP_MS = 60_000;
 
 export function Overview() {
-  const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
-  const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: LOOKED_AT }, { every: 30_000 });
+  const numbers = useGet(has("GET /v1/overview") ? first.overview() : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
+  const down = useGet(first.down(), null, { every: 30_000 });
   const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: MOST_SHOWN }, { every: 30_000 });
   const past = usePast([down, late]);
   const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
@@ -123,7 +124,7 @@ function What({ row: { monitor, host, all, reason } }) {
 /** The last day of those that are down or late, by user and monitor; a phone does not load it. */
 function usePast(lists) {
   const path = roomy.matches && has("GET /v1/timelines") ? "/v1/timelines" : null;
-  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? LOOKED_AT : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
+  const found = ["down", "late"].map((state) => useGet(path, { state, sort: "state-since", limit: state === "down" ? PAGE : MOST_SHOWN, bars: BARS }, { every: 120_000 }));
   const past = new Map(found.flatMap((each) => each.data?.items ?? []).map((each) => [keyOf(each), each]));
   const soon = useThrottled(() => found.forEach((each) => each.reload()), 15_000);
   // what went down since has no bars yet
@@ -204,13 +205,13 @@ function Answer({ rows, late }) {
 
 function System({ lag, results }) {
   const late = Boolean(results?.lateness_ms) && results.lateness_ms.p99 > LATE_S * 1000;
-  return html`<${Panel} title="Does it keep up?" aside=${html`${lag.data && html`<${Answer} rows=${summed(lag.data.items)} late=${late} />`}<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
+  return html`<${Panel} title="Does it keep up?" aside=${html`${lag.data ? html`<${Answer} rows=${summed(lag.data.items)} late=${late} />` : lag.error && html`<b class="warn">Not known yet</b>`}<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
     ${results && html`<ul class="explain">
       <li><span class=${late ? "warn" : "ok"}><${Icon} name=${late ? "incidents" : "up"} /></span><span>Results</span>
         <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
     </ul>`}
     <${Refused} />
-    <${Loaded} of=${lag} lines="3">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
+    <${Loaded} of=${lag} lines="3" what="How far each process is behind">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
       <span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span>${PROCESSES[each.process] ?? each.process}</span>
       <span class="value">${each.text}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span>
     </li>`)}</ul>`}</${Loaded}>
@@ -225,7 +226,7 @@ function Refused() {
   const counts = found.data.counts.slice().sort((a, b) => b.count - a.count);
   const all = counts.reduce((sum, each) => sum + each.count, 0);
   return html`<ul class="explain"><li><span class=${all ? "warn" : "ok"}><${Icon} name=${all ? "letters" : "up"} /></span><span>Refused</span>
-    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy">most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
+    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy lines-2" title=${counts[0].reason}>most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
 }
 
 function summed(items) {
@@ -240,7 +241,7 @@ function summed(items) {
   }
   return [...of.values()].map((row) => {
     const running = plural(row.owners.size, "process", "processes");
-    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}` };
+    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}${row.owners.size ? "" : ", or see in its log why the last one ended"}` };
     if (row.lag_s === null) return { ...row, look: "bad", text: `${running}, a record cannot be read`, remedy: "See the partitions." };
     const behind = row.lag ? `${plural(row.lag, "record")} to read, the oldest ${duration(row.lag_s * 1000)} old` : "all records are read";
     return { ...row, look: row.lag_s > LATE_S ? "warn" : "ok", text: `${running}, ${behind}`, remedy: "" };

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everwatch.cli.support.input_way import InputWay, SendingOptions
     from everwatch.kafka.clients import Clients
     from everwatch.kafka.command_client import Asked
+    from everwatch.kafka.lag import Lag
     from everwatch.store import SqlReader
     from everwatch.transfer.load_sender import LoadSender
     from everwatch.transfer.outcomes import Answers
@@ -26,16 +27,17 @@ class RowWays(Protocol):
         ...
 
     def new_answers(self, since: Mapping[int, int] | None) -> "Answers":
-        """Open the answers behind these offsets of partitions; None: behind what is answered now."""
+        """Open the answers behind these offsets of partitions; None: behind the last answer of now."""
         ...
 
 
-class Given(NamedTuple):
+class RunParts(NamedTuple):
     """Parts of a run. None stands for those that the settings name.
 
     ``new_clients``: makes Kafka clients. ``connect``: the way of inputs to the workers and back. ``open_reader``: the
     database. ``row_ways``: the ways of imported rows. ``new_stop``: makes the event that ends repeated work.
     ``on_signal``: has a function called when a signal comes. ``look_again_s``: pause between looks at what others do.
+    ``measure_lag``: asks the broker how far processes are behind.
     """
 
     clock: Clock
@@ -46,12 +48,13 @@ class Given(NamedTuple):
     new_stop: Callable[[], Event] = Event
     on_signal: Callable[[int, Any], Any] = signal.signal
     look_again_s: float = 0.5
+    measure_lag: "Callable[[Settings], Lag] | None" = None
 
 
-_current = Given(SystemClock())
+_current = RunParts(SystemClock())
 
 
-def given() -> Given:
+def run_parts() -> RunParts:
     """Return the parts of this run."""
     return _current
 
@@ -61,14 +64,14 @@ def now_ms() -> int:
     return _current.clock.now_ms()
 
 
-def given_clients(settings: Settings) -> "Clients | None":
+def run_clients(settings: Settings) -> "Clients | None":
     """Return the clients that this run is given, None if it is to make its own."""
     return None if _current.new_clients is None else _current.new_clients(settings)
 
 
 @contextmanager
 def commands_given(clock: Clock | None = None, **parts: Any) -> Iterator[None]:
-    """Run commands with these parts of ``Given``; those that are not named stay."""
+    """Run commands with these parts of ``RunParts``; those that are not named stay."""
     global _current
     before = _current
     _current = before._replace(clock=clock or before.clock, **parts)

@@ -1,4 +1,4 @@
-"""``everwatch notify dead``: addresses that get nothing any more."""
+"""``everwatch notify given-up``: addresses that get nothing any more."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,14 @@ from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, setting
 from everwatch.cli.support.time_display import time_text
 
 
-def dead(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def given_up(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List addresses that were given up (of USER, or of all): nothing is sent to them, and the next route takes over.
 
     An address is given up when its receiver says that it is gone, or when a user's address has failed five times in a
-    row over a day. `everwatch notify test` brings it back once a test gets through.
+    row over a day. `everwatch notify test` brings it back once a test gets through. Messages that were given up are
+    listed by `everwatch notify deliveries --state dead`.
 
-    Examples: `everwatch notify dead` · `everwatch notify dead u-1`
+    Examples: `everwatch notify given-up` · `everwatch notify given-up u-1`
     """
     settings = settings_of(data_dir)
     found: Sequence[ChannelView]
