@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.cookies import check_same_origin, cookie_name
-from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions, EdgeQuestions
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
@@ -50,9 +50,6 @@ _encode = msgspec.json.Encoder().encode
 MOST_WRITTEN = 10_000
 """Users whose last write is remembered: a later read through this process waits until the database has it."""
 _THAT_READ = ("GET", "HEAD", "PATCH")
-WaitForPosition = Callable[[str, float], Awaitable[None]]
-HasLabel = Callable[[str, str, str], Awaitable[bool]]
-ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
 RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -63,23 +60,14 @@ class Edge:
         self,
         tokens: Tokens,
         clock: Clock,
-        wait_for_position: WaitForPosition,
         audit: AuditLog,
-        claim_key: ClaimKey,
-        has_label: HasLabel,
+        questions: EdgeQuestions,
         options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
-        """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
-
-        ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request. ``has_label``: tells
-        whether a monitor, by its user and id, has a label.
-        """
         self._tokens = tokens
         self._clock = clock
-        self._wait_for_position = wait_for_position
+        self._wait_for_position, self._claim_key, self._has_label = questions
         self._audit = audit
-        self._claim_key = claim_key
-        self._has_label = has_label
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(options.origins)
         self._proxies = options.proxies

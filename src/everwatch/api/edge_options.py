@@ -1,8 +1,10 @@
-"""Options of the HTTP API's edge: who may ask from where, and how much."""
+"""Options of the HTTP API's edge: who may ask from where, and how much; and what the edge asks of other parts."""
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from everwatch.api.client_address import TrustedProxies
+from everwatch.api.permissions import Principal
 from everwatch.api.request_reading import MOST_BODY_BYTES
 
 DEADLINE_S = 10.0
@@ -28,3 +30,21 @@ class EdgeOptions(NamedTuple):
 
 
 DEFAULT_EDGE = EdgeOptions()
+
+
+WaitForPosition = Callable[[str, float], Awaitable[None]]
+HasLabel = Callable[[str, str, str], Awaitable[bool]]
+ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
+
+
+class EdgeQuestions(NamedTuple):
+    """What the edge asks before a handler.
+
+    ``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
+    ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request. ``has_label``: tells
+    whether a monitor, by its user and id, has a label.
+    """
+
+    wait_for_position: WaitForPosition
+    claim_key: ClaimKey
+    has_label: HasLabel

@@ -9,7 +9,7 @@ from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import ShortList
 from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.tokens import LabelledToken, TokenRecord, Tokens, encoded, key_of, new_token
+from everwatch.api.tokens import LabelledToken, TokenRecord, Tokens, encoded, key_of, limited_to_label, new_token
 from everwatch.core.clock import Clock
 
 SEEN_WITHIN_S = 2.0
@@ -54,8 +54,8 @@ class TokenRoutes:
             user_id=body.user_id or "",
             expires_at=body.expires_at,
             with_secrets=body.secrets,
-            label=body.label or "",
         )
+        made = limited_to_label(made, body.label or "")
         await self._send(key_of(made.record), encoded(made.record))
         await self._seen(made.record.token_id, present=True)
         place = f"/v1/tokens/{made.record.token_id}"

@@ -104,7 +104,6 @@ def new_token(
     user_id: str = "",
     expires_at: int = 0,
     with_secrets: bool = False,
-    label: str = "",
 ) -> NewToken:
     """Make a token."""
     text = _PREFIXES[role] + secrets.token_urlsafe(32)
@@ -118,7 +117,12 @@ def new_token(
         created_at=now,
         expires_at=expires_at,
     )
-    return NewToken(text, _labelled(record, label))
+    return NewToken(text, record)
+
+
+def limited_to_label(made: NewToken, label: str) -> NewToken:
+    """Return a token that was just made, limited to monitors with a label; "" for no such limit."""
+    return NewToken(made.text, _labelled(made.record, label))
 
 
 def _labelled(record: TokenRecord, label: str) -> TokenRecord:
