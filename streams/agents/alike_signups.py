@@ -6,17 +6,21 @@ differ. Signups that depend on the key in another way are left to the usual path
 from the phase, and tasks, which stand in the index of due instants.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Protocol
 
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
 from everwatch.model import At, MonitorSpec, Signup, User
 from everwatch.rules.lifecycle import is_bounded
 from everwatch.rules.registration_rules import newcomer
-from everwatch.timetable import TimetableEntry
-from streams.state.timetable_planner import EntryTemplate, TimetablePlanner, key_of_record
+from everwatch.timetable import Timetable
+from streams.state.timetable_planner import EntryTemplate, TimetablePlanner, put_together
 from streams.state.unit_of_work import LARGEST_ENTRY_BYTES
+
+# monitors that are put without a pause
+PUT_AT_ONCE = 2_000
 
 
 class Entries(Protocol):
@@ -31,39 +35,48 @@ class Entries(Protocol):
         ...
 
 
-class AlikeSignup(NamedTuple):
-    """Values of the monitors' entries, templates of their timetable entries, and the users' values by plan."""
+class AlikeSignup:
+    """Users of one partition with the same monitors, taken one by one; their entries are written and planned together.
 
-    values: Sequence[bytes]
-    templates: Sequence[EntryTemplate]
-    names: tuple[str, ...]
-    now: int
-    user_values: dict[str, bytes]
+    ``values``: of the monitors' entries. ``templates``: of their timetable entries.
+    """
 
-    def write(self, work: Entries, number: int, signup: Signup, keys: Sequence[bytes]) -> None:
-        """Write the entries; ``keys`` are their table keys, the user's first. Raises InvalidInput as ``work.add``."""
-        value = None if signup.attributes or signup.maintenance else self.user_values.get(signup.plan)
-        if value is None:
-            user = User(
-                signup.user_id,
-                signup.plan,
-                signup.attributes,
-                self.names,
-                self.now,
-                self.now,
-                signup.maintenance,
-            )
-            work.add(number, keys[0], user)
-            if not (signup.attributes or signup.maintenance):
-                self.user_values[signup.plan] = codec.encode_entry(user)
+    def __init__(self, values: Sequence[bytes], templates: Sequence[EntryTemplate], names: tuple[str, ...], now: int):
+        self._values = values
+        self._templates = templates
+        self._names = names
+        self._now = now
+        # the table keys of each user's entries, the user's first
+        self._taken: list[Sequence[bytes]] = []
+        # users of whom nothing but their plan is kept, by it
+        self._users: dict[str, list[bytes]] = {}
+
+    def take(self, work: Entries, number: int, signup: Signup, keys: Sequence[bytes]) -> None:
+        """Take a user in, whose table keys are these. Raises InvalidInput as ``work.add``."""
+        if signup.attributes or signup.maintenance:
+            work.add(number, keys[0], self._user(signup.user_id, signup.plan, signup))
         else:
-            work.add_values(number, [(keys[0], value)])
-        work.add_values(number, zip(keys[1:], self.values, strict=True))
+            self._users.setdefault(signup.plan, []).append(keys[0])
+        self._taken.append(keys)
 
-    def timetable_entries(self, keys: Sequence[bytes]) -> list[TimetableEntry]:
-        """The timetable entries of the monitors."""
-        head = key_of_record(keys[0][:-1])
-        return [template.entry_of(key, head) for template, key in zip(self.templates, keys[1:], strict=True)]
+    def write(self, work: Entries, number: int) -> None:
+        """Write the entries of all that were taken."""
+        for plan, users in self._users.items():
+            work.add_values(number, zip(users, repeat(codec.encode_entry(self._user("", plan)))))
+        for place, value in enumerate(self._values, 1):
+            work.add_values(number, [(keys[place], value) for keys in self._taken])
+
+    def put(self, timetable: Timetable) -> Iterator[None]:
+        """Put the monitors of all that were taken into the timetable; yields after every few."""
+        users = max(1, PUT_AT_ONCE // len(self._templates))
+        for begin in range(0, len(self._taken), users):
+            some = self._taken[begin : begin + users]
+            put_together(timetable, self._templates, [keys[1:] for keys in some], [keys[0][:-1] for keys in some])
+            yield
+
+    def _user(self, user_id: str, plan: str, signup: Signup | None = None) -> User:
+        attributes, maintenance = (signup.attributes, signup.maintenance) if signup is not None else ({}, ())
+        return User(user_id, plan, attributes, self._names, self._now, self._now, maintenance)
 
 
 class AlikeSignups:
@@ -72,6 +85,8 @@ class AlikeSignups:
     def __init__(self, planner: TimetablePlanner, now: int, begin: int) -> None:
         self._planner = planner
         self._now, self._begin = now, begin
+        self.shared: list[AlikeSignup] = []
+        """All that were made so far."""
         # by the identity of the monitors; they are kept, so that no others get theirs
         self._seen: dict[int, tuple[tuple[MonitorSpec, ...], AlikeSignup | None]] = {}
 
@@ -98,7 +113,9 @@ class AlikeSignups:
         wanted = [template for template in templates if template is not None]
         if len(wanted) < len(templates) or max(map(len, values)) > LARGEST_ENTRY_BYTES:
             return None
-        return AlikeSignup(values, wanted, tuple([spec.monitor_id for spec in signup.monitors]), self._now, {})
+        shared = AlikeSignup(values, wanted, tuple([spec.monitor_id for spec in signup.monitors]), self._now)
+        self.shared.append(shared)
+        return shared
 
 
 def _is_shared(spec: MonitorSpec) -> bool:

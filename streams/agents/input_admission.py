@@ -59,11 +59,20 @@ class InputAdmission:
 
     async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
         admitted: list[Admitted[W]] = []
+        # alike signups have the very same monitors (``rules.admission``): those that need nothing more, and their ids
+        alike: tuple[MonitorSpec, ...] | None = None
+        ids: list[bytes] = []
         async for some in cooperative_chunks(records):
             for source in some:
                 try:
-                    wanted = self.encrypted(admit(source.value, self.produced_at(source)))
-                    self._check_regions(wanted)
+                    given = admit(source.value, self.produced_at(source))
+                    is_alike = isinstance(given, Signup) and given.monitors is alike
+                    wanted = given if is_alike else self.encrypted(given)
+                    if not is_alike:
+                        self._check_regions(wanted)
+                        if isinstance(wanted, Signup) and wanted is given:
+                            alike, ids = wanted.monitors, [spec.monitor_id.encode() for spec in wanted.monitors]
+                            is_alike = True
                     user_key = codec.user_key(wanted.user_id)
                     if source.key is not None and source.key != user_key:
                         raise InvalidInput(
@@ -75,7 +84,11 @@ class InputAdmission:
                 except InvalidInput as error:
                     self._rejected.refuse(source, error)
                 else:
-                    admitted.append((source, wanted, keys_of(wanted, user_key + codec.SEPARATOR)))
+                    prefix = user_key + codec.SEPARATOR
+                    if is_alike and not wanted.remembered_id:
+                        admitted.append((source, wanted, [prefix, *[prefix + name for name in ids]]))
+                    else:
+                        admitted.append((source, wanted, keys_of(wanted, prefix)))
         return admitted
 
     def _check_regions(self, wanted: Signup | Command) -> None:

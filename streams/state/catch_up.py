@@ -85,12 +85,13 @@ class CatchUp:
 
     def _write(self, messages: Iterable[Message]) -> None:
         changes: defaultdict[int, list[EntryWrite]] = defaultdict(list)
-        last: dict[int, int] = {}
+        last: dict[int, Message] = {}
         for message in messages:
-            number, offset = message.partition(), message.offset()
+            number = message.partition()
             assert number is not None  # every record has one
-            assert offset is not None  # so has every record
             changes[number].append((message.key(), message.value()))  # type: ignore[arg-type]
-            last[number] = offset
+            last[number] = message
         for number, some in changes.items():
-            self._apply(number, some, last[number])
+            offset = last[number].offset()
+            assert offset is not None  # every record has one
+            self._apply(number, some, offset)

@@ -1,6 +1,6 @@
 """Timetable entries of monitors: schedule, tick record, and first check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.encoding.table_records import TimetableFields
 from everwatch.encoding.varint import encode
 from everwatch.kinds.registry import is_check, is_inline
-from everwatch.model import At, Every, Monitor, Policy
+from everwatch.model import Align, At, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -57,6 +57,32 @@ class EntryTemplate(NamedTuple):
         due = instant_of(key, fields)
         first = FirstCheck(due, head + tail) if due else None
         return TimetableEntry(key, fields.schedule, fields.since, self.batch_key, head + self.tail, first=first)
+
+
+def put_together(
+    timetable: Timetable, templates: Sequence[EntryTemplate], keys: Sequence[Sequence[bytes]], users: Sequence[bytes]
+) -> None:
+    """Put the monitors of these users into a timetable. ``keys``: of each user, a table key for each template."""
+    heads = [key_of_record(user) for user in users]
+    alike: dict[tuple[Every, BatchKey, int], list[int]] = {}
+    for place, template in enumerate(templates):
+        fields = template.fields
+        if isinstance(fields.schedule, Every) and fields.schedule.align is Align.PHASE:
+            alike.setdefault((fields.schedule, template.batch_key, fields.since), []).append(place)
+        else:
+            for theirs, head in zip(keys, heads, strict=True):
+                timetable.put(template.entry_of(theirs[place], head))
+    for (schedule, batch_key, since), places in alike.items():
+        column = [theirs[place] for place in places for theirs in keys]
+        records = [head + tail for tail in [templates[place].tail for place in places] for head in heads]
+        left = set(timetable.put_alike(schedule, batch_key, since, column, records))
+        has_first = any(templates[place].first is not None for place in places)
+        for number in range(len(column)) if has_first else left:
+            entry = templates[places[number // len(keys)]].entry_of(column[number], heads[number % len(keys)])
+            if number in left:
+                timetable.put(entry)
+            else:
+                timetable.put_first_check(entry)
 
 
 def key_of_record(key: bytes) -> bytes:

@@ -117,8 +117,9 @@ def naive_due(key: bytes, interval_ms: int, after: int, upto: int, align: Align 
 def naive_due_by_turns(key: bytes, interval_ms: int, after: int, upto: int, align: Align = Align.PHASE) -> list[int]:
     """The same for long times: one instant in every turn of the interval."""
     phase = naive_phase(key, interval_ms, align)
-    turns = range(after // interval_ms - 1, upto // interval_ms + 2)
-    return [t for t in (turn * interval_ms + phase for turn in turns) if after < t <= upto]
+    first, last = (turn * interval_ms + phase for turn in (after // interval_ms - 1, upto // interval_ms + 2))
+    turns = range(first, last, interval_ms)
+    return list(turns[bisect_right(turns, after) : bisect_right(turns, upto)])
 
 
 @cache
@@ -149,6 +150,11 @@ def _first(wall: datetime, zone: ZoneInfo) -> int:
 
 
 @cache
+def _midnight(timezone: str, day: int) -> int:
+    return _first(datetime.combine(date(1970, 1, 1) + timedelta(days=day), time()), ZoneInfo(timezone))
+
+
+@cache
 def _cron_day(expression: str, timezone: str, day: int) -> tuple[int, ...]:
     """Due instants of one day (as the zone counts it since 1970)."""
     minute, hour, of_month, month, of_week = expression.split()
@@ -160,19 +166,15 @@ def _cron_day(expression: str, timezone: str, day: int) -> tuple[int, ...]:
     ):
         return ()
     zone = ZoneInfo(timezone)
-    walls = [
-        datetime.combine(date_of, time(h, m))
-        for h in sorted(_numbers(hour, 0, 23))
-        for m in sorted(_numbers(minute, 0, 59))
-    ]
+    times = [(h, m) for h in sorted(_numbers(hour, 0, 23)) for m in sorted(_numbers(minute, 0, 59))]
+    begin = _midnight(timezone, day)
+    if _midnight(timezone, day + 1) - begin == DAY_MS:
+        # no clock is changed
+        return tuple(begin + h * HOUR_MS + m * MINUTE_MS for h, m in times)
+    walls = [datetime.combine(date_of, time(h, m)) for h, m in times]
     if minute.startswith("*") or hour.startswith("*"):
         return tuple(sorted({_instant(w, zone, fold) for w in walls for fold in (0, 1) if _exists(w, zone, fold)}))
     return tuple(sorted({_first(wall, zone) for wall in walls}))
-
-
-@cache
-def _midnight(timezone: str, day: int) -> int:
-    return _first(datetime.combine(date(1970, 1, 1) + timedelta(days=day), time()), ZoneInfo(timezone))
 
 
 @cache
@@ -443,11 +445,11 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(
         many=st.integers(1, 12),
         interval_ms=st.sampled_from([300, 1_000]) | short_intervals | long_intervals,
-        began_ms=st.integers(0, 10_000),
+        ahead_ms=st.integers(-10_000, 11_000),
         batch_key=lines,
     )
-    def put_many_together(self, many: int, interval_ms: int, began_ms: int, batch_key: BatchKey) -> None:
-        schedule, since = Every(interval_ms), self.emitted_to - began_ms
+    def put_many_together(self, many: int, interval_ms: int, ahead_ms: int, batch_key: BatchKey) -> None:
+        schedule, since = Every(interval_ms), self.emitted_to + ahead_ms
         some: dict[bytes, TimetableEntry] = {}
         for number in range(many):
             key = b"u%d\0together" % number
@@ -455,7 +457,9 @@ class TimetableMachine(RuleBasedStateMachine):
                 self._remove(key)
             some[key] = TimetableEntry(key, schedule, since, batch_key, self._record(key, 10 * number))
         self.monitors.update(some)
-        self.timetable.put_alike(schedule, batch_key, since, list(some), [each.record for each in some.values()])
+        each = list(some.values())
+        for place in self.timetable.put_alike(schedule, batch_key, since, list(some), [e.record for e in each]):
+            self.timetable.put(each[place])
 
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), schedule=recurring, batch_key=lines)

@@ -1,5 +1,6 @@
 """Users whose signups have the very same monitors are registered byte for byte as each of them alone."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ from everwatch.kafka.compression import codec_named
 from everwatch.model import Monitor, Signup, User
 from everwatch.rules.admission import admit_signup
 from everwatch.rules.registration_rules import newcomer
-from everwatch.timetable import TimetableEntry
+from everwatch.timetable import Timetable, TimetableEntry
 from streams.agents.alike_signups import AlikeSignups
 from streams.agents.input_admission import keys_of
 from streams.state.timetable_planner import TimetablePlanner
@@ -81,6 +82,16 @@ def alone(planner: TimetablePlanner, signup: Signup) -> tuple[Written, list[Time
     return table.entries, [planner.entry_of(each, key) for each, key in zip(monitors, keys(signup)[1:], strict=True)]
 
 
+def fired(timetable: Timetable, upto: int) -> Counter[tuple[int, object, bytes]]:
+    """Return what goes out when, the first checks too."""
+    return Counter(
+        (instant + entry.delta, firing.batch_key, entry.framed)
+        for firing in timetable.backlog(upto, upto)
+        for entry in firing.chunk.entries(codec_named("lz4"))
+        for instant in (*firing.fire, *firing.skipped)
+    )
+
+
 def planner(first_check_within_ms: int | None = None) -> TimetablePlanner:
     clock = SettableClock(NOW)
     return TimetablePlanner(codec_named("lz4"), clock, first_check_within_ms=first_check_within_ms)
@@ -105,26 +116,42 @@ def test_entries_and_plans_are_those_of_each_user_alone(
     alike = AlikeSignups(made, NOW, BEGIN)
     first, *others = signups(monitors, **more)
     assert alike.of(first) is None
+    table, expected = Table(), Table()
+    timetable, one_by_one = made.new_timetable(NOW), made.new_timetable(NOW)
     for signup in others:
         shared = alike.of(signup)
         assert shared is not None
-        table = Table()
-        shared.write(table, 3, signup, keys(signup))
-        assert (table.entries, shared.timetable_entries(keys(signup))) == alone(made, signup)
+        shared.take(table, 3, signup, keys(signup))
+        entries, planned = alone(made, signup)
+        expected.entries |= entries
+        for each in planned:
+            assert each is not None
+            one_by_one.put(each)
+    assert alike.shared == [shared]
+    shared.write(table, 3)
+    assert table.entries == expected.entries
+    for _ in shared.put(timetable):
+        pass
+    assert len(timetable) == len(one_by_one) == 3 * len(monitors)
+    for upto in (BEGIN + 10_000, BEGIN + 86_400_000):
+        assert fired(timetable, upto) == fired(one_by_one, upto)
 
 
 def test_users_of_several_plans_get_their_own_plan() -> None:
     made = planner()
     alike = AlikeSignups(made, NOW, BEGIN)
     plans = ["pro", "free", "pro", "free", "pro"]
+    table, expected = Table(), Table()
     for number, plan in enumerate(plans):
         signup = admit_signup(orjson.dumps({"user_id": f"u-{number}", "plan": plan, "monitors": [HTTP]}))
         shared = alike.of(signup)
         if number:
             assert shared is not None
-            table = Table()
-            shared.write(table, 3, signup, keys(signup))
-            assert table.entries == alone(made, signup)[0]
+            shared.take(table, 3, signup, keys(signup))
+            expected.entries |= alone(made, signup)[0]
+    assert shared is not None
+    shared.write(table, 3)
+    assert table.entries == expected.entries
 
 
 @pytest.mark.parametrize("monitors", OWN, ids=["max_runs", "end_at", "start_at", "task", "none"])
@@ -144,4 +171,4 @@ def test_a_user_that_no_record_can_hold_is_refused_as_alone() -> None:
     shared = alike.of(second)
     assert shared is not None
     with pytest.raises(InvalidInput):
-        shared.write(Full(), 3, second, keys(second))
+        shared.take(Full(), 3, second, keys(second))

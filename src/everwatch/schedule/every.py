@@ -29,9 +29,9 @@ def phase_of(key: bytes, schedule: Every) -> int:
 
 
 def phases_of(keys: Iterable[bytes], interval_ms: int) -> list[int]:
-    """The phases of monitors with these table keys, whose intervals have no alignment, in steps of PHASE_STEP_MS."""
+    """The phases, in ms, of monitors with these table keys, whose intervals have no alignment."""
     steps, number_of = interval_ms // PHASE_STEP_MS, int.from_bytes
-    return [number_of(blake2b(key, digest_size=8).digest(), "big") % steps for key in keys]
+    return [number_of(blake2b(key, digest_size=8).digest(), "big") % steps * PHASE_STEP_MS for key in keys]
 
 
 def due_between(schedule: Every, phase_ms: int, after: int, upto: int) -> range:

@@ -90,17 +90,18 @@ class Chunk:
             self.reach = delta
         self.count += 1
 
-    def add_all(self, records: Sequence[bytes], packing: Packing) -> None:
-        """Add framed records that are at the base timestamp."""
-        record_framing.append_all(self.loosened(packing), self.count, records)
-        self.reach = max(self.reach, 0) if self.count else 0
-        self.count += len(records)
+    def add_all(self, entries: Sequence[FramedRecord], packing: Packing) -> None:
+        """Add records."""
+        record_framing.append_all(self.loosened(packing), self.count, entries)
+        reach = max([delta for delta, _ in entries])
+        self.reach = max(self.reach, reach) if self.count else reach
+        self.count += len(entries)
 
-    def has_room(self, records: Sequence[bytes], packing: Packing, limits: ChunkLimits) -> bool:
-        """Tell whether it stays within the limits with these framed records."""
-        if self.count + len(records) > limits.count:
+    def has_room(self, entries: Sequence[FramedRecord], packing: Packing, limits: ChunkLimits) -> bool:
+        """Tell whether it stays within the limits with these records."""
+        if self.count + len(entries) > limits.count:
             return False
-        size = sum(map(len, records)) + record_framing.MOST_BEFORE * len(records)
+        size = sum([len(record) for _, record in entries]) + record_framing.MOST_BEFORE * len(entries)
         return size <= limits.size - self.size_in(packing)
 
     def discard(self, entry: FramedRecord, packing: Packing) -> bool:
@@ -148,35 +149,36 @@ class Shelf:
 
     def add(self, entry: FramedRecord, packing: Packing, limits: ChunkLimits) -> Chunk:
         """Add a record; gives the chunk that was changed."""
-        place = self._place_of(entry.framed) if self._bounds else 0
+        place = self._place(entry) if self._bounds else 0
         chunk = self.chunks[place]
         chunk.add(entry, packing)
         # a large record may stand among many small ones: one split may not be enough
         while _is_over(chunk, packing, limits) and self._split(place, packing):
-            place = self._place_of(entry.framed)
+            place = self._place(entry)
             chunk = self.chunks[place]
         return chunk
 
-    def add_all(self, records: Sequence[bytes], packing: Packing, limits: ChunkLimits) -> Iterator[Chunk]:
-        """Add framed records that are at the base timestamp; yields the chunks that were changed."""
-        by_place: dict[int, Sequence[bytes]] = {0: records}
-        if self._bounds:
-            places: dict[int, list[bytes]] = {}
-            for record in records:
-                places.setdefault(self._place_of(record), []).append(record)
-            by_place = {**places}
-        # a chunk that is split has another place, and those behind it too
+    def add_all(self, entries: Sequence[FramedRecord], packing: Packing, limits: ChunkLimits) -> Iterator[Chunk]:
+        """Add records; yields the chunks that were changed."""
+        if not self._bounds and self.chunks[0].has_room(entries, packing, limits):
+            self.chunks[0].add_all(entries, packing)
+            yield self.chunks[0]
+            return
+        by_place: dict[int, list[FramedRecord]] = {}
+        for entry in entries:
+            by_place.setdefault(self._place(entry), []).append(entry)
+        # a chunk that is split moves those behind it to other places
         for chunk, some in [(self.chunks[place], some) for place, some in by_place.items()]:
             if chunk.has_room(some, packing, limits):
                 chunk.add_all(some, packing)
                 yield chunk
             else:
-                for record in some:
-                    yield self.add(FramedRecord(0, record), packing, limits)
+                for entry in some:
+                    yield self.add(entry, packing, limits)
 
     def discard(self, entry: FramedRecord, packing: Packing) -> Chunk | None:
         """Take a record out; gives the chunk that was changed, None if the record was not there."""
-        place = self._place_of(entry.framed)
+        place = self._place(entry)
         chunk = self.chunks[place]
         if not chunk.discard(entry, packing):
             return None
@@ -192,8 +194,8 @@ class Shelf:
             if not (_is_over(self.chunks[place], packing, limits) and self._split(place, packing)):
                 place += 1
 
-    def _place_of(self, record: bytes) -> int:
-        return bisect_right(self._bounds, crc32(record)) if self._bounds else 0
+    def _place(self, entry: FramedRecord) -> int:
+        return bisect_right(self._bounds, crc32(entry.framed)) if self._bounds else 0
 
     def _split(self, place: int, packing: Packing) -> bool:
         marked = sorted((crc32(entry.framed), entry) for entry in self.chunks[place].entries(packing))

@@ -45,11 +45,12 @@ def append(records: bytearray, index: int, delta: int, record: bytes) -> None:
     records += encode(len(begin) + len(record)) + begin + record
 
 
-def append_all(records: bytearray, index: int, some: Sequence[bytes]) -> None:
-    """Add framed records as numbers ``index`` and following, at the base timestamp."""
-    begins = _BEGIN[index : index + len(some)]
-    begins += [b"\0\0" + encode(number) for number in range(index + len(begins), index + len(some))]
-    parts = [encode(len(begin) + len(each)) + begin + each for begin, each in zip(begins, some, strict=True)]
+def append_all(records: bytearray, index: int, entries: Sequence[FramedRecord]) -> None:
+    """Add records as numbers ``index`` and following."""
+    parts = []
+    for number, (delta, record) in enumerate(entries, index):
+        begin = _BEGIN[number] if not delta and number < len(SMALL) else b"\0" + encode(delta) + encode(number)
+        parts.append(encode(len(begin) + len(record)) + begin + record)
     records += b"".join(parts)
 
 

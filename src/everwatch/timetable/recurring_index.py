@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from everwatch.model import Align, At, Every
 from everwatch.schedule.due import due_in
+from everwatch.schedule.every import due_between
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
 from everwatch.timetable.destination import BatchKey
@@ -47,14 +48,18 @@ class RecurringIndex:
         return chunk
 
     def seat_alike(
-        self, schedule: Every, batch_key: BatchKey, keys: Sequence[bytes], records: Sequence[bytes]
+        self, schedule: Every, batch_key: BatchKey, since: int, phases: Sequence[int], records: Sequence[bytes]
     ) -> Iterator[Chunk]:
-        """Take in monitors of an interval without alignment that have begun; yields the chunks that were changed."""
-        yield from self.rings.seat_alike(schedule.interval_ms, batch_key, keys, records)
-        if schedule.interval_ms > FINE_UP_TO_MS and self._ahead_to > self._emitted_to:
-            for key, record in zip(keys, records, strict=True):
-                for due in due_in(schedule, key, self._emitted_to, self._emitted_to, self._ahead_to):
-                    self.ahead.add(due, due, batch_key, record)
+        """Take in monitors of one interval, none of which must wait; yields the chunks that were changed."""
+        interval_ms = schedule.interval_ms
+        yield from self.rings.seat_alike(interval_ms, batch_key, phases, records)
+        begin = max(since, self._emitted_to)
+        if interval_ms > FINE_UP_TO_MS and self._ahead_to > begin:
+            following, soon = begin + 1, self._ahead_to - begin - 1
+            for phase, record in zip(phases, records, strict=True):
+                if (phase - following) % interval_ms <= soon:
+                    for due in due_between(schedule, phase, begin, self._ahead_to):
+                        self.ahead.add(due, due, batch_key, record)
 
     def unseat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it has no seat."""

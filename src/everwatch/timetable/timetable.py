@@ -8,7 +8,7 @@ from everwatch.model import At, Every
 from everwatch.schedule.at import due_instant
 from everwatch.schedule.due import due_in
 from everwatch.schedule.duration import SECOND_MS
-from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.schedule.every import PHASE_STEP_MS, phases_of
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
 from everwatch.timetable.destination import BatchKey
@@ -75,7 +75,7 @@ class Timetable:
         if planned.retry is not None:
             self._put_retry(planned)
         if planned.first is not None:
-            self._put_first(planned)
+            self.put_first_check(planned)
         if isinstance(planned.schedule, At):
             self._put_task(planned)
         elif planned.until == NEVER and not planned.held_back:
@@ -87,18 +87,28 @@ class Timetable:
             self._gone(planned)
 
     def put_alike(
-        self, schedule: Every, batch_key: BatchKey, newest_since: int, keys: Sequence[bytes], records: Sequence[bytes]
-    ) -> None:
+        self, schedule: Every, batch_key: BatchKey, since: int, keys: Sequence[bytes], records: Sequence[bytes]
+    ) -> list[int]:
         """Plan many monitors that are not planned, of one interval without alignment, without a known end.
 
-        They have begun: none later than ``newest_since``, which is not behind ``emitted_to``. It has the same effect as
-        ``put`` of each, in a fraction of the time.
+        It has the same effect as ``put`` of each, in a fraction of the time; first checks are for ``put_first_check``.
+        All begin at ``since``, or all have begun, none after ``since``. Those that must wait are left to ``put``: gives
+        their places in ``keys``.
         """
-        assert newest_since <= self.emitted_to
-        for chunk in self.seats.seat_alike(schedule, batch_key, keys, records):
-            self._loose.touch(chunk)
-        self._seated += len(keys)
-        self.newest_since = max(self.newest_since, newest_since)
+        if since > self.emitted_to + SOON_MS:
+            return list(range(len(keys)))
+        phases = phases_of(keys, schedule.interval_ms)
+        left = self.seats.rings.due_before(since, schedule.interval_ms, phases)
+        if left:
+            out = set(left)
+            seated = [place for place in range(len(keys)) if place not in out]
+            phases, records = [phases[place] for place in seated], [records[place] for place in seated]
+        if phases:
+            for chunk in self.seats.seat_alike(schedule, batch_key, since, phases, records):
+                self._loose.touch(chunk)
+            self._seated += len(phases)
+            self.newest_since = max(self.newest_since, since)
+        return left
 
     def remove(self, planned: TimetableEntry) -> None:
         """Take a monitor out, given as it was put. Raises NotPlanned."""
@@ -318,7 +328,8 @@ class Timetable:
             chunk = self.retries.discard(retry.due, retry.scheduled_at, planned.batch_key, retry.record)
             self._changed(chunk, planned)
 
-    def _put_first(self, planned: TimetableEntry) -> None:
+    def put_first_check(self, planned: TimetableEntry) -> None:
+        """Plan the first check alone of a monitor, if it has one."""
         first = planned.first
         if first is not None and first.due > self.emitted_to:
             self._loose.touch(self._firsts.add(first.due, first.due, planned.batch_key, first.record))

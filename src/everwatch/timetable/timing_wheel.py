@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from everwatch.model import Every
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
-from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of, phases_of
+from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, discard_from
 from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
@@ -81,24 +81,34 @@ class TimingWheels:
             shelf = ring.slots[slot] = Shelf()
         return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
 
+    def due_before(self, since: int, interval_ms: int, phases: Sequence[int]) -> list[int]:
+        """Return which of the monitors with these phases would be due before they begin at ``since``: they must wait.
+
+        They are named by their places in ``phases``.
+        """
+        following = self.emitted_to + 1
+        wait = since - following
+        if wait < 0:
+            return []
+        return [place for place, phase in enumerate(phases) if (phase - following) % interval_ms <= wait]
+
     def seat_alike(
-        self, interval_ms: int, batch_key: BatchKey, keys: Sequence[bytes], records: Sequence[bytes]
+        self, interval_ms: int, batch_key: BatchKey, phases: Sequence[int], records: Sequence[bytes]
     ) -> Iterator[Chunk]:
-        """Take in monitors of an interval without alignment that have begun; yields the chunks that were changed."""
+        """Take in monitors of one interval, none of which must wait; yields the chunks that were changed."""
         ring = self.ring(interval_ms, batch_key)
-        wide, slots = ring.width_ms // PHASE_STEP_MS, ring.slots
-        phases = phases_of(keys, interval_ms)
-        if wide > 1:
-            for phase, record in zip(phases, records, strict=True):
-                slot, steps = divmod(phase, wide)
-                entry = FramedRecord(steps * PHASE_STEP_MS, record)
-                yield slots.setdefault(slot, Shelf()).add(entry, self._packing, self._limits)
-            return
-        by_slot: defaultdict[int, list[bytes]] = defaultdict(list)
-        for slot, record in zip(phases, records, strict=True):
-            by_slot[slot].append(record)
+        width, slots = ring.width_ms, ring.slots
+        by_slot: defaultdict[int, list[FramedRecord]] = defaultdict(list)
+        for phase, record in zip(phases, records, strict=True):
+            by_slot[phase // width].append(FramedRecord(phase % width, record))
         for slot, some in by_slot.items():
-            yield from slots.setdefault(slot, Shelf()).add_all(some, self._packing, self._limits)
+            shelf = slots.get(slot)
+            if shelf is None:
+                shelf = slots[slot] = Shelf()
+            if len(some) == 1:
+                yield shelf.add(some[0], self._packing, self._limits)
+            else:
+                yield from shelf.add_all(some, self._packing, self._limits)
 
     def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
