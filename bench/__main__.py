@@ -65,10 +65,11 @@ def main() -> None:
         given.runs < 1
         or given.processes < 1
         or given.monitors < 1
-        or min(given.users, given.rate, given.fencing_turns) < 0
+        or min(given.users, given.rate, given.fencing_turns, given.results) < 0
     ):
         parser.error(
-            "--runs, --processes and --monitors must be at least 1, --users, --rate and --fencing-turns no less than 0"
+            "--runs, --processes and --monitors must be at least 1, --users, --results, --rate and --fencing-turns no"
+            " less than 0"
         )
     for number in _STOPS:
         signal.signal(number, _interrupt)
@@ -87,6 +88,7 @@ def main() -> None:
             given.folder,
             given.monitors,
             given.fencing_turns,
+            given.results,
         )
         outcome = _run(given.name, plan, given.runs)
     except KeyboardInterrupt:
@@ -152,6 +154,13 @@ def _parser() -> argparse.ArgumentParser:
         " of bench registration, monitors (bench day)",
     )
     parser.add_argument(
+        "--results",
+        type=int,
+        default=0,
+        metavar="N",
+        help="results of a generated database (bench queries; default: five for each user)",
+    )
+    parser.add_argument(
         "--monitors", type=int, default=1, metavar="N", help="monitors of each user (bench registration)"
     )
     parser.add_argument(
@@ -180,8 +189,8 @@ def _parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         metavar="FOLDER",
-        help="keep the generated database here and use it again: for 1,000,000 users about 12 GB (bench queries) or"
-        " 6 GB (bench api)",
+        help="keep the generated database here and use it again: for 1,000,000 users about 12 GB (bench queries; 45 GB"
+        " with 100,000,000 results on PostgreSQL) or 6 GB (bench api)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

@@ -11,6 +11,7 @@ class Plan:
     ``users``: how many a generated database has; ``rate``: of a simulated load, in results/s; 0: as many as the bench
     takes by itself. ``only``: the one kind of database, or part, that is measured; empty: each. ``folder``: where a
     generated database is kept; None: nowhere. ``monitors``: of each user (bench registration).
+    ``results``: how many a generated database has in all; 0: five for each user.
     ``fencing_turns``: so often workers with and without fencing take turns (bench registration, churn).
     """
 
@@ -23,6 +24,7 @@ class Plan:
     folder: Path | None = None
     monitors: int = 1
     fencing_turns: int = 0
+    results: int = 0
 
     def takes(self, part: str) -> bool:
         """Tell whether to measure this kind of database ("PostgreSQL" or "SQLite") or this part."""

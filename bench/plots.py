@@ -78,6 +78,22 @@ CURVES = (
         Axis("MiB"),
     ),
     Curve(
+        "storing-by-results.svg",
+        "sink",
+        r"(?P<line>(?:PostgreSQL|SQLite), .+), rate at (?P<x>[\d,]+)",
+        "Results stored a second by one sink's store",
+        Axis("results stored"),
+        Axis("results a second"),
+    ),
+    Curve(
+        "p95-by-question.svg",
+        "queries",
+        r"(?P<line>PostgreSQL|SQLite), question (?P<x>\d+) by its p95",
+        "p95 of the questions that pages ask, the fastest first",
+        Axis("question"),
+        Axis("ms", log=True),
+    ),
+    Curve(
         "lateness-by-hour.svg",
         "day",
         r"(?P<line>late at most|late p99) in hour (?P<x>\d+)",

@@ -33,6 +33,7 @@ from everwatch.store.copied_results import TYPES, row_of
 from everwatch.store.database import open_for_writing
 from everwatch.store.database_status import status_of
 from everwatch.store.plan_keeping import Keep
+from everwatch.store.rollup_journal import FOLD_EVERY_MS
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.sql_schema import results
 from everwatch.store.sql_writer import SqlStore
@@ -94,6 +95,8 @@ class Stored:
     rate: float
     client_us: float
     server_us: float
+    tenths: tuple[tuple[int, float], ...] = ()
+    """Numbers of results at the end of each tenth of the first process's work, and the rate within it."""
 
 
 def measure(plan: Plan) -> Outcome:
@@ -171,6 +174,8 @@ def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
 def _figures(name: str, stored: Stored, target: str) -> Iterator[Figure]:
     yield Figure(name, stored.rate, "results/s", target)
     yield Figure(f"{name}: CPU of the sink's store", stored.client_us, "µs a result")
+    for count, rate in stored.tenths:
+        yield Figure(f"{name}, rate at {count:,}", rate, "results/s")
     if stored.server_us:
         yield Figure(f"{name}: CPU of the server", stored.server_us, "µs a result")
 
@@ -228,8 +233,9 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     for process in processes:
         process.join()
     # a share that is stored again stores fewer batches than it has
-    count = sum(stored for stored, _ in took)
-    return Stored(count / seconds, sum(cpu for _, cpu in took) / count * 1e6, server_s / count * 1e6)
+    count = sum(stored for stored, *_ in took)
+    client_us, server_us = sum(cpu for _, cpu, _ in took) / count * 1e6, server_s / count * 1e6
+    return Stored(count / seconds, client_us, server_us, tuple(took[0][2]))
 
 
 def _pin_server(server: PostgresServer | None, share: Share) -> None:
@@ -262,12 +268,21 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     ready.wait(300)
     ready.wait(300)
     began = sum(psutil.Process().cpu_times()[:2])
-    for batch in batches:
+    clock, tenths = SystemClock(), list[tuple[int, float]]()
+    since_s, since, each = clock.monotonic_s(), 0, max(1, len(batches) // 10)
+    for number, batch in enumerate(batches, 1):
         store.apply(batch)
         if share.trims:
             # as much as the sink deletes after a batch of this size
             store.trim(batch.stored_at, 2_000 + 2 * BATCH)
-    ended.put((len(batches) * BATCH, sum(psutil.Process().cpu_times()[:2]) - began))
+        if number % each == 0:
+            now_s = clock.monotonic_s()
+            tenths.append((number * BATCH, (number - since) * BATCH / (now_s - since_s)))
+            since_s, since = now_s, number
+    if batches and share.rolls_up:
+        # what waits in the journal of roll-ups counts too
+        store.trim(batches[-1].stored_at + FOLD_EVERY_MS, 1)
+    ended.put((len(batches) * BATCH, sum(psutil.Process().cpu_times()[:2]) - began, tenths))
     ready.wait(300)
     store.close()
 

@@ -1,7 +1,7 @@
 """Resources of KEDA, of the Prometheus operator and of Strimzi, against the definitions of those projects.
 
-KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: name a folder
-with them by EVERWATCH_TEST_CRDS (the operator's ``install/cluster-operator``).
+KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: those of topics
+and users are in ``tests/data/strimzi``; EVERWATCH_TEST_CRDS names a folder with others (``install/cluster-operator``).
 """
 
 import json
@@ -18,6 +18,7 @@ import yaml
 from support.manifests import FOREIGN, MATRIX, Manifest, needs_helm, rendered
 
 pytestmark = [pytest.mark.live, needs_helm]
+STRIMZI = Path(__file__).parents[1] / "data" / "strimzi"
 OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com_"
 MODULES = {
     "github.com/kedacore/keda/v2@v2.21.0": ("config/crd/bases/keda.sh_*.yaml",),
@@ -53,6 +54,8 @@ def definitions() -> dict[tuple[str, str], Any]:
             done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
             folder = Path(json.loads(done.stdout).get("Dir", "/nowhere")) if done.stdout else Path("/nowhere")
             files += [file for pattern in patterns for file in folder.glob(pattern)]
+    files += STRIMZI.glob("*.yaml")
+    # those that come later take their place
     if named := os.environ.get("EVERWATCH_TEST_CRDS"):
         files += Path(named).rglob("*.yaml")
     found = {}

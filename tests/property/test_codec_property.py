@@ -132,7 +132,10 @@ specs = st.builds(
     end_at=st.just(0) | st.integers(1_800_000_000_000, 253_402_300_799_999),
     max_runs=st.integers(0, 1_000),
 )
-agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | instants] * (len(Agenda.__struct_fields__) - 1))
+INSTANTS = [each.name for each in msgspec.structs.fields(Agenda) if each.type is int]
+agendas = st.just(NOTHING) | st.builds(
+    Agenda, **dict.fromkeys(INSTANTS, st.just(0) | instants), maintained_why=st.just("") | texts
+)
 users = st.builds(
     User,
     user_id=user_ids,

@@ -110,9 +110,12 @@ region_runs = st.builds(
     st.booleans(),
     st.lists(st.builds(RegionOutcome, ids, st.sampled_from(Status), texts, texts, ints), max_size=2).map(tuple),
 )
-INSTANTS = [name for name in Agenda.__struct_fields__ if name != "runs_in_regions"]
+INSTANTS = [each.name for each in msgspec.structs.fields(Agenda) if each.type is int]
 agendas = st.just(NOTHING) | st.builds(
-    Agenda, *[st.just(0) | longs] * len(INSTANTS), st.lists(region_runs, max_size=2).map(tuple)
+    Agenda,
+    **dict.fromkeys(INSTANTS, st.just(0) | longs),
+    runs_in_regions=st.lists(region_runs, max_size=2).map(tuple),
+    maintained_why=st.just("") | texts,
 )
 living = st.builds(
     Monitor,

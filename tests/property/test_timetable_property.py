@@ -117,8 +117,9 @@ def naive_due(key: bytes, interval_ms: int, after: int, upto: int, align: Align 
 def naive_due_by_turns(key: bytes, interval_ms: int, after: int, upto: int, align: Align = Align.PHASE) -> list[int]:
     """The same for long times: one instant in every turn of the interval."""
     phase = naive_phase(key, interval_ms, align)
-    turns = range(after // interval_ms - 1, upto // interval_ms + 2)
-    return [t for t in (turn * interval_ms + phase for turn in turns) if after < t <= upto]
+    first, last = (turn * interval_ms + phase for turn in (after // interval_ms - 1, upto // interval_ms + 2))
+    turns = range(first, last, interval_ms)
+    return list(turns[bisect_right(turns, after) : bisect_right(turns, upto)])
 
 
 @cache
@@ -149,6 +150,11 @@ def _first(wall: datetime, zone: ZoneInfo) -> int:
 
 
 @cache
+def _midnight(timezone: str, day: int) -> int:
+    return _first(datetime.combine(date(1970, 1, 1) + timedelta(days=day), time()), ZoneInfo(timezone))
+
+
+@cache
 def _cron_day(expression: str, timezone: str, day: int) -> tuple[int, ...]:
     """Due instants of one day (as the zone counts it since 1970)."""
     minute, hour, of_month, month, of_week = expression.split()
@@ -160,19 +166,15 @@ def _cron_day(expression: str, timezone: str, day: int) -> tuple[int, ...]:
     ):
         return ()
     zone = ZoneInfo(timezone)
-    walls = [
-        datetime.combine(date_of, time(h, m))
-        for h in sorted(_numbers(hour, 0, 23))
-        for m in sorted(_numbers(minute, 0, 59))
-    ]
+    times = [(h, m) for h in sorted(_numbers(hour, 0, 23)) for m in sorted(_numbers(minute, 0, 59))]
+    begin = _midnight(timezone, day)
+    if _midnight(timezone, day + 1) - begin == DAY_MS:
+        # no clock is changed
+        return tuple(begin + h * HOUR_MS + m * MINUTE_MS for h, m in times)
+    walls = [datetime.combine(date_of, time(h, m)) for h, m in times]
     if minute.startswith("*") or hour.startswith("*"):
         return tuple(sorted({_instant(w, zone, fold) for w in walls for fold in (0, 1) if _exists(w, zone, fold)}))
     return tuple(sorted({_first(wall, zone) for wall in walls}))
-
-
-@cache
-def _midnight(timezone: str, day: int) -> int:
-    return _first(datetime.combine(date(1970, 1, 1) + timedelta(days=day), time()), ZoneInfo(timezone))
 
 
 @cache

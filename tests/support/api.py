@@ -32,7 +32,7 @@ from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
-from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
+from everwatch.api.tokens import TokenLimits, Tokens, new_ping_secret, new_session, new_token
 from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
@@ -334,7 +334,7 @@ class Api:
 
     def token(self, role: Role, user_id: str = "", name: str = "test", **more: Any) -> str:
         """Make a token."""
-        made = new_token(name, role, START, user_id=user_id, **more)
+        made = new_token(name, role, START, limits=TokenLimits(user_id, more.pop("label", "")), **more)
         self.tokens.put(made.record)
         return made.text
 

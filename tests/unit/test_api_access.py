@@ -21,7 +21,7 @@ from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.pinging import PingKeys
 from everwatch.api.responses import SECURITY_HEADERS
 from everwatch.api.routing import Route
-from everwatch.api.tokens import Tokens, decoded, encoded, key_of, new_ping_secret, new_token
+from everwatch.api.tokens import TokenLimits, Tokens, decoded, encoded, key_of, new_ping_secret, new_token
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import AccessError, InvalidInput
@@ -47,6 +47,7 @@ class Operation(NamedTuple):
     scope: str | None
     reach: str
     signs_up: bool
+    by_label: bool
     takes_token: bool
 
     @property
@@ -153,6 +154,62 @@ async def test_every_route_takes_a_jwt_for_what_is_the_users_and_refuses_a_false
                 answered = await server.call(route.method, url, token=hers)
                 assert (answered.status not in (401, 403)) == allowed, (route.name, user)
                 assert answered.status != 500, route.name
+
+
+async def test_a_token_of_a_label_sees_and_runs_monitors_with_it_and_is_refused_all_else(server: Api) -> None:
+    await server.call("PATCH", "/v1/users/ann/monitors/m", body={"labels": {"team": "shop"}}, If_Match="*")
+    tokens = [server.token(Role.ADMIN, user, label=label) for user, label in (("", "team=shop"), ("", "team"))]
+    tokens += [server.token(Role.ADMIN, HERS, label="team=shop")]
+    looked_at = set()
+    for route in [each for each in await operations(server) if each.takes_token]:
+        for token in tokens:
+            answered = await server.call(route.method, url_of(route, HERS), token=token)
+            assert (answered.status != 403) == (route.by_label or route.reach == "self"), route.name
+            if not route.by_label:
+                continue
+            looked_at.add(route.name)
+            if "monitor_id" in route.parameters:
+                # another one is as one that does not exist
+                other = await server.call(route.method, url_of(route, OTHERS), token=token)
+                assert other.status == (404 if token != tokens[2] else 403), route.name
+                assert answered.status != 404, route.name
+    assert len(looked_at) >= 15
+    for token in tokens:
+        page = (await server.call("GET", "/v1/monitors?total=true", token=token)).json
+        assert ([each["user_id"] for each in page["items"]], page["total"]) == ([HERS], 1)
+        assert (await server.call("GET", "/v1/monitors/facets", token=token)).json["kinds"] == {"noop": 1}
+        [timeline] = (await server.call("GET", "/v1/timelines", token=token)).json["items"]
+        assert timeline["user_id"] == HERS
+    cookie = server.session_of(Role.OPERATOR, label="team=none")
+    assert (await server.call("GET", "/v1/monitors", token=None, Cookie=cookie)).json["items"] == []
+    assert (await server.call("GET", "/v1/users", token=None, Cookie=cookie)).status == 403
+    body = {"name": "team", "role": "viewer", "label": "team=shop"}
+    made = (await server.call("POST", "/v1/tokens", body=body)).json
+    assert (made["stored"]["label"], made["stored"]["user_id"]) == ("team=shop", "")
+    assert (await server.call("GET", "/v1/users/bob/monitors/m", token=made["token"])).status == 404
+    for wrong in ({"label": "=x"}, {"label": ""}, {"label": "team", "secrets": True}):
+        assert (await server.call("POST", "/v1/tokens", body=body | wrong)).status == 422
+
+
+def test_a_token_of_a_label_is_no_administrator_and_unknown_to_older_processes() -> None:
+    tokens = Tokens(load_settings())
+    tokens.put(new_token("a", Role.ADMIN, START, limits=TokenLimits(label="team=shop")).record)
+    assert not tokens.has_admin(START)
+    value = orjson.loads(encoded(new_token("a", Role.VIEWER, START, limits=TokenLimits(label="team")).record))
+    # they know of "token", and would take it for one without a limit
+    assert (value["type"], value["label"]) == ("label_token", "team")
+
+
+async def test_a_token_is_rotated_without_a_gap(server: Api) -> None:
+    body = {"name": "ci", "role": "viewer", "user_id": HERS}
+    first, second = [(await server.call("POST", "/v1/tokens", body=body)).json for _ in range(2)]
+
+    async def works(made: dict[str, str]) -> bool:
+        return (await server.call("GET", "/v1/users/ann", token=made["token"])).status == 200
+
+    assert (await works(first), await works(second)) == (True, True)
+    assert (await server.call("DELETE", f"/v1/tokens/{first['stored']['token_id']}")).status == 204
+    assert (await works(first), await works(second)) == (False, True)
 
 
 async def test_no_page_of_another_origin_writes_with_the_cookie_of_a_session(server: Api) -> None:
@@ -278,7 +335,7 @@ async def test_secrets_are_shown_only_to_who_may_see_them(server: Api) -> None:
 
 
 def test_what_is_stored_of_a_token_does_not_give_it_away() -> None:
-    made = new_token("ci", Role.OPERATOR, START, user_id="ann")
+    made = new_token("ci", Role.OPERATOR, START, limits=TokenLimits("ann"))
     stored = encoded(made.record)
     assert made.text.encode() not in stored
     assert decoded(stored) == made.record

@@ -17,10 +17,13 @@ from everwatch.api.overview import RESULTS_LOOKED_AT
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.routing import Call
+from everwatch.api.state_views import LagView
+from everwatch.api.system import Installation
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.diagnosis.finding import Finding, well
+from everwatch.kafka.lag import Lag
 from everwatch.model import INLINE_EXECUTOR, CommandOutcome, Reply, Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.letters import StoredLetter
@@ -337,6 +340,34 @@ async def test_timelines_have_the_states_of_a_page_of_monitors(server: Api) -> N
     assert {each["user_id"] for each in hers["items"]} == {"bob"}
     assert (await server.call("GET", "/v1/timelines?cursor=x")).code == "invalid_cursor"
     assert (await server.call("GET", "/v1/timelines?since=2&until=1")).code == "invalid_parameter"
+
+
+async def test_the_lag_is_the_last_one_while_kafka_takes_long_to_say_another() -> None:
+    clock, may_go_on, asked = SettableClock(START), threading.Event(), 0
+
+    def measure() -> Lag:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            may_go_on.wait()
+        return Lag(START + asked, (), {})
+
+    installation = Installation(None, measure, lambda: None, dict, clock)  # type: ignore[arg-type]
+
+    async def lag_at() -> int:
+        answer = await installation.lag(None)  # type: ignore[arg-type]
+        assert isinstance(answer.body, LagView)
+        return answer.body.at
+
+    assert await lag_at() == START + 1
+    assert await lag_at() == START + 1, "a moment ago"
+    clock.advance(30_000)
+    assert [await lag_at(), await lag_at()] == [START + 1] * 2, "the broker is asked once, and has not answered"
+    assert asked == 2
+    may_go_on.set()
+    async with asyncio.timeout(PATIENCE):
+        while await lag_at() != START + 2:
+            await asyncio.sleep(0)
 
 
 async def test_timelines_say_when_the_certificate_ends_that_the_last_run_saw(server: Api) -> None:

@@ -7,10 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 import typer
-from support.api import START, Api, api, listening
+from support.api import OF_THE_CONSOLE, START, Api, api, listening
 from support.command_line import Said, run_command
 from support.notifying import MINUTE, RULES, Notifying, transition
 from support.waiting import wait_until
@@ -21,6 +22,7 @@ from everwatch.api.database import Database
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.leased_work import LeasedRunner, Leases
 from everwatch.api.permissions import Role
+from everwatch.api.tokens import token_id_of
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
 from everwatch.cli.support import global_options
@@ -28,6 +30,9 @@ from everwatch.cli.support.run_parts import commands_given
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
+from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, State, Status, Transition
@@ -49,12 +54,12 @@ def _app_of(name: str) -> typer.Typer:
     return alone
 
 
-def said(name: str, *arguments: str, **environment: str) -> Said:
+def said(name: str, *arguments: str, text: bytes | None = None, **environment: str) -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
     context = copy_context()
     # a test of a command that takes no API may have run in this process before
     context.run(global_options.COMMAND.set, ("", global_options.CommandReach.API))
-    return context.run(run_command, _app_of(name), *arguments, **environment)
+    return context.run(run_command, _app_of(name), *arguments, text=text, **environment)
 
 
 @pytest.fixture(autouse=True)
@@ -378,15 +383,121 @@ async def test_dead_letters_are_shown_and_sent_back_through_the_api(say: Say, se
     assert "2/0: not redriven" in again[2]
 
 
+class Looks:
+    """Ends what looks again and again after some looks; before each but the first something happens."""
+
+    def __init__(self, *happens: Callable[[], None]) -> None:
+        self._happens = list(happens)
+
+    def wait(self, _: float) -> bool:
+        if not self._happens:
+            return True
+        self._happens.pop(0)()
+        return False
+
+
+async def test_dead_letters_are_followed_through_the_api(say: Say, server: Api) -> None:
+    def refused(offset: int) -> None:
+        letter = msgspec.structs.replace(LETTER, partition=2, offset=offset, refused_at=START + offset)
+        place = Partition("dead-letters", 2)
+        server.store.apply(SinkBatch(START, {place: offset + 1}, letters=[Received(place, offset, START, letter)]))
+
+    for offset in range(3):
+        refused(offset)
+    looks = Looks(lambda: None, lambda: refused(3), lambda: None)
+    with commands_given(new_stop=lambda: looks):
+        told = await say("dead-letters", "list", "--follow", "--limit", "2", "--json")
+    assert [orjson.loads(line)["letter"] for line in told.out.splitlines()] == ["2/1", "2/2", "2/3"]
+
+
+@pytest.mark.parametrize("what", ["results", "transitions"])
+async def test_what_comes_is_printed_until_the_token_is_revoked(what: str) -> None:
+    async with api(beat_s=0.05) as server:
+        token = server.token(Role.VIEWER)
+        way = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": token}
+        following = asyncio.create_task(asyncio.to_thread(said, what, "--follow", "--json", **way))
+        await asyncio.to_thread(wait_until, "the stream has begun", lambda: server.live.clients == 1)
+        # streams of all users are given events first, so what the other one gets was written to this one
+        headers = {"Authorization": f"Bearer {server.texts[Role.VIEWER]}"}
+        other = await server.session.get(f"{server.url}/v1/live?user=anna", headers=headers)
+        await other.content.readuntil(b"\n\n")
+        result = Result("anna", "m", START, "noop", 1, Status.SUCCESS, "", START, 1.0)
+        change = Transition("anna", "m", START, State.NEW, State.UP, "", 1)
+        server.taker(
+            [
+                Record("results", 0, 0, START, b"anna", codec.encode_result(result, OutputFormat.AVRO)),
+                Record("transitions", 0, 0, START, b"anna", codec.encode_transition(change, OutputFormat.AVRO)),
+            ]
+        )
+        while b"event: " not in await other.content.readuntil(b"\n\n"):
+            pass
+        other.close()
+        server.tokens.revoke(token_id_of(token))
+        ended = await following
+    assert (ended.status, "unauthorized" in ended.err) == (9, True)
+    [line] = ended.out.splitlines()
+    assert (orjson.loads(line)["user_id"], "status" in orjson.loads(line)) == ("anna", what == "results")
+
+
+async def test_tokens_operators_and_links_are_made_through_the_api(say: Say, server: Api) -> None:
+    made = (await say("api-token", "create", "team", "--role", "operator", "--label", "team=shop", "--json")).json
+    assert (made["label"], made["role"]) == ("team=shop", "operator")
+    assert (await server.call("GET", "/v1/monitors", token=made["token"])).status == 200
+    told = await say("api-token", "list")
+    assert "operator, label team=shop" in told.out
+    assert (await say("api-token", "revoke", made["token_id"]))[:2] == (0, f"revoked: team ({made['token_id']})\n")
+    assert (await say("api-token", "revoke", made["token_id"]))[0] == 1
+    assert (await server.call("GET", "/v1/monitors", token=made["token"])).status == 401
+    link = (await say("api-token", "login-link", "--role", "viewer")).out.strip()
+    assert link.startswith(f"{server.url}/login?code=")
+    assert (await server.call("GET", link.removeprefix(server.url), token=None)).status == 303
+    assert (await say("api-token", "list", role=Role.OPERATOR))[0] == 10
+
+    async def operator(*arguments: str, password: str = "") -> Said:
+        way = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": server.texts[Role.ADMIN]}
+        text = password.encode() + b"\n" if password else None
+        return await asyncio.to_thread(said, "operator", *arguments, text=text, **way)
+
+    added = await operator("add", "Ann", "--role", "operator", "--password-stdin", password="correct horse battery")
+    assert added[:2] == (0, "added: ann (operator)\n")
+    assert (await operator("add", "ann", "--password-stdin", password="correct horse battery"))[0] == 1
+    login = {"name": "ann", "password": "correct horse battery"}
+    assert (await server.call("POST", "/login/password", body=login, token=None, **OF_THE_CONSOLE)).status == 204
+    assert (await operator("change", "ann", "--role", "viewer"))[:2] == (0, "changed: ann (viewer); log in again\n")
+    [listed] = [orjson.loads(line) for line in (await operator("list", "--json")).out.splitlines()]
+    assert (listed["name"], listed["role"], "password" in listed) == ("ann", "viewer", False)
+    short = await server.call("PUT", "/v1/operators/eve", body={"password": "short"})
+    assert (short.status, short.json["errors"][0]["path"], b"short" in short.data) == (422, "$.password", False)
+    assert (await server.call("PUT", "/v1/operators/eve", body={})).status == 422
+    assert (await operator("remove", "ann"))[:2] == (0, "removed: ann\n")
+    assert (await operator("remove", "ann"))[0] == 1
+    commands = [each.command for each in server.audit.entries]
+    assert {"create_token", "revoke_token", "create_login_link", "put_operator", "remove_operator"} <= {*commands}
+    assert not any("correct horse" in str(each) for each in server.audit.entries)
+
+
+async def test_roll_ups_and_availability_come_from_the_api(say: Say, server: Api) -> None:
+    fill(server)
+    await say("monitor", "put", "anna", "site", *SITE, "--wait")
+    for command in (("db", "availability", "anna", "site", "--since", "1h"), ("db", "rollups", "anna", "shop")):
+        told = await say(*command)
+        assert (told.status, told.err) == (0, ""), told
+        assert told.out
+    assert len((await say("db", "availability", "anna", "site", "--bars", "3", "--json")).out.splitlines()) == 4
+
+
 CANNOT = [
     ("user", "purge", "ann", "--yes"),
     ("dead-letters", "show", "2/0", "--secrets"),
-    ("dead-letters", "list", "--follow"),
+    ("dead-letters", "list", "--follow", "--secrets"),
     ("dead-letters", "count", "--from", "topic"),
     ("results", "--from", "topic"),
     ("transitions", "--from", "topic"),
     ("doctor", "--recent", "1h"),
     ("doctor", "--for", "sink"),
+    ("db", "status"),
+    ("db", "archive", "folder"),
+    ("db", "rollups", "--rebuild"),
 ]
 
 
@@ -394,7 +505,16 @@ CANNOT = [
 async def test_what_the_api_does_not_do_is_said_in_one_sentence(say: Say, command: tuple[str, ...]) -> None:
     status, out, error = await say(*command)
     assert (status, out) == (2, "")
-    assert "takes Kafka or the database itself: leave --api and EVERWATCH_API_URL away" in error
+    assert "takes Kafka or the database itself" in error
+    assert "leave --api and EVERWATCH_API_URL away" in error
+
+
+@pytest.mark.parametrize("command", ["topics check", "secrets rotate", "backup create"])
+async def test_what_works_on_topics_themselves_says_why_it_takes_them(server: Api, command: str) -> None:
+    way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
+    status, out = await asyncio.to_thread(run_main, *way, *command.split())
+    assert status == 2, out
+    assert f"'everwatch {command.split()[0]}' takes Kafka or the database itself (" in out
 
 
 async def test_errors_of_the_api_have_the_statuses_that_kafka_s_have(say: Say, server: Api) -> None:
@@ -444,5 +564,5 @@ async def test_the_options_before_a_command_name_the_api(server: Api) -> None:
 def test_every_command_says_what_it_works_on() -> None:
     assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.CommandReach.API} == {
         "signup", "monitor", "task", "user", "signal", "results", "transitions", "explain", "lag", "dead-letters",
-        "doctor", "audit", "import", "export",
+        "doctor", "audit", "import", "export", "api-token", "operator", "db",
     }  # fmt: skip

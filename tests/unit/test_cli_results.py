@@ -139,7 +139,7 @@ def test_the_status_of_the_database_says_what_it_holds_and_what_goes_next(stored
     tables = {each["table"]: each for each in found["tables"]}
     ageing = ["results", "transitions", "monitor_history", "tasks", "hourly_rollups", "daily_rollups"]
     ageing += ["dead_letters", "replies", "audit_log", "former_specs"]
-    assert list(tables) == [*ageing, "users", "monitors"]
+    assert list(tables) == [*ageing, "users", "monitors", "rollup_journal"]
     assert found["size"] > 0
     day = 86_400_000
     results = tables["results"]

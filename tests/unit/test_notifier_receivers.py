@@ -132,7 +132,7 @@ async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
     assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
 
 
-async def test_a_connection_is_kept_for_messages_to_an_address_of_the_rules_or_of_the_same_user(
+async def test_connections_are_kept_to_an_address_of_the_rules_and_to_none_that_users_choose(
     own_machine: HttpSender,
 ) -> None:
     """What one user made a server say must not be read as the answer to another's message."""
@@ -161,8 +161,8 @@ async def test_a_connection_is_kept_for_messages_to_an_address_of_the_rules_or_o
     server = await asyncio.start_server(take, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
     assert await connections("", "", "") == 1
-    assert await connections("u-1", "u-2", "u-1", "u-2") == 2
-    assert await connections("", "u-1", "u-2") == 3
+    assert await connections("u-1", "u-2", "u-1", "u-2") == 4
+    assert await connections("", "u-1", "", "u-2") == 3
     assert await connections("", "", "", path="/together", at_once=True) == 3
     assert await connections("", "", "", path="/together", at_once=True) == 3
     known = set(peers)

@@ -109,3 +109,11 @@ async def wait_for_position(database: Database, changelog: str, position: str, d
         if loop.time() >= end_s:
             raise unavailable(BEHIND, "The database does not have that write yet.")
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def has_label(database: Database, user_id: str, monitor_id: str, label: str) -> bool:
+    """Tell whether there is such a monitor and it has a label, ``KEY=VALUE`` or ``KEY``. Raises StoreError, Problem."""
+    found = await database.ask(lambda reader: reader.monitor(user_id, monitor_id))
+    key, equals, value = label.partition("=")
+    held = None if found is None else dict(found.spec.labels).get(key)
+    return held is not None and (not equals or held == value)

@@ -15,11 +15,11 @@ from multidict import CIMultiDictProxy
 from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.cookies import check_same_origin, cookie_name
-from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
-from everwatch.api.problems import BEHIND, Problem, unauthorized
+from everwatch.api.problems import BEHIND, Problem, not_found, unauthorized
 from everwatch.api.rate_limiting import Allowance, RateLimiter
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.request_reading import (
@@ -50,8 +50,6 @@ _encode = msgspec.json.Encoder().encode
 MOST_WRITTEN = 10_000
 """Users whose last write is remembered: a later read through this process waits until the database has it."""
 _THAT_READ = ("GET", "HEAD", "PATCH")
-WaitForPosition = Callable[[str, float], Awaitable[None]]
-ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
 RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -62,20 +60,14 @@ class Edge:
         self,
         tokens: Tokens,
         clock: Clock,
-        wait_for_position: WaitForPosition,
         audit: AuditLog,
-        claim_key: ClaimKey,
+        checks: EdgeChecks,
         options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
-        """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
-
-        ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request.
-        """
         self._tokens = tokens
         self._clock = clock
-        self._wait_for_position = wait_for_position
+        self._wait_for_position, self._claim_key, self._has_label = checks
         self._audit = audit
-        self._claim_key = claim_key
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(options.origins)
         self._proxies = options.proxies
@@ -171,6 +163,10 @@ class Edge:
         path, deadline_s = call.path, call.deadline_s
         arguments: list[Any] = []
         async with asyncio.timeout_at(deadline_s) as limit:
+            if (label := call.principal.label) and "monitor_id" in path:
+                user_id, monitor_id = path["user_id"], path["monitor_id"]
+                if not await self._has_label(user_id, monitor_id, label):
+                    raise not_found(f"monitor {monitor_id!r} of user {user_id!r}")
             if route.query is not None:
                 arguments.append(query_of(request, route.query))
             elif request.query_string and not route.any_query:

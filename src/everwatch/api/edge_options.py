@@ -1,8 +1,10 @@
-"""Options of the HTTP API's edge: who may ask from where, and how much."""
+"""Options and checks of the HTTP API's edge: origins, proxies, and limits of requests."""
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from everwatch.api.client_address import TrustedProxies
+from everwatch.api.permissions import Principal
 from everwatch.api.request_reading import MOST_BODY_BYTES
 
 DEADLINE_S = 10.0
@@ -10,6 +12,11 @@ DEADLINE_S = 10.0
 FIRST_REQUEST_S = 10.0
 """A connection on which no whole request has come for this long is closed."""
 NO_PROXIES = TrustedProxies()
+
+
+WaitForPosition = Callable[[str, float], Awaitable[None]]
+ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
+HasLabel = Callable[[str, str, str], Awaitable[bool]]
 
 
 class EdgeOptions(NamedTuple):
@@ -28,3 +35,16 @@ class EdgeOptions(NamedTuple):
 
 
 DEFAULT_EDGE = EdgeOptions()
+
+
+class EdgeChecks(NamedTuple):
+    """Checks of a request that ask other parts.
+
+    ``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
+    ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request. ``has_label``: tells
+    whether a monitor, by its user and id, has a label.
+    """
+
+    wait_for_position: WaitForPosition
+    claim_key: ClaimKey
+    has_label: HasLabel

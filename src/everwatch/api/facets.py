@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from everwatch.api.database import Database
-from everwatch.api.queries import FacetsQuery, narrowed, selection_of
+from everwatch.api.queries import FacetsQuery, labelled, narrowed, selection_of
 from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import FacetsView
 from everwatch.model import State
@@ -31,7 +31,7 @@ class Facets:
         self._database = database
 
     async def facets(self, call: Call, query: FacetsQuery) -> Answer:
-        which = selection_of(query, narrowed(call.principal, query.user))
+        which = labelled(call.principal, selection_of(query, narrowed(call.principal, query.user)))
         by_counters = which == Selection(state=which.state, kind=which.kind, plan=which.plan)
         # each facet leaves its own filter out, so state and kind are counted afterwards
         others = which._replace(state="", kind="")

@@ -14,7 +14,7 @@ from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
 from everwatch.api.permissions import Scope
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, narrowed, selection_of
+from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, labelled, narrowed, selection_of
 from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
@@ -51,7 +51,7 @@ class Monitors:
         return await self._page(call, query, call.path["user_id"])
 
     async def _page(self, call: Call, query: MonitorsQuery, user_id: str) -> Answer:
-        which = selection_of(query, user_id)
+        which = labelled(call.principal, selection_of(query, user_id))
         return await paging.page(
             self._database,
             call,

@@ -128,8 +128,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
 
 
 def _permission(route: Route) -> dict[str, Any]:
-    scope, reach, signs_up = route.permission
-    return {"scope": scope, "reach": reach, "signs_up": signs_up}
+    return route.permission._asdict()
 
 
 def _response(route: Route, example: Example, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import unicodedata
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from everwatch.api.access_views import LONGEST_PASSWORD
 from everwatch.core.errors import EverwatchError
 
-SHORTEST, LONGEST = 12, 256
+SHORTEST, LONGEST = 12, LONGEST_PASSWORD
 """Characters of a password."""
 _MEMORY_KIB, _ITERATIONS, _LANES = 19_456, 2, 1
 _SALT_BYTES, _HASH_BYTES = 16, 32

@@ -63,12 +63,14 @@ class Reach(StrEnum):
 class Permission(NamedTuple):
     """Requirements of a route: a scope (None: no token is needed) and its relation to users.
 
-    ``signs_up``: it states a user's plan, so it is not for end users themselves.
+    ``signs_up``: it states a user's plan, so it is not for end users themselves. ``by_label``: it concerns monitors
+    alone, and a token that is limited to a label gets no others; all other routes refuse such a token.
     """
 
     scope: Scope | None
     reach: Reach
     signs_up: bool = False
+    by_label: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +87,7 @@ class Principal(NamedTuple):
     """The client of a request: id and scopes of its token, and the one user that it is limited to ("" for all).
 
     ``session``: it is a session of the console. ``expires_at``: ms, 0 for never. ``by_jwt``: it is an end user of the
-    product, with a JWT.
+    product, with a JWT. ``label``: the one that its monitors must have, ``KEY=VALUE`` or ``KEY``; "" for all monitors.
     """
 
     token_id: str
@@ -96,6 +98,7 @@ class Principal(NamedTuple):
     session: bool = False
     expires_at: int = 0
     by_jwt: bool = False
+    label: str = ""
 
     @property
     def plan_objection(self) -> str:
@@ -115,6 +118,8 @@ class Principal(NamedTuple):
             return f"this takes the scope {permission.scope.value!r}, which the token does not have"
         if permission.signs_up and self.plan_objection:
             return self.plan_objection
+        if self.label and permission.reach is not Reach.SELF and not permission.by_label:
+            return "the token is limited to monitors with a label, and this concerns more"
         if not self.user_id:
             return ""
         if permission.reach is Reach.WHOLE:

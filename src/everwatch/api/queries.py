@@ -194,6 +194,14 @@ def narrowed(principal: Principal, user_id: str) -> str:
     return principal.user_id
 
 
+def labelled(principal: Principal, which: Selection) -> Selection:
+    """Return the part of a selection that a token may see which is limited to monitors with a label."""
+    if not principal.label:
+        return which
+    key, equals, value = principal.label.partition("=")
+    return which._replace(labels=(*which.labels, (key, value if equals else None)))
+
+
 class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Selection of results of a monitor. ``region``: only of executors of that one."""
 

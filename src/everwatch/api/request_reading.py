@@ -11,6 +11,7 @@ import msgspec.inspect
 from aiohttp import web
 from msgspec.inspect import ListType
 
+from everwatch.api.operators import OperatorName
 from everwatch.api.problems import InvalidField, Problem, invalid, too_deep, unavailable
 from everwatch.api.routing import Route
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
@@ -24,6 +25,7 @@ PATH_TYPES: Mapping[str, Any] = {
     "monitor_id": Name,
     "task_id": Name,
     "command_id": MonitorId,
+    "operator": OperatorName,
     "incident_id": Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")],
     "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],
     "offset": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")],

@@ -5,14 +5,16 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
+from everwatch.api.database import has_label
 from everwatch.api.edge import EVENT_STREAM, Edge
-from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
 from everwatch.api.openapi import document
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
@@ -40,10 +42,13 @@ class Server:
         self._edge = edge = Edge(
             services.tokens,
             services.clock,
-            wait_for_position,
             services.audit,
-            lambda principal, key, digest: services.used_keys.claim(
-                services.records, services.jobs_topic, principal.user_id, key, digest
+            EdgeChecks(
+                wait_for_position,
+                lambda principal, key, digest: services.used_keys.claim(
+                    services.records, services.jobs_topic, principal.user_id, key, digest
+                ),
+                partial(has_label, services.database),
             ),
             options,
         )

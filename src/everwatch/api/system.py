@@ -25,6 +25,10 @@ from everwatch.kafka.lag import Lag, summed
 from everwatch.plans.plan import Plans
 
 MEASURED_EVERY_S = 2.0
+KNOWN_FOR_S = 60.0
+"""A lag that was measured within this time is the answer while the broker takes long to say another."""
+WAIT_S = 1.0
+"""Time that a broker has for that."""
 
 
 class ProbeView(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Installation:
         self._plans = plans
         self._not_ready = not_ready
         self._clock = clock
-        self._measuring = asyncio.Lock()
+        self._measuring: asyncio.Task[None] | None = None
         self._measured: Lag | None = None
         self._measured_s = 0.0
         self._document = b""
@@ -99,13 +103,23 @@ class Installation:
         self._document = msgspec.json.encode(document)
 
     async def _lag(self) -> Lag:
-        """The lag, measured now or a moment ago. Raises BrokerUnavailable."""
-        async with self._measuring:
-            now_s = self._clock.monotonic_s()
-            if self._measured is None or now_s - self._measured_s > MEASURED_EVERY_S:
-                self._measured = await asyncio.to_thread(self._measure_lag)
-                self._measured_s = now_s
+        """Return the lag, measured now or a moment ago; of a slow broker, the last one. Raises BrokerUnavailable."""
+        age_s = self._clock.monotonic_s() - self._measured_s
+        if self._measured is not None and age_s <= MEASURED_EVERY_S:
             return self._measured
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure())
+        # shared by all who ask, and not broken off when one of them gives up
+        is_known = self._measured is not None and age_s <= KNOWN_FOR_S
+        await asyncio.wait({self._measuring}, timeout=WAIT_S if is_known else None)
+        if self._measuring.done():
+            self._measuring.result()
+        assert self._measured is not None
+        return self._measured
+
+    async def _measure(self) -> None:
+        self._measured = await asyncio.to_thread(self._measure_lag)
+        self._measured_s = self._clock.monotonic_s()
 
 
 def _worker(process: str, member: Member) -> WorkerView:

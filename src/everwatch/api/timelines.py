@@ -2,7 +2,7 @@
 
 from everwatch.api.database import Database
 from everwatch.api.problems import Problem
-from everwatch.api.queries import TimelinesQuery, narrowed, selection_of
+from everwatch.api.queries import TimelinesQuery, labelled, narrowed, selection_of
 from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import MonitorStates, TimelinesView
 from everwatch.core.clock import Clock
@@ -26,7 +26,7 @@ class Timelines:
         """Show the states of the monitors that the same page of ``/v1/monitors`` has."""
         if query.total:
             raise Problem(400, "invalid_parameter", "Ask the list of monitors for its total.")
-        which = selection_of(query, narrowed(call.principal, query.user))
+        which = labelled(call.principal, selection_of(query, narrowed(call.principal, query.user)))
         end = query.until or self._clock.now_ms()
         begin = query.since or end - DAY_MS
         if begin >= end:

@@ -1,61 +1,18 @@
 """Tokens as a resource: made, listed, revoked. A token's text is shown once, when it is made."""
 
-from typing import Annotated, Protocol
+from typing import Protocol
 
-import msgspec
-from msgspec import Meta
-
+from everwatch.api.access_views import CreatedToken, RoleList, RoleView, TokenBody, TokenList, TokenView
 from everwatch.api.paging import held_page, next_link, total_fields
 from everwatch.api.permissions import SCOPES_OF, Role
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import ShortList
 from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
-from everwatch.core.bounds import LATEST_MS
+from everwatch.api.tokens import LabelledToken, TokenLimits, TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.core.clock import Clock
-from everwatch.encoding.input_models import Name, UserId
 
 SEEN_WITHIN_S = 2.0
-
-
-class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token to be made. ``user_id``: the one user that it is for, null for all; ``expires_at``: ms, 0 for never."""
-
-    name: Name
-    role: Role
-    user_id: UserId | None = None
-    expires_at: Annotated[int, Meta(ge=0, le=LATEST_MS)] = 0
-    secrets: bool = False
-
-
-class TokenView(msgspec.Struct, frozen=True):
-    """Facts about a token; never the token itself. ``session``: it is a session of the console."""
-
-    token_id: str
-    name: str
-    role: Role
-    secrets: bool
-    user_id: str
-    created_at: int
-    expires_at: int
-    session: bool = False
-
-
-class TokenList(msgspec.Struct, frozen=True):
-    """Tokens that are stored, the oldest first. The rest is as of any page."""
-
-    items: list[TokenView]
-    next: str | None = None
-    total: int | None = None
-    total_at_least: bool = False
-
-
-class CreatedToken(msgspec.Struct, frozen=True):
-    """A token that was just made. ``token`` is shown this once."""
-
-    token: str
-    stored: TokenView
 
 
 class RecordSender(Protocol):
@@ -64,19 +21,6 @@ class RecordSender(Protocol):
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Return once all in-sync replicas have the record. Raises BrokerUnavailable."""
         ...
-
-
-class RoleView(msgspec.Struct, frozen=True):
-    """A role and its scopes."""
-
-    role: Role
-    scopes: list[str]
-
-
-class RoleList(msgspec.Struct, frozen=True):
-    """All roles, from the one that may least."""
-
-    items: list[RoleView]
 
 
 class TokenRoutes:
@@ -101,13 +45,13 @@ class TokenRoutes:
         now = self._clock.now_ms()
         if 0 < body.expires_at <= now:
             raise Problem(422, "invalid", "The token would have expired already.")
-        if body.secrets and body.user_id is not None:
-            raise Problem(422, "invalid", "A token that is limited to a user shows no secrets.")
+        if body.secrets and (body.user_id is not None or body.label):
+            raise Problem(422, "invalid", "A token that is limited to a user or a label shows no secrets.")
         made = new_token(
             body.name,
             body.role,
             now,
-            user_id=body.user_id or "",
+            limits=TokenLimits(body.user_id or "", body.label or ""),
             expires_at=body.expires_at,
             with_secrets=body.secrets,
         )
@@ -150,4 +94,5 @@ def _view(record: TokenRecord) -> TokenView:
         record.created_at,
         record.expires_at,
         record.session,
+        record.label if isinstance(record, LabelledToken) else "",
     )

@@ -7,10 +7,11 @@ is the beginning of that hash: it names the token in lists and logs, and tells n
 import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
+from everwatch.api.access_views import TokenLabel
 from everwatch.api.operators import OperatorRecord, Operators
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.user_tokens import PREFIX, UserTokens
@@ -62,6 +63,20 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_fi
         return Principal(self.token_id, scopes, self.user_id or "", self.name, self.role, self.session, self.expires_at)
 
 
+class LabelledToken(TokenRecord, frozen=True, kw_only=True, tag="label_token", tag_field="type"):
+    """Stored record of a token that is limited to monitors with a label, ``KEY=VALUE`` or ``KEY``.
+
+    It is another kind of record, because a process that knows of no labels would take it for a token without a limit.
+    """
+
+    label: TokenLabel
+
+    @property
+    def principal(self) -> Principal:
+        """The principal of requests with this token."""
+        return super().principal._replace(label=self.label)
+
+
 class LoginRecord(msgspec.Struct, frozen=True, kw_only=True, tag="login", tag_field="type"):
     """Stored record of a one-time login link. ``claim``: mark of its use, "" while it is unused."""
 
@@ -81,24 +96,42 @@ class NewToken(msgspec.Struct, frozen=True):
     record: TokenRecord
 
 
+class TokenLimits(NamedTuple):
+    """The user and the label that the monitors of a token must have, "" for any."""
+
+    user_id: str = ""
+    label: str = ""
+
+
+NO_LIMITS = TokenLimits()
+
+
 def new_token(
-    name: str, role: Role, now: int, *, user_id: str = "", expires_at: int = 0, with_secrets: bool = False
+    name: str,
+    role: Role,
+    now: int,
+    *,
+    limits: TokenLimits = NO_LIMITS,
+    expires_at: int = 0,
+    with_secrets: bool = False,
 ) -> NewToken:
     """Make a token."""
     text = _PREFIXES[role] + secrets.token_urlsafe(32)
-    return NewToken(
-        text,
-        TokenRecord(
-            token_id=token_id_of(text),
-            sha256=digest_of(text),
-            name=name,
-            role=role,
-            secrets=with_secrets,
-            user_id=user_id or None,
-            created_at=now,
-            expires_at=expires_at,
-        ),
+    record = TokenRecord(
+        token_id=token_id_of(text),
+        sha256=digest_of(text),
+        name=name,
+        role=role,
+        secrets=with_secrets,
+        user_id=limits.user_id or None,
+        created_at=now,
+        expires_at=expires_at,
     )
+    return NewToken(text, _labelled(record, limits.label))
+
+
+def _labelled(record: TokenRecord, label: str) -> TokenRecord:
+    return LabelledToken(**msgspec.structs.asdict(record), label=label) if label else record
 
 
 def new_session(principal: Principal, now: int, expires_at: int, issuer: str = "") -> NewToken:
@@ -117,7 +150,7 @@ def new_session(principal: Principal, now: int, expires_at: int, issuer: str = "
         parent=principal.token_id or None,
         issuer=issuer,
     )
-    return NewToken(text, record)
+    return NewToken(text, _labelled(record, principal.label))
 
 
 def new_text(role: Role) -> str:
@@ -140,7 +173,7 @@ def new_ping_secret(now: int) -> PingSecret:
     return PingSecret(secret_id=secrets.token_hex(_ID_CHARACTERS // 2), secret=secrets.token_hex(32), created_at=now)
 
 
-AccessRecord = TokenRecord | PingSecret | LoginRecord | OperatorRecord
+AccessRecord = TokenRecord | LabelledToken | PingSecret | LoginRecord | OperatorRecord
 
 
 def key_of(record: AccessRecord) -> bytes:
@@ -217,7 +250,7 @@ class Tokens:
         if self._given or self._admins_by_oidc or self.operators.has_admin():
             return True
         return any(
-            record.role is Role.ADMIN and not record.user_id and not record.session and _is_valid(record, now)
+            record.role is Role.ADMIN and _is_whole(record) and not record.session and _is_valid(record, now)
             for record in self._stored.copy().values()
         )
 
@@ -271,6 +304,10 @@ def _asked_for(text: str) -> str:
     """The hash of a token that was sent; "" for text that cannot be a token: it may hold bytes that are no text."""
     # what is looked up is a hash, so how long the search takes tells nothing of any token
     return digest_of(text) if len(text) <= LONGEST_TOKEN and text.isascii() else ""
+
+
+def _is_whole(record: TokenRecord) -> bool:
+    return not record.user_id and not isinstance(record, LabelledToken)
 
 
 def _is_valid(record: TokenRecord, now: int) -> bool:

@@ -78,7 +78,7 @@ COMMANDS = (
         CommandReach.LOCAL,
     ),
     ListedCommand(
-        "signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", CommandReach.API
+        "signup", USE, "signup:signup", "Sign users up; signing up again changes the registration.", CommandReach.API
     ),
     ListedCommand(
         "monitor",
@@ -106,7 +106,7 @@ COMMANDS = (
         "import",
         USE,
         "import_:import_",
-        "Import users and monitors: only what is new or has changed since the last import of this source.",
+        "Import users and monitors: only rows that are new or changed since the last import of this source.",
         CommandReach.API,
     ),
     ListedCommand(
@@ -161,13 +161,13 @@ COMMANDS = (
         "backup",
         OPERATE,
         "backup:app",
-        "Back up topics, offsets and the database into a folder, with proof of what is in it.",
+        "Back up topics, offsets and the database into a folder, with proof of its contents.",
     ),
     ListedCommand(
         "restore",
         OPERATE,
         "restore:restore",
-        "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
+        "Restore a backup into empty topics and a new database, and compare them with the backup.",
     ),
     ListedCommand(
         "repartition",
@@ -175,7 +175,13 @@ COMMANDS = (
         "repartition:repartition",
         "Copy the installation into new topics with another partition count, prove the copy, and switch to it.",
     ),
-    ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
+    ListedCommand(
+        "db",
+        OPERATE,
+        "db:app",
+        "Show size and age of the database's tables, the next deletions, and roll-ups.",
+        CommandReach.API,
+    ),
     ListedCommand(
         "secrets",
         OPERATE,
@@ -183,13 +189,18 @@ COMMANDS = (
         "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
     ),
     ListedCommand(
-        "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
+        "api-token",
+        OPERATE,
+        "api_token:app",
+        "Make, list and revoke tokens of the HTTP API, and make login links.",
+        CommandReach.API,
     ),
     ListedCommand(
         "operator",
         OPERATE,
         "operators:app",
         "Add, change, list and remove operators who log in to the console with a password.",
+        CommandReach.API,
     ),
     ListedCommand(
         "plans",

@@ -1,5 +1,6 @@
 """The client for asyncio: one method for each thing that a program asks of the API."""
 
+from everwatch.client.access_calls import AccessCalls
 from everwatch.client.history_calls import HistoryCalls
 from everwatch.client.job_calls import JobCalls
 from everwatch.client.monitor_calls import MonitorCalls
@@ -8,7 +9,7 @@ from everwatch.client.system_calls import SystemCalls
 from everwatch.client.user_calls import UserCalls
 
 
-class AsyncClient(UserCalls, MonitorCalls, NotifierCalls, JobCalls, HistoryCalls, SystemCalls):
+class AsyncClient(UserCalls, MonitorCalls, NotifierCalls, JobCalls, HistoryCalls, SystemCalls, AccessCalls):
     """A client of the HTTP API at ``url``, for one event loop; an async context manager.
 
     Every method raises ApiError for what the API refuses or cannot serve. A request that may be repeated is, for up to

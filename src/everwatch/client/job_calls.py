@@ -10,10 +10,8 @@ import msgspec
 
 from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
 from everwatch.api.export_views import PAUSED, REDACTED, ExportQuery
-from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobList, JobPreview, JobPreviewBody, JobView
-from everwatch.api.queries import (
-    FacetsQuery,
-)
+from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobPreview, JobPreviewBody, JobView
+from everwatch.api.queries import FacetsQuery, Paged
 from everwatch.client.api_calls import PAGE, ApiCalls, decoded, read_as
 from everwatch.client.requests import ApiRequest, command, place, read
 
@@ -57,7 +55,7 @@ class JobCalls(ApiCalls):
 
     async def jobs(self) -> list[JobView]:
         """Return bulk jobs, the latest first."""
-        return (await self.get("/v1/jobs", JobList)).items
+        return [each async for each in self._iterate("/v1/jobs", Paged(), JobView)]
 
     async def job(self, job_id: str) -> JobView:
         """Return a bulk job and how far it has come."""

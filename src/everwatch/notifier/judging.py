@@ -161,7 +161,7 @@ class _Judging:
                 verdict = verdict if told == step.alerts else ack.verdict(self._now)
             routes = self._route(told, event.event_id, after)
             if told:
-                verdict = f"{verdict}: {', '.join(routes)}" if routes else "no route takes it"
+                verdict = f"{verdict}: {', '.join(routes)}" if routes else _untaken(told)
             self._verdicts.append((event.event_id, None, verdict))
 
     def _silence_of(self, transition: Transition) -> AlertSilence | None:
@@ -207,6 +207,9 @@ class _Judging:
                     names.append(f"{route.name} ({by})")
                     continue
                 self._alerts.append((route, f"{of}/{number}" if number else of, alert))
+                if alert.kind is AlertKind.ENDED and not route.keeps_incidents:
+                    # it only takes back what has not been sent yet
+                    continue
                 is_held = route.audience is Audience.USERS and self._correlating.is_held(alert)
                 names.append(f"{route.name} (held: executor {alert.executor} is doubted)" if is_held else route.name)
         return names
@@ -225,6 +228,13 @@ class _Judging:
             return False
         # few are given up, and an id takes a hash
         return not self._disabled or channel_id_of(route, given, address) not in self._disabled
+
+
+def _untaken(alerts: Collection[Alert]) -> str:
+    """Return why alerts went to no route."""
+    if all(alert.kind is AlertKind.ENDED for alert in alerts):
+        return "nobody is told of its end: no receiver of it keeps incidents"
+    return "no route takes it"
 
 
 def put_alerts(work: Work, now: int, told: Collection[Told]) -> None:

@@ -15,6 +15,7 @@ from everwatch.store.day_partitions import attached
 from everwatch.store.facts import THINNED_UNTIL, facts
 from everwatch.store.plan_keeping import KINDS, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.retention import AGEING
+from everwatch.store.rollup_journal import FOLD_EVERY_MS
 from everwatch.store.stored_values import DatabaseVolume
 
 MOST_COUNTED = 100_000
@@ -130,6 +131,7 @@ def _status(connection: Connection, engine: Engine, keep: Keep, plans: PlanKeepi
     thinning = _thinning(connection, keep, plans)
     tables = [replace(each, thinning=thinning) if each.table == "results" else each for each in tables]
     tables += [_table(connection, name) for name in _LASTING]
+    tables.append(replace(_table(connection, "rollup_journal"), kept=FOLD_EVERY_MS))
     if not on_postgresql:
         page = _one(connection, "PRAGMA page_size")
         size, free = sqlite.size_of(engine.url), page * _one(connection, "PRAGMA freelist_count")

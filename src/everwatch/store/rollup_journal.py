@@ -10,11 +10,12 @@ roll-ups directly.
 Users are spread over buckets. A reader adds to the roll-ups of a monitor what its user's bucket holds of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
 
 from everwatch.model import Status
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS
@@ -30,6 +31,8 @@ FOLD_EVERY_MS = 10 * MINUTE_MS
 """Time in which each bucket is folded once."""
 MOST_IN_BUCKET = 80_000
 """Results of a bucket after which it is folded earlier."""
+MOST_BYTES = 4_000_000
+"""Bytes of the journal that are folded at once: those of about 100,000 results."""
 
 _VERSION = 1
 _AT_STATUS, _AT_DURATION, _AT_SKIPPED = map(results.c.keys().index, ("status", "duration_ms", "skipped_count"))
@@ -133,17 +136,43 @@ class RollupJournal:
         else:
             connection.exec_driver_sql("INSERT INTO rollup_journal (bucket, additions) VALUES (?, ?)", rows)
 
-    def take(self, connection: Connection, bucket: int | None = None) -> list[Row]:
-        """Delete what was written down of a bucket, or of all; return the sums, in the order of their key."""
-        which = [] if bucket is None else [rollup_journal.c.bucket == bucket]
-        if self._on_postgresql:
-            taking = delete(rollup_journal).where(*which).returning(rollup_journal.c.additions)
-            return folded(body for (body,) in connection.execute(taking))
-        # the write lock is held
-        bodies = connection.execute(select(rollup_journal.c.additions).where(*which)).scalars().all()
-        if bodies:
-            connection.execute(delete(rollup_journal).where(*which))
-        return folded(bodies)
+    def parts(self, connection: Connection, buckets: Collection[int]) -> list[list[int]]:
+        """Return those of the buckets that hold something, in parts that are small enough to be folded at once."""
+        c = rollup_journal.c
+        size = func.sum(func.length(c.additions))
+        found = connection.execute(
+            select(c.bucket, size).where(c.bucket.in_(buckets)).group_by(c.bucket).order_by(c.bucket)
+        )
+        parts: list[list[int]] = []
+        together = MOST_BYTES
+        for bucket, held in found:
+            if together + held > MOST_BYTES:
+                parts.append([])
+                together = 0
+            parts[-1].append(bucket)
+            together += held
+        return parts
+
+    def take(self, connection: Connection, buckets: Collection[int], *, all_of_it: bool = False) -> list[Row]:
+        """Delete what was written down of some buckets; return the sums, in the order of their key.
+
+        What another transaction takes at the same time is left to it; ``all_of_it``: is waited for.
+        """
+        is_meant = rollup_journal.c.bucket.in_(buckets)
+        if not self._on_postgresql:
+            # the write lock is held
+            bodies = connection.execute(select(rollup_journal.c.additions).where(is_meant)).scalars().all()
+            if bodies:
+                connection.execute(delete(rollup_journal).where(is_meant))
+            return folded(bodies)
+        taking = delete(rollup_journal)
+        if all_of_it:
+            taking = taking.where(is_meant)
+        else:
+            place: ColumnElement[Any] = literal_column("ctid")
+            free = select(place).select_from(rollup_journal).where(is_meant).with_for_update(skip_locked=True)
+            taking = taking.where(place == func.any(func.array(free.scalar_subquery())))
+        return folded(body for (body,) in connection.execute(taking.returning(rollup_journal.c.additions)))
 
 
 def waiting(connection: Connection, user_id: str, monitor_id: str) -> list[Row]:

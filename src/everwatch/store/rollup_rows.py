@@ -1,6 +1,6 @@
 """The tables of roll-ups: adding to them, merging hours into days, and building them anew from results."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +22,7 @@ from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.rollup_counts import Rollup, RollupStep
-from everwatch.store.rollup_journal import FEWEST_JOURNALED, RollupJournal, waiting
+from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, RollupJournal, waiting
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, by_hour, condensed, rollup
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
@@ -57,9 +57,16 @@ class RollupRows:
         self._journal.put(connection, ResultChanges(inserted, changes.merged), from_when)
         return len(inserted)
 
-    def fold(self, connection: Connection, bucket: int | None = None) -> None:
-        """Add what the journal holds of a bucket, or of all, to the roll-ups; once in a transaction."""
-        self._hours.add(connection, self._journal.take(connection, bucket))
+    def parts_to_fold(self, connection: Connection, buckets: Collection[int]) -> list[list[int]]:
+        """Return those of the buckets of which the journal holds something, in parts for ``fold``."""
+        return self._journal.parts(connection, buckets)
+
+    def fold(self, connection: Connection, buckets: Collection[int], *, all_of_it: bool = False) -> None:
+        """Add what the journal holds of some buckets to the roll-ups.
+
+        What another transaction adds at the same time is left to it; ``all_of_it``: is waited for.
+        """
+        self._hours.add(connection, self._journal.take(connection, buckets, all_of_it=all_of_it))
 
     def condense(self, connection: Connection, until: int, most: int) -> int:
         """Merge up to ``most`` hours from before ``until`` (ms), the earliest first, into days; return how many.
@@ -96,7 +103,7 @@ class RollupRows:
         all there. No results may be stored meanwhile. Call it once in a transaction.
         """
         # what it holds is in the results too
-        self.fold(connection)
+        self.fold(connection, range(BUCKETS), all_of_it=True)
         known = facts(connection)
         from_ms = first_day(from_ms, known)
         if not after and from_ms < since(known).rollups:

@@ -1,6 +1,6 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from everwatch.store.database_status import volume_of
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
+from everwatch.store.folding_beside import FoldingBeside
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -56,6 +57,7 @@ class SqlStore:
         self._results = _results_writer(engine.dialect)
         self._rollups = RollupRows(engine.dialect, fewest_journaled)
         self._turns = FoldingTurns()
+        self._folding = FoldingBeside(self._fold) if engine.dialect.name == "postgresql" else None
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
@@ -67,16 +69,21 @@ class SqlStore:
             with self._engine.begin() as connection:
                 journaled = self._apply(connection, batch)
             self._turns.note(journaled)
-            self._fold(self._turns.due(batch.stored_at))
+            due = self._turns.due(batch.stored_at)
+            if self._folding is None:
+                self._fold(due)
+            else:
+                self._folding.begin(due)
 
-    def _fold(self, buckets: Iterable[int]) -> None:
-        """Fold buckets of the journal of roll-ups, each in a transaction of its own.
-
-        The batch before is stored, whatever becomes of this: one that fails has its turn again.
-        """
-        for bucket in buckets:
+    def _fold(self, buckets: Collection[int]) -> None:
+        """Fold buckets of the journal of roll-ups, apart from the batches before: these are stored already."""
+        if not buckets:
+            return
+        with self._engine.execution_options(**READS_ONLY).begin() as connection:
+            parts = self._rollups.parts_to_fold(connection, buckets)
+        for part in parts:
             with self._engine.begin() as connection:
-                self._rollups.fold(connection, bucket)
+                self._rollups.fold(connection, part)
 
     def begin_purge(self, purge: Purge) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
@@ -89,7 +96,7 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             # a sink that stores the deletion just now counts the same monitors out
             known = self._offsets.all(connection).keys() & purge.deletion.keys()
-            self._rollups.fold(connection, bucket_of(purge.user_id))
+            self._rollups.fold(connection, [bucket_of(purge.user_id)], all_of_it=True)
             return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
 
     def drop_old_pages(self) -> None:
@@ -136,6 +143,8 @@ class SqlStore:
             return self._rollups.rebuild(connection, after, from_ms, most)
 
     def close(self) -> None:
+        if self._folding is not None:
+            self._folding.close()
         self._engine.dispose()
 
     def _apply(self, connection: Connection, batch: SinkBatch) -> int:

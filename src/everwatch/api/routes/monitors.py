@@ -14,8 +14,9 @@ from everwatch.api.routes.parts import (
     MONITOR,
     MONITORS,
     READ_LIST,
-    READ_USER,
-    RUN_USER,
+    READ_MONITOR,
+    READ_MONITORS,
+    RUN_MONITOR,
     WRITE_USER,
 )
 from everwatch.api.routing import Example, Route
@@ -35,7 +36,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path="/v1/monitors",
-            permission=READ_LIST,
+            permission=READ_MONITORS,
             handler=monitors.list,
             summary="List monitors of all users.",
             query=AllMonitorsQuery,
@@ -65,7 +66,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path="/v1/monitors/facets",
-            permission=READ_LIST,
+            permission=READ_MONITORS,
             handler=facets.facets,
             summary="Count monitors by state, kind and plan, each under what the other filters say.",
             query=FacetsQuery,
@@ -74,7 +75,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path=MONITORS,
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=monitors.list_of_user,
             summary="List a user's monitors.",
             query=MonitorsQuery,
@@ -83,7 +84,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path=MONITOR,
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=monitors.get,
             summary="Show a monitor.",
             answers={200: Example(MonitorView, "The monitor.")},
@@ -126,7 +127,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="POST",
             path=f"{MONITOR}/pause",
-            permission=RUN_USER,
+            permission=RUN_MONITOR,
             handler=monitors.pause,
             summary="Pause a monitor.",
             audited="pause",
@@ -137,7 +138,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="POST",
             path=f"{MONITOR}/resume",
-            permission=RUN_USER,
+            permission=RUN_MONITOR,
             handler=monitors.resume,
             summary="Resume a monitor.",
             audited="resume",
@@ -147,7 +148,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="POST",
             path=f"{MONITOR}/maintenance",
-            permission=RUN_USER,
+            permission=RUN_MONITOR,
             handler=monitors.maintain,
             summary="Put a monitor into maintenance until an instant: checks go on, no alerts are sent.",
             audited="maintain",
@@ -158,7 +159,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="DELETE",
             path=f"{MONITOR}/maintenance",
-            permission=RUN_USER,
+            permission=RUN_MONITOR,
             handler=monitors.end_maintenance,
             summary="End the maintenance of a monitor that was asked for; windows of its policy stay.",
             audited="maintain",
@@ -168,7 +169,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="POST",
             path=f"{MONITOR}/run",
-            permission=RUN_USER,
+            permission=RUN_MONITOR,
             handler=monitors.run,
             summary="Run a monitor once, beside its schedule.",
             audited="run_now",
@@ -191,7 +192,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path=f"{MONITOR}/next",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=monitors.next_runs,
             summary="Tell when a monitor is due next.",
             query=NextQuery,
@@ -200,7 +201,7 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, t
         Route(
             method="GET",
             path=f"{MONITOR}/changes",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=monitors.changes,
             summary="Say which fields of a monitor's specification changed, by signups and commands.",
             answers={200: Example(SpecChangesView, "The changes, the latest first.")},

@@ -10,7 +10,7 @@ from everwatch.api.queries import (
     TimelinesQuery,
     TransitionsQuery,
 )
-from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER
+from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_MONITOR, READ_MONITORS
 from everwatch.api.routing import Example, Route
 from everwatch.api.state_views import LatencyView, TimelinesView, TimelineView
 from everwatch.api.timelines import Timelines
@@ -35,7 +35,7 @@ def past_routes(past: Past, timelines: Timelines) -> list[Route]:
         Route(
             method="GET",
             path=f"{MONITOR}/results",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=past.results_of_monitor,
             summary="List a monitor's results.",
             query=ResultsQuery,
@@ -53,7 +53,7 @@ def past_routes(past: Past, timelines: Timelines) -> list[Route]:
         Route(
             method="GET",
             path=f"{MONITOR}/transitions",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=past.transitions_of_monitor,
             summary="List a monitor's transitions.",
             query=TransitionsQuery,
@@ -62,7 +62,7 @@ def past_routes(past: Past, timelines: Timelines) -> list[Route]:
         Route(
             method="GET",
             path=f"{MONITOR}/timeline",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=past.timeline,
             summary="Show for how long a monitor was in which state, and its availability.",
             query=TimelineQuery,
@@ -71,7 +71,7 @@ def past_routes(past: Past, timelines: Timelines) -> list[Route]:
         Route(
             method="GET",
             path="/v1/timelines",
-            permission=READ_LIST,
+            permission=READ_MONITORS,
             handler=timelines.list,
             summary="Show which states the monitors of one page of a list were in.",
             query=TimelinesQuery,
@@ -80,7 +80,7 @@ def past_routes(past: Past, timelines: Timelines) -> list[Route]:
         Route(
             method="GET",
             path=f"{MONITOR}/latency",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=past.latency,
             summary="Show durations and counts of a monitor by hour or day, from its roll-ups.",
             query=LatencyQuery,

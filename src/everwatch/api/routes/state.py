@@ -6,7 +6,7 @@ from everwatch.api.explaining import Explaining
 from everwatch.api.overview import Overview, OverviewView
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.queries import AuditQuery
-from everwatch.api.routes.parts import MONITOR, READ_USER, READ_WHOLE
+from everwatch.api.routes.parts import MONITOR, READ_MONITOR, READ_WHOLE
 from everwatch.api.routing import Example, Route
 from everwatch.api.services import Services
 from everwatch.api.state_views import DiagnosisView, ExplanationView
@@ -36,7 +36,7 @@ def state_routes(services: Services) -> list[Route]:
         Route(
             method="GET",
             path=f"{MONITOR}/explain",
-            permission=READ_USER,
+            permission=READ_MONITOR,
             handler=Explaining(services.database, services.owners, services.clock).explain,
             summary="Say why a monitor is in its state, when it runs next, and which processes look after it.",
             answers={200: Example(ExplanationView, "The explanation.")},

@@ -20,6 +20,7 @@ from everwatch.api.login_routes import LoginRoutes
 from everwatch.api.monitors import Monitors
 from everwatch.api.notifier_requests import NotifierRequests
 from everwatch.api.oidc_routes import OidcRoutes
+from everwatch.api.operator_routes import OperatorRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
 from everwatch.api.route_listing import RouteListing
@@ -121,7 +122,10 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             ImportRoutes(importing),
             ImportStream(importing),
         ),
-        *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
+        *token_routes(
+            TokenRoutes(tokens, services.records, services.access_topic, clock),
+            OperatorRoutes(tokens.operators, services.records, services.access_topic, clock),
+        ),
         *login_routes(logins, passwords, oidc_logins),
         *system_routes(system),
         *console_routes(ConsoleRoutes(services.console)),

@@ -1,14 +1,17 @@
 """``everwatch api-token``: tokens of the HTTP API and login links of the console, on the topic ``access``."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 import orjson
 import typer
 
+from everwatch.api.access_views import TokenBody, TokenLabel, TokenView
 from everwatch.api.address import url_of
 from everwatch.api.permissions import Role
-from everwatch.api.tokens import TokenRecord, new_token
+from everwatch.api.tokens import TokenLimits, TokenRecord, new_token
+from everwatch.cli.support.access_by_api import login_path_by_api, revoke_by_api, token_by_api, tokens_by_api
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.login_links import new_login_link
@@ -31,21 +34,31 @@ from everwatch.encoding.input_models import Name, UserId
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API, and make login links.")
 
 
+class LimitOptions(NamedTuple):
+    """Options that limit a token."""
+
+    user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="Limit the token to monitors with this label: KEY=VALUE, or KEY.", show_default=False),
+    ] = None
+
+
 @app.command()
-@with_options(common=CommonOptions)
+@with_options(limits=LimitOptions, common=CommonOptions)
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Purpose of the token, e.g. grafana.", show_default=False)
     ],
     role: Annotated[Role, typer.Option(help="Role of the token.")] = Role.VIEWER,
-    user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None,
+    *,
+    limits: LimitOptions,
     expires: Annotated[
         str | None, typer.Option(help="Validity, e.g. 90d; default: unlimited.", show_default=False)
     ] = None,
     secrets: Annotated[
         bool, typer.Option("--secrets", help="Write secrets in configs, which are redacted otherwise.")
     ] = False,
-    *,
     common: CommonOptions,
 ) -> None:
     """Make a token and print it, this once: only its hash is stored. API processes accept it at once.
@@ -53,23 +66,38 @@ def create(
     A viewer reads; an operator writes, runs and sends signals too; an admin also makes tokens.
 
     Examples: `everwatch api-token create grafana` · `everwatch api-token create ci --role operator --expires 90d` ·
-    `everwatch api-token create shop --role operator --user u-1`
+    `everwatch api-token create shop --role operator --user u-1` · `everwatch api-token create team --label team=shop`
     """
     _check("NAME", name, Name)
+    user, label = limits
     if user is not None:
         _check("--user", user, UserId)
-        if secrets:
-            raise SettingsError("A token that is limited to a user shows no secrets: leave --secrets or --user away.")
+    if label is not None:
+        _check("--label", label, TokenLabel)
+    if secrets and (user is not None or label is not None):
+        raise SettingsError("A token that is limited to a user or a label shows no secrets: leave --secrets away.")
     now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
     settings = settings_of(common.data_dir, common.bootstrap_servers)
-    made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
-    put_access(settings, made.record)
+    stored: TokenRecord | TokenView
+    if settings.api_url:
+        text, stored = token_by_api(settings, TokenBody(name, role, user, expires_at, secrets, label))
+    else:
+        made = new_token(
+            name,
+            role,
+            now,
+            limits=TokenLimits(user or "", label or ""),
+            expires_at=expires_at,
+            with_secrets=secrets,
+        )
+        put_access(settings, made.record)
+        text, stored = made.text, made.record
     if common.as_json:
-        typer.echo(orjson.dumps({"token": made.text, **_plain(made.record)}).decode())
+        typer.echo(orjson.dumps({"token": text, **_plain(stored)}).decode())
         return
-    typer.echo(made.text)
-    typer.echo(f"This is shown once. Revoke it: everwatch api-token revoke {made.record.token_id}", err=True)
+    typer.echo(text)
+    typer.echo(f"This is shown once. Revoke it: everwatch api-token revoke {stored.token_id}", err=True)
 
 
 @app.command("list")
@@ -79,7 +107,8 @@ def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
     Example: `everwatch api-token list --json | jq -r .token_id`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    records = list(stored_access(settings).records())
+    records: Sequence[TokenRecord | TokenView]
+    records = tokens_by_api(settings) if settings.api_url else list(stored_access(settings).records())
     if as_json:
         for record in records:
             typer.echo(orjson.dumps(_plain(record)).decode())
@@ -102,9 +131,16 @@ def revoke(
     Example: `everwatch api-token revoke 3f2a9c0d1b7e4f55`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    if settings.api_url:
+        known = next((each for each in tokens_by_api(settings) if each.token_id == token_id), None)
+        if known is None:
+            raise _unknown(token_id)
+        revoke_by_api(settings, token_id)
+        typer.echo(f"revoked: {known.name} ({token_id})")
+        return
     found = next((record for record in stored_access(settings).records() if record.token_id == token_id), None)
     if found is None:
-        raise EverwatchError(f"There is no token {token_id!r}: see 'everwatch api-token list'.")
+        raise _unknown(token_id)
     delete_access(settings, found)
     typer.echo(f"revoked: {found.name} ({found.token_id})")
 
@@ -134,13 +170,16 @@ def login_link(
     if user is not None:
         _check("--user", user, UserId)
     settings = settings_of(data_dir, bootstrap_servers)
-    address = url or settings.api_public_url or url_of(settings.api_host, settings.api_port)
+    address = url or settings.api_url or settings.api_public_url or url_of(settings.api_host, settings.api_port)
     if not address.startswith(("http://", "https://")):
         raise SettingsError(
             f"--url {address!r} is no address of a web server: write it like https://everwatch.example."
         )
-    settings, bootstrap = ready_broker(settings)
-    link = new_login_link(settings, bootstrap, SystemClock(), address, role, user or "")
+    if settings.api_url:
+        link = address.rstrip("/") + login_path_by_api(settings, role, user)
+    else:
+        settings, bootstrap = ready_broker(settings)
+        link = new_login_link(settings, bootstrap, SystemClock(), address, role, user or "")
     typer.echo(orjson.dumps({"link": link}).decode() if as_json else link)
 
 
@@ -152,14 +191,19 @@ def _check(option: str, text: str, wanted: object) -> None:
         raise SettingsError(f"{option} is empty, too long, or has characters that cannot be seen.") from None
 
 
-def _plain(record: TokenRecord) -> dict[str, object]:
+def _unknown(token_id: str) -> EverwatchError:
+    return EverwatchError(f"There is no token {token_id!r}: see 'everwatch api-token list'.")
+
+
+def _plain(record: TokenRecord | TokenView) -> dict[str, object]:
     said: dict[str, object] = msgspec.to_builtins(record)
-    del said["sha256"], said["type"]
-    return said
+    return {name: value for name, value in said.items() if name not in ("sha256", "type")}
 
 
-def _row(record: TokenRecord) -> tuple[str, ...]:
-    notes = [note for note, is_so in (("secrets", record.secrets), ("session", record.session)) if is_so]
+def _row(record: TokenRecord | TokenView) -> tuple[str, ...]:
+    label = getattr(record, "label", "")
+    marks = ("secrets", record.secrets), ("session", record.session), (f"label {label}", label)
+    notes = [note for note, is_so in marks if is_so]
     role = ", ".join([str(record.role), *notes])
     expires = time_text(record.expires_at) if record.expires_at else "never"
     return (record.token_id, record.name, role, record.user_id or "all", time_text(record.created_at), expires)

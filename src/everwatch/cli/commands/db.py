@@ -13,10 +13,11 @@ from msgspec import to_builtins
 from rich.console import Console
 from rich.table import Table
 
-from everwatch.cli.support.database_reading import database, print_columns
+from everwatch.cli.support.database_reading import database, print_columns, reading
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import AsJson, Bootstrap, CommonOptions, DataDir, plans_of, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, CommonOptions, DataDir, not_by_api, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
+from everwatch.cli.support.rollups_by_api import ROLLUP_HEADER, print_rollups_by_api, rollup_row
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -66,6 +67,7 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     Examples: `everwatch db status` · `everwatch db status --json | jq .size`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    _refuse_api(settings, "status", "sizes and retention are those of the database's server and of the sink")
     plans = plans_of(settings)
     found = status_of(settings, PlanKeeping.of(plans.keep_days) if plans else NO_PLANS)
     if as_json:
@@ -106,6 +108,8 @@ def rollups(
 
     The sink adds these up, and the database keeps them for longer than results. Quantiles are within 2 %.
 
+    Through the API these are at most the last 1,000 parts of the interval.
+
     --rebuild takes whole days (UTC) from that of --since on (without it, all), and only days of which no result was
     deleted: the others stay as they are. The sinks may go on meanwhile. Killed half-way, run it again.
 
@@ -117,8 +121,12 @@ def rollups(
     if bool(user) != bool(monitor) or not (user or rebuild):
         raise SettingsError("Roll-ups are shown of one monitor: name its user and it, or give --rebuild alone.")
     if rebuild:
+        _refuse_api(settings, "rollups --rebuild", "it writes the database, which the API never does")
         _rebuild(settings, when.since)
     if not user:
+        return
+    if settings.api_url:
+        print_rollups_by_api(settings, user, monitor, by.value, when, common.as_json)
         return
     with database(settings) as reader:
         found = reader.rollups(user, monitor, RollupStep[by.name], when)
@@ -127,7 +135,7 @@ def rollups(
         for each in found:
             typer.echo(orjson.dumps(_as_object(each)).decode())
         return
-    print_columns((by.value, "success", "failure", "late", "skipped", "mean", "p50", "p95", "p99"), map(_line, found))
+    print_columns((by.value, *ROLLUP_HEADER), map(_line, found))
     if complete_from:
         typer.echo(
             f"Results before {time_text(complete_from)} do not count: `everwatch db rollups --rebuild` adds them."
@@ -156,7 +164,7 @@ def availability(
     """
     settings = settings_of(common.data_dir, common.bootstrap_servers)
     begin, end = interval_of(since, until)
-    with database(settings) as reader:
+    with reading(settings) as reader:
         found = reader.availability(user, monitor, begin, end or now_ms(), bars)
     if common.as_json:
         for each in [found.total, *found.bars]:
@@ -195,6 +203,7 @@ def archive(
     Examples: `everwatch db archive /var/archive/everwatch` · `everwatch db archive archive --json | jq .rows`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    _refuse_api(settings, "archive", "it reads every result, and notes in the database which days have a file")
     now = now_ms()
     # what a reader would say of a missing database is better than an empty one made here
     with database(settings):
@@ -214,6 +223,12 @@ def archive(
             typer.echo("Every day of results that is over for a day has its file.", err=True)
     finally:
         engine.dispose()
+
+
+def _refuse_api(settings: Settings, what: str, why: str) -> None:
+    """Raise SettingsError if the settings name an API."""
+    if settings.api_url:
+        raise not_by_api(f"'everwatch db {what}'", why)
 
 
 def _rebuild(settings: Settings, since: int) -> None:
@@ -241,12 +256,7 @@ def _as_object(each: Rollup) -> dict[str, object]:
 
 def _line(each: Rollup) -> tuple[str, ...]:
     counts = (each.successes, each.failures, each.lates, each.skips)
-    durations = (each.mean_ms, *each.quantiles_ms(*_SHARES.values()))
-    return (time_text(each.at), *(f"{count:,}" for count in counts), *map(_duration, durations))
-
-
-def _duration(duration_ms: float | None) -> str:
-    return "-" if duration_ms is None else f"{duration_ms:,.1f} ms"
+    return rollup_row(each.at, counts, (each.mean_ms, *each.quantiles_ms(*_SHARES.values())))
 
 
 def _whole(found: DatabaseStatus) -> str:

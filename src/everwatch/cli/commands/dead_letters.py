@@ -18,7 +18,7 @@ from everwatch.cli.support.dead_letter_output import (
     print_line,
     print_stored,
 )
-from everwatch.cli.support.dead_letters_by_api import redrive_by_api, show_by_api
+from everwatch.cli.support.dead_letters_by_api import follow_by_api, redrive_by_api, show_by_api
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -102,13 +102,17 @@ def list_(
 
     The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), answers without reading all of
     it, and is a moment behind. It holds the first 4 KiB of key and value, without secrets and not as bytes. With
-    --follow or --secrets the topic is read.
+    --follow or --secrets the topic is read; with --follow through the API, the database again and again.
 
     Examples: `everwatch dead-letters list --since 1h --source signups` ·
     `everwatch dead-letters list --follow --json | jq .reason`
     """
     settings, as_json = settings_of(common.data_dir, common.bootstrap_servers), common.as_json
     wanted, topics, history = chosen.wanted(), Topics.of(settings), History(Topics.of(settings))
+    if settings.api_url and follow and not secrets and from_ is not OutputSource.TOPIC:
+        refuse_cursor_of_topic(page.after, OutputSource.TOPIC, follow=follow)
+        follow_by_api(settings, wanted.selection(settings.topic_prefix), _since_ms(chosen.since), page.limit, as_json)
+        return
     if _is_from_database(settings, from_, needs_topic=follow or secrets):
         with reading(settings) as reader:
             which, when = wanted.selection(settings.topic_prefix), When(_since_ms(chosen.since))
@@ -155,7 +159,7 @@ def show(
     [(partition, offset)] = _places([letter])
     if settings.api_url:
         if secrets:
-            raise not_by_api("A dead letter with its secrets")
+            raise not_by_api("A dead letter with its secrets", "the database keeps it without them")
         show_by_api(settings, partition, offset, as_json)
         return
     with closing(_opened(settings, None)) as topic:
@@ -269,7 +273,7 @@ def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
     if settings.api_url:
         if needs_topic or source is OutputSource.TOPIC:
-            raise not_by_api("What reads the topic (--follow, --secrets, --from topic)")
+            raise not_by_api("What reads the topic (--secrets, --from topic)", "the API reads the database")
         return True
     return source is OutputSource.DATABASE or (source is None and not needs_topic and has_database(settings))
 

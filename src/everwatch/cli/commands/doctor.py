@@ -52,7 +52,7 @@ def doctor(
     """
     settings = settings_of(data_dir, bootstrap_servers)
     if settings.api_url and (recent != RECENT or processes):
-        raise not_by_api("A check with --recent or --for")
+        raise not_by_api("A check with --recent or --for", "the API makes one check for all who ask")
     recent_ms = duration_of("--recent", recent)
     findings = []
     for finding in _found_by_api(settings) if settings.api_url else _found(settings, recent_ms, processes):

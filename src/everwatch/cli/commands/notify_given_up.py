@@ -19,7 +19,8 @@ def given_up(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJso
     """List addresses that were given up (of USER, or of all): nothing is sent to them, and the next route takes over.
 
     An address is given up when its receiver says that it is gone, or when a user's address has failed five times in a
-    row over a day. `everwatch notify test` brings it back once a test gets through.
+    row over a day. `everwatch notify test` brings it back once a test gets through. Messages that were given up are
+    listed by `everwatch notify deliveries --state dead`.
 
     Examples: `everwatch notify given-up` · `everwatch notify given-up u-1`
     """

@@ -1,20 +1,24 @@
 """``everwatch operator``: people who log in to the console with a password, on the topic ``access``."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import orjson
 import typer
 
+from everwatch.api.access_views import OperatorBody, OperatorView
 from everwatch.api.operators import OperatorName, OperatorRecord, new_operator
 from everwatch.api.passwords import hash_of, objection_to
 from everwatch.api.permissions import Role
+from everwatch.cli.support.access_by_api import operators_by_api, put_operator_by_api, remove_operator_by_api
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.time_display import time_text
+from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 
 app = typer.Typer(
@@ -43,10 +47,13 @@ def add(
     """
     wanted = _name(name)
     settings = settings_of(data_dir, bootstrap_servers)
-    if stored_access(settings).operators.find(wanted) is not None:
+    if _found(settings, wanted) is not None:
         raise EverwatchError(f"There is an operator {wanted!r} already: see 'everwatch operator change --help'.")
-    hashed = hash_of(_password(password_stdin))
-    put_access(settings, new_operator(wanted, role, hashed, now_ms()))
+    password = _password(password_stdin)
+    if settings.api_url:
+        put_operator_by_api(settings, wanted, OperatorBody(role, password))
+    else:
+        put_access(settings, new_operator(wanted, role, hash_of(password), now_ms()))
     typer.echo(f"added: {wanted} ({role})")
 
 
@@ -68,12 +75,15 @@ def change(
     if role is None and not is_new_password:
         raise SettingsError("Say what to change: --role ROLE, --password or --password-stdin.")
     settings = settings_of(data_dir, bootstrap_servers)
-    found = stored_access(settings).operators.find(wanted)
+    found = _found(settings, wanted)
     if found is None:
         raise _unknown(wanted)
-    hashed = hash_of(_password(password_stdin)) if is_new_password else found.password
-    now = now_ms()
-    put_access(settings, new_operator(wanted, role or found.role, hashed, now, found.created_at))
+    new_password = _password(password_stdin) if is_new_password else None
+    if isinstance(found, OperatorRecord):
+        hashed = found.password if new_password is None else hash_of(new_password)
+        put_access(settings, new_operator(wanted, role or found.role, hashed, now_ms(), found.created_at))
+    else:
+        put_operator_by_api(settings, wanted, OperatorBody(role, new_password))
     typer.echo(f"changed: {wanted} ({role or found.role}); log in again")
 
 
@@ -83,7 +93,9 @@ def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
 
     Example: `everwatch operator list --json | jq -r .name`
     """
-    records = list(stored_access(settings_of(data_dir, bootstrap_servers)).operators.records())
+    settings = settings_of(data_dir, bootstrap_servers)
+    records: Sequence[OperatorRecord | OperatorView]
+    records = operators_by_api(settings) if settings.api_url else list(stored_access(settings).operators.records())
     if as_json:
         for record in records:
             typer.echo(orjson.dumps(_plain(record)).decode())
@@ -105,11 +117,21 @@ def remove(name: Name, data_dir: DataDir = None, bootstrap_servers: Bootstrap = 
     """
     wanted = _name(name)
     settings = settings_of(data_dir, bootstrap_servers)
-    found = stored_access(settings).operators.find(wanted)
+    found = _found(settings, wanted)
     if found is None:
         raise _unknown(wanted)
-    delete_access(settings, found)
+    if isinstance(found, OperatorRecord):
+        delete_access(settings, found)
+    elif not remove_operator_by_api(settings, wanted):
+        raise _unknown(wanted)
     typer.echo(f"removed: {wanted}")
+
+
+def _found(settings: Settings, name: str) -> OperatorRecord | OperatorView | None:
+    """The operator of a name, by the API if the settings name one."""
+    if settings.api_url:
+        return next((each for each in operators_by_api(settings) if each.name == name), None)
+    return stored_access(settings).operators.find(name)
 
 
 def _name(text: str) -> str:
@@ -141,8 +163,6 @@ def _unknown(name: str) -> EverwatchError:
     return EverwatchError(f"There is no operator {name!r}: see 'everwatch operator list'.")
 
 
-def _plain(record: OperatorRecord) -> dict[str, object]:
+def _plain(record: OperatorRecord | OperatorView) -> dict[str, object]:
     said: dict[str, object] = msgspec.to_builtins(record)
-    for name in ("password", "credential_id", "type"):
-        del said[name]
-    return said
+    return {name: value for name, value in said.items() if name not in ("password", "credential_id", "type")}

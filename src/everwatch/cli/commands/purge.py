@@ -17,6 +17,7 @@ from everwatch.cli.support.options import (
     broker_of,
     duration_of,
     fitted,
+    not_by_api,
     settings_of,
 )
 from everwatch.cli.support.sending import connected
@@ -70,6 +71,11 @@ def purge(
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    if settings.api_url:
+        raise not_by_api(
+            "'everwatch user purge'",
+            "it deletes rows of the database, which the API never writes; 'everwatch user deregister' ends a user",
+        )
     timeout_s = duration_of("--timeout", timeout) / 1000
     asked = asked_of({"command": "purge", "user_id": user})
     with database(settings) as reader:

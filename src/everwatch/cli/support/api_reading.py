@@ -14,9 +14,10 @@ from everwatch.api.queries import (
     AllTransitionsQuery,
     LettersQuery,
     Paged,
+    TimelineQuery,
     UsersQuery,
 )
-from everwatch.api.state_views import LetterView
+from everwatch.api.state_views import BarView, LetterView
 from everwatch.api.views import MonitorView, ResultView, TaskCountsView, TaskView, UserView
 from everwatch.cli.support.api_connection import api_client
 from everwatch.client import ApiError, Client
@@ -25,6 +26,7 @@ from everwatch.core.config import Settings
 from everwatch.encoding.input_conversion import monitor_of, windows_of
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.operations.explanation import Explanation
+from everwatch.store.availability import Availability, Bar
 from everwatch.store.letters import LetterCount, LetterSelection
 from everwatch.store.paging import Sort, StoredPage
 from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
@@ -148,6 +150,10 @@ class ApiReader:
         counts = self._client.dead_letters_page(query).counts
         return [LetterCount(each.source, each.code, each.reason, each.count, each.newest) for each in counts]
 
+    def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int) -> Availability:
+        view = self._client.timeline(user_id, monitor_id, TimelineQuery(begin, end, bars))
+        return Availability(_bar(view.whole), list(map(_bar, view.bars)))
+
     def explanation(self, monitor: Monitor) -> tuple[Explanation, str]:
         """Return a monitor explained, and why its processes are not known ("" if they are)."""
         view = self._client.explain(monitor.user_id, monitor.monitor_id)
@@ -262,3 +268,7 @@ def _task(view: TaskView) -> StoredTask:
 def _result(view: ResultView) -> StoredResult:
     result = msgspec.convert(view, Result, from_attributes=True)
     return StoredResult(result, view.stored_at, view.deliveries)
+
+
+def _bar(view: BarView) -> Bar:
+    return Bar(view.begin, view.end, view.by_state, view.maintenance_ms)

@@ -7,15 +7,21 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.dead_letter_output import RedriveLine, print_content
+from everwatch.cli.support.dead_letter_output import RedriveLine, print_content, print_stored
+from everwatch.cli.support.run_parts import run_parts
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.dead_letter_content import Decoded
 from everwatch.operations.redriving import Wanted
+from everwatch.store.letters import LetterSelection
+from everwatch.store.selections import When
 
 if TYPE_CHECKING:
     from everwatch.api.state_views import LetterView
+
+LATE_MS = 60_000
+MOST_AT_ONCE = 2_000
 
 
 def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) -> None:
@@ -37,6 +43,26 @@ def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) 
         typer.echo(f"{name:<9} {text}")
     typer.echo("")
     print_content(Decoded(found.encoding, found.value, found.problem), found.path, found.reason)
+
+
+def follow_by_api(settings: Settings, which: LetterSelection, since_ms: int, limit: int, as_json: bool) -> None:
+    """Print the newest dead letters, and each new one once the database has it, until interrupted. Raises ApiError."""
+    from everwatch.cli.support.api_reading import api_reader
+
+    stop, seen, most = run_parts().new_stop(), dict[str, int](), limit
+    with api_reader(settings) as reader:
+        while True:
+            found = reader.dead_letters(which, when=When(since_ms), limit=max(limit, MOST_AT_ONCE))
+            new = [each for each in found if each["letter"] not in seen]
+            for each in reversed(new[:most]):
+                print_stored(each, as_json)
+            seen |= {each["letter"]: each["refused_at"] for each in new}
+            # processes' clocks differ, and partitions are stored side by side: an older one may come later
+            since_ms = max(since_ms, max(seen.values(), default=0) - LATE_MS)
+            seen = {letter: at for letter, at in seen.items() if at >= since_ms}
+            most = MOST_AT_ONCE
+            if stop.wait(run_parts().look_again_s):
+                return
 
 
 def redrive_by_api(

@@ -123,7 +123,7 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
     )
     name, reach = global_options.COMMAND.get()
     if settings.api_url and reach is CommandReach.DIRECT:
-        raise not_by_api(f"'everwatch {name}'")
+        raise not_by_api(f"'everwatch {name}'", _WHY_NOT.get(name, ""))
     set_up_logs(settings, name)
     print_in_zone_of(settings)
     if settings.schema_registry_url:
@@ -149,10 +149,21 @@ def _way_in(bootstrap_servers: str | None) -> dict[str, str | None]:
     return {"api_url": ""}
 
 
-def not_by_api(what: str) -> SettingsError:
-    """Return what to say of something that the API does not do."""
+_WHY_NOT = {
+    "backup": "it copies topics and the database whole",
+    "restore": "it fills topics and a database that no process uses yet",
+    "repartition": "it copies all topics, and stops what works on them",
+    "secrets": "keys that encrypt secrets stay on the machines that have them",
+    "topics": "it makes and repairs topics, for which processes of the API have no rights",
+}
+
+
+def not_by_api(what: str, why: str = "") -> SettingsError:
+    """Return what to say of something that the API does not do, and why it does not."""
+    because = f" ({why})" if why else ""
     return SettingsError(
-        f"{what} takes Kafka or the database itself: leave --api and EVERWATCH_API_URL away, and run it where they are."
+        f"{what} takes Kafka or the database itself{because}: leave --api and EVERWATCH_API_URL away, and run it where"
+        " they are."
     )
 
 
@@ -307,24 +318,6 @@ def instant_of(option: str, text: str, now: int, bare: Bare) -> int:
         return parse_moment_ms(text, now, bare)
     except ValueError as error:
         raise SettingsError(f"{option}: {error}.") from None
-
-
-ResumeUntil = Annotated[
-    str | None,
-    typer.Option("--until", help="Resume automatically at INSTANT, or a duration from now.", show_default=False),
-]
-ResumeFor = Annotated[
-    str | None, typer.Option("--for", help="Resume automatically after a duration, e.g. 2h.", show_default=False)
-]
-
-
-def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
-    """The field that --until or --for of a pause gives a command; nothing without either. Raises SettingsError."""
-    if until is not None and for_ is not None:
-        raise SettingsError("Give one of --until and --for, not both.")
-    if until is not None:
-        return {"until": instant_of("--until", until, now, Bare.FUTURE)}
-    return {} if for_ is None else {"until": now + duration_of("--for", for_)}
 
 
 def pairs_of(option: str, shape: str, items: Iterable[str], *, empty: bool = False) -> dict[str, str]:

@@ -65,8 +65,9 @@ class HttpSender:
             body_limit=_BODY_LIMIT,
             is_enough=_is_enough,
         )
-        # for the next message of the same: what one user made a server say is not another's to read
-        owner = (whose if is_guarded else "", lane_of(address))
+        # a connection is kept where the rules alone say where it goes: what one user made a server say is not another's
+        # to read, and one user has few messages
+        owner = None if is_guarded and whose else lane_of(address)
         try:
             async with asyncio.timeout(self.timeout_s):
                 answer = await client.send(request, client.new_probe(), owner)

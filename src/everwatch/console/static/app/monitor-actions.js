@@ -14,6 +14,10 @@ export const nameOf = (monitor) => monitor.spec?.name || monitor.monitor_id;
 const HOURS = [["", "until I resume it"], ["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"], ["168", "for 1 week"]];
 
 function PauseBody({ values }) {
+  return html`<${Until} values=${values} /><${Field} label="Why" hint="Shown on its page and in its history. You may leave it empty.">${(id) => html`<input class="input" type="text" id=${id} maxLength="200" autocomplete="off" onInput=${(event) => (values.reason = event.target.value.trim())} />`}</${Field}>`;
+}
+
+function Until({ values }) {
   return html`<${Field} label="Pause" hint="No checks run and nobody is alerted meanwhile.">${(id) => html`<select class="select" id=${id} onChange=${(event) => (values.hours = event.target.value)}>${HOURS.map(([hours, text]) => html`<option value=${hours}>${text}</option>`)}</select>`}</${Field}>`;
 }
 
@@ -23,7 +27,7 @@ export function pause(monitor, done) {
   ask({
     title: `Pause ${nameOf(monitor)}`, action: "Pause", body: PauseBody,
     submit: async (values) => {
-      await write("POST", monitorPath(monitor.user_id, monitor.monitor_id, "/pause"), { body: { until: untilOf(values) } });
+      await write("POST", monitorPath(monitor.user_id, monitor.monitor_id, "/pause"), { body: { until: untilOf(values), ...(values.reason ? { reason: values.reason } : {}) } });
       toast(`${nameOf(monitor)} is paused.`);
       done();
     },
@@ -64,7 +68,7 @@ async function many(monitors, command, past, more = {}) {
 const count = (refused) => `${plural(refused.length, "monitor")} refused`;
 
 export function pauseMany(monitors, done) {
-  ask({ title: `Pause ${plural(monitors.length, "monitor")}`, action: "Pause", body: PauseBody, submit: async (values) => { await many(monitors, "pause", "paused", { until: untilOf(values) }); done(); } });
+  ask({ title: `Pause ${plural(monitors.length, "monitor")}`, action: "Pause", body: PauseBody, submit: async (values) => { await many(monitors, "pause", "paused", { until: untilOf(values), ...(values.reason ? { reason: values.reason } : {}) }); done(); } });
 }
 
 export async function resumeMany(monitors, done) {

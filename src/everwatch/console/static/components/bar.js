@@ -61,7 +61,7 @@ export function AvailabilityBar({ whole, bars, label }) {
       </svg>
     </div>
     <div class="bar-foot">
-      <span class="nowrap">${long ? day(whole.begin) : clock(whole.begin, false)}</span>
+      <span class="nowrap">${long ? day(whole.begin) : clock(whole.begin, false)} to now</span>
       <span class="said clip">${chosen ? said(chosen, long) : html`<span class="faint">${percent(whole.availability)} available</span>`}</span>
       <span class="nowrap"><button class="link" type="button" onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as a table"}</button></span>
     </div>

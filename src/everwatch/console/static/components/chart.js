@@ -50,7 +50,7 @@ export function TimeChart({ label, times, series, height = 180 }) {
         width: width(),
         height,
         tzDate: (s) => (zone.value === "utc" ? UPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)),
-        padding: [8, 12, 0, 0],
+        padding: [8, 20, 0, 0],
         cursor: { y: false, points: { size: 6 } },
         legend: { live: true },
         hooks: { setCursor: [(self) => (self.cursor.idx === null || self.cursor.idx === undefined) && showLast(self)], ready: [showLast] },

@@ -22,9 +22,9 @@ const REMEDIES = {
 
 export const remedyOf = (error) => REMEDIES[error.code] ?? "";
 
-export function Failure({ error, retry }) {
+export function Failure({ error, retry, what = "" }) {
   return html`<div class="notice error" role="alert">
-    <div class="title"><${Icon} name="incidents" />${error.message}</div>
+    <div class="title"><${Icon} name="incidents" />${what ? `${what} is not known: ` : ""}${error.message}</div>
     ${error.errors?.length > 0 && html`<ul>${error.errors.map((each) => html`<li><code>${each.path}</code> ${each.reason}</li>`)}</ul>`}
     ${remedyOf(error) && html`<p>${remedyOf(error)}</p>`}
     ${error.requestId && html`<p class="faint small">Request <code>${error.requestId}</code></p>`}
@@ -41,9 +41,9 @@ export function Banner({ tone = "", icon = "info", children }) {
 }
 
 /** What a view shows of loaded data: the data, else why there is none. */
-export function Loaded({ of, lines, children }) {
+export function Loaded({ of, lines, what, children }) {
   const { data, error, loading, reload } = of;
-  if (data === undefined && error) return html`<${Failure} error=${error} retry=${reload} />`;
+  if (data === undefined && error) return html`<${Failure} error=${error} retry=${reload} what=${what} />`;
   if (data === undefined) return loading ? html`<${Loading} lines=${lines} />` : null;
   return html`${error && html`<${Banner} tone="warn" icon="incidents">What you see is older: ${error.message}</${Banner}>`}${children(data)}`;
 }

@@ -8,7 +8,7 @@ import { seesAll } from "../app/session.js";
 import { pages } from "../app/pages.js";
 import { targetOf } from "../app/format.js";
 import { Icon } from "./icon.js";
-import { iconOf } from "./state.js";
+import { iconOf, STATES } from "./state.js";
 
 const [MOST, LOOKED_AT] = [6, 100];
 
@@ -29,9 +29,11 @@ export function Palette() {
   // the API finds one part: of several words the longest is asked for, and the others are looked for in what it finds
   const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
   const longest = words.reduce((one, other) => (other.length > one.length ? other : one), "");
-  const exact = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: MOST });
+  const exact = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: LOOKED_AT });
   const loose = useGet(words.length > 1 ? "/v1/monitors" : null, { q: longest, limit: LOOKED_AT });
-  const all = exact.data?.items.length || words.length < 2 ? exact.data?.items ?? [] : (loose.data?.items ?? []).filter((each) => hasAll(each, words)).slice(0, MOST);
+  const found = exact.data?.items.length || words.length < 2 ? exact.data?.items ?? [] : (loose.data?.items ?? []).filter((each) => hasAll(each, words));
+  // who looks for one by its name mostly looks for the one that is down
+  const all = found.slice().sort((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state)).slice(0, MOST);
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
   useLayoutEffect(() => element.current.showModal(), []);
   useLayoutEffect(() => setAt(0), [text]);

@@ -74,7 +74,7 @@ const isDocument = (letter) => ["json", "avro", "confluent"].includes(letter.enc
 
 function Reasons({ counts }) {
   return html`<${Panel} title="Why"><${Table} label="Dead letters by reason" rows=${counts} keyOf=${(each) => `${each.source}\n${each.code}\n${each.reason}`} columns=${[
-    { id: "reason", label: "Reason", wrap: true, cell: (each) => each.reason },
+    { id: "reason", label: "Reason", wrap: true, cell: (each) => html`<span class="lines-3" title=${each.reason}>${each.reason}</span>` },
     { id: "from", label: "From", width: "w-s", narrow: false, cell: (each) => html`<span class="muted">${each.source}</span>` },
     { id: "count", label: "Count", width: "w-s", num: true, cell: (each) => count(each.count) },
   ]} /></${Panel}>`;

@@ -270,7 +270,7 @@ function Explanation({ explained, notified, of }) {
   const rows = [];
   const row = (look, name, value, remedy = "") => rows.push({ look, name, value, remedy });
   if (explained.silence) row("bad", "Results", html`none since <${Instant} ms=${explained.silence.since} />`, explained.silence.cause);
-  else if (run) row(run.is_stale ? "warn" : "ok", "Last run", html`<${Ago} ms=${run.began_at} />${run.late_ms >= 1_000 ? `, ${duration(run.late_ms)} late` : ", on time"}${run.skipped_since ? `; ${plural(run.skipped_since, "run")} skipped since` : ""}`, run.skip_reason);
+  else if (run) row(run.is_stale ? "warn" : "ok", "Last run began", html`<${Ago} ms=${run.began_at} />${run.late_ms >= 1_000 ? `, ${duration(run.late_ms)} late` : ", on time"}${run.skipped_since ? `; ${plural(run.skipped_since, "run")} skipped since` : ""}`, run.skip_reason);
   for (const each of explained.regions || []) row(!each.status ? "warn" : each.status === "success" ? "ok" : "bad", `Region ${each.region}`, each.status ? html`${each.status} <${Ago} ms=${each.scheduled_at} />` : "no answer", each.status && each.status !== "success" ? each.reason : "");
   if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
   if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);

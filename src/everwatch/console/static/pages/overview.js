@@ -205,13 +205,13 @@ function Answer({ rows, late }) {
 
 function System({ lag, results }) {
   const late = Boolean(results?.lateness_ms) && results.lateness_ms.p99 > LATE_S * 1000;
-  return html`<${Panel} title="Does it keep up?" aside=${html`${lag.data && html`<${Answer} rows=${summed(lag.data.items)} late=${late} />`}<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
+  return html`<${Panel} title="Does it keep up?" aside=${html`${lag.data ? html`<${Answer} rows=${summed(lag.data.items)} late=${late} />` : lag.error && html`<b class="warn">Not known yet</b>`}<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
     ${results && html`<ul class="explain">
       <li><span class=${late ? "warn" : "ok"}><${Icon} name=${late ? "incidents" : "up"} /></span><span>Results</span>
         <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
     </ul>`}
     <${Refused} />
-    <${Loaded} of=${lag} lines="3">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
+    <${Loaded} of=${lag} lines="3" what="How far each process is behind">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
       <span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span>${PROCESSES[each.process] ?? each.process}</span>
       <span class="value">${each.text}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span>
     </li>`)}</ul>`}</${Loaded}>
@@ -226,7 +226,7 @@ function Refused() {
   const counts = found.data.counts.slice().sort((a, b) => b.count - a.count);
   const all = counts.reduce((sum, each) => sum + each.count, 0);
   return html`<ul class="explain"><li><span class=${all ? "warn" : "ok"}><${Icon} name=${all ? "letters" : "up"} /></span><span>Refused</span>
-    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy">most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
+    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy lines-2" title=${counts[0].reason}>most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
 }
 
 function summed(items) {
@@ -241,7 +241,7 @@ function summed(items) {
   }
   return [...of.values()].map((row) => {
     const running = plural(row.owners.size, "process", "processes");
-    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}` };
+    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}${row.owners.size ? "" : ", or see in its log why the last one ended"}` };
     if (row.lag_s === null) return { ...row, look: "bad", text: `${running}, a record cannot be read`, remedy: "See the partitions." };
     const behind = row.lag ? `${plural(row.lag, "record")} to read, the oldest ${duration(row.lag_s * 1000)} old` : "all records are read";
     return { ...row, look: row.lag_s > LATE_S ? "warn" : "ok", text: `${running}, ${behind}`, remedy: "" };

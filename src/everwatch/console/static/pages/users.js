@@ -20,7 +20,7 @@ export function Users() {
   const list = useGet("/v1/users", { q, plan, state, target, sort, reverse, cursor, limit: PAGE });
   const plans = Object.entries(counts.value?.users ?? {}).sort();
   return html`
-    <div class="page-head"><h1>Users</h1>${counts.value && html`<span class="sub">${count(plans.reduce((sum, [, n]) => sum + n, 0))}</span>`}</div>
+    <div class="page-head"><h1>Users</h1>${counts.value && html`<span class="sub">${q || plan || state || target ? "some of " : ""}${count(plans.reduce((sum, [, n]) => sum + n, 0))}</span>`}</div>
     <div class="filters">
       <${Search} main value=${q} set=${(text) => setQuery({ q: text }, { replace: true })} label="Part of the id" />
       <${Choice} label="Plan" value=${plan} set=${(each) => setQuery({ plan: each })} options=${[["", "Any plan"], ...plans.map(([name, n]) => [name, `${name} (${compact(n)})`])]} />
@@ -35,6 +35,6 @@ export function Users() {
           { id: "plan", label: "Plan", width: "w-m", narrow: false, cell: (each) => each.plan },
           { id: "worst", label: "Worst", width: "w-icon", cell: (each) => { const worst = WORST_FIRST.find((one) => each.monitors[one]); return worst ? html`<${State} state=${worst} />` : html`<span class="faint">–</span>`; } },
           { id: "monitors", label: "Monitors", width: "w-m", narrow: false, cell: (each) => html`<span class="two"><span>${count(Object.values(each.monitors).reduce((sum, n) => sum + n, 0))}</span><${Shares} counts=${each.monitors} /></span>` },
-          { id: "since", label: "Since", width: "w-m", wide: true, narrow: false, num: true, cell: (each) => html`<span class="muted"><${Instant} ms=${each.registered_at} /></span>` },
+          { id: "since", label: "Signed up", width: "w-m", wide: true, narrow: false, num: true, cell: (each) => html`<span class="muted"><${Instant} ms=${each.registered_at} /></span>` },
         ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "user" : "users"} />`}</${Loaded}></section>`;
 }
