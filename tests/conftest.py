@@ -66,6 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How long a live test watches that no alert fires; give -o timeout=0 too for more than 15.",
     )
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
+    parser.addoption("--api-examples", type=int, default=2, help="Requests made at random of each API operation.")
     parser.addoption("--cron-years", type=int, default=1, help="Years whose changes of clocks are compared.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
 

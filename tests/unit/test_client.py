@@ -321,6 +321,23 @@ async def test_the_blocking_client_does_the_same(server: Api) -> None:
     assert await asyncio.to_thread(work) == ["a", "b"]
 
 
+async def test_the_blocking_client_gives_events_as_they_come(server: Api) -> None:
+    def work() -> list[str]:
+        with Client(server.url, server.texts[Role.ADMIN]) as client:
+            events = client.live("ann", only="transition")
+            return [monitor_of(next(events)) for _ in range(2)]
+
+    working = asyncio.create_task(asyncio.to_thread(work))
+    async with asyncio.timeout(30 * PATIENCE):
+        while server.taker is None:
+            await asyncio.sleep(0.01)
+        server.taker([changed(0), changed(1)])
+        assert await working == ["m-0", "m-1"]
+        # what is not read to its end is closed
+        while server.live.clients:
+            await asyncio.sleep(0.01)
+
+
 def test_the_blocking_client_has_every_method_and_its_description() -> None:
     names = {name for name, _ in inspect.getmembers(AsyncClient) if not name.startswith("_")}
     assert names == {name for name, _ in inspect.getmembers(Client) if not name.startswith("_")}
