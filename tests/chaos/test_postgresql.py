@@ -1,5 +1,6 @@
 """Everything on PostgreSQL: an empty database is filled, every command reads it, and the server may crash."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -70,7 +71,10 @@ def test_up_fills_an_empty_database_which_every_command_reads(
         up.send_signal(signal.SIGINT)
         assert up.wait(240) == 0
         log.close()
-    assert "secret" not in (tmp_path / "up.log").read_text()
+    told = (tmp_path / "up.log").read_text()
+    assert "secret" not in told
+    assert re.search(r"^Console: http://\S+/login\?code=\S+ ", told, re.MULTILINE)
+    assert re.search(r"^API: http://\S+  Token of an administrator: \S+$", told, re.MULTILINE)
 
 
 def sign_up_crowd(pipeline: Pipeline) -> None:
