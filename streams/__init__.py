@@ -7,9 +7,10 @@ Begin with ``events.py``: one table, which part calls which. Then a path a line,
 record passes them. ``transport/batch_consumer`` hands a batch to an agent (``app``), the agent to ``agents/isolation``,
 and that, by ``events``, to its handler:
 
-- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (poison records go to the dead letters there)
-  → ``agents/input_admission`` → ``agents/registration`` → ``state/unit_of_work`` → ``state/fenced_writers`` →
-  ``state/entry_store`` → ``state/timetable_planner``;
+- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (poison records become dead letters
+  there, invalid ones in the next step) → ``agents/input_admission`` → ``agents/registration`` → ``agents/newcomers`` or
+  ``agents/monitor_changes`` → ``state/unit_of_work`` → ``state/fenced_writers`` → ``state/entry_store`` →
+  ``state/timetable_planner``;
 - **signal**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/signals`` → ``state/unit_of_work``;
 - **tick**: ``everwatch.timetable`` (what is due when, in memory), held by ``state/owned_partition``, filled ahead by
   ``ticking/due_index_loader`` → ``ticking/emitter`` → ``state/fenced_writers`` (progress);
@@ -22,15 +23,16 @@ and that, by ``events``, to its handler:
 - **rebalance**: ``app`` (partitions are revoked), ``state/monitors_table`` (others are assigned) → ``ownership`` →
   ``state/fenced_writers`` (fences the owner before) → ``state/table_examination`` →
   ``state/catch_up`` (reads what the table lacks) → ``state/owned_partitions`` → ``transport/batch_consumer``.
+  A worker that starts again over its folder gets its partitions back without one (``transport/group_membership``).
 
 The wiring comes last: ``engine``, ``app``, ``worker``.
 
 A poison record, one that makes its handler fail each time, is found by halving its batch (``agents/isolation``); it
 goes to the topic ``dead-letters`` with the reason (``outputs/rejected_inputs``), and its offset is committed. A batch
 that cannot be read at all is reported by ``transport/batch_consumer`` and goes there, too. A tick that no record can
-hold becomes a skipped result (``ticking/skipped_ticks``). The agenda of a monitor is what is to happen to it apart from
-ticks; one that fails is dropped (``ticking/agenda_runner``). An entry of the table that cannot be decoded counts as
-absent (``state/undecodable_entries``).
+hold becomes a skipped result (``ticking/skipped_ticks``). Of a monitor's agenda ``ticking/agenda_runner`` carries out
+what is no tick (reminders, ends of pauses, runs in regions); an item that fails is dropped from the index. An entry of
+the table that cannot be decoded counts as absent (``state/undecodable_entries``).
 
 A late tick: ``ticking/sweep_measures`` has the metrics, and logs what a sweep that took a second has waited for: the
 lock of its partition (``state/owned_partition``), which units of work hold, the index of due instants
@@ -38,10 +40,10 @@ lock of its partition (``state/owned_partition``), which units of work hold, the
 partition's ``ceiling``, which new users and retries set. Readiness names the partitions that are behind
 (``OwnedPartitions.why_behind``).
 
-Order of durability: of an input, its transitions → its changelog records → the RocksDB table → the timetable → its
-reply acknowledged → the offset of the input. Of ticks, the ticks → their progress, once a second. After a crash about a
-second of ticks is emitted again; a check may run twice then, and the database counts it once, as a result is known by
-user, monitor, scheduled instant, attempt and region.
+Order of durability: of an input, its transitions → its changelog records → the RocksDB table → the timetable → replies
+and dead letters acknowledged (replies are sent once the table is written) → the offset of the input. Of ticks, the
+ticks → their progress, once a second. After a crash about a second of ticks is emitted again; a check may run twice
+then, and the database counts it once, as a result is known by user, monitor, scheduled instant, attempt and region.
 
 Imports go one way: ``worker``, ``app``, ``engine``, ``events``, ``ownership``, then agents, ticking,
 ``result_application``, outputs and state, transport (``pyproject.toml`` has all of it, ``lint-imports`` checks it). Of

@@ -60,7 +60,7 @@ class WorkerEvents:
         await self.ownership.wait_until_open()
 
     def lost(self, number: int) -> None:
-        """Give up all partitions and join the group again."""
+        """Give up a partition that another owner has fenced, and as a rule all others (``Ownership.lost``)."""
         self.ownership.lost(number)
 
     async def signups(self, records: Sequence[Record]) -> None:

@@ -192,15 +192,19 @@ class Ownership:
         Waits for a broker that is away.
         """
         await self._host.ready.wait()
-        opened = caught_up = self._rejoining = False
+        self._rejoining = False
+        opened = caught_up = False
         while self._is_current(rebalance_number) and not self._host.should_stop:
             try:
-                caught_up = caught_up or await self._catch_up(numbers, rebalance_number)
+                if not caught_up:
+                    caught_up = await self._catch_up(numbers, rebalance_number)
                 async with self.switch:
                     if not self._is_current(rebalance_number) or not caught_up:
                         return
                     readable = numbers - self._unreadable
-                    self.may_change = opened = opened or await self._partitions.open(readable, self._progress_found)
+                    if not opened:
+                        opened = await self._partitions.open(readable, self._progress_found)
+                    self.may_change = opened
                 # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
                 # waiting, and no other topic
                 if opened:
@@ -306,7 +310,9 @@ class Ownership:
             yield are_stopped
 
     def lost(self, number: int) -> None:
-        """Give up all partitions and join the group again: another owner has fenced the producer of this one.
+        """Give up all partitions and join the group again, as another owner has fenced this one.
+
+        During a rebalance give up this one alone.
 
         All are read anew from the changelog when they are assigned again: a unit of work that concerned the lost
         partition may be durable in others, and is not in their local tables.

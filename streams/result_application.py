@@ -36,7 +36,7 @@ class ResultApplication:
         return self.after(waiting, user, verdicts, earliest)
 
     def record(self, transition: Transition, monitor: Monitor, user: User | None) -> OutputRecord:
-        """Return the records to announce of a transition that no result leads to."""
+        """Return the record that announces a transition to which no result leads."""
         return self._transitions.record(transition, monitor, user)
 
     def after(

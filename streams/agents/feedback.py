@@ -63,7 +63,8 @@ class Feedback:
                     entries = work.look_up(number, list({key for _, key, _ in some}))
                     relevant, earliest = await self._relevant(partition, some, entries)
                     if earliest:
-                        # a retry may be due at ``earliest`` itself; a new monitor is due only after its begin
+                        # sweeps stop one ms before ``earliest``, as a retry may be due at that very instant
+                        # (newcomers, due strictly after their begin, need no such ms)
                         holds.enter_context(partition.sweeps_held_at(earliest - 1))
                     changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
                 await work.finish()

@@ -1,4 +1,4 @@
-"""Registration of unknown users: nothing stored is read for them, and sweeps go on meanwhile."""
+"""Registration of users without an entry: only that there is none is read, and sweeps go on meanwhile."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

@@ -31,7 +31,7 @@ CHANGED_WITH_USER_AT_ONCE = 1_000
 
 
 class Registration:
-    """Carries out signups and commands, a batch as one durable unit of work."""
+    """Carries out signups and commands, a batch in one unit of work or several, each durable as a whole."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The outputs of a worker beside ticks, as one argument."""
+"""The outputs that handlers of inputs use, as one argument."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,11 @@ from streams.outputs.transitions import Transitions
 
 
 class Outputs(NamedTuple):
-    """Outputs of a worker beside ticks. ``outbox`` sends all of them, and waits until they are durable."""
+    """Outputs that handlers of inputs use.
+
+    ``outbox`` sends all of them, and waits until they are durable. Cancellations go with the transaction
+    (``UnitOfWork``).
+    """
 
     outbox: Outbox
     transitions: Transitions

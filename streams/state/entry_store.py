@@ -299,6 +299,7 @@ class EntryStore(rocksdb.Store):
         return None if offset < 0 else offset
 
     def apply(self, partition: int, changes: Iterable[EntryWrite], changelog_offset: int) -> None:
+        """Write entries that the changelog has up to an offset, with their keys in the indexes; pass over others."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         key, value = b"", None

@@ -173,7 +173,7 @@ class FencedWriters:
 
     def _check(self, writer: _FencedWriter) -> None:
         if not writer.is_ready:
-            raise PartitionLost(f"partition {writer.number} went to another worker")
+            raise PartitionLost(f"partition {writer.number} is not this worker's any more")
 
     def _discard(self, writer: _FencedWriter) -> None:
         """Give a producer up: its partition is fenced anew before it is written to again."""
@@ -240,7 +240,7 @@ class FencedWriters:
                 )
                 self._discard(writer)
                 self._on_lost(writer.number)
-            raise PartitionLost(f"partition {writer.number} went to another worker") from None
+            raise PartitionLost(f"partition {writer.number} is not this worker's any more") from None
         if runs[-1].topic == self._topics.progress:
             writer.noted = emitted_to
         return offsets

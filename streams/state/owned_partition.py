@@ -99,10 +99,10 @@ class OwnedPartition:
         return answers
 
     @contextmanager
-    def sweeps_held_at(self, since: int) -> Iterator[None]:
-        """Let no sweep pass the instant ``since``: a monitor that begins then is not in the timetable yet."""
-        self._holds.append(since)
+    def sweeps_held_at(self, instant: int) -> Iterator[None]:
+        """Keep sweeps at ``instant`` or before: what begins there enters the timetable only when the block ends."""
+        self._holds.append(instant)
         try:
             yield
         finally:
-            self._holds.remove(since)
+            self._holds.remove(instant)

@@ -52,7 +52,7 @@ class UnitOfWork:
     ``finish()`` goes in this order: 1. the broker acknowledges what is announced (transitions, say) and what was sent
     besides; 2. the changelog records of each partition are committed, a transaction for each; 3. the local store is
     written, together with the changelog offset. So local state is never ahead of the changelog, nor the changelog ahead
-    of the transitions: an input that is processed again after a crash does again all that was not durable.
+    of the transitions: an input that is read again after a crash repeats what was not durable, and nothing else.
     """
 
     def __init__(self, store: EntryStore, outbox: Outbox, writers: FencedWriters, partitions: OwnedPartitions) -> None:
@@ -77,7 +77,7 @@ class UnitOfWork:
         partition = self._partitions.get(number)
         # one that was lost and came back meanwhile is another one
         if partition is None or self._met.setdefault(number, partition) is not partition:
-            raise PartitionLost(f"partition {number} went to another worker")
+            raise PartitionLost(f"partition {number} is not this worker's any more")
         return partition
 
     def read(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
@@ -231,7 +231,8 @@ class UnitOfWork:
     async def finish(self) -> None:
         """Commit the changes: on the broker first, then in the local store.
 
-        Raises PartitionLost, BrokerUnavailable, RecordRefused; then nothing is written in the local store.
+        Raises PartitionLost, BrokerUnavailable, RecordRefused: then nothing is written in the local store. Raises
+        NotPlanned if the local state does not follow what is committed: the worker ends.
         """
         changed = [partition for partition, changes in self._entries.items() if changes]
         try:
@@ -306,7 +307,10 @@ class UnitsOfWork:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[UnitOfWork]:
-        """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps have caught up."""
+        """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps are on time.
+
+        After ``CATCH_UP_PATIENCE_S`` it begins anyway.
+        """
         await self._caught_up()
         async with self._lock:
             work = UnitOfWork(self._store, self._outbox, self._writers, self._partitions)

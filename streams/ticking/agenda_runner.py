@@ -113,6 +113,10 @@ class AgendaRunner:
     def change(
         self, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int
     ) -> tuple[Monitor, Monitor | None] | None:
+        """Write what is due at ``now`` on a monitor's agenda into ``work``.
+
+        Return the monitor before and after it, None if nothing is due.
+        """
         value = work.value(partition.number, key)
         # the index may name what is gone or has changed since
         if value is None:

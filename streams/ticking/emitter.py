@@ -47,7 +47,10 @@ _NO_REGION = ("",)
 
 
 class TickSending(NamedTuple):
-    """Outputs of sweeps: ticks to ``batches``, results of inline kinds to ``outbox``, the progress to ``writers``."""
+    """Where a sweep sends: ticks to ``batches``, the progress to ``writers``.
+
+    ``outbox``: it waits there until the results of ``Reports`` are acknowledged.
+    """
 
     batches: BatchSender
     packing: Packing

@@ -80,7 +80,7 @@ class InputTopic(NamedTuple):
 class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
-    ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
+    ``refuse`` writes a dead letter for each batch that cannot be read; only then is the offset after it committed.
     ``on_ended`` gets the error that ended the reading loop. ``retry_s``: pause between attempts at a batch.
     """
 

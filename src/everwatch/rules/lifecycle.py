@@ -318,7 +318,7 @@ def latest_ms(spec: MonitorSpec) -> int:
 
 
 def _saying_how_late(monitor: Monitor, result: Result) -> Result:
-    """The result; its reason says how late the run began, if that is beyond ``late_limit``."""
+    """The result; its reason says how late the run began, if that is beyond ``latest_ms``."""
     if result.attempt != 1 or result.manual or result.status is Status.SKIPPED:
         return result
     late_ms = result.started_at - result.scheduled_at
