@@ -28,7 +28,7 @@ and that, by ``events``, to its handler:
 The wiring comes last: ``engine``, ``app``, ``worker``.
 
 A poison record, one that makes its handler fail each time, is found by halving its batch (``agents/isolation``); it
-goes to the topic ``dead-letters`` with the reason (``outputs/rejected_inputs``), and its offset is committed. A batch
+goes to the topic ``dead-letters`` with the reason (``outputs/refused_inputs``), and its offset is committed. A batch
 that cannot be read at all is reported by ``transport/batch_consumer`` and goes there, too. A tick that no record can
 hold becomes a skipped result (``ticking/skipped_ticks``). Of a monitor's agenda ``ticking/agenda_runner`` carries out
 what is no tick (reminders, ends of pauses, runs in regions); an item that fails is dropped from the index. An entry of

@@ -39,7 +39,7 @@ from streams.agents.signals import SignalTaker
 from streams.events import InputHandlers, WorkerEvents
 from streams.options import WorkerOptions
 from streams.outputs.all_outputs import Outputs
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 from streams.outputs.replies import Replies
 from streams.outputs.results import Results
 from streams.outputs.transitions import Transitions
@@ -129,7 +129,7 @@ class Engine(Service):
             topics.results: events.results,
         }
         self.isolations = {
-            topic: PoisonIsolation(topic, handle, events.rejected, clock) for topic, handle in handlers.items()
+            topic: PoisonIsolation(topic, handle, events.refused_inputs, clock) for topic, handle in handlers.items()
         }
         # an agent takes a topic's batches from its channel
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolations}
@@ -150,7 +150,7 @@ class Engine(Service):
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
         self.units = UnitsOfWork(
-            self._store, self.outbox, self.writers, self.partitions, self.partitions.wait_until_caught_up
+            self._store, self.outbox, self.writers, self.partitions, self.partitions.wait_until_sweeps_are_on_time
         )
         outputs = self._new_outputs()
         secrets = config_secrets(settings)
@@ -179,9 +179,9 @@ class Engine(Service):
         """Close all parts in order; accepted inputs are durable or will be read again."""
         if not self.ready.is_set():
             return
-        self.ownership.end_rebalance()
+        self.ownership.stop_give_up_timer()
         await self.ownership.close(LAST_PATIENCE_S)
-        await asyncio.gather(*(each.stop() for each in self.batch_consumers))
+        await asyncio.gather(*(each.close() for each in self.batch_consumers))
         await self.writers.close(FLUSH_S)
         left = await self.outbox.close(FLUSH_S)
         await within(FLUSH_S, self._sender.stop())
@@ -193,23 +193,23 @@ class Engine(Service):
         topics, clock, output_format = self._topics, self._clock, self._settings.output_format
         replies = Replies(self.outbox, topics, clock, output_format)
         dead_letters = DeadLetters(self.outbox, topics, clock, "worker")
-        rejected = RejectedInputs(dead_letters, replies, self.outbox)
-        return Outputs(self.outbox, Transitions(topics, output_format), replies, rejected)
+        refused = RefusedInputs(dead_letters, replies, self.outbox)
+        return Outputs(self.outbox, Transitions(topics, output_format), replies, refused)
 
     def _new_handlers(
         self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, result_application: ResultApplication
     ) -> InputHandlers:
         """Make the handlers of signups and commands, signals and results."""
-        outbox, _, replies, rejected = outputs
+        outbox, _, replies, refused = outputs
         clock = self._clock
-        admission = InputAdmission(rejected, clock, secrets, self.plans, self._settings.regions)
+        admission = InputAdmission(refused, clock, secrets, self.plans, self._settings.regions)
         manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.evaluate_now)
         changes = MonitorChanges(admission, outputs, manual_runs, clock)
         return InputHandlers(
             Registration(self.units, self.planner, outputs, admission, changes, clock),
-            SignalTaker(self.units, rejected, replies, outbox, clock, secrets),
-            Feedback(self.units, self.planner, result_application, rejected),
-            rejected,
+            SignalTaker(self.units, refused, replies, outbox, clock, secrets),
+            Feedback(self.units, self.planner, result_application, refused),
+            refused,
         )
 
     @property

@@ -6,11 +6,11 @@
 | partitions are assigned | Faust's table (``MonitorsTable``) | ``Ownership.assigned`` |
 | Faust has recovered | Faust's table (``MonitorsTable``) | ``Ownership.wait_until_open`` |
 | another owner has shut this worker out of a partition | ``FencedWriters`` | ``Ownership.lost`` |
-| a batch of signups is read | ``PoisonIsolation`` of the topic | ``Registration.sign_up`` |
-| a batch of commands is read | ``PoisonIsolation`` of the topic | ``Registration.command`` |
-| a batch of signals is read | ``PoisonIsolation`` of the topic | ``SignalTaker.take`` |
-| a batch of results is read | ``PoisonIsolation`` of the topic | ``Feedback.apply_results`` |
-| a batch cannot be read | ``BatchConsumer`` | ``RejectedInputs.keep_unreadable`` |
+| a batch of signups is read | ``PoisonIsolation`` of the topic | ``Registration.handle_signups`` |
+| a batch of commands is read | ``PoisonIsolation`` of the topic | ``Registration.handle_commands`` |
+| a batch of signals is read | ``PoisonIsolation`` of the topic | ``SignalTaker.handle_signals`` |
+| a batch of results is read | ``PoisonIsolation`` of the topic | ``Feedback.handle_results`` |
+| a batch cannot be read | ``BatchConsumer`` | ``RefusedInputs.write_unreadable`` |
 | a part cannot go on | any | ``Engine.end`` |
 
 A part that is made before the one behind its event gets the method of ``WorkerEvents``: Faust's table and the batch
@@ -25,8 +25,8 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from streams.agents.feedback import Feedback
 from streams.agents.registration import Registration
 from streams.agents.signals import SignalTaker
-from streams.outputs.rejected_inputs import RejectedInputs
-from streams.ownership import Host, Ownership
+from streams.outputs.refused_inputs import RefusedInputs
+from streams.ownership import Ownership, WorkerHost
 
 
 class InputHandlers(NamedTuple):
@@ -35,13 +35,13 @@ class InputHandlers(NamedTuple):
     registration: Registration
     signals: SignalTaker
     feedback: Feedback
-    rejected: RejectedInputs
+    refused: RefusedInputs
 
 
 class WorkerEvents:
     """Hands each event to the part that handles it. The engine sets the parts."""
 
-    engine: Host
+    engine: WorkerHost
     ownership: Ownership
     """Set, as the engine is, before the app starts."""
     handlers: InputHandlers
@@ -51,9 +51,9 @@ class WorkerEvents:
         """Stop changes; ticks go on."""
         await self.ownership.revoked()
 
-    async def assigned(self, numbers: set[int], generation: int) -> None:
+    async def assigned(self, numbers: set[int], group_generation: int) -> None:
         """Open these partitions and give up all others."""
-        await self.ownership.assigned(numbers, generation)
+        await self.ownership.assigned(numbers, group_generation)
 
     async def recovered(self) -> None:
         """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
@@ -65,28 +65,28 @@ class WorkerEvents:
 
     async def signups(self, records: Sequence[Record]) -> None:
         """Register users."""
-        await self.handlers.registration.sign_up(records)
+        await self.handlers.registration.handle_signups(records)
 
     async def commands(self, records: Sequence[Record]) -> None:
         """Carry out commands."""
-        await self.handlers.registration.command(records)
+        await self.handlers.registration.handle_commands(records)
 
     async def signals(self, records: Sequence[Record]) -> None:
         """Fold signals into their monitors."""
-        await self.handlers.signals.take(records)
+        await self.handlers.signals.handle_signals(records)
 
     async def results(self, records: Sequence[Record]) -> None:
         """Change the states of monitors."""
-        await self.handlers.feedback.apply_results(records)
+        await self.handlers.feedback.handle_results(records)
 
     async def unreadable(self, batches: Iterable[Unreadable]) -> None:
         """Write a dead letter for each batch that was passed over. Raises BrokerUnavailable."""
-        await self.handlers.rejected.keep_unreadable(batches)
+        await self.handlers.refused.write_unreadable(batches)
 
     def failed(self, error: BaseException) -> None:
         """End the worker."""
         self.engine.end(error)
 
-    def rejected(self) -> RejectedInputs:
-        """Return where handlers put the inputs that they refuse."""
-        return self.handlers.rejected
+    def refused_inputs(self) -> RefusedInputs:
+        """Return the refused inputs of handlers (no event)."""
+        return self.handlers.refused

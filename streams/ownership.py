@@ -43,8 +43,8 @@ class PartitionParts(NamedTuple):
     store: EntryStore
 
 
-class Host(Protocol):
-    """The engine, as far as ownership needs it."""
+class WorkerHost(Protocol):
+    """The engine, as ownership sees it."""
 
     ready: asyncio.Event
     """Set once the parts are connected."""
@@ -83,13 +83,13 @@ class Host(Protocol):
 class Ownership:
     """The partitions of one worker, from one assignment to the next.
 
-    They are given up in three ways. *Closed*: the sweep ends, the timetable is put away, progress is written.
-    *Abandoned*: none of that; work that is under way finds its partition lost. *Fenced anew*: abandoned, and at the
-    next assignment every table is read up to its changelog's end again.
+    They are given up in three ways. *Closed*: the sweep ends, the timetable is saved as a snapshot, progress is
+    written. *Abandoned*: none of that; work that is under way finds its partition lost. *Fenced anew*: abandoned, and
+    at the next assignment every table is read up to its changelog's end again.
     """
 
     def __init__(
-        self, host: Host, parts: PartitionParts, settings: Settings, clock: Clock, options: WorkerOptions
+        self, host: WorkerHost, parts: PartitionParts, settings: Settings, clock: Clock, options: WorkerOptions
     ) -> None:
         self._options = options
         self._host = host
@@ -99,7 +99,7 @@ class Ownership:
         # counts rebalances
         self._rebalance_number = 0
         # held while partitions are opened or closed
-        self.switch = asyncio.Lock()
+        self.hand_over_lock = asyncio.Lock()
         # units of work may change the monitors of the partitions that are open
         self.may_change = False
         self._opening: asyncio.Task[None] | None = None
@@ -125,36 +125,36 @@ class Ownership:
         """
         async with self._changes_stopped(patience_s) as are_stopped:
             if not are_stopped:
-                self._abandon_and_fence_anew()
-        self.end_rebalance()
+                self._abandon_and_fence_all()
+        self.stop_give_up_timer()
         self._rebalances.revoked()
         over_s = self._options.sessions * self._session_timeout_ms / 1000
         self._give_up_timer = asyncio.get_running_loop().call_later(over_s, self._rebalance_took_too_long)
 
-    async def assigned(self, numbers: set[int], generation: int) -> None:
+    async def assigned(self, numbers: set[int], group_generation: int) -> None:
         """Give up all partitions but these, and begin to open these: a rebalance has assigned them.
 
         Faust's recovery, which is for standbys, goes on meanwhile.
         """
-        async with self.switch:
-            stay = numbers if self._writers.is_next(generation) else set()
+        async with self.hand_over_lock:
+            stay = numbers if self._writers.follows_directly(group_generation) else set()
             gone = self._partitions.owned - stay
             if not await within(PATIENCE_S, self.close_partitions(gone)):
                 # nothing of those that stay is under way: changes have stopped
                 logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
-        self._writers.fence(numbers, generation)
-        self.end_rebalance()
+        self._writers.fence(numbers, group_generation)
+        self.stop_give_up_timer()
         self._rebalances.assigned(is_over=False)
         self._opening = asyncio.create_task(self._open(numbers, self._rebalance_number), name="opening")
 
-    def end_rebalance(self) -> None:
-        """Wait for the end of a rebalance no longer."""
+    def stop_give_up_timer(self) -> None:
+        """Do not give the partitions up any more for a rebalance that takes too long."""
         if self._give_up_timer is not None:
             self._give_up_timer.cancel()
         self._give_up_timer = None
 
     async def close_partitions(self, numbers: set[int]) -> None:
-        """Close these partitions: their sweeps end, their timetables are put away, their progress is written."""
+        """Close these partitions: their sweeps end, their timetables are saved, their progress is written."""
 
         async def closed(number: int, emitted_to: int) -> None:
             # a sweep that was under way does not note by itself how far it came
@@ -163,9 +163,9 @@ class Ownership:
 
         await self._partitions.close(numbers, closed)
 
-    def _abandon_and_fence_anew(self) -> None:
+    def _abandon_and_fence_all(self) -> None:
         self._partitions.abandon()
-        self._writers.fence_anew()
+        self._writers.fence_all_at_next_assignment()
         logger.warning("partitions are given up although the broker has not acknowledged everything")
 
     def _rebalance_took_too_long(self) -> None:
@@ -198,7 +198,7 @@ class Ownership:
             try:
                 if not caught_up:
                     caught_up = await self._catch_up(numbers, rebalance_number)
-                async with self.switch:
+                async with self.hand_over_lock:
                     if not self._is_current(rebalance_number) or not caught_up:
                         return
                     readable = numbers - self._unreadable
@@ -228,7 +228,7 @@ class Ownership:
 
         async def open_batch_consumer(batch_consumer: BatchConsumer) -> None:
             if self._is_current(rebalance_number) and not batch_consumer.is_reading:
-                await batch_consumer.open(numbers)
+                await batch_consumer.start_reading(numbers)
 
         outcomes = await asyncio.gather(*map(open_batch_consumer, self._batch_consumers), return_exceptions=True)
         for outcome in outcomes:
@@ -286,7 +286,7 @@ class Ownership:
         """
         async with self._changes_stopped(patience_s) as are_stopped:
             if not are_stopped or not await within(patience_s, self.close_partitions(self._partitions.owned)):
-                self._abandon_and_fence_anew()
+                self._abandon_and_fence_all()
 
     @asynccontextmanager
     async def _changes_stopped(self, patience_s: float) -> AsyncIterator[bool]:
@@ -301,11 +301,11 @@ class Ownership:
             self._catching_up = None
         if self._opening is not None and self._opening.done() and not self._opening.cancelled():
             self._opening.exception()  # whatever it was, it comes again when partitions are assigned
-        async with self.switch:
-            await asyncio.gather(*(batch_consumer.close(patience_s) for batch_consumer in self._batch_consumers))
+        async with self.hand_over_lock:
+            await asyncio.gather(*(batch_consumer.stop_reading(patience_s) for batch_consumer in self._batch_consumers))
             are_stopped = await within(patience_s, self._host.idle())
             if self._host.is_broken:
-                # memory and durable state may differ: timetables are not to be put away
+                # memory and durable state may differ: timetables are not to be saved
                 self._partitions.abandon()
             yield are_stopped
 
@@ -322,7 +322,7 @@ class Ownership:
             self._partitions.abandon({number})
             return
         self._partitions.abandon()
-        self._writers.fence_anew()
+        self._writers.fence_all_at_next_assignment()
         if not self._rejoining:
             self._rejoining = True
             logger.warning(

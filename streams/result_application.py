@@ -32,7 +32,7 @@ class ResultApplication:
         monitor, user = before
         if not monitor.spec.policy.regions:
             return self.after(monitor, user, (result,), earliest)
-        waiting, verdicts = after_region(monitor, result, partition.answers_of(key), partition.opened_at)
+        waiting, verdicts = after_region(monitor, result, partition.regional_answers_of(key), partition.opened_at)
         return self.after(waiting, user, verdicts, earliest)
 
     def record(self, transition: Transition, monitor: Monitor, user: User | None) -> OutputRecord:

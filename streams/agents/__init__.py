@@ -2,5 +2,5 @@
 
 Three handlers: ``registration`` (signups and commands), ``signals``, ``feedback`` (results). ``isolation`` calls them,
 and isolates records that make them fail. Registration is made of ``input_admission`` (decode, validate, plan),
-``newcomers`` and ``alike_signups`` (users without an entry), ``monitor_changes`` (all others) and ``manual_runs``.
+``newcomers`` and ``shared_entries`` (users without an entry), ``monitor_changes`` (all others) and ``manual_runs``.
 """

@@ -10,7 +10,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import INLINE_EXECUTOR, Monitor, Result, Status
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 from streams.result_application import ResultApplication
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
@@ -39,14 +39,14 @@ class Feedback:
         units: UnitsOfWork,
         planner: TimetablePlanner,
         result_application: ResultApplication,
-        rejected: RejectedInputs,
+        refused: RefusedInputs,
     ) -> None:
         self._units = units
         self._planner = planner
         self._result_application = result_application
-        self._rejected = rejected
+        self._refused = refused
 
-    async def apply_results(self, records: Iterable[Record]) -> None:
+    async def handle_results(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
         judged: dict[int, list[Judged]] = {}
         async for few in cooperative_chunks(records):
@@ -54,7 +54,7 @@ class Feedback:
                 try:
                     judged.setdefault(record.partition, []).append((record, *_key_and_status(record)))
                 except InvalidInput as error:
-                    self._rejected.refuse(record, error)
+                    self._refused.refuse(record, error)
         async with self._units.begin() as work:
             with ExitStack() as holds:
                 changed: list[tuple[int, Monitor, Monitor]] = []
@@ -77,7 +77,7 @@ class Feedback:
         self, partition: OwnedPartition, judged: list[Judged], entries: Mapping[bytes, bytes | None]
     ) -> tuple[list[KeyedResult], int]:
         """Return the results that may change their monitors, and the earliest instant of a retry; 0 if none failed."""
-        _note_answers(partition, judged)
+        _note_alive(partition, judged)
         relevant: list[KeyedResult] = []
         met: set[bytes] = set()
         has_failures = False
@@ -93,7 +93,7 @@ class Feedback:
                     latest = self._planner.now_ms() + MOST_AHEAD_MS
                     codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
                 except InvalidInput as error:
-                    self._rejected.refuse(record, error)
+                    self._refused.refuse(record, error)
                     continue
                 relevant.append((key, result))
                 met.add(key)
@@ -138,7 +138,7 @@ def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
     return agenda.retry_at, agenda.retry_of, agenda.retry_attempt
 
 
-def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:
+def _note_alive(partition: OwnedPartition, judged: list[Judged]) -> None:
     """Note that executors without a region are alive, if one of these results is theirs."""
     ticks = partition.unanswered.get("")
     if ticks is None:

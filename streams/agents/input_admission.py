@@ -18,7 +18,7 @@ from everwatch.model import Command, MonitorSpec, Signup
 from everwatch.plans.plan import Plans
 from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.admission import admit_command, admit_signup
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
@@ -30,7 +30,7 @@ class InputAdmission:
 
     def __init__(
         self,
-        rejected: RejectedInputs,
+        refused: RefusedInputs,
         clock: Clock,
         secrets: ConfigSecrets,
         plans_file: PlansFile | None = None,
@@ -38,7 +38,7 @@ class InputAdmission:
     ) -> None:
         """``regions``: those that monitors may name."""
         self._regions = frozenset(regions)
-        self._rejected = rejected
+        self._refused = refused
         self._clock = clock
         self.secrets = secrets
         self._encrypted_last: tuple[tuple[MonitorSpec, ...], tuple[MonitorSpec, ...]] = (), ()
@@ -82,7 +82,7 @@ class InputAdmission:
                             RefusalCode.WRONG_KEY,
                         )
                 except InvalidInput as error:
-                    self._rejected.refuse(source, error)
+                    self._refused.refuse(source, error)
                 else:
                     prefix = user_key + codec.SEPARATOR
                     if is_alike and not wanted.remembered_id:

@@ -11,7 +11,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import POISON
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 
 logger = logging.getLogger(__name__)
 PAUSE_S = 0.1
@@ -26,12 +26,12 @@ class PoisonIsolation:
         self,
         topic: str,
         handle: Callable[[Sequence[Record]], Awaitable[None]],
-        rejected: Callable[[], RejectedInputs],
+        refused: Callable[[], RefusedInputs],
         clock: Clock,
     ) -> None:
         self._topic = topic
         self.handle = handle
-        self._rejected = rejected
+        self._refused = refused
         self._log_throttle = LogThrottle(clock)
 
     async def run(self, left: Bisection[Record]) -> None:
@@ -59,19 +59,19 @@ class PoisonIsolation:
             left.done()
 
     async def _handle_part(self, part: Sequence[Record]) -> None:
-        rejected = self._rejected()
+        refused = self._refused()
         try:
             await self.handle(part)
         except BaseException:
-            rejected.drop(self._topic)
+            refused.forget(self._topic)
             raise
-        await rejected.keep(self._topic)
+        await refused.write_letters(self._topic)
 
     async def _refuse(self, record: Record, error: Exception) -> None:
         POISON.labels(self._topic).inc()
-        rejected = self._rejected()
-        rejected.refuse(record, error if isinstance(error, InvalidInput) else Unhandled(error))
-        await rejected.keep(self._topic)
+        refused = self._refused()
+        refused.refuse(record, error if isinstance(error, InvalidInput) else Unhandled(error))
+        await refused.write_letters(self._topic)
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
         if self._log_throttle.may_log(type(error).__name__):

@@ -16,8 +16,8 @@ from streams.state.command_deduplication import HandledCommands, remembered_of
 from streams.state.quotas import Quotas
 from streams.state.unit_of_work import UnitOfWork
 
-Answered = tuple[int, Asker, CommandOutcome, int, InvalidInput | None]
-"""The partition of an answer, and its arguments."""
+PendingReply = tuple[int, Asker, CommandOutcome, int, InvalidInput | None]
+"""The partition of a reply, and its arguments."""
 
 
 class MonitorChanges:
@@ -39,20 +39,20 @@ class MonitorChanges:
         source: Record,
         wanted: Signup | Command,
         quotas: Quotas | None,
-        answers: list[Answered],
+        replies: list[PendingReply],
     ) -> Changes | None:
-        """Write the changes of an input into ``work`` and return them; None if there are none. Adds to ``answers``."""
+        """Write the changes of an input into ``work`` and return them; None if there are none. Adds to ``replies``."""
         partition = work.owned(source.partition)
         now = max(self._clock.now_ms(), partition.emitted_to)
         user = work.user(source.partition, wanted.user_id)
         try:
             if self.is_repeated(work, source, wanted):
-                answers.append(self._repeated(work, source, wanted))
+                replies.append(self._repeated(work, source, wanted))
                 return None
             wanted, changes = await self._changes_of(work, source, wanted, user, quotas, now)
         except InvalidInput as error:
-            self._outputs.rejected.refuse(source, error, answered=True)
-            answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
+            self._outputs.refused.refuse(source, error, answered=True)
+            replies.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
             return None
         self.write(work, source.partition, wanted.user_id, changes, partition.emitted_to)
         if quotas is not None:
@@ -60,11 +60,11 @@ class MonitorChanges:
         if changes.run_now is not None:
             self._manual_runs.run(partition, source, wanted, changes.run_now, now)
         self._remember(work, source, wanted, now)
-        answers += self._outcome(work, source, wanted, changes, is_new=user is None)
+        replies += self._outcome(work, source, wanted, changes, is_new=user is None)
         return changes
 
-    def _repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> Answered:
-        """Return the answer to an input that was carried out before. Raises InvalidInput if that one was another."""
+    def _repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> PendingReply:
+        """Return the reply to an input that was carried out before. Raises InvalidInput if that one was another."""
         if self._known(work, source, wanted).is_other(wanted.remembered_id, wanted.request_digest):
             path = "$.command_id" if isinstance(wanted, Command) else "$.signup_id"
             raise InvalidInput("this Idempotency-Key was that of another request", path, RefusalCode.REUSED_KEY)
@@ -110,8 +110,8 @@ class MonitorChanges:
 
     def _outcome(
         self, work: UnitOfWork, source: Record, wanted: Signup | Command, changes: Changes, *, is_new: bool
-    ) -> list[Answered]:
-        """Return the answer to an input that was carried out, if it asks for one."""
+    ) -> list[PendingReply]:
+        """Return the reply to an input that was carried out, if it asks for one."""
         version = 0
         if isinstance(wanted, Command):
             if not wanted.command_id:
@@ -139,36 +139,34 @@ class MonitorChanges:
         return remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
 
     def _set_user(
-        self, work: UnitOfWork, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int
+        self, work: UnitOfWork, number: int, wanted: Command, user: User | None, now: int, emitted_to: int
     ) -> Changes:
         """Return the changes of a ``set_user``: those of a signup that repeats everything else. Raises InvalidInput."""
         plans = self._admission.plans
         before = Signup(wanted.user_id, user.plan, user.attributes) if user else None
         of_plan = plans.ids_of(before) if plans is not None and before is not None else frozenset()
-        monitors = self._monitors(work, partition, wanted.user_id, user.monitor_ids if user else ())
+        monitors = self._monitors(work, number, wanted.user_id, user.monitor_ids if user else ())
         signup = changed_signup(wanted, user, monitors, of_plan)
         if plans is not None:
             signup = self._admission.encrypted(plans.expanded(signup))
         named = [spec.monitor_id for spec in signup.monitors]
-        monitors |= self._monitors(work, partition, wanted.user_id, named)
+        monitors |= self._monitors(work, number, wanted.user_id, named)
         return sign_up(signup, user, monitors, now, emitted_to, self._admission.secrets.recognised)
 
-    def _version(self, work: UnitOfWork, partition: int, wanted: Signup | Command) -> int:
+    def _version(self, work: UnitOfWork, number: int, wanted: Signup | Command) -> int:
         if isinstance(wanted, Signup) or not wanted.monitor_id:
             return 0
-        monitor = work.monitor(partition, wanted.user_id, wanted.monitor_id)
+        monitor = work.monitor(number, wanted.user_id, wanted.monitor_id)
         return monitor.version if monitor else 0
 
-    def _monitors(
-        self, work: UnitOfWork, partition: int, user_id: str, monitor_ids: Iterable[str]
-    ) -> dict[str, Monitor]:
-        found = {monitor_id: work.monitor(partition, user_id, monitor_id) for monitor_id in monitor_ids}
+    def _monitors(self, work: UnitOfWork, number: int, user_id: str, monitor_ids: Iterable[str]) -> dict[str, Monitor]:
+        found = {monitor_id: work.monitor(number, user_id, monitor_id) for monitor_id in monitor_ids}
         return {monitor_id: monitor for monitor_id, monitor in found.items() if monitor is not None}
 
     def write(
         self,
         work: UnitOfWork,
-        partition: int,
+        number: int,
         user_id: str,
         changes: Changes,
         emitted_to: int,
@@ -177,22 +175,22 @@ class MonitorChanges:
     ) -> None:
         """Write ``changes`` into the unit of work, with the transitions and cancellations that follow from them."""
         for key, value in cancellations_of(user_id, changes, emitted_to, whole_user=whole_user):
-            work.cancel(partition, key, value)
+            work.add_cancellation(number, key, value)
         # in this order: should only a part become durable, the rest is done when the input is read again
         for change in changes.monitors:
             if change.after is None and change.before is not None:
-                work.delete(partition, user_id, change.before.monitor_id, at=emitted_to)
+                work.delete(number, user_id, change.before.monitor_id, at=emitted_to)
         if changes.user is not None:
-            work.put(partition, changes.user)
+            work.put(number, changes.user)
         if changes.user_ended:
-            work.delete(partition, user_id, at=emitted_to)
-            work.delete_undecodable(partition, user_id, at=emitted_to)
+            work.delete(number, user_id, at=emitted_to)
+            work.delete_undecodable(number, user_id, at=emitted_to)
         for change in changes.monitors:
             if change.after is not None:
-                work.put(partition, change.after)
+                work.put(number, change.after)
             if change.after is not None and change.transition is not None:
-                user = work.user(partition, user_id)
-                work.announce(partition, self._outputs.transitions.record(change.transition, change.after, user))
+                user = work.user(number, user_id)
+                work.announce(number, self._outputs.transitions.record(change.transition, change.after, user))
 
 
 _FOR_MANY = frozenset(

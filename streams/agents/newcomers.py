@@ -12,8 +12,8 @@ from everwatch.rules.registration_rules import (
     newcomer,
 )
 from everwatch.timetable import NEVER, TimetableEntry
-from streams.agents.alike_signups import AlikeSignup, AlikeSignups
 from streams.agents.input_admission import Admitted, by_partition
+from streams.agents.shared_entries import SharedEntries, SharedEntriesOfBatch
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
@@ -56,8 +56,8 @@ class Newcomers:
             if signup.monitors is not alike:
                 alike, is_due_soon = signup.monitors, _is_due_soon(signup, now)
             taken = known[source.partition]
-            is_plain = not signup.remembered_id and not signup.if_registration
-            if keys[0] not in taken and is_plain and not is_due_soon:
+            needs_nothing_stored = not signup.remembered_id and not signup.if_registration
+            if keys[0] not in taken and needs_nothing_stored and not is_due_soon:
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)
@@ -69,7 +69,7 @@ class Newcomers:
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
-        registered: list[tuple[OwnedPartition, list[TimetableEntry], list[AlikeSignup]]] = []
+        registered: list[tuple[OwnedPartition, list[TimetableEntry], list[SharedEntries]]] = []
         asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
@@ -78,7 +78,7 @@ class Newcomers:
                 stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
                 registered.append((partition, *await self._enter(work, number, some, now, asked)))
                 # the broker commits while the next partition's users are encoded
-                work.send(number)
+                work.begin_commit(number)
             await work.finish()
             for number, signup in asked:
                 self._outputs.replies.answer(
@@ -94,13 +94,13 @@ class Newcomers:
         newcomers: Iterable[Admitted[Signup]],
         now: int,
         asked: list[tuple[int, Signup]],
-    ) -> tuple[list[TimetableEntry], list[AlikeSignup]]:
+    ) -> tuple[list[TimetableEntry], list[SharedEntries]]:
         """Write the newcomers of one partition into ``work``. Adds to ``asked``.
 
         Return their timetable entries: one by one, and together where signups are alike.
         """
         entries: list[TimetableEntry] = []
-        alike = AlikeSignups(self._planner, now, now + BEGIN_AFTER_MS)
+        alike = SharedEntriesOfBatch(self._planner, now, now + BEGIN_AFTER_MS)
         async for few in cooperative_chunks(newcomers):
             for source, signup, keys in few:
                 shared = alike.of(signup)
@@ -112,7 +112,7 @@ class Newcomers:
                 try:
                     user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
                 except InvalidInput as error:
-                    self._outputs.rejected.refuse(source, error)
+                    self._outputs.refused.refuse(source, error)
                     continue
                 self._ask(asked, number, signup)
                 work.add(number, keys[0], user)
@@ -133,14 +133,14 @@ class Newcomers:
             asked.append((number, signup))
 
 
-async def _put_all(registered: Sequence[tuple[OwnedPartition, list[TimetableEntry], list[AlikeSignup]]]) -> None:
+async def _put_all(registered: Sequence[tuple[OwnedPartition, list[TimetableEntry], list[SharedEntries]]]) -> None:
     """Put the entries into their partitions' timetables."""
     # without a pause: an item that the loader read meanwhile would be put twice
     for partition, entries, _ in registered:
         for entry in filter(_is_dated, entries):
             partition.timetable.put(entry)
-    for partition, _, alike_signups in registered:
-        for shared in alike_signups:
+    for partition, _, shared_entries in registered:
+        for shared in shared_entries:
             for _ in shared.put(partition.timetable):
                 await asyncio.sleep(0)
     for partition, entries, _ in registered:

@@ -17,7 +17,7 @@ from everwatch.rules.registration_rules import (
     is_pending_task,
 )
 from streams.agents.input_admission import Admitted, InputAdmission, by_partition, slices
-from streams.agents.monitor_changes import Answered, MonitorChanges, is_for_many
+from streams.agents.monitor_changes import MonitorChanges, PendingReply, is_for_many
 from streams.agents.newcomers import Newcomers
 from streams.outputs.all_outputs import Outputs
 from streams.state.quotas import Quotas
@@ -50,37 +50,37 @@ class Registration:
         self._clock = clock
         self._newcomers = Newcomers(planner, outputs, clock)
 
-    async def sign_up(self, records: Iterable[Record]) -> None:
+    async def handle_signups(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
         for some in slices(await self._admission.signups(records), ENTRIES_AT_ONCE):
             async with self._units.begin() as work:
                 newcomers, others = await self._newcomers.sort_out(work, some)
                 await self._newcomers.register(work, newcomers)
             for few in slices(others, CHANGED_AT_ONCE):
-                await self._carry_out(few)
+                await self._apply_slice(few)
         # replies are durable before the input is acknowledged
         await self._outputs.outbox.delivered()
 
-    async def command(self, records: Iterable[Record]) -> None:
+    async def handle_commands(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
         plans = self._admission.plans
         some: list[Admitted[Signup | Command]] = []
         for each in await self._admission.commands(records):
             if is_for_many(each[1]):
                 # in order, and in slices: a user may have a million monitors
-                await self._carry_out(some, plans)
+                await self._apply_slice(some, plans)
                 some = []
                 await self._change_many(each)
             some.append(each)
             if len(some) >= CHANGED_AT_ONCE:
-                await self._carry_out(some, plans)
+                await self._apply_slice(some, plans)
                 some = []
-        await self._carry_out(some, plans)
+        await self._apply_slice(some, plans)
         self._changes.begun.clear()
         # replies are durable before the input is acknowledged
         await self._outputs.outbox.delivered()
 
-    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
+    async def _apply_slice(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
         """Carry out inputs of users that may be known. ``plans``: their quotas limit commands.
 
         Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
@@ -101,15 +101,15 @@ class Registration:
             for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).sweep_lock)
             done: list[tuple[int, Changes]] = []
-            answers: list[Answered] = []
+            replies: list[PendingReply] = []
             async for few in cooperative_chunks(admitted):
                 for source, wanted, _ in few:
-                    changes = await self._changes.apply_input(work, source, wanted, quotas, answers)
+                    changes = await self._changes.apply_input(work, source, wanted, quotas, replies)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
-            # an answer says what is durable
-            for each in answers:
+            # a reply says what is durable
+            for each in replies:
                 self._outputs.replies.answer(*each, offset=work.position(each[0]))
             with all_or_rebuilt():
                 for number, changes in done:
@@ -123,7 +123,7 @@ class Registration:
         """
         source, wanted, _ = each
         assert isinstance(wanted, Command)
-        number, behind = source.partition, b""
+        number, after_key = source.partition, b""
         while True:
             async with self._units.begin() as work:
                 partition = work.owned(number)
@@ -131,12 +131,12 @@ class Registration:
                     return
                 async with partition.sweep_lock:
                     changes: list[Change] = []
-                    of_user = islice(work.monitors_of(number, wanted.user_id, behind), CHANGED_WITH_USER_AT_ONCE)
+                    of_user = islice(work.monitors_of(number, wanted.user_id, after_key), CHANGED_WITH_USER_AT_ONCE)
                     now = max(self._clock.now_ms(), partition.emitted_to)
                     seen = 0
                     async for few in cooperative_chunks(of_user):
                         for key, monitor in few:
-                            seen, behind = seen + 1, key
+                            seen, after_key = seen + 1, key
                             try:
                                 after = self._changed_with_user(wanted, monitor, now, partition.emitted_to)
                             except InvalidInput:

@@ -16,11 +16,11 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import SignalledKind
 from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState, SignalType
 from everwatch.rules import lifecycle
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 from streams.outputs.replies import Replies
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork
 
-# the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
+# the record, the table key, when it happened, and the signal itself if it says more than that or asks for a reply
 PendingSignal = tuple[Record, bytes, int, Signal | None]
 
 
@@ -33,20 +33,20 @@ class SignalTaker:
     def __init__(
         self,
         units: UnitsOfWork,
-        rejected: RejectedInputs,
+        refused: RefusedInputs,
         replies: Replies,
         outbox: Outbox,
         clock: Clock,
         secrets: ConfigSecrets,
     ) -> None:
         self._units = units
-        self._rejected = rejected
+        self._refused = refused
         self._replies = replies
         self._outbox = outbox
         self._clock = clock
         self._secrets = secrets
 
-    async def take(self, records: Iterable[Record]) -> None:
+    async def handle_signals(self, records: Iterable[Record]) -> None:
         """Store the signals; they are durable when this returns."""
         pending: dict[int, list[PendingSignal]] = {}
         async for few in cooperative_chunks(records):
@@ -60,20 +60,20 @@ class SignalTaker:
                         ahead_s = (at - latest + MOST_AHEAD_MS) / 1000
                         raise InvalidInput(f"the signal is {ahead_s:g} s in the future", "$.at")
                 except InvalidInput as error:
-                    self._rejected.refuse(record, error)
+                    self._refused.refuse(record, error)
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
                     more = None if signal.is_plain and not signal.signal_id else signal
                     pending.setdefault(record.partition, []).append((record, key, at, more))
         async with self._units.begin() as work:
-            answers: list[tuple[int, Asker, CommandOutcome]] = []
+            replies: list[tuple[int, Asker, CommandOutcome]] = []
             for number, some in pending.items():
-                await self._take(work, number, some, answers)
+                await self._take(work, number, some, replies)
             await work.finish()
-            # an answer says what is durable
-            for each in answers:
+            # a reply says what is durable
+            for each in replies:
                 self._replies.answer(*each, offset=work.position(each[0]))
-        if answers:
+        if replies:
             await self._outbox.delivered()
 
     async def _take(
@@ -81,7 +81,7 @@ class SignalTaker:
         work: UnitOfWork,
         number: int,
         pending: list[PendingSignal],
-        answers: list[tuple[int, Asker, CommandOutcome]],
+        replies: list[tuple[int, Asker, CommandOutcome]],
     ) -> None:
         newest: dict[bytes, int] = {}
         # keys of entries that must be decoded, and the entries
@@ -103,8 +103,8 @@ class SignalTaker:
                 elif after is not value:
                     work.add_value(number, key, after)
         if to_decode:
-            await self._fold_decoded(work, number, to_decode, pending, answers)
-        work.send(number)
+            await self._fold_decoded(work, number, to_decode, pending, replies)
+        work.begin_commit(number)
 
     async def _fold_decoded(
         self,
@@ -112,7 +112,7 @@ class SignalTaker:
         number: int,
         values: Mapping[bytes, bytes | None],
         pending: list[PendingSignal],
-        answers: list[tuple[int, Asker, CommandOutcome]],
+        replies: list[tuple[int, Asker, CommandOutcome]],
     ) -> None:
         by_key: dict[bytes, list[PendingSignal]] = {key: [] for key in values}
         for each in pending:
@@ -124,24 +124,24 @@ class SignalTaker:
                 if value is None:
                     error = _no_monitor(work, number, key)
                     for record, *_ in some:
-                        self._rejected.refuse(record, error)
+                        self._refused.refuse(record, error)
                     continue
-                after = self._after(key, value, some, answers)
+                after = self._after(key, value, some, replies)
                 if after is not None:
                     work.add_value(number, key, after)
 
     def _after(
-        self, key: bytes, value: bytes, pending: list[PendingSignal], answers: list[tuple[int, Asker, CommandOutcome]]
+        self, key: bytes, value: bytes, pending: list[PendingSignal], replies: list[tuple[int, Asker, CommandOutcome]]
     ) -> bytes | None:
         """Return the monitor's entry after its signals, None if they change nothing.
 
-        Refuses what is wrong, and adds the answers to the others that ask for one.
+        Refuses what is wrong, and adds the replies to the others that ask for one.
         """
         try:
             monitor, kind, config = _signalled_monitor(key, value, self._secrets)
         except InvalidInput as error:
             for record, *_ in pending:
-                self._rejected.refuse(record, error)
+                self._refused.refuse(record, error)
             return None
         last_signal, known = monitor.last_signal, monitor.signals
         # all count in the order in which they happened; those of one instant in the order in which they came
@@ -157,12 +157,12 @@ class SignalTaker:
                 is_news = (signalled_at, folded) != (last_signal, known)
                 last_signal, known = signalled_at, folded
                 if signal.signal_id:
-                    answer = CommandOutcome.DONE if is_news else CommandOutcome.UNCHANGED
-                    answers.append((record.partition, Asker.of(signal), answer))
+                    outcome = CommandOutcome.DONE if is_news else CommandOutcome.UNCHANGED
+                    replies.append((record.partition, Asker.of(signal), outcome))
             except InvalidInput as error:
-                self._rejected.refuse(record, error)
+                self._refused.refuse(record, error)
             except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-                self._rejected.refuse(
+                self._refused.refuse(
                     record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
                 )
         after = lifecycle.after_signals(monitor, last_signal, known)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from everwatch.kafka.outbox import Outbox
-from streams.outputs.rejected_inputs import RejectedInputs
+from streams.outputs.refused_inputs import RefusedInputs
 from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
 
@@ -18,4 +18,4 @@ class Outputs(NamedTuple):
     outbox: Outbox
     transitions: Transitions
     replies: Replies
-    rejected: RejectedInputs
+    refused: RefusedInputs

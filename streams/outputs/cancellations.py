@@ -1,7 +1,7 @@
 """Cancellations for executors, which may hold ticks of monitors that are paused or deleted meanwhile.
 
 The cancellations of a unit of work are committed in one transaction with its changes. A record that came before could
-drop ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in
+drop ticks of a monitor that is not cancelled, and one that came after it could be lost, if the worker is killed in
 between.
 """
 

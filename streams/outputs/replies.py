@@ -23,7 +23,7 @@ class Replies:
 
     def answer(
         self,
-        partition: int,
+        number: int,
         asker: Asker,
         answer: CommandOutcome,
         version: int = 0,
@@ -36,7 +36,7 @@ class Replies:
         ``offset``: of the last record of the partition's changelog that the answer includes.
         """
         if asker.wants(answer):
-            self._send(partition, asker, answer, version, error, offset)
+            self._send(number, asker, answer, version, error, offset)
 
     def refuse(self, source: Record, error: InvalidInput) -> None:
         """Answer a refused input, if its id and its user can be read."""
@@ -47,7 +47,7 @@ class Replies:
 
     def _send(
         self,
-        partition: int,
+        number: int,
         asker: Asker,
         answer: CommandOutcome,
         version: int,
@@ -67,12 +67,12 @@ class Replies:
             code=error.code if error else "",
             signup_id=asker.signup_id,
             signal_id=asker.signal_id,
-            partition=partition if offset >= 0 else -1,
+            partition=number if offset >= 0 else -1,
             offset=offset,
         )
         self._outbox.send(
             self._topic,
-            partition=partition,
+            partition=number,
             key=codec.user_key(asker.user_id),
             value=codec.encode_reply(reply, self._output_format),
         )

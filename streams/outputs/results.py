@@ -17,7 +17,7 @@ class Results:
 
     def send(
         self,
-        partition: int,
+        number: int,
         run: InlineRun,
         outcome: Outcome,
         now: int,
@@ -32,10 +32,10 @@ class Results:
         result = self._builder.build(run, outcome, RunTimes(now), skipped=skipped, region=region)
         self._outbox.send(
             self._topic,
-            partition=partition,
+            partition=number,
             key=codec.user_key(result.user_id),
             value=self._builder.encode(result),
-            group=None if run.manual else partition,
+            group=None if run.manual else number,
         )
 
     def report_fault(self, run: InlineRun, error: BaseException) -> None:

@@ -4,7 +4,7 @@ from everwatch.core.bounds import RESERVED_USERS
 from everwatch.encoding import codec
 
 FIRST_ENTRY = b"\x01"
-"""All entries' keys are behind it; the store's own begin with NUL, or with a user that nobody can be."""
+"""All entries' keys come after it; the store's own begin with NUL, or with a user that nobody can be."""
 _FIRST_BYTE = FIRST_ENTRY[0]
 _RESERVED = tuple(name.encode() for name in RESERVED_USERS)
 

@@ -76,29 +76,29 @@ class EntryStore(rocksdb.Store):
     # set where what cannot be read of the changelog is to be passed over
     new_prober: Callable[[], Consumer] | None = None
 
-    def database(self, partition: int) -> Any:
+    def database(self, number: int) -> Any:
         """Return the database (``Rdict``) of a partition, which is opened if need be."""
-        return self._db_for_partition(partition)
+        return self._db_for_partition(number)
 
-    def read(self, partition: int, key: bytes) -> bytes | None:
+    def read(self, number: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
-        return cast(bytes | None, self.database(partition).get(key))
+        return cast(bytes | None, self.database(number).get(key))
 
-    def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+    def read_many(self, number: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of the keys, in their order."""
-        return cast(list[bytes | None], self.database(partition).get(keys)) if keys else []
+        return cast(list[bytes | None], self.database(number).get(keys)) if keys else []
 
-    def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
-        for key, value in self.database(partition).items(from_key=after or prefix or FIRST_ENTRY):
+    def scan(self, number: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All entries whose key starts with ``prefix`` (those after the key ``after``), in the order of keys."""
+        for key, value in self.database(number).items(from_key=after or prefix or FIRST_ENTRY):
             if not key.startswith(prefix):
                 return
             if key > after and key not in (self.offset_key, WRITTEN_KEY):
                 yield key, value
 
-    def all_entries(self, partition: int, at_once: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    def all_entries(self, number: int, at_once: int) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield all entries in the order of keys, lists of about ``at_once`` of them."""
-        rest = iter(cast(Iterable[tuple[bytes, bytes]], self.database(partition).items(from_key=FIRST_ENTRY)))
+        rest = iter(cast(Iterable[tuple[bytes, bytes]], self.database(number).items(from_key=FIRST_ENTRY)))
         own = (self.offset_key, WRITTEN_KEY)
         first, last = min(own), max(own)
         while some := list(islice(rest, at_once)):
@@ -108,7 +108,7 @@ class EntryStore(rocksdb.Store):
 
     def write(
         self,
-        partition: int,
+        number: int,
         changes: Mapping[bytes, bytes | None],
         changelog_offset: int,
         indexed: Iterable[bytes] = (),
@@ -127,11 +127,11 @@ class EntryStore(rocksdb.Store):
                 put(key, value)
         for dated in indexed:
             put(dated, b"")
-        self._finish(partition, batch, changelog_offset, digest_of(key, value))
+        self._finish(number, batch, changelog_offset, digest_of(key, value))
 
-    def mark_of(self, partition: int) -> Mark | None:
+    def mark_of(self, number: int) -> Mark | None:
         """Return the table's position in its changelog; None if it has read nothing."""
-        database = self.database(partition)
+        database = self.database(number)
         offset = database.get(self.offset_key)
         if offset is None:
             return None
@@ -140,67 +140,67 @@ class EntryStore(rocksdb.Store):
         here = _number(offset, -1)
         return mark if mark.offset == here else Mark(mark.topic_id, here)
 
-    def set_mark(self, partition: int, mark: Mark) -> None:
+    def set_mark(self, number: int, mark: Mark) -> None:
         """Note that the table is what the changelog has up to this mark."""
         batch = WriteBatch(raw_mode=True)
         batch.put(self.offset_key, str(mark.offset).encode())
         batch.put(_CHANGELOG_MARK, mark.encode())
         batch.put(WRITTEN_KEY, self._now())
-        self.database(partition).write(batch)
+        self.database(number).write(batch)
 
-    def note_emitted(self, partition: int, emitted_to: int) -> None:
+    def note_emitted(self, number: int, emitted_to: int) -> None:
         """Remember how far ticks are emitted, should the topic ``progress`` be lost."""
-        self.database(partition).put(_EMITTED_TO, b"%d" % emitted_to)
+        self.database(number).put(_EMITTED_TO, b"%d" % emitted_to)
 
-    def emitted_to(self, partition: int) -> int:
+    def emitted_to(self, number: int) -> int:
         """Return ``emitted_to`` of this worker's last ownership of the partition at least, ms; 0 if not known."""
-        return _number(self.database(partition).get(_EMITTED_TO), 0)
+        return _number(self.database(number).get(_EMITTED_TO), 0)
 
-    def drop(self, partition: int) -> None:
+    def drop(self, number: int) -> None:
         """Forget the table of a partition; it is read anew from the changelog."""
-        path = self.partition_path(partition)
-        database = self._dbs.pop(partition, None)
+        path = self.partition_path(number)
+        database = self._dbs.pop(number, None)
         if database is not None:
             database.close()
         del database
         gc.collect()
         Rdict.destroy(str(path), self.rocksdb_options.as_options())
 
-    def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
+    def due(self, number: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
         """Return the next ``most`` due items up to the instant ``upto``: instant and key."""
-        return self._dated(partition, due_key(*after), due_key(upto + 1, b""), most)
+        return self._dated(number, due_key(*after), due_key(upto + 1, b""), most)
 
-    def agenda_due(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
+    def agenda_due(self, number: int, upto: int, most: int) -> list[tuple[int, bytes]]:
         """Return the next ``most`` monitors that change up to the instant ``upto``: instant and key."""
-        return self._dated(partition, AGENDA, agenda_key(upto + 1, b""), most)
+        return self._dated(number, AGENDA, agenda_key(upto + 1, b""), most)
 
-    def forget_agenda(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
+    def forget_agenda(self, number: int, handled: Iterable[tuple[int, bytes]]) -> None:
         """Drop handled items from the index of changes."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
             batch.delete(agenda_key(due, key))
-        self.database(partition).write(batch)
+        self.database(number).write(batch)
 
-    def _dated(self, partition: int, begin: bytes, end: bytes, most: int) -> list[tuple[int, bytes]]:
+    def _dated(self, number: int, begin: bytes, end: bytes, most: int) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        for indexed in self.database(partition).keys(from_key=begin):
+        for indexed in self.database(number).keys(from_key=begin):
             if indexed >= end or len(found) == most:
                 break
             if indexed > begin:
                 found.append((int.from_bytes(indexed[2:10], "big"), indexed[10:]))
         return found
 
-    def forget_due(self, partition: int, upto: int) -> None:
+    def forget_due(self, number: int, upto: int) -> None:
         """Drop the items due up to ``upto`` from the index."""
-        self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
+        self.database(number).delete_range(DUE, due_key(upto + 1, b""))
 
-    def save_snapshot(self, partition: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
-        """Put a timetable away, as of the entries that are written now."""
-        database = self.database(partition)
+    def save_snapshot(self, number: int, shelves: Iterable[bytes], mark: SnapshotMark) -> None:
+        """Save a timetable, as of the entries that are written now."""
+        database = self.database(number)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
         batch = WriteBatch(raw_mode=True)
-        for number, shelf in enumerate(shelves):
-            batch.put(_TIMETABLE + number.to_bytes(8, "big"), shelf)
+        for place, shelf in enumerate(shelves):
+            batch.put(_TIMETABLE + place.to_bytes(8, "big"), shelf)
             if batch.size_in_bytes() > SAVED_AT_ONCE:
                 database.write(batch)
                 batch = WriteBatch(raw_mode=True)
@@ -208,13 +208,13 @@ class EntryStore(rocksdb.Store):
         batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode(errors="replace"))))
         database.write(batch)
 
-    def has_snapshot(self, partition: int) -> bool:
-        """Tell whether a timetable was put away."""
-        return self.database(partition).get(_MARK) is not None
+    def has_snapshot(self, number: int) -> bool:
+        """Tell whether a timetable is saved."""
+        return self.database(number).get(_MARK) is not None
 
-    def restore_snapshot(self, partition: int) -> tuple[SnapshotMark, Iterator[bytes]] | None:
-        """The timetable that was put away, if nothing was written since; it can be taken once."""
-        database = self.database(partition)
+    def restore_snapshot(self, number: int) -> tuple[SnapshotMark, Iterator[bytes]] | None:
+        """The timetable that was saved, if nothing was written since; it can be taken once."""
+        database = self.database(number)
         data = database.get(_MARK)
         if data is None:
             return None
@@ -289,16 +289,16 @@ class EntryStore(rocksdb.Store):
         finally:
             consumer.close()
 
-    def offset_of(self, partition: int) -> int:
+    def offset_of(self, number: int) -> int:
         """The offset of the last record of the changelog that is here; -1 if none is."""
-        return _number(self.database(partition).get(self.offset_key), -1)
+        return _number(self.database(number).get(self.offset_key), -1)
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Faust asks for the offset of the last record that is here; None if nothing is."""
         offset = self.offset_of(tp.partition)
         return None if offset < 0 else offset
 
-    def apply(self, partition: int, changes: Iterable[EntryWrite], changelog_offset: int) -> None:
+    def apply(self, number: int, changes: Iterable[EntryWrite], changelog_offset: int) -> None:
         """Write entries that the changelog has up to an offset, with their keys in the indexes; pass over others."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
@@ -306,8 +306,8 @@ class EntryStore(rocksdb.Store):
         for key, value in changes:
             if not is_of_entry(key):
                 FOREIGN.inc()
-                if self._log_throttle.may_log(partition):
-                    logger.error(_FOREIGN_KEY, partition, key, extra=labelled(partition=partition))
+                if self._log_throttle.may_log(number):
+                    logger.error(_FOREIGN_KEY, number, key, extra=labelled(partition=number))
                 continue
             if value is None:
                 delete(key)
@@ -317,13 +317,13 @@ class EntryStore(rocksdb.Store):
             if key[-1] and (dates := dates_of_entry(key, value)) is not NO_DATES:
                 for dated in index_keys(key, dates):
                     put(dated, b"")
-        self._finish(partition, batch, changelog_offset, digest_of(key, value))
+        self._finish(number, batch, changelog_offset, digest_of(key, value))
 
-    def _finish(self, partition: int, batch: WriteBatch, changelog_offset: int, digest: int) -> None:
+    def _finish(self, number: int, batch: WriteBatch, changelog_offset: int, digest: int) -> None:
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
-        self.write_batch(self.database(partition), batch)
+        self.write_batch(self.database(number), batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

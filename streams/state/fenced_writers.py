@@ -84,39 +84,39 @@ class FencedWriters:
         self._on_lost = on_lost
         self._notes = notes
         self._writers: dict[int, _FencedWriter] = {}
-        self._generation = -1
-        self._must_fence_anew = False
+        self._group_generation = -1
+        self._must_fence_all = False
         # a thread for each partition: a slow transaction delays no other one
         self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-writer")
         # tasks that a thread works on: a caller that is cancelled must not cancel them
         self._running: set[asyncio.Task[Any]] = set()
 
-    def fence(self, numbers: Iterable[int], generation: int) -> None:
+    def fence(self, numbers: Iterable[int], group_generation: int) -> None:
         """Begin to fence earlier owners of these partitions, and close the producers of all others.
 
-        A partition that stays with this worker from one ``generation`` of the group to the next needs no new producer.
+        A partition that stays with this worker from one ``group_generation`` to the next needs no new producer.
         """
         wanted = set(numbers)
-        stays = self.is_next(generation)
+        stays = self.follows_directly(group_generation)
         for number, writer in list(self._writers.items()):
             if number not in wanted or not stays or not writer.is_ready or writer.transaction_lock.locked():
                 self._discard(writer)
-        self._generation, self._must_fence_anew = generation, False
+        self._group_generation, self._must_fence_all = group_generation, False
         for number in sorted(wanted - self._writers.keys()):
             producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
             writer = self._writers[number] = _FencedWriter(number, producer)
             writer.fencing = self._start(self._initialise(writer))
 
-    def is_next(self, generation: int) -> bool:
+    def follows_directly(self, group_generation: int) -> bool:
         """Tell whether no other worker can have owned the partitions since: no generation lies between.
 
-        False, too, if a commit may be missing in the local table (``fence_anew``).
+        False, too, if a commit may be missing in the local table (``fence_all_at_next_assignment``).
         """
-        return not self._must_fence_anew and self._generation <= generation <= self._generation + 1
+        return not self._must_fence_all and self._group_generation <= group_generation <= self._group_generation + 1
 
-    def fence_anew(self) -> None:
+    def fence_all_at_next_assignment(self) -> None:
         """Fence every partition anew when they are assigned next: a commit may be missing in the local table."""
-        self._must_fence_anew = True
+        self._must_fence_all = True
 
     async def wait_until_earlier_owners_are_fenced(self, numbers: Iterable[int]) -> None:
         """Wait until only this worker can write to these partitions. Raises PartitionLost."""

@@ -14,8 +14,16 @@ from everwatch.timetable import Chunk, Destination, Firing, Timetable
 ANSWERS_TO_SPARE = 1_000
 Route = tuple[Destination, str]
 """The topic that a tick goes to: by priority and, for a monitor in regions, the region."""
-Outgoing = tuple[Route, Chunk, int]
-"""Ticks of one topic that are due at one instant."""
+
+
+class Outgoing(NamedTuple):
+    """A chunk on its way to one topic; its ticks are due at one instant, ms."""
+
+    route: Route
+    chunk: Chunk
+    instant: int
+
+
 Unsendable = tuple[Route, Chunk, int, str]
 """A tick that its topic refuses, and why."""
 
@@ -30,7 +38,7 @@ class Sweep:
     upto: int
     now: int
     is_collected: bool = False
-    ticks: list[Outgoing] = field(default_factory=list)
+    outgoing: list[Outgoing] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
     unsendable: list[Unsendable] = field(default_factory=list)
@@ -89,7 +97,7 @@ class OwnedPartition:
         if self.entries is not None:
             self.entries = EntryCounts(self.entries.users + users, self.entries.monitors + monitors)
 
-    def answers_of(self, key: bytes) -> RegionalAnswers:
+    def regional_answers_of(self, key: bytes) -> RegionalAnswers:
         """Return the regions' answers about the monitor under a table key, to be changed in place."""
         answers = self._answers.pop(key, None) or RegionalAnswers()
         self._answers[key] = answers

@@ -1,6 +1,6 @@
 """The partitions this worker owns: opened with their timetables after a rebalance, closed when they go.
 
-A timetable is taken up as this worker put it away, or rebuilt from the table.
+A timetable is restored from the snapshot that this worker saved, or rebuilt from the table.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from streams.state.timetable_rebuild import TimetableRebuild
 
 logger = logging.getLogger(__name__)
 YIELD_EVERY = 2_000
-# while sweeps are later than this, units of work wait for up to CATCH_UP_PATIENCE_S
+# while sweeps are later than this, units of work wait for up to SWEEPS_PATIENCE_S
 BEHIND_MS = 400
-CATCH_UP_PATIENCE_S, LOOK_S = 2.0, 0.02
+SWEEPS_PATIENCE_S, LOOK_S = 2.0, 0.02
 # a worker is not ready while a partition of its own has emitted nothing for longer
 UNREADY_MS = 10_000
 NAMED_AT_MOST = 5
@@ -71,7 +71,7 @@ class OwnedPartitions:
                 emitted_to = self._sane(number, progress.get(number, 0) or self._store.emitted_to(number))
                 timetable = self._planner.new_timetable(emitted_to)
                 partition = OwnedPartition(number, timetable, self._planner.now_ms())
-                if not self.take_up(partition):
+                if not self.restore_timetable(partition):
                     await self.rebuild(partition, openings)
                 if openings != self._openings:
                     # the entries that were met and cannot be decoded are another owner's to count
@@ -113,9 +113,9 @@ class OwnedPartitions:
         named = ", ".join(f"{number} ({ms // 1000} s)" for number, ms in sorted(late.items())[:NAMED_AT_MOST])
         return f"{len(late)} partitions are behind: {named}"
 
-    async def wait_until_caught_up(self) -> None:
-        """Wait until sweeps have caught up, or for CATCH_UP_PATIENCE_S at most."""
-        for _ in range(int(CATCH_UP_PATIENCE_S / LOOK_S)):
+    async def wait_until_sweeps_are_on_time(self) -> None:
+        """Wait until sweeps are on time, or for SWEEPS_PATIENCE_S at most."""
+        for _ in range(int(SWEEPS_PATIENCE_S / LOOK_S)):
             if self.lag_ms() < BEHIND_MS:
                 return
             await asyncio.sleep(LOOK_S)
@@ -135,7 +135,7 @@ class OwnedPartitions:
 
         async def close(partition: OwnedPartition) -> None:
             async with partition.sweep_lock:
-                self._put_away(partition)
+                self._save_timetable(partition)
             await closed(partition.number, partition.emitted_to)
 
         await asyncio.gather(*map(close, closing))
@@ -151,13 +151,13 @@ class OwnedPartitions:
             remove_gauges_of(number)
         self._open = opened
 
-    def take_up(self, partition: OwnedPartition) -> bool:
-        """Take up the timetable as this worker put it away, if it did."""
-        taken = self._store.restore_snapshot(partition.number)
-        if taken is None:
+    def restore_timetable(self, partition: OwnedPartition) -> bool:
+        """Restore the timetable from the snapshot that this worker saved; False if there is none that fits."""
+        saved = self._store.restore_snapshot(partition.number)
+        if saved is None:
             return False
-        mark, shelves = taken
-        # a monitor that began, or went, behind the progress that is noted: what was put away is ahead of it
+        mark, shelves = saved
+        # a monitor that began, or went, after the progress that is noted: the snapshot is ahead of it
         if mark.form != self._planner.form or max(mark.newest_since, mark.newest_gone) > partition.emitted_to:
             return False
         try:
@@ -165,7 +165,7 @@ class OwnedPartitions:
         except Exception as error:
             # it is derived: everything is in the table
             logger.warning(
-                "the timetable put away of partition %d cannot be taken up: %r",
+                "the saved timetable of partition %d cannot be restored: %r",
                 partition.number,
                 error,
                 extra=labelled(partition=partition.number),
@@ -178,7 +178,7 @@ class OwnedPartitions:
         partition.entries = EntryCounts(*mark.entries) if mark.entries else None
         return True
 
-    def _put_away(self, partition: OwnedPartition) -> None:
+    def _save_timetable(self, partition: OwnedPartition) -> None:
         timetable = partition.timetable
         # a monitor that is durable and not yet in the timetable would stay out of it, and the next owner would not
         # count the entries that were passed over

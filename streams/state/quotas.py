@@ -30,16 +30,16 @@ class Quotas:
         # by partition and user: how many, and whether these are all of them
         self._counted: dict[tuple[int, str], tuple[int, bool]] = {}
 
-    async def count_ahead(self, partition: int, command: Command) -> None:
+    async def count_ahead(self, number: int, command: Command) -> None:
         """Count a user's monitors ahead of ``check``, while sweeps still go on: there may be very many."""
         if command.monitor is None:
             return
-        limits = self._limits_of(self._work.user(partition, command.user_id))
-        old = self._work.monitor(partition, command.user_id, command.monitor_id)
-        if limits is not None and limits.max_monitors is not None and not self._is_counted_in(partition, old):
-            await self._count(partition, command.user_id, limits.max_monitors)
+        limits = self._limits_of(self._work.user(number, command.user_id))
+        old = self._work.monitor(number, command.user_id, command.monitor_id)
+        if limits is not None and limits.max_monitors is not None and not self._is_counted_in(number, old):
+            await self._count(number, command.user_id, limits.max_monitors)
 
-    async def check(self, partition: int, command: Command, user: User | None, old: Monitor | None) -> None:
+    async def check(self, number: int, command: Command, user: User | None, old: Monitor | None) -> None:
         """Check a put against the user's plan. ``old``: the monitor, if there is one. Raises InvalidInput."""
         if command.monitor is None:
             return
@@ -47,9 +47,9 @@ class Quotas:
         if limits is None:
             return
         limits.check_schedule(command.monitor, "$.monitor")
-        if limits.max_monitors is None or self._is_counted_in(partition, old):
+        if limits.max_monitors is None or self._is_counted_in(number, old):
             return
-        count, are_all = await self._count(partition, command.user_id, limits.max_monitors)
+        count, are_all = await self._count(number, command.user_id, limits.max_monitors)
         if not are_all and count <= limits.max_monitors:
             raise InvalidInput(
                 f"the plan {limits.plan!r} has a quota, and this user has too many tasks that are over to be counted:"
@@ -66,14 +66,13 @@ class Quotas:
             return command
         return msgspec.structs.replace(command, monitor=limits.completed(command.monitor))
 
-    def note(self, partition: int, user_id: str, changes: Sequence[Change]) -> None:
+    def note(self, number: int, user_id: str, changes: Sequence[Change]) -> None:
         """Correct the count of a user's monitors by changes of this unit of work."""
-        key = partition, user_id
+        key = number, user_id
         if key not in self._counted:
             return
         more = sum(
-            self._is_counted_in(partition, change.after) - self._is_counted_in(partition, change.before)
-            for change in changes
+            self._is_counted_in(number, change.after) - self._is_counted_in(number, change.before) for change in changes
         )
         count, are_all = self._counted[key]
         if are_all:
@@ -85,26 +84,26 @@ class Quotas:
     def _limits_of(self, user: User | None) -> PlanQuotas | None:
         return self._plans.limits_of(user.plan if user else USUAL_PLAN)
 
-    def _is_counted_in(self, partition: int, monitor: Monitor | None) -> bool:
-        if partition not in self._emitted_to:
-            self._emitted_to[partition] = self._work.owned(partition).emitted_to
-        return _counts(monitor, self._emitted_to[partition])
+    def _is_counted_in(self, number: int, monitor: Monitor | None) -> bool:
+        if number not in self._emitted_to:
+            self._emitted_to[number] = self._work.owned(number).emitted_to
+        return _counts(monitor, self._emitted_to[number])
 
-    async def _count(self, partition: int, user_id: str, most: int) -> tuple[int, bool]:
+    async def _count(self, number: int, user_id: str, most: int) -> tuple[int, bool]:
         """Count a user's monitors up to a little more than ``most``; gives the number, and whether these are all."""
-        key = partition, user_id
+        key = number, user_id
         if key not in self._counted:
             count = over = 0
-            async for few in cooperative_chunks(self._counting(partition, user_id, most)):
+            async for few in cooperative_chunks(self._counting(number, user_id, most)):
                 count, over = few[-1]
             self._counted[key] = count, count <= most and over < self._most_passed_over
         return self._counted[key]
 
-    def _counting(self, partition: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
+    def _counting(self, number: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
         """Yield the numbers of monitors that count and that do not, after each one, until one is too large."""
         count = over = 0
-        for _, monitor in self._work.monitors_of(partition, user_id):
-            if self._is_counted_in(partition, monitor):
+        for _, monitor in self._work.monitors_of(number, user_id):
+            if self._is_counted_in(number, monitor):
                 count += 1
             else:
                 over += 1

@@ -1,10 +1,10 @@
-"""Mark of a timetable that was put away in a partition's database."""
+"""Mark of a timetable's snapshot in a partition's database."""
 
 import msgspec
 
 
 class SnapshotMark(msgspec.Struct, frozen=True):
-    """Identity of a timetable that was put away.
+    """Identity of a timetable's snapshot.
 
     ``form``: version and packing; no monitor began after ``newest_since`` or ended after ``newest_gone``.
     ``entries``: numbers of users and monitors in the table.

@@ -41,7 +41,7 @@ FIRST_CHECK_FROM_MS = 5 * SECOND_MS
 class EntryTemplate(NamedTuple):
     """Common part of the timetable entries of monitors that differ only in their user.
 
-    ``tail``: the framed record of a tick behind its key. ``first``: the same of a first check, and where its instant
+    ``tail``: the framed record of a tick after its key. ``first``: the same of a first check, and where its instant
     comes from; None if there is none.
     """
 
@@ -111,7 +111,7 @@ class TimetablePlanner:
         self._new_timetable = new_timetable
         self._first_check_within_ms = first_check_within_ms
         self._clock = clock
-        # timetables are not taken up by another version, or one that packs otherwise
+        # snapshots are not restored by another version, or one that packs otherwise
         self.form = f"{version('everwatch')} {FORMAT} {avro_schemas.header('tick').hex()} {packing.code}"
         self.largest_batch = largest_batch
 
@@ -151,7 +151,7 @@ class TimetablePlanner:
     def entry_of(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
         """The timetable entry of a monitor (``key``: its table key, if that is known); None if it is never due."""
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
-        user_key, fields = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
+        user_key, fields = codec.user_key(monitor.user_id), table_records.timetable_fields_of(monitor)
         first = None
         if self.begins_now(fields.since) and (due := self._first_check(key, fields)):
             # it stands in no schedule, as a run by hand
@@ -163,7 +163,7 @@ class TimetablePlanner:
 
         None if it is not due now, or if something of its entry depends on its key in another way.
         """
-        fields = table_records.plan_of(monitor)
+        fields = table_records.timetable_fields_of(monitor)
         if fields.asleep or fields.retry is not None or fields.ends_at or fields.starts_at:
             return None
         first = None
@@ -176,7 +176,7 @@ class TimetablePlanner:
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
         if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
-        fields = table_records.read_plan(monitor_id, value)
+        fields = table_records.read_timetable_fields(monitor_id, value)
         if fields is None or self.begins_now(fields.since):
             entry = codec.decode_entry(key, value)
             assert isinstance(entry, Monitor)  # its key says so

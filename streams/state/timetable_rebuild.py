@@ -1,7 +1,7 @@
 """Rebuilding of a partition's timetable from its table, many entries at a time.
 
-Most monitors are plain: an interval that has begun, nothing on the agenda. Of their entries only what a tick needs is
-read, those with one plan (kind, schedule, policy) are put together, and what was read of one value is used for all
+Most monitors have an interval that has begun, and nothing on the agenda. Of their entries only what a tick needs is
+read, those of one shape (kind, schedule, policy) are put together, and what was read of one value is used for all
 monitors with the same value. All others are put one by one.
 """
 
@@ -17,7 +17,7 @@ from streams.state.undecodable_entries import Undecodable
 
 
 class RebuildLimits(NamedTuple):
-    """``together``: plain monitors that are put together; their records take memory twice until then.
+    """``together``: monitors that have begun and are put together; their records take memory twice until then.
 
     ``remembered``: values of entries for which it is remembered what was read of them.
     """
@@ -29,13 +29,13 @@ class RebuildLimits(NamedTuple):
 USUAL = RebuildLimits()
 
 
-class _Line:
-    """Monitors of one plan that wait to be put. ``schedule``: None where they are put one by one."""
+class _SameShape:
+    """Monitors of one shape that wait to be put. ``schedule``: None where they are put one by one."""
 
     __slots__ = ("batch_key", "keys", "newest_since", "records", "schedule")
 
-    def __init__(self, plan: table_records.Plan) -> None:
-        kind, schedule, policy = table_records.fields_of(plan)
+    def __init__(self, shape: table_records.MonitorShape) -> None:
+        kind, schedule, policy = table_records.fields_of(shape)
         self.schedule = schedule if isinstance(schedule, Every) else None
         self.batch_key: BatchKey = batch_key_of(kind, policy)
         self.newest_since = 0
@@ -43,10 +43,10 @@ class _Line:
         self.records: list[bytes] = []
 
 
-class _Plain(NamedTuple):
-    """Parts of the timetable entry of a plain monitor; without a ``line`` it is never due."""
+class _BegunMonitor(NamedTuple):
+    """Parts of the timetable entry of a monitor that has begun; without ``alike`` it is never due."""
 
-    line: _Line | None
+    alike: _SameShape | None
     tail: bytes
     since: int
 
@@ -67,8 +67,8 @@ class TimetableRebuild:
         self._number = number
         self._planner = planner
         self._undecodable = undecodable
-        self._lines: dict[table_records.Plan, _Line] = {}
-        self._remembered: dict[tuple[bytes, bytes], _Plain] = {}
+        self._by_shape: dict[table_records.MonitorShape, _SameShape] = {}
+        self._remembered: dict[tuple[bytes, bytes], _BegunMonitor] = {}
         self._remembers, self._monitors_then = True, 0
         self._waiting = 0
         # the user whose monitors follow: its table key, and how a record's key begins
@@ -90,53 +90,53 @@ class TimetableRebuild:
             self._monitors += 1
             if not key.startswith(user_key):
                 continue  # without its user: its unit of work is not complete, and its input is read again
-            plain = remembered.get((monitor_id, value)) or self._plain(monitor_id, value)
-            if plain is None:
+            begun = remembered.get((monitor_id, value)) or self._begun(monitor_id, value)
+            if begun is None:
                 self._put(key, value)
                 continue
-            line, tail, since = plain
-            if line is not None:
-                line.keys.append(key)
-                line.records.append(head + tail)
-                if since > line.newest_since:
-                    line.newest_since = since
+            alike, tail, since = begun
+            if alike is not None:
+                alike.keys.append(key)
+                alike.records.append(head + tail)
+                if since > alike.newest_since:
+                    alike.newest_since = since
                 self._waiting += 1
         self._user_key, self._head = user_key, head
         if self._waiting >= self._limits.together:
-            self._put_lines()
+            self._put_together()
 
     def finish(self) -> EntryCounts:
         """Put what still waits; gives the number of entries."""
-        self._put_lines()
+        self._put_together()
         return EntryCounts(self._users, self._monitors)
 
-    def _plain(self, monitor_id: bytes, value: bytes) -> _Plain | None:
-        """Return what ``take`` needs of a plain monitor; None for any other, and for what cannot be read."""
+    def _begun(self, monitor_id: bytes, value: bytes) -> _BegunMonitor | None:
+        """Return what ``take`` needs of a monitor that has begun; None for any other, and for what cannot be read."""
         try:
-            plain = self._read_plain(monitor_id, value)
+            begun = self._read_begun(monitor_id, value)
         except Exception:
             return None  # it is read once more by itself, and then noted
-        if plain is not None and self._remembers and len(value) <= table_records.REMEMBERED:
+        if begun is not None and self._remembers and len(value) <= table_records.REMEMBERED:
             if len(self._remembered) >= self._limits.remembered:
                 # values that hardly ever come again are not worth it
                 self._remembers = self._monitors - self._monitors_then > 2 * self._limits.remembered
                 self._remembered.clear()
                 self._monitors_then = self._monitors
-            self._remembered[monitor_id, value] = plain
-        return plain
+            self._remembered[monitor_id, value] = begun
+        return begun
 
-    def _read_plain(self, monitor_id: bytes, value: bytes) -> _Plain | None:
-        found = table_records.read_plain(monitor_id, value)
+    def _read_begun(self, monitor_id: bytes, value: bytes) -> _BegunMonitor | None:
+        found = table_records.read_shape(monitor_id, value)
         if found is None:
             return None
-        plan, encoded_since, state, tick = found
+        shape, encoded_since, state, tick = found
         since = table_records.instant_of(encoded_since)
-        line = self._lines.get(plan)
-        if line is None:
-            line = self._lines[plan] = _Line(plan)
-        if line.schedule is None or since > self._timetable.emitted_to or self._planner.begins_now(since):
+        alike = self._by_shape.get(shape)
+        if alike is None:
+            alike = self._by_shape[shape] = _SameShape(shape)
+        if alike.schedule is None or since > self._timetable.emitted_to or self._planner.begins_now(since):
             return None
-        return _Plain(None if state in table_records.ASLEEP_BYTES else line, tail_of(tick), since)
+        return _BegunMonitor(None if state in table_records.ASLEEP_BYTES else alike, tail_of(tick), since)
 
     def _put(self, key: bytes, value: bytes) -> None:
         try:
@@ -146,10 +146,12 @@ class TimetableRebuild:
         except Exception as error:
             self._undecodable.note(self._number, key, error)
 
-    def _put_lines(self) -> None:
-        for line in self._lines.values():
-            if line.keys:
-                assert line.schedule is not None
-                self._timetable.put_alike(line.schedule, line.batch_key, line.newest_since, line.keys, line.records)
-                line.keys, line.records = [], []
+    def _put_together(self) -> None:
+        for alike in self._by_shape.values():
+            if alike.keys:
+                assert alike.schedule is not None
+                self._timetable.put_alike(
+                    alike.schedule, alike.batch_key, alike.newest_since, alike.keys, alike.records
+                )
+                alike.keys, alike.records = [], []
         self._waiting = 0

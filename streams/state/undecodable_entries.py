@@ -28,45 +28,45 @@ class Undecodable:
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
         self._log_throttle = LogThrottle(clock)
 
-    def decode(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
+    def decode(self, number: int, key: bytes, value: bytes) -> User | Monitor | None:
         """The user or monitor of an entry; None, and noted, if it cannot be decoded."""
         try:
             return codec.decode_entry(key, value)
         except UndecodableEntry as error:
-            self.note(partition, key, error)
+            self.note(number, key, error)
             return None
 
-    def note(self, partition: int, key: bytes, error: Exception) -> None:
+    def note(self, number: int, key: bytes, error: Exception) -> None:
         """Note that an entry is passed over, and why."""
-        known = self._known[partition]
+        known = self._known[number]
         if key in known or len(known) >= MOST_KNOWN:
             return
         known.add(key)
-        UNDECODABLE.labels(partition).set(len(known))
-        if self._log_throttle.may_log(partition):
+        UNDECODABLE.labels(number).set(len(known))
+        if self._log_throttle.may_log(number):
             reason = error if isinstance(error, UndecodableEntry) else UndecodableEntry(key, error)
             logger.error(
                 "partition %d: %s; the entry is passed over, and its monitor does not run (logged once a minute)",
-                partition,
+                number,
                 reason,
-                extra=labelled_key(partition, key),
+                extra=labelled_key(number, key),
             )
 
-    def of(self, partition: int, prefix: bytes = b"") -> list[bytes]:
+    def of(self, number: int, prefix: bytes = b"") -> list[bytes]:
         """The keys of a partition that start with ``prefix``."""
-        return [key for key in self._known.get(partition, ()) if key.startswith(prefix)]
+        return [key for key in self._known.get(number, ()) if key.startswith(prefix)]
 
-    def count(self, partition: int) -> int:
+    def count(self, number: int) -> int:
         """Return the number of such entries of a partition."""
-        return len(self._known.get(partition, ()))
+        return len(self._known.get(number, ()))
 
-    def written(self, partition: int, keys: Iterable[bytes]) -> None:
+    def written(self, number: int, keys: Iterable[bytes]) -> None:
         """Forget entries that were written anew, or deleted."""
-        known = self._known.get(partition)
+        known = self._known.get(number)
         if known:
             known.difference_update(keys)
-            UNDECODABLE.labels(partition).set(len(known))
+            UNDECODABLE.labels(number).set(len(known))
 
-    def begin(self, partition: int) -> None:
+    def begin(self, number: int) -> None:
         """Forget a partition, whose entries are met anew."""
-        self._known.pop(partition, None)
+        self._known.pop(number, None)

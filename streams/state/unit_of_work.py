@@ -16,7 +16,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
-from everwatch.timetable import NotPlanned
+from everwatch.timetable import LocalStateWrong
 from streams.state.entry_store import EntryStore
 from streams.state.fenced_writers import FencedWriters, PartitionLost
 from streams.state.owned_partition import OwnedPartition
@@ -30,13 +30,16 @@ LARGEST_ENTRY_BYTES = 900_000
 
 @contextmanager
 def all_or_rebuilt() -> Iterator[None]:
-    """Run steps that must all follow once something is durable. Raises NotPlanned if one fails: the worker ends."""
+    """Run steps that must all follow once something is durable.
+
+    Raises LocalStateWrong if one fails: the worker ends.
+    """
     try:
         yield
-    except NotPlanned:
+    except LocalStateWrong:
         raise
     except BaseException as error:
-        raise NotPlanned(f"what is durable did not get into the timetable: {error!r}") from error
+        raise LocalStateWrong(f"what is durable did not get into the timetable: {error!r}") from error
 
 
 class MonitorWithUser(NamedTuple):
@@ -65,7 +68,7 @@ class UnitOfWork:
         self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
         self._announced: list[tuple[int, OutputRecord]] = []
-        self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self._cancellations: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._met: dict[int, OwnedPartition] = {}
         self.commits: dict[int, asyncio.Task[int]] = {}
         self._positions: dict[int, int] = {}
@@ -80,32 +83,32 @@ class UnitOfWork:
             raise PartitionLost(f"partition {number} is not this worker's any more")
         return partition
 
-    def read(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+    def read(self, number: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of many entries as they stand before this unit of work."""
-        self.owned(partition)
-        return self._store.read_many(partition, keys)
+        self.owned(number)
+        return self._store.read_many(number, keys)
 
-    def look_up(self, partition: int, keys: list[bytes]) -> dict[bytes, bytes | None]:
+    def look_up(self, number: int, keys: list[bytes]) -> dict[bytes, bytes | None]:
         """Read many entries at once, ahead of their being asked for; gives all that are read so far, by key."""
-        known = self._known[partition]
-        known.update(zip(keys, self.read(partition, keys), strict=True))
+        known = self._known[number]
+        known.update(zip(keys, self.read(number, keys), strict=True))
         return known
 
-    def with_users(self, partition: int, keys: Iterable[bytes]) -> dict[bytes, MonitorWithUser]:
+    def with_users(self, number: int, keys: Iterable[bytes]) -> dict[bytes, MonitorWithUser]:
         """The monitors of these table keys, with their users; without those that are gone or cannot be decoded."""
         user_keys = {key: key.partition(codec.SEPARATOR)[0] + codec.SEPARATOR for key in keys}
-        self.look_up(partition, list(set(user_keys.values()) - self._known[partition].keys()))
+        self.look_up(number, list(set(user_keys.values()) - self._known[number].keys()))
         users: dict[bytes, User | Monitor | None] = {}
         found: dict[bytes, MonitorWithUser] = {}
         for key, user_key in user_keys.items():
             if user_key not in users:
-                users[user_key] = self._entry(partition, user_key)
-            monitor, user = self._entry(partition, key), users[user_key]
+                users[user_key] = self._entry(number, user_key)
+            monitor, user = self._entry(number, key), users[user_key]
             if isinstance(monitor, Monitor):
                 found[key] = MonitorWithUser(monitor, user if isinstance(user, User) else None)
         return found
 
-    def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
+    def add(self, number: int, key: bytes, entry: User | Monitor) -> None:
         """Write an entry under its table key. Raises InvalidInput if no record can hold it."""
         value = codec.encode_entry(entry)
         if len(value) > LARGEST_ENTRY_BYTES:
@@ -113,126 +116,126 @@ class UnitOfWork:
             raise InvalidInput(
                 f"what is kept of it would take {len(value)} bytes, and at most {LARGEST_ENTRY_BYTES} are kept"
             )
-        self._entries[partition][key] = value
+        self._entries[number][key] = value
         if isinstance(entry, Monitor):
             dates = table_records.dates_of_monitor(entry)
             if dates is not table_records.NO_DATES:
-                self._indexed[partition] += index_keys(key, dates)
+                self._indexed[number] += index_keys(key, dates)
 
-    def add_value(self, partition: int, key: bytes, value: bytes) -> None:
+    def add_value(self, number: int, key: bytes, value: bytes) -> None:
         """Write an entry that is encoded already."""
-        self._entries[partition][key] = value
+        self._entries[number][key] = value
 
-    def add_values(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+    def add_values(self, number: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Write entries that are encoded already, within the limit, and stand in no index."""
-        self._entries[partition].update(entries)
+        self._entries[number].update(entries)
 
-    def value(self, partition: int, key: bytes) -> bytes | None:
+    def value(self, number: int, key: bytes) -> bytes | None:
         """The value of an entry as it stands now, or None."""
-        for known in (self._entries[partition], self._known[partition]):
+        for known in (self._entries[number], self._known[number]):
             if key in known:
                 return known[key]
-        self.owned(partition)
-        return self._store.read(partition, key)
+        self.owned(number)
+        return self._store.read(number, key)
 
-    def decoded(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
+    def decoded(self, number: int, key: bytes, value: bytes) -> User | Monitor | None:
         """The user or monitor of a value; None, and noted, if it cannot be decoded: it counts as absent then."""
-        return self._store.undecodable.decode(partition, key, value)
+        return self._store.undecodable.decode(number, key, value)
 
-    def user(self, partition: int, user_id: str) -> User | None:
+    def user(self, number: int, user_id: str) -> User | None:
         """The user, or None."""
-        entry = self._entry(partition, codec.table_key(user_id))
+        entry = self._entry(number, codec.table_key(user_id))
         assert entry is None or isinstance(entry, User)
         return entry
 
-    def monitor(self, partition: int, user_id: str, monitor_id: str) -> Monitor | None:
+    def monitor(self, number: int, user_id: str, monitor_id: str) -> Monitor | None:
         """The monitor, or None."""
-        entry = self._entry(partition, codec.table_key(user_id, monitor_id))
+        entry = self._entry(number, codec.table_key(user_id, monitor_id))
         assert entry is None or isinstance(entry, Monitor)
         return entry
 
-    def monitors_of(self, partition: int, user_id: str, after: bytes = b"") -> Iterator[tuple[bytes, Monitor]]:
-        """A user's monitors and their table keys in order, those behind the key ``after``."""
+    def monitors_of(self, number: int, user_id: str, after: bytes = b"") -> Iterator[tuple[bytes, Monitor]]:
+        """A user's monitors and their table keys in order, those after the key ``after``."""
         prefix = codec.table_key(user_id)
-        added = sorted(key for key in self._entries[partition] if key.startswith(prefix) and key > after)
-        for key, _ in groupby(merge(added, self._scanned(partition, prefix, after))):
+        added = sorted(key for key in self._entries[number] if key.startswith(prefix) and key > after)
+        for key, _ in groupby(merge(added, self._scanned(number, prefix, after))):
             if key == prefix or codec.is_bookkeeping(key[len(prefix) :]):
                 continue
-            entry = self._entry(partition, key)
+            entry = self._entry(number, key)
             if isinstance(entry, Monitor):
                 yield key, entry
 
-    def _scanned(self, partition: int, prefix: bytes, after: bytes) -> Iterator[bytes]:
-        known = self._known[partition]
-        for key, value in self._store.scan(partition, prefix, after):
+    def _scanned(self, number: int, prefix: bytes, after: bytes) -> Iterator[bytes]:
+        known = self._known[number]
+        for key, value in self._store.scan(number, prefix, after):
             # the caller reads the value of each key next
             known.setdefault(key, value)
             yield key
 
-    def put(self, partition: int, entry: User | Monitor) -> None:
+    def put(self, number: int, entry: User | Monitor) -> None:
         """Write a user or a monitor."""
         key = codec.table_key(entry.user_id, entry.monitor_id if isinstance(entry, Monitor) else "")
-        is_new = self.value(partition, key) is None
-        self.add(partition, key, entry)
+        is_new = self.value(number, key) is None
+        self.add(number, key, entry)
         if is_new:
-            self._count(partition, key, 1)
+            self._count(number, key, 1)
 
-    def count_new(self, partition: int, users: int, monitors: int) -> None:
+    def count_new(self, number: int, users: int, monitors: int) -> None:
         """Count users and monitors that ``add``, ``add_value`` and ``add_values`` have written for the first time.
 
         These count nothing themselves; ``put`` and ``delete`` do.
         """
-        more = self._more[partition]
+        more = self._more[number]
         more[0] += users
         more[1] += monitors
 
-    def delete(self, partition: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
+    def delete(self, number: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
         """Take out a monitor or (without ``monitor_id``) a user; ``at`` becomes the tombstone's timestamp, ms."""
         key = codec.table_key(user_id, monitor_id)
-        if self.value(partition, key) is not None:
-            self._count(partition, key, -1)
-        self._entries[partition][key] = None
+        if self.value(number, key) is not None:
+            self._count(number, key, -1)
+        self._entries[number][key] = None
         self._timestamps[key] = at
 
-    def delete_value(self, partition: int, key: bytes, *, at: int) -> None:
+    def delete_value(self, number: int, key: bytes, *, at: int) -> None:
         """Take out an entry that is neither monitor nor user, if it is there; ``at`` as of ``delete``."""
-        if self.value(partition, key) is not None:
-            self._entries[partition][key] = None
+        if self.value(number, key) is not None:
+            self._entries[number][key] = None
             self._timestamps[key] = at
 
-    def delete_undecodable(self, partition: int, user_id: str, *, at: int) -> None:
+    def delete_undecodable(self, number: int, user_id: str, *, at: int) -> None:
         """Delete the undecodable ones of a user's entries, as far as they were met."""
-        for key in self._store.undecodable.of(partition, codec.table_key(user_id)):
-            if self.value(partition, key) is not None and key not in self._entries[partition]:
-                self._count(partition, key, -1)
-            self._entries[partition].setdefault(key, None)
+        for key in self._store.undecodable.of(number, codec.table_key(user_id)):
+            if self.value(number, key) is not None and key not in self._entries[number]:
+                self._count(number, key, -1)
+            self._entries[number].setdefault(key, None)
             self._timestamps.setdefault(key, at)
 
-    def cancel(self, partition: int, key: bytes, value: bytes) -> None:
+    def add_cancellation(self, number: int, key: bytes, value: bytes) -> None:
         """Add records for executors on cancelled monitors to the transaction of this unit of work."""
-        self._cancelled[partition][key] = value
+        self._cancellations[number][key] = value
 
-    def announce(self, partition: int, record: OutputRecord) -> None:
+    def announce(self, number: int, record: OutputRecord) -> None:
         """Send a record when the unit of work finishes, ahead of the changes that it announces."""
-        self._announced.append((partition, record))
+        self._announced.append((number, record))
 
-    def send(self, partition: int) -> None:
+    def begin_commit(self, number: int) -> None:
         """Begin to commit a partition's changes; no more may be added. Raises PartitionLost."""
-        assert partition not in self.commits
-        self.owned(partition)
-        changes = self._entries[partition]
+        assert number not in self.commits
+        self.owned(number)
+        changes = self._entries[number]
         if not changes:
             return
         at = self._timestamps
         records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
-        cancelled = [(key, value, 0) for key, value in self._cancelled[partition].items()]
-        self.commits[partition] = asyncio.create_task(self._writers.write(partition, records, cancelled))
+        cancelled = [(key, value, 0) for key, value in self._cancellations[number].items()]
+        self.commits[number] = asyncio.create_task(self._writers.write(number, records, cancelled))
 
     async def finish(self) -> None:
         """Commit the changes: on the broker first, then in the local store.
 
         Raises PartitionLost, BrokerUnavailable, RecordRefused: then nothing is written in the local store. Raises
-        NotPlanned if the local state does not follow what is committed: the worker ends.
+        LocalStateWrong if the local state does not follow what is committed: the worker ends.
         """
         changed = [partition for partition, changes in self._entries.items() if changes]
         try:
@@ -243,7 +246,7 @@ class UnitOfWork:
             await self._outbox.delivered()
             for partition in changed:
                 if partition not in self.commits:
-                    self.send(partition)
+                    self.begin_commit(partition)
                     await asyncio.sleep(0)
             offsets = await asyncio.gather(*(self.commits[partition] for partition in changed))
             for partition in changed:
@@ -254,7 +257,7 @@ class UnitOfWork:
         self.commits.clear()
         for partition, offset in zip(changed, offsets, strict=True):
             if offset <= self._store.offset_of(partition):
-                raise NotPlanned(
+                raise LocalStateWrong(
                     f"the changelog of partition {partition} went back to offset {offset}: it was made anew or cut off,"
                     " and is compared with the table when the worker starts again"
                 )
@@ -265,26 +268,26 @@ class UnitOfWork:
                 if partition in self._more:
                     self.owned(partition).count(*self._more[partition])
 
-    def position(self, partition: int) -> int:
+    def position(self, number: int) -> int:
         """The offset of the last record of a partition's changelog that is in the local store, for after ``finish``."""
-        if partition not in self._positions:
-            self._positions[partition] = self._store.offset_of(partition)
-        return self._positions[partition]
+        if number not in self._positions:
+            self._positions[number] = self._store.offset_of(number)
+        return self._positions[number]
 
     def abandon(self) -> None:
         """Give the unit up. A part that was sent may be committed anyway, without being in the local store."""
         if self.commits:
-            self._writers.fence_anew()
+            self._writers.fence_all_at_next_assignment()
 
-    def _count(self, partition: int, key: bytes, more: int) -> None:
+    def _count(self, number: int, key: bytes, more: int) -> None:
         monitor_id = key.partition(codec.SEPARATOR)[2]
         if not codec.is_bookkeeping(monitor_id):
-            self._more[partition][bool(monitor_id)] += more
+            self._more[number][bool(monitor_id)] += more
 
-    def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
-        self.owned(partition)
-        value = self.value(partition, key)
-        return None if value is None else self.decoded(partition, key, value)
+    def _entry(self, number: int, key: bytes) -> User | Monitor | None:
+        self.owned(number)
+        value = self.value(number, key)
+        return None if value is None else self.decoded(number, key, value)
 
 
 class UnitsOfWork:
@@ -296,28 +299,28 @@ class UnitsOfWork:
         outbox: Outbox,
         writers: FencedWriters,
         partitions: OwnedPartitions,
-        caught_up: Callable[[], Awaitable[None]],
+        sweeps_on_time: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._writers = writers
         self._partitions = partitions
-        self._caught_up = caught_up
+        self._sweeps_on_time = sweeps_on_time
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[UnitOfWork]:
         """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps are on time.
 
-        After ``CATCH_UP_PATIENCE_S`` it begins anyway.
+        After ``SWEEPS_PATIENCE_S`` it begins anyway.
         """
-        await self._caught_up()
+        await self._sweeps_on_time()
         async with self._lock:
             work = UnitOfWork(self._store, self._outbox, self._writers, self._partitions)
             try:
                 yield work
-            except NotPlanned:
-                # at once: a rebalance that waits for this unit of work would put the timetables away
+            except LocalStateWrong:
+                # at once: a rebalance that waits for this unit of work would save the timetables
                 self._partitions.abandon()
                 raise
             except BaseException:

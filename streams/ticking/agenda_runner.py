@@ -12,7 +12,7 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled, labelled_key
 from everwatch.rules import lifecycle
 from everwatch.rules.regional_runs import after_waiting
-from everwatch.timetable import NotPlanned
+from everwatch.timetable import LocalStateWrong
 from streams.result_application import ResultApplication
 from streams.state.entry_store import EntryStore
 from streams.state.fenced_writers import PartitionLost
@@ -49,12 +49,12 @@ class AgendaRunner:
     async def run_due(self) -> None:
         """Carry out the due items of every partition. A partition that fails is logged and keeps no other one waiting.
 
-        Raises NotPlanned.
+        Raises LocalStateWrong.
         """
         for partition in self._partitions:
             try:
                 await self._run_partition(partition)
-            except NotPlanned:
+            except LocalStateWrong:
                 raise
             except PartitionLost:
                 pass  # its next owner does it
@@ -130,7 +130,7 @@ class AgendaRunner:
         before = monitor
         announced: list[OutputRecord] = []
         if any(run.decide_at <= now for run in monitor.agenda.runs_in_regions):
-            waiting, verdicts = after_waiting(monitor, partition.answers_of(key), now)
+            waiting, verdicts = after_waiting(monitor, partition.regional_answers_of(key), now)
             earliest = max(now, partition.emitted_to + 1)
             user = work.user(partition.number, monitor.user_id)
             monitor, announced = self._result_application.after(waiting, user, verdicts, earliest)

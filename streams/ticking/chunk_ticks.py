@@ -17,7 +17,7 @@ def records_of(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes
         yield some
 
 
-def ticks_of(records: Iterable[tuple[int, bytes]], partition: int) -> Iterator[tuple[int, Tick]]:
+def ticks_of(records: Iterable[tuple[int, bytes]], number: int) -> Iterator[tuple[int, Tick]]:
     """Yield the ticks of such records with their deltas."""
     for delta, record in records:
-        yield delta, codec.decode_tick(*unframed(record), 0, partition)
+        yield delta, codec.decode_tick(*unframed(record), 0, number)

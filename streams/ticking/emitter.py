@@ -166,7 +166,7 @@ class Emitter(Service):
 
     async def _emit(self, partition: OwnedPartition, sweep: Sweep) -> None:
         """Emit the firings; the broker has acknowledged them when this returns."""
-        if sweep.ticks:
+        if sweep.outgoing:
             await self._send(partition, sweep)
         # results go after the ticks: they would be sent once more each time the ticks fail
         if sweep.inline or sweep.skipped or sweep.unsendable:
@@ -176,33 +176,33 @@ class Emitter(Service):
             await self._outbox.delivered(partition.number)
 
     async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
-        """Send the ticks; those that the broker did not take stay in ``sweep.ticks``."""
+        """Send the ticks; what the broker did not take stays in ``sweep.outgoing``."""
         if self._sizes_refused:
-            sweep.ticks = [tick for tick in sweep.ticks if not self._set_aside(sweep, tick)]
+            sweep.outgoing = [each for each in sweep.outgoing if not self._set_aside(sweep, each)]
         producer = self._sender.producer
-        by_route = [list(ticks) for _, ticks in groupby(sorted(sweep.ticks, key=_route_of), key=_route_of)]
+        by_route = [list(some) for _, some in groupby(sorted(sweep.outgoing, key=_route_of), key=_route_of)]
         if len(by_route) == 1:
             failed = await self._send_to(partition.number, by_route[0])
         else:
-            sent = await asyncio.gather(*(self._send_to(partition.number, ticks) for ticks in by_route))
-            failed = [failure for some in sent for failure in some]
-        for tick, _ in failed:
-            PRODUCER_ERRORS.labels(self._topics[tick[0]]).inc(tick[1].count)
-        left = {id(tick) for tick, _ in failed}
-        for tick in sweep.ticks:
-            if id(tick) not in left:
-                sweep.sent[tick[0]] += tick[1].count
-        sweep.ticks = [tick for tick, _ in failed]
+            sent = await asyncio.gather(*(self._send_to(partition.number, some) for some in by_route))
+            failed = [failure for failures in sent for failure in failures]
+        for each, _ in failed:
+            PRODUCER_ERRORS.labels(self._topics[each.route]).inc(each.chunk.count)
+        left = {id(each) for each, _ in failed}
+        for each in sweep.outgoing:
+            if id(each) not in left:
+                sweep.sent[each.route] += each.chunk.count
+        sweep.outgoing = [each for each, _ in failed]
         if not failed:
             return
-        refused = {id(tick): error for tick, error in failed if is_refused(error)}
+        refused = {id(each): error for each, error in failed if is_refused(error)}
         if refused:
-            sweep.ticks = [
+            sweep.outgoing = [
                 part
-                for tick in sweep.ticks
-                for part in (self._parts(sweep, tick, refused[id(tick)]) if id(tick) in refused else [tick])
+                for each in sweep.outgoing
+                for part in (self._parts(sweep, each, refused[id(each)]) if id(each) in refused else [each])
             ]
-            too_large = [tick[1].size_in(self._packing) for tick, error in failed if is_too_large(error)]
+            too_large = [each.chunk.size_in(self._packing) for each, error in failed if is_too_large(error)]
             if too_large:
                 self._fit(max(too_large))
         broken = next((error for _, error in failed if not is_passing(error)), None)
@@ -213,60 +213,60 @@ class Emitter(Service):
                 await self.crash(broken)
         raise failed[0][1]
 
-    async def _send_to(self, partition: int, ticks: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
-        """Send ticks of one topic, in order; gives those that failed."""
+    async def _send_to(self, number: int, outgoing: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
+        """Send chunks of one topic, in order; gives those that failed."""
         packing, sender = self._packing, self._sender
-        topic = self._topics[ticks[0][0]]
+        topic = self._topics[outgoing[0].route]
         futures: list[asyncio.Future[object]] = []
         failure: BaseException | None = None
-        for _, chunk, instant in ticks:
+        for _, chunk, instant in outgoing:
             records = chunk.packed(packing)
             batch = StampedBatch(records, chunk.count, chunk.code, instant, chunk.reach)
             try:
-                futures.append(await sender.send(batch, topic, partition))
+                futures.append(await sender.send(batch, topic, number))
             except KafkaError as error:
                 failure = error
                 break
-        answers = await asyncio.gather(*futures, return_exceptions=True)
+        acknowledgements = await asyncio.gather(*futures, return_exceptions=True)
         failed: list[tuple[Outgoing, BaseException]] = []
-        for tick, answer in zip(ticks, answers, strict=False):
-            if (problem := failure_of(answer)) is not None:
-                failed.append((tick, problem))
+        for each, outcome in zip(outgoing, acknowledgements, strict=False):
+            if (problem := failure_of(outcome)) is not None:
+                failed.append((each, problem))
         if failure is not None:
-            failed += [(tick, failure) for tick in ticks[len(futures) :]]
+            failed += [(each, failure) for each in outgoing[len(futures) :]]
         return failed
 
-    def _parts(self, sweep: Sweep, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
+    def _parts(self, sweep: Sweep, refused: Outgoing, error: BaseException) -> Iterable[Outgoing]:
         """Yield the halves of a refused chunk; a single tick becomes unsendable."""
-        route, chunk, instant = tick
+        route, chunk, instant = refused
         if chunk.count == 1:
             if not is_too_large(error):
-                sweep.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
+                sweep.unsendable.append((*refused, f"the broker refused the tick: {error!r}"))
                 return
-            sweep.unsendable.append((*tick, self._too_large(tick)))
+            sweep.unsendable.append((*refused, self._too_large(refused)))
             size, until = self._sizes_refused.get(route, (0, 0))
-            refused = len(chunk.packed(self._packing))
+            size_refused = len(chunk.packed(self._packing))
             self._sizes_refused[route] = (
-                min(size, refused) if sweep.now < until else refused,
+                min(size, size_refused) if sweep.now < until else size_refused,
                 sweep.now + REFUSED_FOR_MS,
             )
             return
         entries = list(chunk.entries(self._packing))
         middle = len(entries) // 2
         for some in (entries[:middle], entries[middle:]):
-            yield route, chunk_of(some, self._packing), instant
+            yield Outgoing(route, chunk_of(some, self._packing), instant)
 
-    def _set_aside(self, sweep: Sweep, tick: Outgoing) -> bool:
+    def _set_aside(self, sweep: Sweep, each: Outgoing) -> bool:
         """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
-        route, chunk, _ = tick
+        route, chunk, _ = each
         size, until = self._sizes_refused.get(route, (0, 0))
         if chunk.count > 1 or sweep.now >= until or len(chunk.packed(self._packing)) < size:
             return False
-        sweep.unsendable.append((*tick, self._too_large(tick)))
+        sweep.unsendable.append((*each, self._too_large(each)))
         return True
 
-    def _too_large(self, tick: Outgoing) -> str:
-        route, chunk, _ = tick
+    def _too_large(self, each: Outgoing) -> str:
+        route, chunk, _ = each
         return (
             f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic {self._topics[route]}"
             " takes (its max.message.bytes)"
@@ -297,11 +297,11 @@ def _collect(partition: OwnedPartition, sweep: Sweep, topics: Mapping[Route, str
             for region in firing.batch_key.regions or _NO_REGION:
                 route = destination, region
                 if route in topics:
-                    sweep.ticks.extend((route, firing.chunk, instant) for instant in firing.fire)
+                    sweep.outgoing.extend(Outgoing(route, firing.chunk, instant) for instant in firing.fire)
         if firing.skipped:
             sweep.skipped.append(firing)
     sweep.is_collected = True
 
 
-def _route_of(tick: Outgoing) -> Route:
-    return tick[0]
+def _route_of(each: Outgoing) -> Route:
+    return each.route

@@ -23,7 +23,7 @@ from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import INPUT_LAG, INPUT_RECORDS
-from everwatch.timetable import NotPlanned
+from everwatch.timetable import LocalStateWrong
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
@@ -115,12 +115,12 @@ class BatchConsumer:
         """Tell whether it reads its topic."""
         return self._task is not None
 
-    async def open(self, partitions: set[int]) -> None:
-        """Read these partitions from where they were acknowledged last; not if ``close`` comes first.
+    async def start_reading(self, partitions: set[int]) -> None:
+        """Read these partitions from where they were acknowledged last; not if ``stop_reading`` comes first.
 
         Raises KafkaException.
         """
-        assert self._task is None  # closed before it is opened again
+        assert self._task is None  # it stops reading before it starts again
         if not partitions:
             return
         self._switched += 1
@@ -144,7 +144,7 @@ class BatchConsumer:
         self._task = asyncio.create_task(self._run(), name=f"batches of {self._topic}")
         self._task.add_done_callback(self._ended)
 
-    async def close(self, patience_s: float) -> None:
+    async def stop_reading(self, patience_s: float) -> None:
         """Stop reading: a batch that the agent is at is finished and acknowledged, one that waits is withdrawn.
 
         Waits ``patience_s`` at most; an agent that takes longer finds its partitions lost.
@@ -165,8 +165,8 @@ class BatchConsumer:
             if task is not None:
                 await asyncio.wait([unassigned], timeout=1.0)
 
-    async def stop(self) -> None:
-        """Close the consumer; ``close`` comes first."""
+    async def close(self) -> None:
+        """Close the consumer; ``stop_reading`` comes first."""
         if self._consumer is not None:
             closed = asyncio.ensure_future(self._in_thread(self._consumer.close))
             await asyncio.wait([closed], timeout=1.0)
@@ -183,7 +183,7 @@ class BatchConsumer:
                 first_ms = records[0].timestamp_ms if records else 0
                 INPUT_LAG.labels(self._topic).set(max(0, self._clock.now_ms() - first_ms) / 1000 if first_ms else 0)
                 if records and not await self._settle(records):
-                    continue  # the records come again, and so does the unreadable batch behind them
+                    continue  # the records come again, and so does the unreadable batch after them
                 if unreadable:
                     await self._refuse(unreadable)
                 if records or unreadable:
@@ -206,7 +206,7 @@ class BatchConsumer:
                 if not batch.ended.cancelled():
                     batch.ended.result()
                     return True
-            except NotPlanned:
+            except LocalStateWrong:
                 raise  # the timetable is not complete: the worker ends, and the next owner rebuilds it
             except Exception as error:
                 if self._log_throttle.may_log(type(error).__name__):

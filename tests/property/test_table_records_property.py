@@ -286,7 +286,7 @@ def test_a_policy_that_spells_out_a_default_is_as_short_as_one_that_leaves_it_ou
     written = [table_records.encode_monitor(Monitor("u", spec, Origin.SIGNUP, 1, 5)) for spec in (usual, spelt)]
     assert written[0] == written[1]
     assert avro_schemas.decode("monitor", written[0])["more"] == ""
-    assert table_records.read_plan(b"m", written[0]) is not None
+    assert table_records.read_timetable_fields(b"m", written[0]) is not None
 
 
 def is_plain(monitor: Monitor) -> bool:
@@ -300,8 +300,8 @@ def is_plain(monitor: Monitor) -> bool:
 @settings(max_examples=400, deadline=None)
 @given(monitors)
 def test_a_plan_is_the_same_from_the_monitor_and_from_its_entry(monitor: Monitor) -> None:
-    read = table_records.read_plan(monitor.monitor_id.encode(), table_records.encode_monitor(monitor))
-    plan = table_records.plan_of(monitor)
+    read = table_records.read_timetable_fields(monitor.monitor_id.encode(), table_records.encode_monitor(monitor))
+    plan = table_records.timetable_fields_of(monitor)
     assert (read is not None) is is_plain(monitor)
     if read is not None:
         assert read == plan
@@ -320,9 +320,9 @@ def test_a_plan_is_the_same_from_the_monitor_and_from_its_entry(monitor: Monitor
 def test_a_monitor_begins_later_only_by_its_owners_wish(monitor: Monitor, start_at: int) -> None:
     spec = msgspec.structs.replace(monitor.spec, start_at=start_at)
     waiting = msgspec.structs.replace(monitor, spec=spec, since=start_at - 1)
-    assert table_records.plan_of(waiting).starts_at == max(0, start_at)
+    assert table_records.timetable_fields_of(waiting).starts_at == max(0, start_at)
     begun = msgspec.structs.replace(waiting, since=start_at)
-    assert table_records.plan_of(begun).starts_at == 0
+    assert table_records.timetable_fields_of(begun).starts_at == 0
 
 
 @settings(max_examples=400, deadline=None)
@@ -374,7 +374,7 @@ def _with_numbers_of_ticks(monitor: Monitor) -> Monitor:
 def test_a_plans_ticks_are_those_that_an_executor_reads(
     monitor: Monitor, attempt: int, manual: bool, scheduled_at: int, partition: int
 ) -> None:
-    spec, agenda, plan = monitor.spec, monitor.agenda, table_records.plan_of(monitor)
+    spec, agenda, plan = monitor.spec, monitor.agenda, table_records.timetable_fields_of(monitor)
     meant = Tick(
         monitor.user_id,
         spec.monitor_id,
@@ -417,7 +417,7 @@ def test_bytes_of_another_version_are_left_to_who_knows_all_versions(monitor: Mo
         return
     other = value[:2] + fingerprint + value[10:]
     assert table_records.decode_monitor(monitor.user_id, monitor.monitor_id, other) is None
-    assert table_records.read_plan(monitor.monitor_id.encode(), other) is None
+    assert table_records.read_timetable_fields(monitor.monitor_id.encode(), other) is None
     assert table_records.dates_of(monitor.monitor_id.encode(), other) is None
     assert table_records.with_signal(other, 2**63 - 1) is None
     assert not any(table_records.stays_as_it_is(other, status) for status in Status)
@@ -451,7 +451,7 @@ def test_the_dates_of_a_monitor_of_an_older_version_are_found_by_who_knows_all_v
 def test_a_user_is_not_taken_for_a_monitor(user: User) -> None:
     value = table_records.encode_user(user)
     assert table_records.dates_of(b"m", value) is None
-    assert table_records.read_plan(b"m", value) is None
+    assert table_records.read_timetable_fields(b"m", value) is None
     assert table_records.decode_monitor(user.user_id, "m", value) is None
 
 

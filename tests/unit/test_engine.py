@@ -253,7 +253,7 @@ async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_not
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        async with life.engine.ownership.switch:
+        async with life.engine.ownership.hand_over_lock:
             opening = asyncio.create_task(life.recovered())
             await asyncio.sleep(0)
             revoked = asyncio.create_task(life.revoked())
@@ -654,7 +654,7 @@ async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_par
         async def failing() -> None:
             async with life.engine.units.begin() as work:
                 work.add_value(0, b"ann\0m", b"another")
-                work.send(0)
+                work.begin_commit(0)
                 raise ValueError("poison")
 
         with pytest.raises(ValueError, match="poison"):
@@ -662,4 +662,4 @@ async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_par
         await until("the broker has it", lambda: len(broker.pairs[CHANGELOG]) == 1)
         assert life.store.read(0, b"ann\0m") is None
         # the partition is not kept through a rebalance as it is
-        assert not life.engine.writers.is_next(life.generation)
+        assert not life.engine.writers.follows_directly(life.generation)

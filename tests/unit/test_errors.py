@@ -6,7 +6,7 @@ from rocksdict import DbClosedError
 
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, StoreError, is_retryable
 from everwatch.store.interface import StoreBusy, Unstorable
-from everwatch.timetable import NotPlanned
+from everwatch.timetable import LocalStateWrong
 from streams.state.unit_of_work import PartitionLost
 
 
@@ -19,7 +19,7 @@ def kafka(code: int) -> KafkaException:
     [
         BrokerUnavailable("nobody answers"),
         PartitionLost("it is another worker's"),
-        NotPlanned("it is to be built anew"),
+        LocalStateWrong("it is to be built anew"),
         StoreError("the disk is full"),
         StoreBusy("it is locked"),
         TimeoutError(),

@@ -324,18 +324,18 @@ def test_a_partition_with_late_ticks_is_behind_until_it_is_read_to_its_end_or_to
     rig.consumer.high = 10
     assert rig.held.is_behind
     read(rig, 3, NOW_MS - 60_000)
-    assert not rig.ticks.catch_up(rig.consumer)
+    assert not rig.ticks.note_late_partitions(rig.consumer)
     assert rig.held.is_behind
     read(rig, 9, NOW_MS - 50_000)
-    assert rig.ticks.catch_up(rig.consumer)
+    assert rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
     # and behind again, after a standstill that was too short to lose the partition
     rig.consumer.high = 30
     read(rig, 20, NOW_MS - 30_000)
-    assert not rig.ticks.catch_up(rig.consumer)
+    assert not rig.ticks.note_late_partitions(rig.consumer)
     assert rig.held.is_behind
     read(rig, 25, NOW_MS - 100)
-    assert rig.ticks.catch_up(rig.consumer)
+    assert rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
 
 
@@ -343,15 +343,15 @@ def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None
     rig = Rig()
     rig.consumer.high = 1_000
     read(rig, 0, NOW_MS - 60_000)
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     for _ in range(4):
         rig.clock.advance(1_000)
-        assert not rig.ticks.catch_up(rig.consumer)
+        assert not rig.ticks.note_late_partitions(rig.consumer)
     rig.clock.advance(1_000)
-    assert rig.ticks.catch_up(rig.consumer)
+    assert rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
     read(rig, 1, NOW_MS - 60_000)
-    assert not rig.ticks.catch_up(rig.consumer)
+    assert not rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
 
 
@@ -359,10 +359,10 @@ def test_after_a_standstill_a_partition_that_was_behind_before_has_its_time_to_c
     rig = Rig()
     rig.consumer.high = rig.consumer.high_now = 1_000
     read(rig, 0, NOW_MS - 60_000)
-    assert not rig.ticks.catch_up(rig.consumer)
+    assert not rig.ticks.note_late_partitions(rig.consumer)
     rig.clock.advance(125_000)
     rig.consumer.when_asked = lambda: None
-    assert not rig.ticks.catch_up(rig.consumer)
+    assert not rig.ticks.note_late_partitions(rig.consumer)
     assert rig.held.is_behind
     assert rig.held.looked_s == rig.clock.monotonic_s()
 
@@ -378,10 +378,10 @@ def test_a_broker_that_is_slow_to_say_where_partitions_end_is_asked_once_and_no_
 
     rig.consumer.when_asked = answer_slowly
     read(rig, 0, NOW_MS)
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     rig.clock.advance(25_000)
     for _ in range(3):
-        rig.ticks.catch_up(rig.consumer)
+        rig.ticks.note_late_partitions(rig.consumer)
     assert len(asked) == 1
 
 
@@ -389,26 +389,26 @@ def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_
     rig = Rig()
     rig.consumer.high = 4
     read(rig, 3, NOW_MS)
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
     rig.clock.advance(125_000)
     rig.consumer.when_asked, rig.consumer.high_now = (lambda: None), 9
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     assert rig.held.is_behind
     read(rig, 8, NOW_MS + 100_000)
-    assert rig.ticks.catch_up(rig.consumer)
+    assert rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
 
 
 def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill() -> None:
     rig = Rig(clock=SystemClock(), revoke_wait_s=0.2, standstill_s=0.1)  # the wait is real
     rig.arrive(5)
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     leaving = TopicPartition(TOPICS.ticks, 1)
     rig.ticks.on_assign(rig.consumer, [leaving])
     rig.ticks.held[1].started = 1
     rig.ticks.on_revoke(rig.consumer, [leaving])
-    rig.ticks.catch_up(rig.consumer)  # asks the broker nothing
+    rig.ticks.note_late_partitions(rig.consumer)  # asks the broker nothing
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
@@ -416,10 +416,10 @@ def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> 
     rig.consumer.high = 100_000
     rig.arrive(*range(520))
     assert rig.consumer.paused == {TOPICS.ticks}
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     assert rig.held.is_behind, "the event loop has yet to take them over"
     rig.held.parked = 20_000
-    rig.ticks.catch_up(rig.consumer)
+    rig.ticks.note_late_partitions(rig.consumer)
     assert not rig.held.is_behind
 
 

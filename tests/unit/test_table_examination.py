@@ -13,7 +13,7 @@ from everwatch.core.errors import ChangelogLost
 from everwatch.encoding.codec import table_key
 from everwatch.kafka.memory import SentRecord
 from everwatch.rules.changelog_marks import Mark
-from everwatch.timetable import NotPlanned
+from everwatch.timetable import LocalStateWrong
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ async def test_a_changelog_that_goes_back_under_a_running_worker_ends_it(
         acknowledged = broker.acknowledged(TOPICS.signups)
         broker.take(TOPICS.signups, signup("eve"))
         await until("the worker ends", lambda: life.engine.crashed)
-        assert isinstance(life.engine.crash_reason, NotPlanned)
+        assert isinstance(life.engine.crash_reason, LocalStateWrong)
         assert broker.acknowledged(TOPICS.signups) == acknowledged
     async with worker(broker, tmp_path, clock) as life:
         await until("eve is signed up", lambda: broker.is_acknowledged(TOPICS.signups))

@@ -23,7 +23,7 @@ from everwatch.timetable import (
     Destination,
     Firing,
     FirstCheck,
-    NotPlanned,
+    LocalStateWrong,
     Retry,
     Timetable,
     TimetableEntry,
@@ -149,7 +149,7 @@ def test_who_is_not_planned_cannot_be_taken_out_and_that_is_said() -> None:
         Cron("* * * * *"),
         At(START + 1),
     ):
-        with pytest.raises(NotPlanned, match="bob"):
+        with pytest.raises(LocalStateWrong, match="bob"):
             timetable.remove(planned("bob", schedule))
 
 
@@ -576,7 +576,7 @@ def test_to_change_only_the_retry_touches_nothing_else() -> None:
     assert timetable.delayed == 0
     timetable.replace(monitors[0], monitors[0]._replace(schedule=Every(40_000)))
     assert len(timetable) == count
-    with pytest.raises(NotPlanned, match="user-0"):
+    with pytest.raises(LocalStateWrong, match="user-0"):
         timetable.replace(old, monitors[0])
 
 

@@ -16,7 +16,7 @@ from everwatch.encoding import avro_schemas
 from everwatch.encoding.codec import table_key
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
-from everwatch.timetable import FORMAT, BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
+from everwatch.timetable import FORMAT, BatchKey, Destination, LocalStateWrong, Timetable, TimetableEntry, framed
 from streams.state.fenced_writers import PartitionLost
 from streams.state.snapshot_mark import SnapshotMark
 from streams.state.unit_of_work import UnitsOfWork
@@ -113,7 +113,7 @@ async def sabotaged(life: Life, sabotage: Sabotage, change: Callable[[], Awaitab
     await life.tick_to(START + 2_000)
     sabotage(life)
     await change()
-    assert isinstance(await crashed(life), NotPlanned)
+    assert isinstance(await crashed(life), LocalStateWrong)
     life.stage.at.clear()
 
 
@@ -173,7 +173,7 @@ async def test_an_agent_that_is_stopped_half_way_through_a_crowd_ends_the_worker
     async with worker(broker, tmp_path, clock) as life:
         life.stage.at["put"] = life.agents["signups"].cancel
         broker.take(TOPICS.signups, signup("ann", *crowd))
-        assert isinstance(await crashed(life), NotPlanned)
+        assert isinstance(await crashed(life), LocalStateWrong)
         life.stage.at.clear()
     async with worker(broker, tmp_path, clock) as life:
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -276,7 +276,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
             work.read(0, [key])
         work.add_value(0, key, b"another")
         if meets == "send":
-            work.send(0)
+            work.begin_commit(0)
             await work.commits.pop(0)  # so that each way of touching it is tried, a second sending too
         sent = len(broker.pairs[CHANGELOG]) + broker.queued(CHANGELOG)
         await reopened(life)
@@ -287,7 +287,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
             "value": lambda: work.value(0, table_key("bob")),
             "monitor": lambda: work.monitor(0, "ann", "m"),
             "monitors_of": lambda: list(work.monitors_of(0, "ann")),
-            "send": lambda: work.send(0),
+            "send": lambda: work.begin_commit(0),
             "owned": lambda: work.owned(0),
         }
         with pytest.raises(PartitionLost):

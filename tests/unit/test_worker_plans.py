@@ -249,7 +249,7 @@ async def test_the_weight_of_a_plan_is_in_the_ticks_of_its_users_however_their_m
         "by-command": 4,
     }
     quick = monitors(life)["quick"]
-    assert codec.decode_tick(b"ann", table_records.plan_of(quick).tick, START, 0).weight == 4
+    assert codec.decode_tick(b"ann", table_records.timetable_fields_of(quick).tick, START, 0).weight == 4
     await sign_up(life, "free", "a.example", noop("mine"))
     assert monitors(life)["mine"].spec.policy.weight == 1
 

@@ -58,7 +58,7 @@ async def test_records_that_fail_each_time_are_refused_once_and_the_others_are_h
         # one that is refused as it should be, among them
         for record in part:
             if record.value == b"50":
-                life.engine.events.rejected().refuse(record, InvalidInput("it is wrong"))
+                life.engine.events.refused_inputs().refuse(record, InvalidInput("it is wrong"))
         if poison & {record.value for record in part}:
             raise OverflowError("int too big to convert")
         handled.extend(record.value for record in part)
@@ -78,7 +78,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
     async def handle(part: Sequence[Record]) -> None:
         for record in part:
             if record.value in (b"1", b"8"):
-                life.engine.events.rejected().refuse(record, InvalidInput("it is wrong"))
+                life.engine.events.refused_inputs().refuse(record, InvalidInput("it is wrong"))
         if any(record.value == b"5" for record in part) and len(part) > 2:
             raise ValueError("poison, it seems")
         if away and any(record.value == b"8" for record in part):

@@ -372,8 +372,8 @@ _PLAN = re.compile(rb"([\x00\x04]%b)((%b)%b%b(%b%b)%b)%b\x00(%b)(%b)(%b)%b" % ((
 _RECURRING = re.compile(rb"\x00%b%b%b%b%b%b%b%b\x00%b%b%b%b" % ((_V,) * 12))
 
 
-def plan_of(monitor: Monitor) -> TimetableFields:
-    """The plan of a monitor."""
+def timetable_fields_of(monitor: Monitor) -> TimetableFields:
+    """Return what the timetable needs of a monitor."""
     spec, agenda = monitor.spec, monitor.agenda
     asleep = monitor.state in ASLEEP
     # one that begins later by its owner's wish, and not because it was put or resumed only then
@@ -424,28 +424,28 @@ def _kind_and_config(kind: str, config: str) -> bytes:
 _remembered_kind_and_config = lru_cache(maxsize=8_192)(_kind_and_config)
 
 
-def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
-    """The plan of the monitor in a table entry, read without decoding the rest.
+def read_timetable_fields(monitor_id: bytes, value: bytes) -> TimetableFields | None:
+    """Return what the timetable needs of the monitor in a table entry, read without decoding the rest.
 
     None where that cannot be (another version of the schema, a schedule or policy with the rarer parts, something on
     its agenda): decode the entry then.
     """
-    found = read_plain(monitor_id, value)
+    found = read_shape(monitor_id, value)
     if found is None:
         return None
-    plan, since, state, tick = found
-    kind, schedule, policy = fields_of(plan)
+    shape, since, state, tick = found
+    kind, schedule, policy = fields_of(shape)
     return TimetableFields(kind, schedule, policy, instant_of(since), state in ASLEEP_BYTES, tick)
 
 
-Plan = tuple[bytes, bytes, bytes]
+MonitorShape = tuple[bytes, bytes, bytes]
 """Kind, schedule and policy as they stand in a table entry."""
 
 
-def read_plain(monitor_id: bytes, value: bytes) -> tuple[Plan, bytes, bytes, bytes] | None:
-    """Plan, ``since`` and state of the monitor in a table entry, still encoded, and the value of its tick.
+def read_shape(monitor_id: bytes, value: bytes) -> tuple[MonitorShape, bytes, bytes, bytes] | None:
+    """Shape, ``since`` and state of the monitor in a table entry, still encoded, and the value of its tick.
 
-    None where ``read_plan`` has None.
+    None where ``read_timetable_fields`` has None.
     """
     if not value.startswith(_header("monitor")):
         return None
@@ -468,9 +468,9 @@ def read_plain(monitor_id: bytes, value: bytes) -> tuple[Plan, bytes, bytes, byt
     return (value[avro_schemas.HEADER_LENGTH : kind_end], schedule, policy), since, state, tick
 
 
-def fields_of(plan: Plan) -> tuple[str, Every | At, Policy]:
+def fields_of(shape: MonitorShape) -> tuple[str, Every | At, Policy]:
     """Decode kind, schedule and policy."""
-    kind, schedule, policy = plan
+    kind, schedule, policy = shape
     when = _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:]))
     return _name_of(kind), when, _policy_of(policy)
 
@@ -581,7 +581,7 @@ def dates_of(monitor_id: bytes, value: bytes) -> Dates | None:
     """The dates of the monitor in a table entry; None if it is of another version of the schema."""
     if has_no_dates(value):
         return NO_DATES
-    plan = read_plan(monitor_id, value)
+    plan = read_timetable_fields(monitor_id, value)
     if plan is not None:
         return Dates((due_instant(plan.schedule, plan.since),)) if isinstance(plan.schedule, At) else NO_DATES
     monitor = decode_monitor("", monitor_id.decode(), value)

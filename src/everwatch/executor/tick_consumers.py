@@ -139,7 +139,7 @@ class TickConsumer:
             reader.subscribe(consumer)
             while not reader.finishing.is_set():
                 batch, unreadable = reader.take(consumer)
-                if reader.catch_up(consumer) or batch:
+                if reader.note_late_partitions(consumer) or batch:
                     deliver(batch)
                 for held, each in unreadable:
                     refuse(held, each)

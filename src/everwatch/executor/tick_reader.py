@@ -51,9 +51,10 @@ Refuse = Callable[[HeldPartition, Unreadable], None]
 class TickReader:
     """Fetches the ticks of one topic: its assigned, paused and committed partitions.
 
-    Its thread repeats ``take``, ``catch_up``, ``settle``, ``balance`` and ``commit_when_due`` in this order, and calls
-    ``commit_at_last`` in the end. librdkafka calls ``on_assign``, ``on_revoke``, ``on_lost``, ``on_commit`` and
-    ``on_error`` within ``take``. ``stopping``: nothing more is taken; ``finishing``: the thread is to end.
+    Its thread repeats ``take``, ``note_late_partitions``, ``settle``, ``balance`` and ``commit_when_due`` in this
+    order, and calls ``commit_at_last`` in the end. librdkafka calls ``on_assign``, ``on_revoke``, ``on_lost``,
+    ``on_commit`` and ``on_error`` within ``take``. ``stopping``: nothing more is taken; ``finishing``: the
+    thread is to end.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class TickReader:
         held.read_to, held.read_to_ms = offset, message.timestamp()[1]
         return held, message
 
-    def catch_up(self, consumer: Consumer) -> bool:
+    def note_late_partitions(self, consumer: Consumer) -> bool:
         """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""
         late_before_ms = self._clock.now_ms() - LATE_MS
         now_s = self._clock.monotonic_s()

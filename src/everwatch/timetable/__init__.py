@@ -5,7 +5,7 @@ from everwatch.timetable.destination import BatchKey, Destination
 from everwatch.timetable.record_framing import framed, unframed
 from everwatch.timetable.snapshot import FORMAT
 from everwatch.timetable.timetable import LAST_KEY, Timetable
-from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, NotPlanned, Retry, TimetableEntry
+from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, LocalStateWrong, Retry, TimetableEntry
 
 __all__ = [
     "FORMAT",
@@ -17,7 +17,7 @@ __all__ = [
     "Destination",
     "Firing",
     "FirstCheck",
-    "NotPlanned",
+    "LocalStateWrong",
     "Packing",
     "Retry",
     "Timetable",

@@ -16,7 +16,7 @@ from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
 from everwatch.timetable.pending import Pending
 from everwatch.timetable.recurring_index import RecurringIndex
 from everwatch.timetable.repacker import Repacker
-from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, NotPlanned, TimetableEntry
+from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, LocalStateWrong, TimetableEntry
 
 SOON_MS = 10 * SECOND_MS
 """Monitors that begin within this time may have a seat before, ms."""
@@ -111,7 +111,7 @@ class Timetable:
         return left
 
     def remove(self, planned: TimetableEntry) -> None:
-        """Take a monitor out, given as it was put. Raises NotPlanned."""
+        """Take a monitor out, given as it was put. Raises LocalStateWrong."""
         self._remove_retry(planned)
         self._remove_first(planned)
         if isinstance(planned.schedule, At):
@@ -122,7 +122,7 @@ class Timetable:
             self._leave(planned)
 
     def replace(self, old: TimetableEntry, new: TimetableEntry) -> None:
-        """Plan a monitor anew; little is done if only its retry is another one. Raises NotPlanned."""
+        """Plan a monitor anew; little is done if only its retry is another one. Raises LocalStateWrong."""
         if old._replace(retry=None) != new._replace(retry=None):
             self.remove(old)
             self.put(new)
@@ -343,5 +343,5 @@ class Timetable:
 
     def _changed(self, chunk: Chunk | None, planned: TimetableEntry) -> None:
         if chunk is None:
-            raise NotPlanned(repr(planned.key))
+            raise LocalStateWrong(repr(planned.key))
         self._loose.touch(chunk)

@@ -60,9 +60,9 @@ class Firing(NamedTuple):
     skipped: Sequence[int] = NONE
 
 
-class NotPlanned(Transient):
-    """A monitor that should be in the timetable is not: it has to be built anew.
+class LocalStateWrong(Transient):
+    """What this worker holds does not follow what is durable: the worker ends, and the next owner builds it anew.
 
-    It ends the worker, and the next owner builds the timetable. Transient, as no record is at fault: a batch that
+    Transient, as no record is at fault: a batch that
     meets it must not be halved down to a record that is then refused.
     """

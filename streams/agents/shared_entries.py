@@ -26,16 +26,16 @@ PUT_AT_ONCE = 2_000
 class Entries(Protocol):
     """Target of entries: a unit of work."""
 
-    def add(self, partition: int, key: bytes, entry: User) -> None:
+    def add(self, number: int, key: bytes, entry: User) -> None:
         """Write a user. Raises InvalidInput."""
         ...
 
-    def add_values(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+    def add_values(self, number: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Write entries that are encoded already."""
         ...
 
 
-class AlikeSignup:
+class SharedEntries:
     """Users of one partition with the same monitors, taken one by one; their entries are written and planned together.
 
     ``values``: of the monitors' entries. ``templates``: of their timetable entries.
@@ -79,18 +79,18 @@ class AlikeSignup:
         return User(user_id, plan, attributes, self._names, self._now, self._now, maintenance)
 
 
-class AlikeSignups:
+class SharedEntriesOfBatch:
     """Signups of one batch and partition; ``now`` and ``begin`` as for ``newcomer``."""
 
     def __init__(self, planner: TimetablePlanner, now: int, begin: int) -> None:
         self._planner = planner
         self._now, self._begin = now, begin
-        self.shared: list[AlikeSignup] = []
+        self.shared: list[SharedEntries] = []
         """All that were made so far."""
         # by the identity of the monitors; they are kept, so that no others get theirs
-        self._seen: dict[int, tuple[tuple[MonitorSpec, ...], AlikeSignup | None]] = {}
+        self._seen: dict[int, tuple[tuple[MonitorSpec, ...], SharedEntries | None]] = {}
 
-    def of(self, signup: Signup) -> AlikeSignup | None:
+    def of(self, signup: Signup) -> SharedEntries | None:
         """Return the entries that the signup shares with earlier ones; None for the first, and where few are shared."""
         monitors = signup.monitors
         if not monitors:
@@ -103,7 +103,7 @@ class AlikeSignups:
             found = self._seen[id(monitors)] = monitors, self._made(signup)
         return found[1]
 
-    def _made(self, signup: Signup) -> AlikeSignup | None:
+    def _made(self, signup: Signup) -> SharedEntries | None:
         try:
             _, monitors = newcomer(signup, self._now, self._begin)
         except InvalidInput:
@@ -113,7 +113,7 @@ class AlikeSignups:
         wanted = [template for template in templates if template is not None]
         if len(wanted) < len(templates) or max(map(len, values)) > LARGEST_ENTRY_BYTES:
             return None
-        shared = AlikeSignup(values, wanted, tuple([spec.monitor_id for spec in signup.monitors]), self._now)
+        shared = SharedEntries(values, wanted, tuple([spec.monitor_id for spec in signup.monitors]), self._now)
         self.shared.append(shared)
         return shared
 

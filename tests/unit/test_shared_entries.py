@@ -15,8 +15,8 @@ from everwatch.model import Monitor, Signup, User
 from everwatch.rules.admission import admit_signup
 from everwatch.rules.registration_rules import newcomer
 from everwatch.timetable import Timetable, TimetableEntry
-from streams.agents.alike_signups import AlikeSignups
 from streams.agents.input_admission import keys_of
+from streams.agents.shared_entries import SharedEntriesOfBatch
 from streams.state.timetable_planner import TimetablePlanner
 
 NOW = 1_800_000_000_050
@@ -113,7 +113,7 @@ def test_entries_and_plans_are_those_of_each_user_alone(
     monitors: list[dict[str, Any]], first_check: int | None, more: dict[str, Any]
 ) -> None:
     made = planner(first_check)
-    alike = AlikeSignups(made, NOW, BEGIN)
+    alike = SharedEntriesOfBatch(made, NOW, BEGIN)
     first, *others = signups(monitors, **more)
     assert alike.of(first) is None
     table, expected = Table(), Table()
@@ -139,7 +139,7 @@ def test_entries_and_plans_are_those_of_each_user_alone(
 
 def test_users_of_several_plans_get_their_own_plan() -> None:
     made = planner()
-    alike = AlikeSignups(made, NOW, BEGIN)
+    alike = SharedEntriesOfBatch(made, NOW, BEGIN)
     plans = ["pro", "free", "pro", "free", "pro"]
     table, expected = Table(), Table()
     for number, plan in enumerate(plans):
@@ -156,7 +156,7 @@ def test_users_of_several_plans_get_their_own_plan() -> None:
 
 @pytest.mark.parametrize("monitors", OWN, ids=["max_runs", "end_at", "start_at", "task", "none"])
 def test_what_depends_on_the_key_otherwise_is_not_shared(monitors: list[dict[str, Any]]) -> None:
-    alike = AlikeSignups(planner(), NOW, BEGIN)
+    alike = SharedEntriesOfBatch(planner(), NOW, BEGIN)
     assert [alike.of(signup) for signup in signups(monitors)] == [None] * 4
 
 
@@ -165,7 +165,7 @@ def test_a_user_that_no_record_can_hold_is_refused_as_alone() -> None:
         def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
             raise InvalidInput(f"what is kept of {key!r} is too large")
 
-    alike = AlikeSignups(planner(), NOW, BEGIN)
+    alike = SharedEntriesOfBatch(planner(), NOW, BEGIN)
     _, second, *_ = signups([HTTP], attributes={"text": "x"})
     assert alike.of(second) is None
     shared = alike.of(second)

@@ -1,4 +1,4 @@
-"""Rejected inputs: written to the dead letters and answered once the records of their batch are handled."""
+"""Refused inputs: written to the dead letters and answered once the records of their batch are handled."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from streams.outputs.replies import Replies
 
 
-class RejectedInputs:
-    """Rejected inputs of batches under way, held until the batch is handled: a retry refuses nothing twice.
+class RefusedInputs:
+    """Refused inputs of batches under way, held until the batch is handled: a retry refuses nothing twice.
 
     A topic's records are handled by one handler at a time. A handler may refuse a record for what another record of
     its batch has changed; should the batch fail, neither counts, and both are handled again.
@@ -25,20 +25,20 @@ class RejectedInputs:
         self._held: defaultdict[str, list[tuple[Record, InvalidInput, bool]]] = defaultdict(list)
 
     def refuse(self, source: Record, error: InvalidInput, *, answered: bool = False) -> None:
-        """Refuse an input: it counts once ``keep`` is called. ``answered``: the caller sends the reply."""
+        """Refuse an input: it counts once ``write_letters`` is called. ``answered``: the caller sends the reply."""
         self._held[source.topic].append((source, error, answered))
 
-    def drop(self, topic: str) -> None:
+    def forget(self, topic: str) -> None:
         """Forget the refused records of a topic: its records are handled again."""
         self._held.pop(topic, None)
 
-    async def keep_unreadable(self, unreadable: Iterable[Unreadable]) -> None:
+    async def write_unreadable(self, unreadable: Iterable[Unreadable]) -> None:
         """Write a dead letter for each batch that was passed over; they are durable then. Raises BrokerUnavailable."""
         for each in unreadable:
             self._dead_letters.put_unreadable(each)
         await self._outbox.delivered()
 
-    async def keep(self, topic: str) -> None:
+    async def write_letters(self, topic: str) -> None:
         """Write dead letters and replies of a topic's refused records. Raises BrokerUnavailable."""
         refused = self._held.pop(topic, None)
         if not refused:
