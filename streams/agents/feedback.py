@@ -1,7 +1,7 @@
 """Feedback: results change states, changes of state become transitions, and failed ticks get a retry."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from itertools import islice
 
 from everwatch.core.bounds import MOST_AHEAD_MS
@@ -48,6 +48,26 @@ class Feedback:
 
     async def handle_results(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
+        judged = await self._judged(records)
+        async with self._units.begin() as work, AsyncExitStack() as holds:
+            changed: list[tuple[int, Monitor, Monitor]] = []
+            for number, some in judged.items():
+                partition = work.owned(number)
+                entries = work.look_up(number, list({key for _, key, _ in some}))
+                relevant, earliest = await self._relevant(partition, some, entries)
+                if earliest:
+                    # sweeps stop one ms before ``earliest``, as a retry may be due at that very instant
+                    # (newcomers, due strictly after their begin, need no such ms)
+                    holds.enter_context(partition.sweeps_held_at(earliest - 1))
+                changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
+            await work.finish()
+            with all_or_rebuilt():
+                for number, before, after in changed:
+                    if _retry_of(before) != _retry_of(after):
+                        self._planner.replace(work.owned(number), before, after)
+
+    async def _judged(self, records: Iterable[Record]) -> dict[int, list[Judged]]:
+        """Return the records by partition, with table key and status of each; refuse those that have none."""
         judged: dict[int, list[Judged]] = {}
         async for few in cooperative_chunks(records):
             for record in few:
@@ -55,23 +75,7 @@ class Feedback:
                     judged.setdefault(record.partition, []).append((record, *_key_and_status(record)))
                 except InvalidInput as error:
                     self._refused.refuse(record, error)
-        async with self._units.begin() as work:
-            with ExitStack() as holds:
-                changed: list[tuple[int, Monitor, Monitor]] = []
-                for number, some in judged.items():
-                    partition = work.owned(number)
-                    entries = work.look_up(number, list({key for _, key, _ in some}))
-                    relevant, earliest = await self._relevant(partition, some, entries)
-                    if earliest:
-                        # sweeps stop one ms before ``earliest``, as a retry may be due at that very instant
-                        # (newcomers, due strictly after their begin, need no such ms)
-                        holds.enter_context(partition.sweeps_held_at(earliest - 1))
-                    changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
-                await work.finish()
-                with all_or_rebuilt():
-                    for number, before, after in changed:
-                        if _retry_of(before) != _retry_of(after):
-                            self._planner.replace(work.owned(number), before, after)
+        return judged
 
     async def _relevant(
         self, partition: OwnedPartition, judged: list[Judged], entries: Mapping[bytes, bytes | None]

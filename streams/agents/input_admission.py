@@ -25,6 +25,21 @@ Admitted = tuple[Record, W, list[bytes]]
 """An input, what it asks for, and the table keys that it concerns: the user's first."""
 
 
+class _LastSignup:
+    """Monitors of the last signup that needed no encryption, and their ids.
+
+    Alike signups have the very same monitors (``rules.admission``), which need nothing more.
+    """
+
+    def __init__(self) -> None:
+        self.monitors: tuple[MonitorSpec, ...] | None = None
+        self.ids: list[bytes] = []
+
+    def keep(self, signup: Signup) -> None:
+        """Take the signup for the last one."""
+        self.monitors, self.ids = signup.monitors, [spec.monitor_id.encode() for spec in signup.monitors]
+
+
 class InputAdmission:
     """Admission of signups and commands. A refused input becomes a dead letter."""
 
@@ -59,37 +74,32 @@ class InputAdmission:
 
     async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
         admitted: list[Admitted[W]] = []
-        # alike signups have the very same monitors (``rules.admission``): those that need nothing more, and their ids
-        alike: tuple[MonitorSpec, ...] | None = None
-        ids: list[bytes] = []
+        last = _LastSignup()
         async for some in cooperative_chunks(records):
             for source in some:
                 try:
-                    given = admit(source.value, self.produced_at(source))
-                    is_alike = isinstance(given, Signup) and given.monitors is alike
-                    wanted = given if is_alike else self.encrypted(given)
-                    if not is_alike:
-                        self._check_regions(wanted)
-                        if isinstance(wanted, Signup) and wanted is given:
-                            alike, ids = wanted.monitors, [spec.monitor_id.encode() for spec in wanted.monitors]
-                            is_alike = True
-                    user_key = codec.user_key(wanted.user_id)
-                    if source.key is not None and source.key != user_key:
-                        raise InvalidInput(
-                            "the record's key is not the user_id: key records by user_id, or the user's records lose"
-                            " their order",
-                            "$.user_id",
-                            RefusalCode.WRONG_KEY,
-                        )
+                    admitted.append(self._admit_one(source, admit, last))
                 except InvalidInput as error:
                     self._refused.refuse(source, error)
-                else:
-                    prefix = user_key + codec.SEPARATOR
-                    if is_alike and not wanted.remembered_id:
-                        admitted.append((source, wanted, [prefix, *[prefix + name for name in ids]]))
-                    else:
-                        admitted.append((source, wanted, keys_of(wanted, prefix)))
         return admitted
+
+    def _admit_one(self, source: Record, admit: Callable[[bytes | None, int], W], last: _LastSignup) -> Admitted[W]:
+        """Admit one input; ``last`` is kept from one to the next. Raises InvalidInput."""
+        given = admit(source.value, self.produced_at(source))
+        is_alike = isinstance(given, Signup) and given.monitors is last.monitors
+        wanted = given if is_alike else self.encrypted(given)
+        if not is_alike:
+            self._check_regions(wanted)
+            if isinstance(wanted, Signup) and wanted is given:
+                last.keep(wanted)
+                is_alike = True
+        user_key = codec.user_key(wanted.user_id)
+        if source.key is not None and source.key != user_key:
+            raise _wrong_key()
+        prefix = user_key + codec.SEPARATOR
+        if is_alike and not wanted.remembered_id:
+            return source, wanted, [prefix, *[prefix + name for name in last.ids]]
+        return source, wanted, keys_of(wanted, prefix)
 
     def _check_regions(self, wanted: Signup | Command) -> None:
         """Raises InvalidInput for a region that has no topics."""
@@ -130,6 +140,15 @@ class InputAdmission:
         """
         now = self._clock.now_ms()
         return source.timestamp_ms if 0 < source.timestamp_ms <= now + BROKER_AHEAD_MS else now
+
+
+def _wrong_key() -> InvalidInput:
+    """Return the refusal of a record whose key is another than that of its user."""
+    return InvalidInput(
+        "the record's key is not the user_id: key records by user_id, or the user's records lose their order",
+        "$.user_id",
+        RefusalCode.WRONG_KEY,
+    )
 
 
 def keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:

@@ -48,14 +48,10 @@ class PoisonIsolation:
                 if is_retryable(error):
                     raise
                 self._complain(error, part)
-                if left.failed():
-                    await self._refuse(part[0], error)
-                elif len(part) == 1 and pauses_s > 0:
-                    pauses_s -= PAUSE_S
-                    await asyncio.sleep(PAUSE_S)
+                if not left.failed():
+                    pauses_s -= await _pause(len(part), pauses_s)
                     continue
-                else:
-                    continue
+                await self._refuse(part[0], error)
             left.done()
 
     async def _handle_part(self, part: Sequence[Record]) -> None:
@@ -82,3 +78,11 @@ class PoisonIsolation:
                 exc_info=error,
                 extra=labelled(topic=self._topic),
             )
+
+
+async def _pause(records: int, pauses_s: float) -> float:
+    """Wait before a record that failed alone is handled again; return how long, s."""
+    if records != 1 or pauses_s <= 0:
+        return 0
+    await asyncio.sleep(PAUSE_S)
+    return PAUSE_S

@@ -20,9 +20,10 @@ from streams.agents.input_admission import Admitted, InputAdmission, by_partitio
 from streams.agents.monitor_changes import MonitorChanges, PendingReply, is_for_many
 from streams.agents.newcomers import Newcomers
 from streams.outputs.all_outputs import Outputs
+from streams.state.owned_partition import OwnedPartition
 from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitsOfWork, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
 
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
 ENTRIES_AT_ONCE = 20_000
@@ -90,14 +91,7 @@ class Registration:
             return
         async with self._units.begin() as work, AsyncExitStack() as standstill:
             parts = sorted(by_partition(admitted).items())
-            for number, some in parts:
-                work.look_up(number, [key for _, _, keys in some for key in keys])
-            quotas = Quotas(work, plans) if plans is not None else None
-            if quotas is not None:
-                async for few in cooperative_chunks(admitted):
-                    for source, wanted, _ in few:
-                        if isinstance(wanted, Command):
-                            await quotas.count_ahead(source.partition, wanted)
+            quotas = await self._look_up_and_count(work, parts, admitted, plans)
             for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).sweep_lock)
             done: list[tuple[int, Changes]] = []
@@ -116,6 +110,25 @@ class Registration:
                     for change in changes.monitors:
                         self._planner.replace(work.owned(number), change.before, change.after)
 
+    @staticmethod
+    async def _look_up_and_count(
+        work: UnitOfWork,
+        parts: Sequence[tuple[int, Sequence[Admitted[Signup | Command]]]],
+        admitted: Sequence[Admitted[Signup | Command]],
+        plans: Plans | None,
+    ) -> Quotas | None:
+        """Read the entries that inputs concern, and count what quotas limit, before sweeps stand still."""
+        for number, some in parts:
+            work.look_up(number, [key for _, _, keys in some for key in keys])
+        if plans is None:
+            return None
+        quotas = Quotas(work, plans)
+        async for few in cooperative_chunks(admitted):
+            for source, wanted, _ in few:
+                if isinstance(wanted, Command):
+                    await quotas.count_ahead(source.partition, wanted)
+        return quotas
+
     async def _change_many(self, each: Admitted[Signup | Command]) -> None:
         """Carry out most of what a command for a whole user concerns in slices; the command itself ends it.
 
@@ -123,38 +136,53 @@ class Registration:
         """
         source, wanted, _ = each
         assert isinstance(wanted, Command)
-        number, after_key = source.partition, b""
-        while True:
-            async with self._units.begin() as work:
-                partition = work.owned(number)
-                if self._changes.is_repeated(work, source, wanted):
-                    return
-                async with partition.sweep_lock:
-                    changes: list[Change] = []
-                    of_user = islice(work.monitors_of(number, wanted.user_id, after_key), CHANGED_WITH_USER_AT_ONCE)
-                    now = max(self._clock.now_ms(), partition.emitted_to)
-                    seen = 0
-                    async for few in cooperative_chunks(of_user):
-                        for key, monitor in few:
-                            seen, after_key = seen + 1, key
-                            try:
-                                after = self._changed_with_user(wanted, monitor, now, partition.emitted_to)
-                            except InvalidInput:
-                                return  # refused as a whole, where it is carried out
-                            if after is not monitor:
-                                changes.append(Change(monitor, after))
-                    if seen < CHANGED_WITH_USER_AT_ONCE:
-                        # few enough for one unit of work together with the command itself
-                        return
-                    whole_user = wanted.command is CommandType.DEREGISTER
-                    some = Changes(monitors=changes)
-                    self._changes.write(work, number, wanted.user_id, some, partition.emitted_to, whole_user=whole_user)
-                    await work.finish()
-                    with all_or_rebuilt():
-                        for change in changes:
-                            self._planner.replace(partition, change.before, change.after)
-            if changes:
-                self._changes.begun.add((number, source.offset))
+        after_key: bytes | None = b""
+        while after_key is not None:
+            after_key = await self._change_slice(source, wanted, after_key)
+
+    async def _change_slice(self, source: Record, wanted: Command, after_key: bytes) -> bytes | None:
+        """Change some monitors of a user, those after a key; return the last one's key.
+
+        None: the rest is for the command itself, as is a command that is repeated or refused.
+        """
+        number = source.partition
+        async with self._units.begin() as work:
+            partition = work.owned(number)
+            if self._changes.is_repeated(work, source, wanted):
+                return None
+            async with partition.sweep_lock:
+                try:
+                    seen, after_key, changes = await self._changes_of_slice(work, partition, wanted, after_key)
+                except InvalidInput:
+                    return None  # refused as a whole, where it is carried out
+                if seen < CHANGED_WITH_USER_AT_ONCE:
+                    # few enough for one unit of work together with the command itself
+                    return None
+                whole_user = wanted.command is CommandType.DEREGISTER
+                some = Changes(monitors=changes)
+                self._changes.write(work, number, wanted.user_id, some, partition.emitted_to, whole_user=whole_user)
+                await work.finish()
+                with all_or_rebuilt():
+                    for change in changes:
+                        self._planner.replace(partition, change.before, change.after)
+        if changes:
+            self._changes.begun.add((number, source.offset))
+        return after_key
+
+    async def _changes_of_slice(
+        self, work: UnitOfWork, partition: OwnedPartition, wanted: Command, after_key: bytes
+    ) -> tuple[int, bytes, list[Change]]:
+        """Return how many monitors a slice has, the key of its last one, and the changes. Raises InvalidInput."""
+        of_user = work.monitors_of(partition.number, wanted.user_id, after_key)
+        now = max(self._clock.now_ms(), partition.emitted_to)
+        seen, changes = 0, []
+        async for few in cooperative_chunks(islice(of_user, CHANGED_WITH_USER_AT_ONCE)):
+            for key, monitor in few:
+                seen, after_key = seen + 1, key
+                after = self._changed_with_user(wanted, monitor, now, partition.emitted_to)
+                if after is not monitor:
+                    changes.append(Change(monitor, after))
+        return seen, after_key, changes
 
     def _changed_with_user(self, wanted: Command, monitor: Monitor, now: int, emitted_to: int) -> Monitor | None:
         """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""

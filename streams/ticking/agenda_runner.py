@@ -71,26 +71,30 @@ class AgendaRunner:
             dated = self._store.agenda_due(partition.number, self._clock.now_ms(), AT_ONCE)
             if not dated or self._partitions.get(partition.number) is not partition:
                 return
-            left = Bisection(dated)
-            while part := left.part:
-                try:
-                    await self._carry_out(partition.number, part)
-                except Exception as error:
-                    if is_retryable(error):
-                        raise
-                    if not left.failed():
-                        continue
-                    due, key = part[0]
-                    logger.error(
-                        "the agenda of %r at %d fails and is dropped",
-                        key,
-                        due,
-                        exc_info=error,
-                        extra=labelled_key(partition.number, key),
-                    )
-                    # the entry stays as it is; its agenda is read again when the table is rebuilt
-                    self._store.forget_agenda(partition.number, part)
-                left.done()
+            await self._carry_out_bisected(partition, dated)
+
+    async def _carry_out_bisected(self, partition: OwnedPartition, dated: Sequence[tuple[int, bytes]]) -> None:
+        """Carry out items; one that fails alone is dropped from the index. Raises what is no item's fault."""
+        left = Bisection(dated)
+        while part := left.part:
+            try:
+                await self._carry_out(partition.number, part)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                if not left.failed():
+                    continue
+                due, key = part[0]
+                logger.error(
+                    "the agenda of %r at %d fails and is dropped",
+                    key,
+                    due,
+                    exc_info=error,
+                    extra=labelled_key(partition.number, key),
+                )
+                # the entry stays as it is; its agenda is read again when the table is rebuilt
+                self._store.forget_agenda(partition.number, part)
+            left.done()
 
     async def _carry_out(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
         async with self._units.begin() as work:

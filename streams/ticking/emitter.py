@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -44,6 +45,8 @@ MOST_REPLACEMENTS = 10
 # pause before ticks of a refused size are sent again: each refusal costs a producer
 REFUSED_FOR_MS = 60_000
 _NO_REGION = ("",)
+Failure = tuple[Outgoing, BaseException]
+"""What the broker did not take, and why."""
 
 
 class TickSending(NamedTuple):
@@ -195,25 +198,37 @@ class Emitter(Service):
         sweep.outgoing = [each for each, _ in failed]
         if not failed:
             return
+        has_refused = self._split_refused(sweep, failed)
+        await self._replace_if_broken(producer, failed, has_refused=has_refused)
+        raise failed[0][1]
+
+    def _split_refused(self, sweep: Sweep, failed: list[Failure]) -> bool:
+        """Halve the chunks that the broker refused; tell whether there are any."""
         refused = {id(each): error for each, error in failed if is_refused(error)}
-        if refused:
-            sweep.outgoing = [
-                part
-                for each in sweep.outgoing
-                for part in (self._parts(sweep, each, refused[id(each)]) if id(each) in refused else [each])
-            ]
-            too_large = [each.chunk.size_in(self._packing) for each, error in failed if is_too_large(error)]
-            if too_large:
-                self._fit(max(too_large))
+        if not refused:
+            return False
+        sweep.outgoing = [
+            part
+            for each in sweep.outgoing
+            for part in (self._parts(sweep, each, refused[id(each)]) if id(each) in refused else [each])
+        ]
+        too_large = [each.chunk.size_in(self._packing) for each, error in failed if is_too_large(error)]
+        if too_large:
+            self._fit(max(too_large))
+        return True
+
+    async def _replace_if_broken(
+        self, producer: AIOKafkaProducer | None, failed: list[Failure], *, has_refused: bool
+    ) -> None:
+        """Replace a producer that does not get over an error; crash after too many replacements."""
         broken = next((error for _, error in failed if not is_passing(error)), None)
         # refused chunks are halved until single ticks are left, so this ends
-        if broken is not None and await self._sender.replace(producer) and not refused:
+        if broken is not None and await self._sender.replace(producer) and not has_refused:
             self._replacements += 1
             if self._replacements > MOST_REPLACEMENTS:
                 await self.crash(broken)
-        raise failed[0][1]
 
-    async def _send_to(self, number: int, outgoing: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
+    async def _send_to(self, number: int, outgoing: list[Outgoing]) -> list[Failure]:
         """Send chunks of one topic, in order; gives those that failed."""
         packing, sender = self._packing, self._sender
         topic = self._topics[outgoing[0].route]
@@ -228,7 +243,7 @@ class Emitter(Service):
                 failure = error
                 break
         acknowledgements = await asyncio.gather(*futures, return_exceptions=True)
-        failed: list[tuple[Outgoing, BaseException]] = []
+        failed: list[Failure] = []
         for each, outcome in zip(outgoing, acknowledgements, strict=False):
             if (problem := failure_of(outcome)) is not None:
                 failed.append((each, problem))

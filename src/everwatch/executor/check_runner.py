@@ -1,5 +1,10 @@
 """Checks from a tick's record to a result on its way. Lives on the event loop.
 
+A tick passes these methods of ``Checks``: ``accept`` takes its record, ``_admit`` puts it into its monitor's backlog,
+``_put`` queues the monitor, ``_start_waiting`` gives it a slot, ``_start`` asks ``_choose`` for its next tick (there
+cancelled ticks and those beyond their grace are skipped) and parks it if its host has enough to do (``_on_turn`` and
+``_start_at`` go on from there), ``_begin`` starts ``_check``, and ``_ended`` frees the slot.
+
 All in one file: it moves a tick between backlog, queue, host limit and slot, which are modules of their own; every
 method here changes two of these at once.
 """
