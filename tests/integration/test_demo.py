@@ -12,6 +12,7 @@ import orjson
 import psutil
 import pytest
 from support.command import everwatch
+from support.pipeline import PARTITIONS
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.config import Settings
@@ -46,8 +47,10 @@ class Demo(NamedTuple):
         return orjson.loads(self.out)
 
 
-def start(folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
+def start(
+    folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE, **settings: str
+) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")} | settings
     arguments = "demo", "--users", str(users), "--json", "--data-dir", str(folder), *options
     return everwatch(*arguments, environment=environment, stderr=stderr, fresh=True)
 
@@ -83,7 +86,12 @@ def results_in(folder: Path) -> tuple[int, int]:
 def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Demo]]:
     """Two demos that ran at the same time."""
     wanted = [(40, tmp_path_factory.mktemp("demo")), (25, tmp_path_factory.mktemp("demo"))]
-    running = [start(folder, users, "--seconds", str(SECONDS)) for users, folder in wanted]
+    # one as everybody starts it, and one of fewer partitions
+    settings: list[dict[str, str]] = [{}, {"EVERWATCH_PARTITIONS": str(PARTITIONS)}]
+    running = [
+        start(folder, users, "--seconds", str(SECONDS), **more)
+        for (users, folder), more in zip(wanted, settings, strict=True)
+    ]
     try:
         yield [ended(process, folder, users) for process, (users, folder) in zip(running, wanted, strict=True)]
     finally:
