@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support import class_archive, compiling, forking, network
 from support.authority import Authority
-from support.pipeline import Pipeline
+from support.pipeline import FEW, Pipeline
 from support.postgres import FAST, Databases, Missing, running
 from support.scheduling import SideBySide
 from support.shared_broker import SharedBroker, shared_broker
@@ -242,7 +242,7 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
 
     They end with the module: processes that only wait cost a tenth of a core, four runs of tests side by side four.
     """
-    running = new_pipeline()
+    running = new_pipeline(partitions=FEW)
     running.ensure("worker", "executor", "sink")
     running.wait_until_ready()
     return running

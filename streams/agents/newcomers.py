@@ -1,6 +1,7 @@
 """Registration of unknown users: nothing stored is read for them, and sweeps go on meanwhile."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from everwatch.core.clock import Clock
@@ -75,33 +76,7 @@ class Newcomers:
                 partition = work.owned(number)
                 now = max(self._clock.now_ms(), partition.sweeping_to)
                 stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
-                entries: list[TimetableEntry] = []
-                alike = AlikeSignups(self._planner, now, now + BEGIN_AFTER_MS)
-                async for few in cooperative_chunks(some):
-                    for source, signup, keys in few:
-                        shared = alike.of(signup)
-                        if shared is not None:
-                            self._ask(asked, number, signup)
-                            shared.take(work, number, signup, keys)
-                            work.count_new(number, 1, len(keys) - 1)
-                            continue
-                        try:
-                            user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
-                        except InvalidInput as error:
-                            self._outputs.rejected.refuse(source, error)
-                            continue
-                        self._ask(asked, number, signup)
-                        work.add(number, keys[0], user)
-                        work.count_new(number, 1, len(keys) - 1)
-                        for key, monitor in zip(keys[1:], monitors, strict=True):
-                            work.add(number, key, monitor)
-                            entry = self._planner.entry_of(monitor, key)
-                            if entry is not None:
-                                entries.append(entry)
-                for shared in alike.shared:
-                    shared.write(work, number)
-                    await asyncio.sleep(0)
-                registered.append((partition, entries, alike.shared))
+                registered.append((partition, *await self._enter(work, number, some, now, asked)))
                 # the broker commits while the next partition's users are encoded
                 work.send(number)
             await work.finish()
@@ -110,25 +85,69 @@ class Newcomers:
                     number, Asker.of(signup), CommandOutcome.REGISTERED, offset=work.position(number)
                 )
             with all_or_rebuilt():
-                # without a pause: an item that the loader read meanwhile would be put twice
-                for partition, entries, _ in registered:
-                    for entry in entries:
-                        if _is_dated(entry):
-                            partition.timetable.put(entry)
-                for partition, _, alike_signups in registered:
-                    for shared in alike_signups:
-                        for _ in shared.put(partition.timetable):
-                            await asyncio.sleep(0)
-                for partition, entries, _ in registered:
-                    async for recurring in cooperative_chunks(entries):
-                        for entry in recurring:
-                            if not _is_dated(entry):
-                                partition.timetable.put(entry)
+                await _put_all(registered)
+
+    async def _enter(
+        self,
+        work: UnitOfWork,
+        number: int,
+        newcomers: Iterable[Admitted[Signup]],
+        now: int,
+        asked: list[tuple[int, Signup]],
+    ) -> tuple[list[TimetableEntry], list[AlikeSignup]]:
+        """Write the newcomers of one partition into ``work``. Adds to ``asked``.
+
+        Return their timetable entries: one by one, and together where signups are alike.
+        """
+        entries: list[TimetableEntry] = []
+        alike = AlikeSignups(self._planner, now, now + BEGIN_AFTER_MS)
+        async for few in cooperative_chunks(newcomers):
+            for source, signup, keys in few:
+                shared = alike.of(signup)
+                if shared is not None:
+                    self._ask(asked, number, signup)
+                    shared.take(work, number, signup, keys)
+                    work.count_new(number, 1, len(keys) - 1)
+                    continue
+                try:
+                    user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
+                except InvalidInput as error:
+                    self._outputs.rejected.refuse(source, error)
+                    continue
+                self._ask(asked, number, signup)
+                work.add(number, keys[0], user)
+                work.count_new(number, 1, len(keys) - 1)
+                for key, monitor in zip(keys[1:], monitors, strict=True):
+                    work.add(number, key, monitor)
+                    entry = self._planner.entry_of(monitor, key)
+                    if entry is not None:
+                        entries.append(entry)
+        for shared in alike.shared:
+            shared.write(work, number)
+            await asyncio.sleep(0)
+        return entries, alike.shared
 
     @staticmethod
     def _ask(asked: list[tuple[int, Signup]], number: int, signup: Signup) -> None:
         if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
             asked.append((number, signup))
+
+
+async def _put_all(registered: Sequence[tuple[OwnedPartition, list[TimetableEntry], list[AlikeSignup]]]) -> None:
+    """Put the entries into their partitions' timetables."""
+    # without a pause: an item that the loader read meanwhile would be put twice
+    for partition, entries, _ in registered:
+        for entry in filter(_is_dated, entries):
+            partition.timetable.put(entry)
+    for partition, _, alike_signups in registered:
+        for shared in alike_signups:
+            for _ in shared.put(partition.timetable):
+                await asyncio.sleep(0)
+    for partition, entries, _ in registered:
+        async for recurring in cooperative_chunks(entries):
+            for entry in recurring:
+                if not _is_dated(entry):
+                    partition.timetable.put(entry)
 
 
 def _is_dated(entry: TimetableEntry) -> bool:

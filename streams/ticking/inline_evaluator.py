@@ -1,7 +1,7 @@
 """Inline evaluator: runs the kinds that judge signals, in the worker."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
@@ -35,24 +35,30 @@ class InlineEvaluator:
 
     async def evaluate(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Evaluate all due monitors of inline kinds by their stored entries."""
-        told = 0
         for firing in firings:
             for entries in records_of(firing.chunk, self._packing):
-                ticks = list(ticks_of(entries, partition.number))
-                keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
-                values = self._store.read_many(partition.number, keys)
-                for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
-                    monitor = self._store.undecodable.decode(partition.number, key, value) if value else None
-                    if isinstance(monitor, Monitor):
-                        for instant in firing.fire:
-                            self._evaluate(partition, monitor, instant + delta, now, attempt=tick.attempt)
-                            told += 1
-                            # after an outage one monitor alone may have thousands of instants
-                            if told % AT_ONCE == 0:
-                                await self._results.room()
-                                await asyncio.sleep(0)
+                due = self._due(partition, entries, firing.fire)
+                for evaluated, (monitor, instant, attempt) in enumerate(due, 1):
+                    self._evaluate(partition, monitor, instant, now, attempt=attempt)
+                    # after an outage one monitor alone may have thousands of instants
+                    if evaluated % AT_ONCE == 0:
+                        await self._results.room()
+                        await asyncio.sleep(0)
                 await self._results.room()
                 await asyncio.sleep(0)
+
+    def _due(
+        self, partition: OwnedPartition, entries: Iterable[tuple[int, bytes]], instants: Sequence[int]
+    ) -> Iterator[tuple[Monitor, int, int]]:
+        """Yield the stored monitor, the instant and the attempt of each due tick of these records."""
+        ticks = list(ticks_of(entries, partition.number))
+        keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
+        values = self._store.read_many(partition.number, keys)
+        for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
+            monitor = self._store.undecodable.decode(partition.number, key, value) if value else None
+            if isinstance(monitor, Monitor):
+                for instant in instants:
+                    yield monitor, instant + delta, tick.attempt
 
     def evaluate_now(self, partition: OwnedPartition, monitor: Monitor, scheduled_at: int, now: int) -> None:
         """Evaluate one monitor beside its schedule; part of the unit of work that asks for it."""

@@ -5,13 +5,35 @@ must not be seen anyway, nor may they keep a standby waiting.
 
 Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
 is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.
+
+A standby reads the changelog by this consumer. A batch that aiokafka cannot read is no end of the worker: that
+partition is not fetched any more, and its standby stays behind. Whoever owns the partition says what is to be done.
 """
 
+import logging
+import struct
 from collections.abc import Iterable, Set
 from typing import Any
 
+import cramjam
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from everwatch.observability.logs import labelled
+
+logger = logging.getLogger(__name__)
+# what decoding a batch raises, for bytes that are no batch
+UNREADABLE = (
+    CorruptRecordException,
+    UnsupportedCodecError,
+    cramjam.DecompressionError,
+    struct.error,
+    IndexError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -35,6 +57,37 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # its fetcher takes this over when it starts
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def _fetch_records(self, consumer: Any, *arguments: Any, **more: Any) -> Any:
+        try:
+            return await super()._fetch_records(consumer, *arguments, **more)
+        except UNREADABLE as error:
+            broken = _unreadable_of(consumer._fetcher)
+            if not broken:
+                raise
+            for partition in broken:
+                # its position stays in front of the batch: nothing is skipped if it is fetched again
+                consumer.pause(partition)
+                del consumer._fetcher._records[partition]
+                logger.error(
+                    "%s, partition %d, cannot be read (%s): this worker's standby of it stays behind until the next"
+                    " rebalance; see 'everwatch doctor'",
+                    partition.topic,
+                    partition.partition,
+                    error or type(error).__name__,
+                    extra=labelled(topic=partition.topic, partition=partition.partition),
+                )
+            return {}
+
+
+def _unreadable_of(fetcher: Any) -> list[Any]:
+    """Return the partitions whose fetched records have failed while they were decoded: their iterators have ended."""
+    fetched = ((partition, getattr(found, "_partition_records", None)) for partition, found in fetcher._records.items())
+    return [
+        partition
+        for partition, records in fetched
+        if records is not None and getattr(records._records_iterator, "gi_frame", records) is None
+    ]
 
 
 class Consumer(driver.Consumer):

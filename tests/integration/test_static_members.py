@@ -2,11 +2,13 @@
 
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from conftest import NewPipeline
-from support.pipeline import PARTITIONS, WATCHING, Pipeline
+from support.pipeline import PARTITIONS, WATCHING, Pipeline, every
+from support.shared_broker import SharedBroker
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.errors import BrokerUnavailable
@@ -19,6 +21,7 @@ SESSION_S = 300
 LEFT_WITHIN_S = 30
 OFFSETS_TOPIC = "__consumer_offsets"
 _GROUP_METADATA = 2
+_CONTROL = 0x20
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,42 @@ def test_a_worker_that_is_killed_and_started_again_over_its_folder_causes_no_reb
     assert {member.client_id for member in found} == {worker_client_id(host, "1"), worker_client_id(host, "2")}
     assert WATCHING.findall(other.logged()) == opened
     assert other.runs
+
+
+def test_a_standby_that_cannot_read_the_changelog_stays_behind_and_its_worker_goes_on(
+    workers: Pipeline, broker: SharedBroker
+) -> None:
+    owner, standby = workers.processes["worker"], workers.processes["worker-2"]
+    own, number = standby.partitions(), min(owner.partitions())
+    standby.kill()
+    workers.sign_up("ann", every("tick", "noop", "1h"), partition=number)
+    changelog = workers.topics.monitors_changelog
+    wait_until(
+        "the changelog has the user", lambda: any((m.key() or b"")[:3] == b"ann" for m in workers.read(changelog))
+    )
+    damage_last_batch(broker.folder, changelog, number)
+    workers.ensure("worker-2")
+    standby = workers.processes["worker-2"]
+    said = f"{changelog}, partition {number}, cannot be read"
+    wait_until("the standby says what it cannot read", lambda: said in standby.logged(), 60)
+    wait_until("it has its own partitions", lambda: standby.partitions() == own, 60)
+    assert standby.runs
+    assert owner.runs
+
+
+def damage_last_batch(folder: Path, topic: str, partition: int) -> None:
+    """Change the last byte of the last batch with records of a partition, on the broker's disk."""
+    [segment] = folder.rglob(f"{topic}-{partition}/*.log")
+    data, begin, place = segment.read_bytes(), 0, 0
+    # of a batch: the base offset, 8 bytes; the length of what follows, 4; behind 9 more the attributes, 2
+    while length := int.from_bytes(data[begin + 8 : begin + 12]):
+        end = begin + 12 + length
+        is_mark = int.from_bytes(data[begin + 21 : begin + 23]) & _CONTROL
+        place = place if is_mark else end - 1
+        begin = end
+    with segment.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(bytes([data[place] ^ 1]))
 
 
 def test_a_worker_that_stops_leaves_the_group_long_before_its_session_ends(workers: Pipeline) -> None:

@@ -32,7 +32,7 @@ from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.saved_views import SavedViews
 from everwatch.api.server import Server
 from everwatch.api.services import Services
-from everwatch.api.tokens import Tokens, limited_to_label, new_ping_secret, new_session, new_token
+from everwatch.api.tokens import TokenLimits, Tokens, new_ping_secret, new_session, new_token
 from everwatch.api.used_keys import UsedKeys
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
@@ -334,8 +334,7 @@ class Api:
 
     def token(self, role: Role, user_id: str = "", name: str = "test", **more: Any) -> str:
         """Make a token."""
-        label = more.pop("label", "")
-        made = limited_to_label(new_token(name, role, START, user_id=user_id, **more), label)
+        made = new_token(name, role, START, limits=TokenLimits(user_id, more.pop("label", "")), **more)
         self.tokens.put(made.record)
         return made.text
 

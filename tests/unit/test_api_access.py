@@ -21,7 +21,7 @@ from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.pinging import PingKeys
 from everwatch.api.responses import SECURITY_HEADERS
 from everwatch.api.routing import Route
-from everwatch.api.tokens import Tokens, decoded, encoded, key_of, limited_to_label, new_ping_secret, new_token
+from everwatch.api.tokens import TokenLimits, Tokens, decoded, encoded, key_of, new_ping_secret, new_token
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import AccessError, InvalidInput
@@ -193,9 +193,9 @@ async def test_a_token_of_a_label_sees_and_runs_monitors_with_it_and_is_refused_
 
 def test_a_token_of_a_label_is_no_administrator_and_unknown_to_older_processes() -> None:
     tokens = Tokens(load_settings())
-    tokens.put(limited_to_label(new_token("a", Role.ADMIN, START), "team=shop").record)
+    tokens.put(new_token("a", Role.ADMIN, START, limits=TokenLimits(label="team=shop")).record)
     assert not tokens.has_admin(START)
-    value = orjson.loads(encoded(limited_to_label(new_token("a", Role.VIEWER, START), "team").record))
+    value = orjson.loads(encoded(new_token("a", Role.VIEWER, START, limits=TokenLimits(label="team")).record))
     # they know of "token", and would take it for one without a limit
     assert (value["type"], value["label"]) == ("label_token", "team")
 
@@ -335,7 +335,7 @@ async def test_secrets_are_shown_only_to_who_may_see_them(server: Api) -> None:
 
 
 def test_what_is_stored_of_a_token_does_not_give_it_away() -> None:
-    made = new_token("ci", Role.OPERATOR, START, user_id="ann")
+    made = new_token("ci", Role.OPERATOR, START, limits=TokenLimits("ann"))
     stored = encoded(made.record)
     assert made.text.encode() not in stored
     assert decoded(stored) == made.record

@@ -207,7 +207,7 @@ def test_open_ticks_are_those_that_are_late_and_have_no_result_since() -> None:
     clients = MemoryClients(kafka)
     system = System(Settings(partitions=1), "127.0.0.1:1", SettableClock(NOW), given_clients=clients)
     config = '{"host": "slow.example", "port": 80}'
-    for monitor_id, due_s in (("hangs", 45), ("done", 44), ("skipped", 43), ("young", 5)):
+    for monitor_id, due_s in (("hangs", 45), ("done", 44), ("skipped", 43), ("hangs", 30), ("young", 5)):
         tick = Tick("u", monitor_id, NOW - due_s * 1_000, "tcp", config, 60_000, 1, 0)
         value = codec.encode_tick(tick)
         kafka.append(SentRecord(TOPICS.ticks, 0, b"u", value, tick.scheduled_at, []))
@@ -215,12 +215,16 @@ def test_open_ticks_are_those_that_are_late_and_have_no_result_since() -> None:
     skipped = msgspec.structs.replace(
         result, monitor_id="skipped", scheduled_at=NOW - 50_000, status=Status.SKIPPED, skipped_until=NOW - 43_000
     )
-    for each in (result, skipped):
+    # a tick of a monitor that is at one already is skipped
+    overlapping = msgspec.structs.replace(
+        result, monitor_id="hangs", scheduled_at=NOW - 30_000, status=Status.SKIPPED, skipped_until=NOW - 30_000
+    )
+    for each in (result, skipped, overlapping):
         kafka.append(
             SentRecord(TOPICS.results, 0, b"u", codec.encode_result(each, OutputFormat.AVRO), NOW - 40_000, [])
         )
     found = open_ticks(system, [waits("executor", TOPICS.ticks, 45, committed=0)], 20)
-    assert found == {("everwatch-executor-1", TOPICS.ticks): OpenTicks(3, (OpenTick("slow.example", 45.0, 60.0),))}
+    assert found == {("everwatch-executor-1", TOPICS.ticks): OpenTicks(4, (OpenTick("slow.example", 45.0, 60.0),))}
     assert open_ticks(system, [], 20) == {}
 
 

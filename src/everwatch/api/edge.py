@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 from everwatch.api import metrics
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.cookies import check_same_origin, cookie_name
-from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions, EdgeQuestions
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
 from everwatch.api.failures import Failures, of_router
 from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
@@ -61,12 +61,12 @@ class Edge:
         tokens: Tokens,
         clock: Clock,
         audit: AuditLog,
-        questions: EdgeQuestions,
+        checks: EdgeChecks,
         options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._wait_for_position, self._claim_key, self._has_label = questions
+        self._wait_for_position, self._claim_key, self._has_label = checks
         self._audit = audit
         self._noting: set[asyncio.Task[None]] = set()
         self._origins = Origins(options.origins)

@@ -1,4 +1,4 @@
-"""Options of the HTTP API's edge: who may ask from where, and how much; and what the edge asks of other parts."""
+"""Options and checks of the HTTP API's edge: origins, proxies, and limits of requests."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -12,6 +12,11 @@ DEADLINE_S = 10.0
 FIRST_REQUEST_S = 10.0
 """A connection on which no whole request has come for this long is closed."""
 NO_PROXIES = TrustedProxies()
+
+
+WaitForPosition = Callable[[str, float], Awaitable[None]]
+ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
+HasLabel = Callable[[str, str, str], Awaitable[bool]]
 
 
 class EdgeOptions(NamedTuple):
@@ -32,13 +37,8 @@ class EdgeOptions(NamedTuple):
 DEFAULT_EDGE = EdgeOptions()
 
 
-WaitForPosition = Callable[[str, float], Awaitable[None]]
-HasLabel = Callable[[str, str, str], Awaitable[bool]]
-ClaimKey = Callable[[Principal, str, str], Awaitable[None]]
-
-
-class EdgeQuestions(NamedTuple):
-    """What the edge asks before a handler.
+class EdgeChecks(NamedTuple):
+    """Checks of a request that ask other parts.
 
     ``wait_for_position``: waits until the database has a position that a client was given. Raises Problem.
     ``claim_key``: notes an Idempotency-Key. Raises Problem if it was that of another request. ``has_label``: tells

@@ -90,7 +90,7 @@ class ImportStream:
         self._running: Counter[str] = Counter()
 
     async def post(self, call: Call, query: ImportQuery, request: web.Request) -> web.StreamResponse:
-        """Carry rows out while they come. Raises Problem for what is wrong before the first of them."""
+        """Carry rows out while they come. Raises Problem for a fault before the first of them."""
         with self._counted(call.principal.user_id):
             body = BodyReader(request)
             try:
@@ -109,7 +109,7 @@ class ImportStream:
     async def _carry_out(
         self, call: Call, query: ImportQuery, part: _Part, rows: Iterator[Row], response: web.StreamResponse
     ) -> None:
-        """Carry out one part after the other, so that a user's rows stay in order, and write what became of them."""
+        """Carry out one part after the other, so that a user's rows stay in order, and write their outcomes."""
         ids, numbers, read_upto = line_ids_of(call), Counter[str](), 0
         while part.rows:
             outcomes = await self._importing.carry_out(call, part.rows, ids, dry_run=query.dry_run)

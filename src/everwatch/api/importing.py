@@ -35,7 +35,7 @@ class Importing:
         self._plans = plans
 
     async def carry_out(self, call: Call, rows: list[Row], ids: LineIds, *, dry_run: bool) -> dict[int, LineOutcome]:
-        """Return what became of rows, by their lines; of a dry run those that are refused."""
+        """Return the outcomes of rows, by their lines; of a dry run those that are refused."""
         numbered = [(row.line, row) for row in rows]
 
         def read(_: int, row: Row) -> Asked:

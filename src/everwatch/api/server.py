@@ -15,7 +15,7 @@ from everwatch.api.address import BACKLOG
 from everwatch.api.bad_requests import logger_of
 from everwatch.api.database import has_label
 from everwatch.api.edge import EVENT_STREAM, Edge
-from everwatch.api.edge_options import DEFAULT_EDGE, EdgeOptions, EdgeQuestions
+from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
 from everwatch.api.openapi import document
 from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
@@ -32,7 +32,7 @@ _LONGEST_LINE, _LONGEST_FIELD, _MOST_HEADERS = 8_190, 8_190, 64
 
 
 class Server:
-    """Serves the API on a socket. ``wait_for_position``: see ``EdgeQuestions``."""
+    """Serves the API on a socket. ``wait_for_position``: see ``EdgeChecks``."""
 
     def __init__(
         self,
@@ -40,14 +40,19 @@ class Server:
         wait_for_position: Callable[[str, float], Awaitable[None]],
         options: EdgeOptions = DEFAULT_EDGE,
     ) -> None:
-        questions = EdgeQuestions(
-            wait_for_position,
-            lambda principal, key, digest: services.used_keys.claim(
-                services.records, services.jobs_topic, principal.user_id, key, digest
+        self._edge = edge = Edge(
+            services.tokens,
+            services.clock,
+            services.audit,
+            EdgeChecks(
+                wait_for_position,
+                lambda principal, key, digest: services.used_keys.claim(
+                    services.records, services.jobs_topic, principal.user_id, key, digest
+                ),
+                partial(has_label, services.database),
             ),
-            partial(has_label, services.database),
+            options,
         )
-        self._edge = edge = Edge(services.tokens, services.clock, services.audit, questions, options)
         system = system_of(services)
         self._pages = status_pages_of(services)
         self.routes = routes(services, system, self._pages)

@@ -9,7 +9,7 @@ from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import ShortList
 from everwatch.api.read_back import has_read
 from everwatch.api.routing import Answer, AuditedChange, Call
-from everwatch.api.tokens import LabelledToken, TokenRecord, Tokens, encoded, key_of, limited_to_label, new_token
+from everwatch.api.tokens import LabelledToken, TokenLimits, TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.core.clock import Clock
 
 SEEN_WITHIN_S = 2.0
@@ -51,11 +51,10 @@ class TokenRoutes:
             body.name,
             body.role,
             now,
-            user_id=body.user_id or "",
+            limits=TokenLimits(body.user_id or "", body.label or ""),
             expires_at=body.expires_at,
             with_secrets=body.secrets,
         )
-        made = limited_to_label(made, body.label or "")
         await self._send(key_of(made.record), encoded(made.record))
         await self._seen(made.record.token_id, present=True)
         place = f"/v1/tokens/{made.record.token_id}"

@@ -7,7 +7,7 @@ is the beginning of that hash: it names the token in lists and logs, and tells n
 import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -96,12 +96,22 @@ class NewToken(msgspec.Struct, frozen=True):
     record: TokenRecord
 
 
+class TokenLimits(NamedTuple):
+    """The user and the label that the monitors of a token must have, "" for any."""
+
+    user_id: str = ""
+    label: str = ""
+
+
+NO_LIMITS = TokenLimits()
+
+
 def new_token(
     name: str,
     role: Role,
     now: int,
     *,
-    user_id: str = "",
+    limits: TokenLimits = NO_LIMITS,
     expires_at: int = 0,
     with_secrets: bool = False,
 ) -> NewToken:
@@ -113,16 +123,11 @@ def new_token(
         name=name,
         role=role,
         secrets=with_secrets,
-        user_id=user_id or None,
+        user_id=limits.user_id or None,
         created_at=now,
         expires_at=expires_at,
     )
-    return NewToken(text, record)
-
-
-def limited_to_label(made: NewToken, label: str) -> NewToken:
-    """Return a token that was just made, limited to monitors with a label; "" for no such limit."""
-    return NewToken(made.text, _labelled(made.record, label))
+    return NewToken(text, _labelled(record, limits.label))
 
 
 def _labelled(record: TokenRecord, label: str) -> TokenRecord:

@@ -69,11 +69,11 @@ def open_ticks(system: System, late: Iterable[PartitionLag], behind_s: float) ->
             for position, seen in found.items()
         }
         since = min((tick.scheduled_at for ticks in due.values() for tick in ticks), default=now)
-        newest = _newest_results(system, {row.partition for row in rows}, since)
+        results = _spans_of_results(system, {row.partition for row in rows}, since)
     told: dict[tuple[str, str], OpenTicks] = {}
     for row in rows:
         ticks = due[row.topic, row.partition]
-        still = [tick for tick in ticks if newest.get((tick.user_id, tick.monitor_id), -1) < tick.scheduled_at]
+        still = [tick for tick in ticks if not _is_done(tick, results)]
         before = told.get((row.client_id, row.topic), OpenTicks(0, ()))
         opened = tuple(_open(tick, now) for tick in still)
         told[row.client_id, row.topic] = OpenTicks(before.looked_at + len(ticks), before.open + opened)
@@ -92,8 +92,13 @@ def _ticks(messages: Sequence[object]) -> list[Tick]:
     return found
 
 
-def _newest_results(system: System, partitions: Iterable[int], since: int) -> Mapping[tuple[str, str], int]:
-    """Return the latest instant of each monitor that has a result, of those that came from ``since`` (ms) on."""
+def _is_done(tick: Tick, results: Mapping[tuple[str, str], list[range]]) -> bool:
+    # a later tick of the monitor may be done before: it is skipped while this one runs
+    return any(tick.scheduled_at in span for span in results.get((tick.user_id, tick.monitor_id), ()))
+
+
+def _spans_of_results(system: System, partitions: Iterable[int], since: int) -> Mapping[tuple[str, str], list[range]]:
+    """Return the instants that the results of each monitor stand for, of those that came from ``since`` (ms) on."""
     positions = [(system.topics.results, number) for number in partitions]
     begins = first_since(system.admin, positions, since)
     held = bounds_of(system.admin, begins)
@@ -102,7 +107,7 @@ def _newest_results(system: System, partitions: Iterable[int], since: int) -> Ma
         for each, begin in begins.items()
         if each in held
     }
-    found: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str], list[range]] = {}
     with closing(system.new_consumer(**PEEKING)) as consumer:
         for seen in peek_to_ends(consumer, wanted).values():
             for record in seen.records:
@@ -110,8 +115,9 @@ def _newest_results(system: System, partitions: Iterable[int], since: int) -> Ma
                     result = codec.decode_result(record.value)
                 except InvalidInput:
                     continue
-                key = result.user_id, result.monitor_id
-                found[key] = max(found.get(key, 0), result.scheduled_at, result.skipped_until)
+                last = max(result.scheduled_at, result.skipped_until)
+                span = range(result.scheduled_at, last + 1)
+                found.setdefault((result.user_id, result.monitor_id), []).append(span)
     return found
 
 

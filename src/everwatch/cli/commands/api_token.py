@@ -10,7 +10,7 @@ import typer
 from everwatch.api.access_views import TokenBody, TokenLabel, TokenView
 from everwatch.api.address import url_of
 from everwatch.api.permissions import Role
-from everwatch.api.tokens import TokenRecord, limited_to_label, new_token
+from everwatch.api.tokens import TokenLimits, TokenRecord, new_token
 from everwatch.cli.support.access_by_api import login_path_by_api, revoke_by_api, token_by_api, tokens_by_api
 from everwatch.cli.support.access_records import delete_access, put_access, stored_access
 from everwatch.cli.support.database_reading import print_columns
@@ -34,8 +34,8 @@ from everwatch.encoding.input_models import Name, UserId
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API, and make login links.")
 
 
-class TokenLimits(NamedTuple):
-    """Options that limit what a token sees."""
+class LimitOptions(NamedTuple):
+    """Options that limit a token."""
 
     user: Annotated[str | None, typer.Option(help="Limit the token to this user.", show_default=False)] = None
     label: Annotated[
@@ -45,20 +45,20 @@ class TokenLimits(NamedTuple):
 
 
 @app.command()
-@with_options(limits=TokenLimits, common=CommonOptions)
+@with_options(limits=LimitOptions, common=CommonOptions)
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Purpose of the token, e.g. grafana.", show_default=False)
     ],
     role: Annotated[Role, typer.Option(help="Role of the token.")] = Role.VIEWER,
+    *,
+    limits: LimitOptions,
     expires: Annotated[
         str | None, typer.Option(help="Validity, e.g. 90d; default: unlimited.", show_default=False)
     ] = None,
     secrets: Annotated[
         bool, typer.Option("--secrets", help="Write secrets in configs, which are redacted otherwise.")
     ] = False,
-    *,
-    limits: TokenLimits,
     common: CommonOptions,
 ) -> None:
     """Make a token and print it, this once: only its hash is stored. API processes accept it at once.
@@ -83,8 +83,14 @@ def create(
     if settings.api_url:
         text, stored = token_by_api(settings, TokenBody(name, role, user, expires_at, secrets, label))
     else:
-        made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
-        made = limited_to_label(made, label or "")
+        made = new_token(
+            name,
+            role,
+            now,
+            limits=TokenLimits(user or "", label or ""),
+            expires_at=expires_at,
+            with_secrets=secrets,
+        )
         put_access(settings, made.record)
         text, stored = made.text, made.record
     if common.as_json:

@@ -14,13 +14,11 @@ from everwatch.cli.support.options import (
     NamingOptions,
     Payload,
     PolicyOption,
-    ResumeFor,
-    ResumeUntil,
     UserArgument,
     documents_of,
     pairs_of,
-    resumed_at,
 )
+from everwatch.cli.support.resume_options import ResumeFor, ResumeUntil, resumed_at
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending

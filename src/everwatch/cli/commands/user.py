@@ -13,15 +13,13 @@ from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
-    ResumeFor,
-    ResumeUntil,
     UserArgument,
     duration_of,
     instant_of,
     pairs_of,
-    resumed_at,
     settings_of,
 )
+from everwatch.cli.support.resume_options import ResumeFor, ResumeUntil, resumed_at
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import maintenance_text
 from everwatch.cli.support.sending import Sending, send, with_sending
