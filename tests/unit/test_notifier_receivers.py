@@ -147,6 +147,9 @@ async def test_connections_are_kept_to_an_address_of_the_rules_and_to_none_that_
                 peers.append(writer.get_extra_info("peername"))
                 if head.startswith(b"POST /together"):
                     await together.wait()
+                if head.startswith(b"POST /hangs-up") and len(peers) == 2:
+                    # as one does that has just given up a connection without a request
+                    break
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 
@@ -168,6 +171,13 @@ async def test_connections_are_kept_to_an_address_of_the_rules_and_to_none_that_
     known = set(peers)
     await connections("", "")
     assert set(peers) < known, "all three are kept"
+    peers.clear()
+    assert await connections("", path="/hangs-up") == 1
+    kept = set(peers)
+    address = WebhookAddress(f"http://127.0.0.1:{port}/hangs-up")
+    outcome = await own_machine.send(address, message(), from_user=True)
+    assert (outcome.verdict, len(peers)) == (Verdict.SENT, 3), "once more, on another connection"
+    assert set(peers) > kept
     server.close()
 
 

@@ -29,16 +29,19 @@ export function Palette() {
   // the API finds one part: of several words the longest is asked for, and the others are looked for in what it finds
   const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
   const longest = words.reduce((one, other) => (other.length > one.length ? other : one), "");
-  const exact = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: LOOKED_AT });
+  // who looks for one by its name mostly looks for the one that is down
+  const down = useGet(wanted ? "/v1/monitors" : null, { q: wanted, state: "down", limit: MOST });
+  const exact = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: MOST });
   const loose = useGet(words.length > 1 ? "/v1/monitors" : null, { q: longest, limit: LOOKED_AT });
   const found = exact.data?.items.length || words.length < 2 ? exact.data?.items ?? [] : (loose.data?.items ?? []).filter((each) => hasAll(each, words));
-  // who looks for one by its name mostly looks for the one that is down
-  const all = found.slice().sort((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state)).slice(0, MOST);
+  const first = exact.data ? (down.data?.items ?? []) : [];
+  const others = found.filter((each) => each.state !== "down" || !first.length).sort((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state));
+  const all = [...first, ...others].slice(0, MOST);
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
   useLayoutEffect(() => element.current.showModal(), []);
   useLayoutEffect(() => setAt(0), [text]);
   // what is chosen may change until the answers to all that was typed are there
-  const isFound = text.trim() === wanted && !exact.loading && !loose.loading && !users.loading;
+  const isFound = text.trim() === wanted && !down.loading && !exact.loading && !loose.loading && !users.loading;
 
   const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
   const groups = [
