@@ -25,7 +25,6 @@ class PlainProducer:
         self.produce = producer.produce
         self.poll = producer.poll
         self.purge = producer.purge
-        self.cluster_id = producer.cluster_id
 
     def init_transactions(self, timeout: float = -1) -> None:
         """Fence no earlier owner."""

@@ -70,10 +70,6 @@ class TransactionalProducer:
         """
         self._producer = self._producer or self._new_producer(self._partition)
         try:
-            # before its first connection is there, librdkafka would look for the transactions' coordinator in vain, and
-            # then again only half a second later
-            with suppress(KafkaException):
-                self._producer.cluster_id(CALL_S)
             self.call_patiently(self._producer.init_transactions)
         except KafkaException as error:
             # a producer that failed for good is of no use: the next attempt makes another one

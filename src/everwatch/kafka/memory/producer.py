@@ -94,10 +94,6 @@ class MemoryProducer:
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
-    def cluster_id(self, timeout: float = -1) -> str:
-        """The name of the cluster, which tells that there is a connection."""
-        return "memory"
-
     def init_transactions(self, timeout: float = -1) -> None:
         """Fence every earlier producer of this id. Raises KafkaException, retriable, if no broker answers."""
         self._expect_broker()
