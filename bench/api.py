@@ -19,7 +19,7 @@ import uvloop
 
 from bench.api_jobs import measure_jobs
 from bench.api_lists import measure_lists
-from bench.api_process import TOKEN, ApiProcess, call, start_api, start_sink
+from bench.api_process import TOKEN, ApiProcess, call, cpu_of_each, start_api, start_sink
 from bench.api_promises import edit_at_once, read_what_was_written
 from bench.errors import Unmeasured
 from bench.http_load import Answers, load, quantile_ms, request_of
@@ -91,11 +91,13 @@ def _pings(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
     bench.say("pings")
     keys = [_ping_key(api, f"pinger-{number}") for number in range(20 if plan.quick else _PINGERS)]
     requests = [request_of("GET", f"{api.url}/ping/{key}/job") for key in keys]
-    before = sum(bench.ends(bench.topics.signals))
+    before, used = sum(bench.ends(bench.topics.signals)), cpu_of_each(bench)
     figures, answered = _hammered(api.url, requests, api.worker.cpu_s, plan)
+    shares = _shares(bench, used, "a ping", answered)
     kept = sum(bench.ends(bench.topics.signals)) - before
     return [
         *figures,
+        *shares,
         Figure("pings acknowledged that are not on the topic", max(0, answered - kept), "pings", "<= 0"),
         Figure("resident after them", api.worker.resident_mib(), "MiB"),
     ]
@@ -129,6 +131,12 @@ def _hammered(url: str, requests: list[bytes], cpu_s: Callable[[], float], plan:
         Figure("a ping at half of that rate, from when it was due", at_half.took_ms(0.5), "ms p50"),
         Figure("a ping at half of that rate, from when it was due", at_half.took_ms(0.99), "ms p99", "<= 50"),
     ], pings + len(at_half.took_s)
+
+
+def _shares(bench: Rig, before: dict[str, float], what: str, items: int) -> list[Figure]:
+    """Figures of the CPU time of each process for an item: they share the cores, and the largest bounds the rate."""
+    used = {name: now - before.get(name, 0.0) for name, now in cpu_of_each(bench).items()}
+    return [Figure(f"{what}: CPU of {name}", 1e6 * spent / items, "µs") for name, spent in used.items()]
 
 
 def _ping_key(api: ApiProcess, user: str) -> str:
@@ -189,6 +197,7 @@ def _batches(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
                 for batch in batches
             ]
             sent = iter(requests)
+            of_each = cpu_of_each(bench)
             before, began_s = api.worker.cpu_s(), SystemClock().monotonic_s()
             answers = uvloop.run(load(api.url, lambda sent=sent: next(sent, None), clients))  # type: ignore[misc]
             lasted_s, used_s = SystemClock().monotonic_s() - began_s, api.worker.cpu_s() - before
@@ -198,6 +207,7 @@ def _batches(bench: Rig, api: ApiProcess, plan: Plan) -> list[Figure]:
             figures += [
                 Figure(named, commands / lasted_s, "commands/s", ">= 10000"),
                 Figure(f"{named}: for a second of CPU of the process", commands / used_s, "commands"),
+                *_shares(bench, of_each, named, commands),
             ]
     return figures
 

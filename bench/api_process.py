@@ -1,6 +1,7 @@
 """Processes of the HTTP API and the sink for a bench, and single requests to them."""
 
 import re
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -35,6 +36,14 @@ def start_api(bench: Rig, name: str, **more: str) -> ApiProcess:
 def start_sink(bench: Rig) -> None:
     """Start a sink, which creates the database."""
     bench.workers.append(_process(bench, "sink", ("sink",)))
+
+
+def cpu_of_each(bench: Rig) -> dict[str, float]:
+    """Return the CPU seconds of each process so far: which of them bounds the others on cores that all share."""
+    times = bench.broker.cpu_times()
+    names = {"1": "worker"}
+    found = {names.get(each.name, each.name): each.cpu_s() for each in bench.workers}
+    return found | {"broker": times.user + times.system, "client": time.process_time()}
 
 
 def call(api: ApiProcess, method: str, path: str, body: object = None) -> Any:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support import class_archive, compiling, forking, network
 from support.authority import Authority
-from support.pipeline import Pipeline
+from support.pipeline import FEW, Pipeline
 from support.postgres import FAST, Databases, Missing, running
 from support.scheduling import SideBySide
 from support.shared_broker import SharedBroker, shared_broker
@@ -66,6 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How long a live test watches that no alert fires; give -o timeout=0 too for more than 15.",
     )
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
+    parser.addoption("--api-examples", type=int, default=2, help="Requests made at random of each API operation.")
     parser.addoption("--cron-years", type=int, default=1, help="Years whose changes of clocks are compared.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
 
@@ -241,7 +242,7 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
 
     They end with the module: processes that only wait cost a tenth of a core, four runs of tests side by side four.
     """
-    running = new_pipeline()
+    running = new_pipeline(partitions=FEW)
     running.ensure("worker", "executor", "sink")
     running.wait_until_ready()
     return running

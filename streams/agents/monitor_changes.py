@@ -118,7 +118,11 @@ class MonitorChanges:
                 return []
             begun = (source.partition, source.offset) in self.begun
             outcome = CommandOutcome.DONE if begun or not changes.is_nothing else CommandOutcome.UNCHANGED
-            version = self._version(work, source.partition, wanted)
+            # what is in the unit of work would be decoded anew
+            named = [
+                each.after for each in changes.monitors if each.after and each.after.monitor_id == wanted.monitor_id
+            ]
+            version = named[0].version if named else self._version(work, source.partition, wanted)
         elif not wanted.signup_id:
             return []
         elif changes.is_nothing:

@@ -10,10 +10,10 @@ from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.encoding.table_records import TimetableFields
 from everwatch.encoding.varint import encode
 from everwatch.kinds.registry import is_check, is_inline
-from everwatch.model import Align, At, Every, Monitor, Policy
+from everwatch.model import Align, At, Cron, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
-from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.schedule.every import PHASE_STEP_MS, phase_of
 from everwatch.schedule.spread import spread_of
 from everwatch.timetable import (
     FORMAT,
@@ -30,6 +30,8 @@ from everwatch.timetable import (
 )
 from streams.state.owned_partition import OwnedPartition, Sweep
 
+# to look up a member of an enum takes longer than the rest of the decision
+PHASE = Align.PHASE
 # bytes of a batch that are not records, and some to spare
 BATCH_HEADER = 1_024
 # a shorter interval has its first check soon enough
@@ -67,7 +69,7 @@ def put_together(
     alike: dict[tuple[Every, BatchKey, int], list[int]] = {}
     for place, template in enumerate(templates):
         fields = template.fields
-        if isinstance(fields.schedule, Every) and fields.schedule.align is Align.PHASE:
+        if isinstance(fields.schedule, Every) and fields.schedule.align is PHASE:
             alike.setdefault((fields.schedule, template.batch_key, fields.since), []).append(place)
         else:
             for theirs, head in zip(keys, heads, strict=True):
@@ -76,13 +78,16 @@ def put_together(
         column = [theirs[place] for place in places for theirs in keys]
         records = [head + tail for tail in [templates[place].tail for place in places] for head in heads]
         left = set(timetable.put_alike(schedule, batch_key, since, column, records))
-        has_first = any(templates[place].first is not None for place in places)
-        for number in range(len(column)) if has_first else left:
-            entry = templates[places[number // len(keys)]].entry_of(column[number], heads[number % len(keys)])
-            if number in left:
-                timetable.put(entry)
-            else:
-                timetable.put_first_check(entry)
+        for number in left:
+            template = templates[places[number // len(keys)]]
+            timetable.put(template.entry_of(column[number], heads[number % len(keys)]))
+        for begin, place in enumerate(places):
+            first, fields = templates[place].first, templates[place].fields
+            if first is not None:
+                tail, instant_of = first
+                for number, head in enumerate(heads, begin * len(keys)):
+                    if number not in left and (due := instant_of(column[number], fields)):
+                        timetable.put_first_check(batch_key, FirstCheck(due, head + tail))
 
 
 def key_of_record(key: bytes) -> bytes:
@@ -197,9 +202,16 @@ class TimetablePlanner:
                 return 0
             within_ms = min(within_ms, schedule.interval_ms // 2)
         due = fields.since - fields.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
-        following = next_due(schedule, key, fields.since, fields.since)
+        following = _next_due(schedule, key, fields.since)
         # by then its schedule has it checked, or it is over
         return 0 if following is None or following <= due or 0 < fields.ends_at < due else due
+
+
+def _next_due(schedule: Every | Cron, key: bytes, since: int) -> int | None:
+    """``next_due`` after ``since``; asked for every new monitor, so the most usual schedule takes the short way."""
+    if isinstance(schedule, Every) and schedule.align is PHASE:
+        return since + 1 + (phase_of(key, schedule) - since - 1) % schedule.interval_ms
+    return next_due(schedule, key, since, since)
 
 
 def tail_of(value: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Undecodable:
         if self._log_throttle.may_log(partition):
             reason = error if isinstance(error, UndecodableEntry) else UndecodableEntry(key, error)
             logger.error(
-                "partition %d: %s; it is passed over: what is not decoded does not run (logged once a minute)",
+                "partition %d: %s; the entry is passed over, and its monitor does not run (logged once a minute)",
                 partition,
                 reason,
                 extra=labelled_key(partition, key),

@@ -1,15 +1,14 @@
 """The broker itself is killed and comes back."""
 
 import os
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from support.account import skipped_ticks
-from support.pipeline import Pipeline, Process, beside, every
+from support.api_process import ApiSession, started_api
+from support.pipeline import Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -19,7 +18,6 @@ from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 pytestmark = pytest.mark.chaos
 USERS = 20
 AWAY_MS = 5_000
-TOKEN = "a token of the tests, long enough to be one"
 
 
 @pytest.fixture
@@ -42,14 +40,6 @@ def pipeline(mortal: EmbeddedKafka, tmp_path: Path) -> Iterator[Pipeline]:
         yield running
 
 
-def api_of(pipeline: Pipeline) -> tuple[Process, str]:
-    """An API process beside them, and its address."""
-    environment = pipeline.environment | {"EVERWATCH_API_ADMIN_TOKEN": TOKEN, "EVERWATCH_API_PORT": "0"}
-    process = Process("api", environment, pipeline.settings.data_dir / "api.log")
-    found = wait_until("the API serves", lambda: re.search(r"^API: (\S+)$", process.logged(), re.MULTILINE), 60)
-    return process, found[1]
-
-
 def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_keeps_nobody_from_stopping(
     mortal: EmbeddedKafka, pipeline: Pipeline, target: Target
 ) -> None:
@@ -61,19 +51,20 @@ def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_kee
     for number in range(USERS):
         pipeline.wait_for_states(f"user-{number}", nothing="up", site="up")
 
-    api, address = api_of(pipeline)
-    http = requests.Session()
-    http.headers["Authorization"] = f"Bearer {TOKEN}"
-    pings = f"{address}/ping/{http.get(f'{address}/v1/users/user-0/ping-key').json()['key']}/nothing"
-    assert http.get(pings).status_code == 200
+    api, address = started_api(pipeline)
+    http = ApiSession(address)
+    key = http.ask("GET", "/v1/users/user-0/ping-key").json()["key"]
+    pings = f"/ping/{key}/nothing"
+    assert http.ask("GET", pings).status_code == 200
 
     began = now_ms()
     os.kill(mortal.pid, signal.SIGKILL)
     wait_until("the broker is dead", lambda: not mortal.alive())
-    for refused in (http.put(f"{address}/v1/users/late", json={}), http.get(pings)):
+    # each of them ends: none is left waiting for the broker
+    for refused in (http.ask("PUT", "/v1/users/late", {}), http.ask("GET", pings)):
         assert (refused.status_code, refused.json()["code"]) == (503, "kafka_unavailable")
         assert refused.headers["Content-Type"] == "application/problem+json"
-    assert http.get(f"{address}/v1/users/user-0").status_code == 200, "reads go on"
+    assert http.ask("GET", "/v1/users/user-0").status_code == 200, "reads go on"
     pipeline.wait_for_time(began + AWAY_MS)
     mortal.start()
     back = now_ms()
@@ -82,10 +73,10 @@ def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_kee
         lambda: any(each.result.scheduled_at > back for each in pipeline.reader.results(limit=1)),
         60,
     )
-    wait_until("pings are taken again", lambda: http.get(pings).status_code == 200, 60)
-    wrote = http.put(f"{address}/v1/users/late", json={}, headers={"Prefer": "wait=30"})
+    wait_until("pings are taken again", lambda: http.ask("GET", pings).status_code == 200, 60)
+    wrote = http.ask("PUT", "/v1/users/late", {}, Prefer="wait=30")
     assert wrote.status_code in (200, 201)
-    read = http.get(f"{address}/v1/users/late", headers={"Everwatch-After": wrote.headers["Everwatch-Position"]})
+    read = http.ask("GET", "/v1/users/late", Everwatch_After=wrote.headers["Everwatch-Position"])
     assert read.status_code == 200, "what is acknowledged is kept"
     upto = now_ms() + 1_000
     pipeline.wait_for_time(upto)

@@ -1,5 +1,6 @@
 """Everything on PostgreSQL: an empty database is filled, every command reads it, and the server may crash."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import orjson
 import psycopg
 import pytest
 from conftest import NewPipeline
+from support.api_process import ApiSession, started_api
 from support.command import everwatch, run
 from support.pipeline import PARTITIONS, Pipeline, every
 from support.postgres import Missing, PostgresServer, Unmeasured, name_in, running
@@ -69,7 +71,10 @@ def test_up_fills_an_empty_database_which_every_command_reads(
         up.send_signal(signal.SIGINT)
         assert up.wait(240) == 0
         log.close()
-    assert "secret" not in (tmp_path / "up.log").read_text()
+    told = (tmp_path / "up.log").read_text()
+    assert "secret" not in told
+    assert re.search(r"^Console: http://\S+/login\?code=\S+ ", told, re.MULTILINE)
+    assert re.search(r"^API: http://\S+  Token of an administrator: \S+$", told, re.MULTILINE)
 
 
 def sign_up_crowd(pipeline: Pipeline) -> None:
@@ -188,6 +193,30 @@ def test_whatever_ends_within_a_batch_nothing_is_missed_and_nothing_is_stored_tw
         pipeline.wait_for_results("user-0", "m0", 2, after=before)
     assert all(process.runs for process in pipeline.processes.values()), "a process ended instead of waiting"
     check_that_all_is_stored_once(pipeline, begin)
+    check_that_writes_and_pings_go_on_without_it(server, pipeline)
+
+
+def check_that_writes_and_pings_go_on_without_it(server: PostgresServer, pipeline: Pipeline) -> None:
+    """End the server under an API process: reads are refused until it is back, and nothing else is."""
+    api, address = started_api(pipeline)
+    http = ApiSession(address)
+    path = "/v1/users/user-0/monitors/m0"
+    key = http.ask("GET", "/v1/users/user-0/ping-key").json()["key"]
+    assert http.ask("GET", path).status_code == 200
+    server.stop(signal.SIGQUIT)
+    away = http.ask("GET", path)
+    assert (away.status_code, away.json()["code"]) == (503, "database_unavailable")
+    assert away.headers["Content-Type"] == "application/problem+json"
+    wrote = http.ask("POST", f"{path}/pause", {"reason": "no database"}, Prefer="wait=30")
+    assert (wrote.status_code, wrote.json()["answer"]) == (200, "done")
+    assert http.ask("POST", f"/ping/{key}/m0").status_code == 200
+    assert http.ask("PUT", "/v1/users/new", {}, Prefer="wait=30").status_code == 201
+    server.start()
+    seen = wait_until("the sink has stored it", lambda: http.ask("GET", path).json().get("state") == "paused")
+    assert seen
+    assert http.ask("GET", "/v1/users/new", Everwatch_After=wrote.headers["Everwatch-Position"]).status_code == 200
+    assert api.runs
+    assert api.stop() == 0
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 import requests
+from support.api_process import TOKEN, started_api
 from support.command import run
 from support.pipeline import Pipeline, Process
 from support.waiting import PATIENCE, wait_until
@@ -25,28 +26,14 @@ from everwatch.notifier.silences import Selector
 
 OF_LAPTOP = AuditQuery(user="laptop")
 AT_ONCE = 8
-TOKEN = "a token of the tests, long enough to be one"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 pytestmark = pytest.mark.integration
-
-
-def started(pipeline: Pipeline, name: str) -> tuple[Process, str]:
-    """An API process on a free port, and its address."""
-    environment = pipeline.environment | {"EVERWATCH_API_ADMIN_TOKEN": TOKEN, "EVERWATCH_API_PORT": "0"}
-    process = Process("api", environment, pipeline.settings.data_dir / f"{name}.log")
-
-    def address() -> str | None:
-        assert process.runs, process.logged()
-        found = re.search(r"^API: (\S+)$", process.logged(), re.MULTILINE)
-        return found[1] if found else None
-
-    return process, wait_until("the API serves", address, 60) or ""
 
 
 @pytest.fixture(scope="module")
 def api(pipeline: Pipeline) -> Iterator[str]:
     """The address of an API for the whole module."""
-    process, address = started(pipeline, "api")
+    process, address = started_api(pipeline, "api")
     yield address
     assert process.stop() == 0
     assert TOKEN not in process.logged()
@@ -85,7 +72,7 @@ def session(token: str = TOKEN) -> requests.Session:
 def test_a_write_that_is_read_through_another_process_is_seen_and_a_killed_one_loses_nothing(
     api: str, pipeline: Pipeline
 ) -> None:
-    other, address = started(pipeline, "api-2")
+    other, address = started_api(pipeline, "api-2")
     try:
         with session() as http:
             for number in range(5):
@@ -146,7 +133,7 @@ def command(pipeline: Pipeline, *arguments: str, typed: str = "") -> str:
 
 def test_a_login_link_opens_the_console_once_in_any_process(api: str, pipeline: Pipeline) -> None:
     link = api_token(pipeline, "login-link", "--role", "viewer", "--url", api).strip()
-    other, address = started(pipeline, "api-2")
+    other, address = started_api(pipeline, "api-2")
     try:
         with requests.Session() as browser, requests.Session() as thief:
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from conftest import NewPipeline
-from support.pipeline import Pipeline, every
+from support.pipeline import FEW, Pipeline, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -17,7 +17,7 @@ GONE = ("deregistered", "deleted", "paused", "paused-user")
 
 @pytest.fixture(params=["it is stopped and continued", "it is killed and another one starts"])
 def standstill(request: pytest.FixtureRequest, new_pipeline: NewPipeline, target: Target) -> tuple[Pipeline, bool]:
-    pipeline = new_pipeline()
+    pipeline = new_pipeline(partitions=FEW)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     for user in (*GONE, "control"):

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from support.command import everwatch, run
-from support.pipeline import Pipeline
+from support.pipeline import FEW, Pipeline
 from support.waiting import now_ms, wait_until
 
 from everwatch.model import CommandOutcome, Every
@@ -139,7 +139,7 @@ def test_a_user_is_maintained_shown_and_deregistered(pipeline: Pipeline) -> None
 
 
 def test_without_a_worker_the_command_stays_and_that_is_told(new_pipeline: Callable[..., Pipeline]) -> None:
-    alone = new_pipeline()
+    alone = new_pipeline(partitions=FEW)
     said = say(alone, "monitor", "put", "cmd-7", "m", *NOOP, "--wait", "--timeout", "2s")
     assert (said.returncode, said.stdout) == (3, "")
     assert said.stderr == (

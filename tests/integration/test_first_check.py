@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import NewPipeline
-from support.pipeline import every
+from support.pipeline import FEW, every
 from support.target import Target
 from support.waiting import wait_until
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_a_new_a_changed_and_a_resumed_monitor_are_checked_at_once(new_pipeline: NewPipeline, target: Target) -> None:
-    pipeline = new_pipeline(first_check_within_s=1)
+    pipeline = new_pipeline(first_check_within_s=1, partitions=FEW)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     user = "first-check"

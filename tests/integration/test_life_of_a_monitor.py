@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import NewPipeline
 from support.account import due_instants
-from support.pipeline import Pipeline, every
+from support.pipeline import FEW, Pipeline, every
 from support.target import Target
 from support.waiting import PATIENCE, now_ms, wait_until
 
@@ -20,7 +20,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="module")
 def pipeline(new_pipeline: NewPipeline) -> Pipeline:
-    running = new_pipeline()
+    running = new_pipeline(partitions=FEW)
     running.ensure("worker", "executor", "sink")
     running.wait_until_ready()
     return running

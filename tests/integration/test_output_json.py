@@ -3,14 +3,14 @@
 import orjson
 import pytest
 from conftest import NewPipeline
-from support.pipeline import every
+from support.pipeline import FEW, every
 from support.target import Target
 
 pytestmark = pytest.mark.integration
 
 
 def test_results_and_transitions_are_json_where_that_is_set(new_pipeline: NewPipeline, target: Target) -> None:
-    pipeline = new_pipeline(output_format="json")
+    pipeline = new_pipeline(output_format="json", partitions=FEW)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     pipeline.sign_up("j", every("site", "http", url=target.url("/broken/j")), every("nothing", "noop"))

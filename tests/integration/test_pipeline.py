@@ -9,6 +9,7 @@ import fastavro
 import orjson
 import pytest
 from confluent_kafka import Message
+from conftest import NewPipeline
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from support.account import due_instants, settle
 from support.pipeline import PARTITIONS, Pipeline, every
@@ -20,6 +21,15 @@ from everwatch.encoding import codec
 pytestmark = pytest.mark.integration
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 CLOSED_PORT = 1
+
+
+@pytest.fixture(scope="module")
+def pipeline(new_pipeline: NewPipeline) -> Pipeline:
+    """One of several partitions: where records are is one of the things that are tested."""
+    running = new_pipeline()
+    running.ensure("worker", "executor", "sink")
+    running.wait_until_ready()
+    return running
 
 
 def avro_header(name: str) -> bytes:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import run
-from support.pipeline import Pipeline, every
+from support.pipeline import FEW, Pipeline, every
 from support.target import Target
 from support.waiting import wait_until
 
@@ -50,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipeline(new_pipeline: NewPipeline, file: Path) -> Pipeline:
-    running = new_pipeline(plans_file=file)
+    running = new_pipeline(plans_file=file, partitions=FEW)
     running.ensure("worker", "executor", "sink")
     running.wait_until_ready()
     return running

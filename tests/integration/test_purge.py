@@ -7,7 +7,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import run
-from support.pipeline import Pipeline
+from support.pipeline import FEW, Pipeline
 from support.waiting import wait_until
 
 from everwatch.core.clock import SystemClock
@@ -26,7 +26,7 @@ NOTHING = {"users": 0, "monitors": 0, "results": 0, "transitions": 0, "history":
 @pytest.fixture(scope="module")
 def pipeline(new_pipeline: NewPipeline) -> Pipeline:
     """A worker and a sink; monitors of kind noop need no executor."""
-    made = new_pipeline()
+    made = new_pipeline(partitions=FEW)
     made.ensure("worker", "sink")
     made.wait_until_ready()
     return made

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import run
-from support.pipeline import Pipeline, Process, every
+from support.pipeline import FEW, Pipeline, Process, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -26,7 +26,7 @@ USER = "anna"
 
 @pytest.fixture(scope="module")
 def pipeline(new_pipeline: NewPipeline) -> Pipeline:
-    pipeline = new_pipeline(regions=",".join(REGIONS))
+    pipeline = new_pipeline(regions=",".join(REGIONS), partitions=FEW)
     pipeline.ensure("worker", "sink")
     pipeline.wait_until_ready()
     return pipeline
@@ -163,7 +163,7 @@ def test_ticks_that_a_region_has_not_run_go_through_a_backup_and_a_repartitionin
     for process in pipeline.processes.values():
         process.kill()
 
-    restored = new_pipeline(**regions)
+    restored = new_pipeline(**regions, partitions=FEW)
     without = {name: value for name, value in restored.environment.items() if name != "EVERWATCH_REGIONS"}
     refused = run("restore", str(folder), environment=without)
     assert (refused.returncode, "set EVERWATCH_REGIONS=ap,eu,us" in refused.stderr) == (4, True), refused.stderr

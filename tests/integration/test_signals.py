@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import NewPipeline
-from support.pipeline import Pipeline, every
+from support.pipeline import FEW, Pipeline, every
 from support.waiting import now_ms, wait_until
 
 from everwatch.model import Result, Status
@@ -12,7 +12,7 @@ USER = "signals"
 
 
 def test_a_job_and_a_metric_go_through_failure_and_recovery_across_a_restart(new_pipeline: NewPipeline) -> None:
-    pipeline = new_pipeline()
+    pipeline = new_pipeline(partitions=FEW)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     pipeline.sign_up(
@@ -61,7 +61,7 @@ def test_a_job_and_a_metric_go_through_failure_and_recovery_across_a_restart(new
 
 
 def test_runs_that_overlap_and_jobs_that_run_by_cron_are_judged_across_a_restart(new_pipeline: NewPipeline) -> None:
-    pipeline = new_pipeline()
+    pipeline = new_pipeline(partitions=FEW)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     two_hours_ago = now_ms() - 7_200_000

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import NewPipeline
 from support.command import run
-from support.pipeline import every
+from support.pipeline import FEW, every
 from support.waiting import wait_until
 
 DOCS = Path(__file__).parents[2] / "docs" / "kinds.md"
@@ -144,7 +144,7 @@ def test_both_are_found_in_a_package_that_an_installer_installed(environment: di
 def test_both_run_in_an_executor_and_no_process_outlives_it(
     new_pipeline: NewPipeline, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    pipeline = new_pipeline()
+    pipeline = new_pipeline(partitions=FEW)
     pipeline.environment["PYTHONPATH"] = environment["PYTHONPATH"]
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()

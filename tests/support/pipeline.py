@@ -28,6 +28,8 @@ from support.account import Account, Emission, settle
 from support.waiting import PATIENCE, now_ms, wait_until
 
 PARTITIONS = 4
+# where their number is nothing that a test is about: each costs a transaction a second, and topics to be made
+FEW = 2
 WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")
 
 

@@ -421,6 +421,55 @@ async def test_a_bug_of_ours_is_a_problem_document_and_no_request_is_logged(
     assert server.texts[Role.ADMIN] not in caplog.text
 
 
+async def test_no_key_jwt_password_or_secret_of_a_config_is_in_any_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = ECKey.generate_key("P-256", {"kid": "one"})
+    file = tmp_path / "jwks.json"
+    file.write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+    for name, value in {"JWKS_FILE": str(file), "JWT_ISSUER": "shop", "JWT_AUDIENCE": "everwatch"}.items():
+        monkeypatch.setenv(f"EVERWATCH_API_{name}", value)
+    claims = {"iss": "shop", "aud": "everwatch", "sub": HERS, "exp": START // 1000 + 600}
+    hers = jwt.encode({"alg": "ES256", "kid": "one"}, claims, key)
+    old = jwt.encode({"alg": "ES256", "kid": "one"}, claims | {"exp": 1}, key)
+    config = {"url": "https://example.com", "bearer": "the-s3cret-of-a-config"}
+    monitor = {"kind": "http", "config": config, "schedule": {"every": "1m"}}
+    caplog.set_level(logging.DEBUG)
+    async with api(console=tmp_path) as server:
+        keys = [server.ping_keys.key_of(HERS), (await server.call("GET", "/v1/users/ann/hook")).json["path"][7:]]
+        told = [*keys, hers, old, config["bearer"], "a-passw0rd-of-ann", *server.texts.values()]
+
+        async def all_of_it() -> None:
+            for slug in ("m", "m/start", "m/what", "none\x00"):
+                await server.call("POST", f"/ping/{keys[0]}/{slug}", token=None, body=b"x")
+            await server.call("GET", f"/ping/{keys[0]}x/m", token=None)
+            for body in ({"alerts": 1}, {"signals": [{"monitor_id": "m"}]}):
+                await server.call("POST", f"/hooks/{keys[1]}", token=None, body=body)
+            # longer than a line of a request may be
+            too_long = await server.call("GET", f"/ping/{keys[0]}/m?rid={'x' * 9_000}", token=None)
+            assert too_long.status == 400
+            for token in (hers, old):
+                await server.call("GET", "/v1/users/ann", token=token)
+            await server.call("PUT", "/v1/users/ann/monitors/m", body=monitor)
+            await server.call("PUT", "/v1/users/ann/monitors/m", body={**monitor, "schedule": {"every": "1ms"}})
+            await server.call("POST", "/v1/monitors/validate", body=monitor)
+            login = {"name": "ann", "password": told[5]}
+            await server.call("POST", "/login/password", body=login, token=None, **OF_THE_CONSOLE)
+            await server.call("PUT", "/v1/operators/ann", body={"password": told[5]})
+
+        await all_of_it()
+        # and where something fails that nobody thought of
+        server.worker.failure = AccessError("no right")
+        await all_of_it()
+        server.worker.send = server.worker.ask = lambda *_: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+        await all_of_it()
+    assert "no right" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "LineTooLong" in caplog.text
+    for secret in told:
+        assert secret not in caplog.text
+
+
 async def test_a_key_that_was_checked_before_ends_with_its_secret_too(server: Api) -> None:
     first, second = new_ping_secret(START - 2), new_ping_secret(START - 1)
     server.ping_keys.put(first)

@@ -125,6 +125,21 @@ async def test_tokens_of_one_user_have_few_of_all_streams(server: Api) -> None:
         pass
 
 
+async def test_one_stream_more_than_a_process_takes_is_refused_until_one_ends(server: Api) -> None:
+    assert server.live.most_clients == live_module.MOST_CLIENTS == 10_000
+    server.live.most_clients = 2
+    async with stream(server):
+        async with stream(server):
+            refused = await server.call("GET", "/v1/live")
+            assert (refused.status, refused.code) == (503, "overloaded")
+            assert "Retry-After" in refused.headers
+        async with asyncio.timeout(30 * PATIENCE):
+            while server.live.clients == 2:
+                await asyncio.sleep(0.01)
+        async with stream(server):
+            pass
+
+
 async def test_what_a_client_does_not_get_is_counted_for_it(server: Api) -> None:
     async with stream(server) as events:
         server.taker([changed("ann", number) for number in range(200)])

@@ -77,6 +77,38 @@ async def test_bodies_that_are_held_at_once_have_a_limit_and_leave_room_when_the
         assert (await server.call("PUT", "/v1/users/bob", body=body)).status == 201
 
 
+async def test_a_body_that_trickles_and_a_broker_that_does_not_answer_are_waited_for_until_the_deadline() -> None:
+    async with api(deadline_s=0.3) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /v1/signals HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.texts[Role.ADMIN]}\r\n"
+        writer.write(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
+
+        trickling = asyncio.create_task(trickle())
+        async with asyncio.timeout(20 * PATIENCE):
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503")
+            assert b"application/problem+json" in await reader.readuntil(b"\r\n\r\n")
+            assert b'"code":"deadline"' in await reader.readuntil(b'deadline"')
+        trickling.cancel()
+        writer.close()
+        assert not server.worker.inputs
+        never = asyncio.Event()
+        server.worker.send = lambda _: never.wait()  # type: ignore[method-assign, assignment]
+        signals = {"signals": [{"user_id": "ann", "monitor_id": "m"}]}
+        key = server.ping_keys.key_of("ann")
+        async with asyncio.timeout(20 * PATIENCE):
+            for late in (
+                await server.call("POST", "/v1/signals", body=signals),
+                await server.call("POST", f"/ping/{key}/m", token=None),
+            ):
+                assert (late.status, late.code, "Retry-After" in late.headers) == (503, "deadline", True)
+
+
 async def test_a_batch_of_too_many_lines_or_bytes_is_refused_however_it_is_packed() -> None:
     batch = {"Content_Type": "application/x-ndjson"}
     async with api() as server:

@@ -14,11 +14,12 @@ from support.api import START, Api, api, listening
 from support.waiting import PATIENCE
 
 from everwatch.api.bodies import SignalBody, TaskBody, UserBody, UserChange
+from everwatch.api.import_views import ImportStopped, ImportSummary, RefusedImportRow
 from everwatch.api.permissions import Role
 from everwatch.api.queries import AllMonitorsQuery
 from everwatch.client import ApiError, AsyncClient, Client, LiveEvent
 from everwatch.client.positions import Positions
-from everwatch.core.errors import SettingsError
+from everwatch.core.errors import BrokerUnavailable, SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.encoding.input_models import MonitorInput
@@ -319,6 +320,40 @@ async def test_the_blocking_client_does_the_same(server: Api) -> None:
         return found
 
     assert await asyncio.to_thread(work) == ["a", "b"]
+
+
+async def test_rows_of_a_file_are_imported_while_it_is_sent(server: Api, client: AsyncClient) -> None:
+    async def file() -> AsyncIterator[bytes]:
+        for user in ("ann", "", "bob"):
+            yield b'{"user_id":"%b"}\n' % user.encode()
+
+    [refused, last] = [each async for each in client.import_rows(file())]
+    assert isinstance(refused, RefusedImportRow)
+    assert (refused.line, last) == (2, ImportSummary(False, 3, 2, 0, 1))
+    assert [each.user_id async for each in client.users()] == ["ann", "bob"]
+    server.worker.failure = BrokerUnavailable("no broker")
+    [stopped] = [each async for each in client.import_rows(b'{"user_id":"eve"}\n')]
+    assert isinstance(stopped, ImportStopped)
+    assert (stopped.stopped_at, stopped.code) == (1, "kafka_unavailable")
+    with pytest.raises(ApiError):
+        await anext(client.import_rows(b"id,city\n"))
+
+
+async def test_the_blocking_client_gives_events_as_they_come(server: Api) -> None:
+    def work() -> list[str]:
+        with Client(server.url, server.texts[Role.ADMIN]) as client:
+            events = client.live("ann", only="transition")
+            return [monitor_of(next(events)) for _ in range(2)]
+
+    working = asyncio.create_task(asyncio.to_thread(work))
+    async with asyncio.timeout(30 * PATIENCE):
+        while server.taker is None:
+            await asyncio.sleep(0.01)
+        server.taker([changed(0), changed(1)])
+        assert await working == ["m-0", "m-1"]
+        # what is not read to its end is closed
+        while server.live.clients:
+            await asyncio.sleep(0.01)
 
 
 def test_the_blocking_client_has_every_method_and_its_description() -> None:

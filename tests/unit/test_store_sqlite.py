@@ -15,6 +15,7 @@ from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader
 from everwatch.store.database import as_writer
 from everwatch.store.rollup_counts import RollupStep
+from everwatch.store.rollup_journal import FOLD_EVERY_MS
 
 
 def test_a_second_sink_is_told_which_process_is_the_first(tmp_path: Path) -> None:
@@ -61,6 +62,8 @@ def test_roll_ups_of_a_user_with_many_results_are_rebuilt_without_holding_them(t
             for n in range(begin, begin + 5_000)
         ]
         store.apply(SinkBatch(at, {source: begin + 5_000}, results))
+    # what is in the journal is folded
+    store.trim(at + FOLD_EVERY_MS, 1)
     tracemalloc.start()
     assert store.rebuild_rollups(0) is None
     _, most = tracemalloc.get_traced_memory()

@@ -2,11 +2,14 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from everwatch.core.setting_conversion import Network
 
+LONGEST_ADDRESS = 128
+"""Characters: an IPv6 address with zone, brackets and port has fewer."""
 FORWARDED_PROTO = "X-Forwarded-Proto"
 
 
@@ -15,6 +18,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = networks
+        self._is_trusted = lru_cache(maxsize=4_096)(self._in_a_network)
 
     def client_of(self, peer: str, forwarded: Sequence[str]) -> str:
         """Return the address that a request came from: the last one that is no trusted proxy.
@@ -42,15 +46,24 @@ class TrustedProxies:
         del kept[FORWARDED_PROTO]
         return CIMultiDictProxy(kept)
 
+    def _in_a_network(self, plain: str) -> bool:
+        known = ipaddress.ip_address(plain)
+        return any(known in network for network in self._networks)
+
     def _has(self, address: str) -> bool:
         if not self._networks or (plain := _plain(address)) is None:
             return False
-        known = ipaddress.ip_address(plain)
-        return any(known in network for network in self._networks)
+        return self._is_trusted(plain)
 
 
 def _plain(text: str) -> str | None:
     """Return an address in its usual form, without port and zone; None if it is none."""
+    return _parsed(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+# requests come from the same addresses again and again, and parsing one costs a sixth of a ping
+@lru_cache(maxsize=4_096)
+def _parsed(text: str) -> str | None:
     host = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
     if host.count(":") == 1:
         host = host.partition(":")[0]

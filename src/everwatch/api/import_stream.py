@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import ClientError, web
 
 from everwatch.api.batch import NDJSON, line_ids_of
-from everwatch.api.importing import NO_ROWS, Importing, ImportQuery, numbered_rows, refused_rows, row_source
+from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary
+from everwatch.api.importing import NO_ROWS, Importing, numbered_rows, refused_rows, row_source
 from everwatch.api.problems import Problem, unavailable
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.responses import SECURITY_HEADERS
@@ -32,24 +33,6 @@ CHUNK_WITHIN_S = 30.0
 """A body of which nothing comes for so long is given up, and an answer of which nothing is read."""
 _AWAY, _KEPT = 503, 202
 _HEADERS = {**SECURITY_HEADERS, "Content-Type": NDJSON, "X-Accel-Buffering": "no"}
-
-
-class ImportSummary(msgspec.Struct, frozen=True):
-    """Last line of an import that read its whole file: number of rows by outcome. ``kept``: sent, not answered yet."""
-
-    dry_run: bool
-    rows: int
-    accepted: int
-    kept: int
-    refused_rows: int
-
-
-class ImportStopped(msgspec.Struct, frozen=True):
-    """Last line of an import that did not read its whole file: rows before ``stopped_at`` (a line) are dealt with."""
-
-    stopped_at: int
-    code: str
-    reason: str
 
 
 class BodyReader(io.RawIOBase):
@@ -107,7 +90,7 @@ class ImportStream:
         self._running: Counter[str] = Counter()
 
     async def post(self, call: Call, query: ImportQuery, request: web.Request) -> web.StreamResponse:
-        """Carry rows out while they come. Raises Problem for what is wrong before the first of them."""
+        """Carry rows out while they come. Raises Problem for a fault before the first of them."""
         with self._counted(call.principal.user_id):
             body = BodyReader(request)
             try:
@@ -126,7 +109,7 @@ class ImportStream:
     async def _carry_out(
         self, call: Call, query: ImportQuery, part: _Part, rows: Iterator[Row], response: web.StreamResponse
     ) -> None:
-        """Carry out one part after the other, so that a user's rows stay in order, and write what became of them."""
+        """Carry out one part after the other, so that a user's rows stay in order, and write their outcomes."""
         ids, numbers, read_upto = line_ids_of(call), Counter[str](), 0
         while part.rows:
             outcomes = await self._importing.carry_out(call, part.rows, ids, dry_run=query.dry_run)
@@ -177,6 +160,7 @@ def _read(rows: Iterator[Row]) -> _Part:
 
 async def _write(response: web.StreamResponse, lines: Sequence[msgspec.Struct]) -> None:
     """Write lines; a client that reads none of them is given up."""
-    if lines:
-        async with asyncio.timeout(CHUNK_WITHIN_S):
-            await response.write(b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    # an empty line says that it goes on: clients and proxies give up what is silent
+    data = b"".join(msgspec.json.encode(each) + b"\n" for each in lines) or b"\n"
+    async with asyncio.timeout(CHUNK_WITHIN_S):
+        await response.write(data)

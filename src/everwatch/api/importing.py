@@ -4,13 +4,11 @@ import asyncio
 import io
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Annotated, BinaryIO, Literal, cast
-
-import msgspec
-from msgspec import Meta
+from typing import BinaryIO, cast
 
 from everwatch.api.batch import MOST_LINES, LineIds, carry_out_lines, line_asked, line_ids_of, read_lines
 from everwatch.api.commanding import Commands
+from everwatch.api.import_views import ImportQuery, ImportView, RefusedImportRow
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import LineOutcome
@@ -27,43 +25,6 @@ MOST_REFUSED = 1_000
 """Refused rows of one request that are told; all are counted."""
 # rows between two turns of the event loop
 _AT_ONCE = 100
-ColumnName = Annotated[str, Meta(min_length=1, max_length=256)]
-
-
-class ImportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of an import. ``map``: COLUMN=FIELD each; ``line``: of the file at which its first row stands.
-
-    ``plan``: of users whose row names none. ``dry_run``: rows are judged, and nothing is sent.
-    """
-
-    format: Literal["csv", "jsonl", ""] = ""
-    map: list[ColumnName] = []
-    ignore: list[ColumnName] = []
-    plan: Annotated[str, Meta(max_length=64)] = ""
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    line: Annotated[int, Meta(ge=1, le=10**9)] = 1
-    dry_run: bool = False
-
-
-class RefusedImportRow(msgspec.Struct, frozen=True):
-    """A row that was refused: its line, and why; ``path`` names the wrong field."""
-
-    line: int
-    user_id: str
-    reason: str
-    path: str
-    code: str
-
-
-class ImportView(msgspec.Struct, frozen=True):
-    """Number of rows by outcome. ``kept``: sent, and not answered yet. ``refused``: the first of the refused ones."""
-
-    dry_run: bool
-    rows: int
-    accepted: int
-    kept: int
-    refused_rows: int
-    refused: list[RefusedImportRow]
 
 
 class Importing:
@@ -74,7 +35,7 @@ class Importing:
         self._plans = plans
 
     async def carry_out(self, call: Call, rows: list[Row], ids: LineIds, *, dry_run: bool) -> dict[int, LineOutcome]:
-        """Return what became of rows, by their lines; of a dry run those that are refused."""
+        """Return the outcomes of rows, by their lines; of a dry run those that are refused."""
         numbered = [(row.line, row) for row in rows]
 
         def read(_: int, row: Row) -> Asked:

@@ -37,7 +37,7 @@ class Listed(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class IncidentView(Incident, frozen=True):
-    """An incident. ``ack``: who has acknowledged or snoozed it; null: no one."""
+    """An incident. ``ack``: its acknowledgement or snooze; null: none."""
 
     ack: Acknowledgement | None = None
 

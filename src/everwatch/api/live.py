@@ -161,6 +161,7 @@ class Live:
         self._replay = replay
         self.most_replayed = MOST_REPLAYED
         self.most_of_user = MOST_OF_USER
+        self.most_clients = MOST_CLIENTS
         # by the user that a token is limited to, those that begin included
         self._limited: Counter[str] = Counter()
         self._replaying = asyncio.Semaphore(REPLAYS_AT_ONCE)
@@ -184,8 +185,8 @@ class Live:
         user_id = narrowed(call.principal, query.user)
         if query.monitor and not user_id:
             raise Problem(400, "invalid_parameter", "A monitor takes its user: ids of monitors are a user's.")
-        if self.clients >= MOST_CLIENTS:
-            raise unavailable("overloaded", f"This process has {MOST_CLIENTS} streams already.")
+        if self.clients >= self.most_clients:
+            raise unavailable("overloaded", f"This process has {self.most_clients} streams already.")
         with self._counted(call.principal.user_id):
             return await self._stream(call, query, user_id, request)
 

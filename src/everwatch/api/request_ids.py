@@ -2,10 +2,13 @@
 
 import re
 import secrets
+from itertools import count
 
 from aiohttp import web
 
 _ID_OF = web.RequestKey("request_id", str)
+# new ones are of this process, and numbered: random ones would cost a call of the kernel for each request
+_OF_PROCESS, _numbers = secrets.token_hex(5), count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -14,5 +17,5 @@ def request_id_of(request: web.Request) -> str:
     known = request.get(_ID_OF)
     if known is None:
         given = request.headers.get("X-Request-Id", "")
-        known = request[_ID_OF] = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        known = request[_ID_OF] = given if _REQUEST_ID.match(given) else f"{_OF_PROCESS}{next(_numbers):06x}"
     return known

@@ -52,7 +52,7 @@ Note = Callable[[Sequence[AuditedChange]], Awaitable[None]]
 
 
 class Call(NamedTuple):
-    """One request, as handlers see it: path parameters, headers, who asks, and the deadline on the loop's clock.
+    """One request, as handlers see it: path parameters, headers, principal, and the deadline on the loop's clock.
 
     ``raw_path`` and ``query_string`` are as they came, percent-encoded. ``new_id``: the id of a command that the
     request gives none; ``address``: where it came from. ``request_digest``: of what it asks for; "" without an

@@ -12,6 +12,7 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
+from everwatch.api.bad_requests import logger_of
 from everwatch.api.database import has_label
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.edge_options import DEFAULT_EDGE, EdgeChecks, EdgeOptions
@@ -31,7 +32,7 @@ _LONGEST_LINE, _LONGEST_FIELD, _MOST_HEADERS = 8_190, 8_190, 64
 
 
 class Server:
-    """Serves the API on a socket. ``wait_for_position``: see ``Edge``."""
+    """Serves the API on a socket. ``wait_for_position``: see ``EdgeChecks``."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Server:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=logger_of(services.clock),
             handle_signals=False,
             keepalive_timeout=IDLE_S,
             shutdown_timeout=STOP_S,

@@ -1,4 +1,4 @@
-"""Numbers of items of whole lists, told on request: by the sink's counters, else counted one by one up to a limit."""
+"""Numbers of items of whole lists, given on request: by the sink's counters, else counted one by one up to a limit."""
 
 from collections.abc import Callable, Sized
 from typing import NamedTuple, Protocol

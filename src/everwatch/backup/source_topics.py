@@ -58,7 +58,7 @@ class SourceTopics:
 
     @property
     def unreadable(self) -> list[UnreadableOffsets]:
-        """Return what was passed over so far, in order: batches that cannot be read, by topics without prefix."""
+        """Return the offsets passed over so far, in order: batches that cannot be read, by topics without prefix."""
         return [each for _, each in sorted(self._unreadable.items())]
 
     def group_offsets(self) -> list[ReaderOffsets]:
@@ -111,7 +111,7 @@ class SourceTopics:
         return last
 
     def read(self, name: str, wanted: Mapping[int, range]) -> Iterator[list[Record]]:
-        """Yield the records at these offsets, with headers, as processes read them: past what cannot be read.
+        """Yield the records at these offsets, with headers, as processes read them: without unreadable batches.
 
         Raises RecordsUnreadable for the changelog, BrokerUnavailable, AccessError.
         """

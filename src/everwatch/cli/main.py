@@ -186,7 +186,7 @@ COMMANDS = (
         "secrets",
         OPERATE,
         "secrets:app",
-        "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
+        "Make keys that encrypt secrets in configs, and encrypt stored ones anew.",
     ),
     ListedCommand(
         "api-token",
@@ -206,7 +206,7 @@ COMMANDS = (
         "plans",
         OPERATE,
         "plans:app",
-        "Check a file of plans, and see what it makes of a user and what is in force.",
+        "Check a file of plans, show the signup that it makes of a user, and the plans in force.",
         CommandReach.LOCAL,
     ),
     ListedCommand("topics", OPERATE, "topics:app", "Create and check topics, skip what cannot be read."),

@@ -20,7 +20,7 @@ from everwatch.client.requests import ApiRequest, place
 
 
 class AccessCalls(ApiCalls):
-    """Who may do what. What makes something that is shown once is sent once: look whether it was made, if it fails."""
+    """Calls about access. A call that makes a secret is sent once: if it fails, look whether the secret was made."""
 
     def tokens(self) -> AsyncIterator[TokenView]:
         """Iterate stored tokens, sessions included, the oldest first."""

@@ -149,6 +149,7 @@ class Client:
     start_audit = _blocking(AsyncClient.start_audit)
     audit_run = _blocking(AsyncClient.audit_run)
     audit_runs = _blocking(AsyncClient.audit_runs)
+    import_rows = _iterating(AsyncClient.import_rows)
     jobs = _blocking(AsyncClient.jobs)
     job = _blocking(AsyncClient.job)
     job_errors = _blocking(AsyncClient.job_errors)

@@ -1,8 +1,8 @@
 """Bulk jobs, audits and exports, as the client asks for them."""
 
 import re
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
@@ -10,12 +10,20 @@ import msgspec
 
 from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
 from everwatch.api.export_views import PAUSED, REDACTED, ExportQuery
+from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary, RefusedImportRow
 from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobPreview, JobPreviewBody, JobView
 from everwatch.api.queries import FacetsQuery, Paged
 from everwatch.client.api_calls import PAGE, ApiCalls, decoded, read_as
+from everwatch.client.errors import UNREACHABLE, ApiError
 from everwatch.client.requests import ApiRequest, command, place, read
 
 EVERYTHING = ExportQuery()
+
+
+IMPORT = ImportQuery()
+IMPORT_SILENT_FOR_S = 120.0
+"""A part of an import may be waited for so long."""
+ImportData = bytes | BinaryIO | AsyncIterable[bytes]
 
 
 class ExportedPage(NamedTuple):
@@ -52,6 +60,27 @@ class JobCalls(ApiCalls):
     async def audit_runs(self) -> list[AuditRunView]:
         """Return runs of the tick audit, the latest first."""
         return (await self.get("/v1/audit/runs", AuditRunList)).items
+
+    async def import_rows(
+        self, data: ImportData, query: ImportQuery = IMPORT, *, command_id: str = ""
+    ) -> AsyncIterator[RefusedImportRow | ImportSummary | ImportStopped]:
+        """Import rows of a file of any length while it is sent; gives each refused row, and in the end the numbers.
+
+        With the same ``command_id`` each row is carried out once, however often the file is sent.
+        """
+        sent = msgspec.structs.replace(
+            read("/v1/imports", query), method="POST", command_id=command_id or uuid4().hex, is_repeatable=False
+        )
+        last: ImportSummary | ImportStopped | None = None
+        async with self._transport.stream(sent, data=data, silent_for_s=IMPORT_SILENT_FOR_S) as lines:
+            async for line in lines:
+                if not line.strip():
+                    continue  # it goes on
+                found = _import_line(line)
+                yield found
+                last = None if isinstance(found, RefusedImportRow) else found
+        if last is None:
+            raise ApiError(0, UNREACHABLE, "The answer to the import broke off: send the file again.")
 
     async def jobs(self) -> list[JobView]:
         """Return bulk jobs, the latest first."""
@@ -90,3 +119,12 @@ def _cursor_in(link: str) -> str:
     """The cursor of the page that a Link header names; "" for none."""
     found = re.match(r'<([^>]*)>; rel="next"', link)
     return parse_qs(urlsplit(found[1]).query).get("cursor", [""])[0] if found else ""
+
+
+def _import_line(line: bytes) -> RefusedImportRow | ImportSummary | ImportStopped:
+    """Return a line of the answer to an import; its first field tells which of the three it is."""
+    if line.startswith(b'{"stopped_at"'):
+        return read_as(ImportStopped, line, 200)
+    if line.startswith(b'{"dry_run"'):
+        return read_as(ImportSummary, line, 200)
+    return read_as(RefusedImportRow, line, 200)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -81,17 +81,23 @@ class HttpTransport:
             return answer
 
     @asynccontextmanager
-    async def stream(self, request: ApiRequest, last_event_id: str = "") -> AsyncIterator[aiohttp.StreamReader]:
-        """Open a stream of events, behind ``last_event_id`` if that is given. Raises ApiError."""
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    async def stream(
+        self, request: ApiRequest, last_event_id: str = "", data: Any = None, silent_for_s: float = SILENT_FOR_S
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open a stream, of events behind ``last_event_id`` if that is given; ``data``: what is sent meanwhile.
+
+        Raises ApiError.
+        """
+        headers = request.headers if data is not None else {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=SILENT_FOR_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=silent_for_s)
         try:
             async with self._opened().request(
                 request.method,
                 URL(self.url + request.path, encoded=True),
                 headers=self._authorization | headers,
+                data=data,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

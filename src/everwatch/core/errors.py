@@ -1,4 +1,4 @@
-"""Every error that Everwatch raises on purpose, and the one judge of what may be retried.
+"""Every error that Everwatch raises on purpose, and the one judge of retryable errors.
 
 An error message is one clear sentence: what is wrong, where, and what to do.
 The CLI prints it without a traceback and exits with the error's ``exit_code``.

@@ -43,7 +43,7 @@ class CallableOutput:
         self.watched: list[int] = [orders.fileno(), source]
 
     def handle(self, ready: list[int]) -> None:
-        """Do what is to be done at once for those of ``watched`` that are ready."""
+        """Handle those of ``watched`` that are ready."""
         # first of all: the limit of a run is set before it writes
         if self._orders.fileno() in ready:
             self._obey()

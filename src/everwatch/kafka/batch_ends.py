@@ -140,7 +140,7 @@ class Prober:
         return bad._replace(is_brokers=True) if seen.is_brokers else seen
 
     def _probe(self, offset: int, patience_s: float = _PATIENCE_S) -> "_Standing":
-        """EndSearch at what stands at ``offset``, or behind. Raises BrokerUnavailable if that is not known in time."""
+        """EndSearch at the record at ``offset``, or behind. Raises BrokerUnavailable if it is not known in time."""
         place = TopicPartition(self._topic, self._partition, offset)
         self._consumer.assign([place])
         deadline_s = self._clock.monotonic_s() + patience_s

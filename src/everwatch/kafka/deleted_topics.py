@@ -25,7 +25,7 @@ class DeletedTopics:
             self._said[found[1]] = error
 
     def take(self, read: Container[str]) -> dict[str, KafkaError]:
-        """Return what was said of topics among those that are ``read``, and forget all of it."""
+        """Return the messages about topics among those that are ``read``, and forget them all."""
         found = {topic: error for topic, error in self._said.items() if topic in read}
         self._said.clear()
         return found

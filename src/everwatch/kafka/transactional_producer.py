@@ -114,7 +114,7 @@ class TransactionalProducer:
         self._abandoned.set()
 
     def close(self) -> None:
-        """End the producer. Its successor aborts what is uncommitted, or the broker does in the end."""
+        """End the producer. Its successor aborts an open transaction, or the broker does in the end."""
         self._abandoned.set()
         self._discard()
 

@@ -100,7 +100,7 @@ class Sieve:
 
     @property
     def is_looking(self) -> bool:
-        """Tell whether the end of a batch is being looked for; what stands behind it comes later."""
+        """Tell whether the end of a batch is being looked for; records behind it come later."""
         return any(not look.is_done() for look in self._looks.values())
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:

@@ -170,7 +170,7 @@ def _judge_latency(config: HttpConfig, total_ms: float) -> str:
 
 
 def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int, timings: dict[str, float]) -> str:
-    """Return what is wrong with the certificate that was seen; add to ``timings`` how long it is valid still."""
+    """Return the fault of the server's certificate, "" for none; add to ``timings`` how long it is valid still."""
     if not config.certificate_days_left:
         return ""
     if not answer.certificate:

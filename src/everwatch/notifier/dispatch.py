@@ -42,7 +42,7 @@ class OverHttp(Protocol):
     """Sends to receivers that speak HTTP; ``senders.over_http.HttpSender``."""
 
     async def send(self, address: Address, message: Message, *, from_user: bool, whose: str = "") -> AttemptOutcome:
-        """Make one attempt. ``whose``: the user who has chosen the address, "" for the rules alone."""
+        """Make one attempt. ``whose``: the user that the address belongs to, "" for the rules alone."""
         ...
 
 

@@ -13,7 +13,7 @@ from everwatch.store.letters import StoredLetter
 
 
 class ShownLine(NamedTuple):
-    """A line of a document; ``mark`` says what is wrong with what stands on it, empty for the others."""
+    """A line of a document; ``mark`` names the fault of its field, empty for the others."""
 
     text: str
     mark: str = ""

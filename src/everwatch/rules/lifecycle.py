@@ -445,7 +445,7 @@ def maintained_until(monitor: Monitor, user: User | None, at: int) -> int:
 def with_transition(
     before: Monitor, after: Monitor, result: Result, user: User | None, forget_at: int
 ) -> tuple[Monitor, Transition]:
-    """The monitor whose state a result has changed, with what follows on its agenda, and the transition.
+    """The monitor whose state a result has changed, with its new agenda, and the transition.
 
     ``forget_at``: when a task that is over now may be dropped.
     """

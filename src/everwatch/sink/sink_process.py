@@ -1,4 +1,4 @@
-"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction.
+"""The sink's loop: take records, put refused ones aside, store the rest with its offsets, in one transaction.
 
 All in one file: what the loop does with a batch depends on which of its steps failed.
 """
@@ -84,7 +84,7 @@ class Sink(Process):
         self._claim.enter_context(as_writer(self.settings.database_url))
 
     async def run(self) -> None:
-        """Store what comes until the process stops."""
+        """Store records until the process stops."""
         try:
             store = self._store = await _while_busy(lambda: open_store(self.settings), self.stopping)
         except Stopped:
@@ -316,7 +316,7 @@ class Storing:
 
 
 def _offsets_behind(unreadable: Sequence[Unreadable], records: Sequence[Record]) -> Mapping[Partition, int]:
-    """Offsets behind what cannot be read, of partitions where no record follows it."""
+    """Offsets behind unreadable batches, of partitions where no record follows it."""
     behind: dict[Partition, int] = {}
     for each in unreadable:
         source = Partition(each.topic, each.partition)

@@ -100,22 +100,30 @@ class Trimmer:
         until = now - look.age_ms
         until -= until % DAY_MS
         if look.plans:
-            return self._alone(lambda connection: self._look(connection, look, until, most))
+            return self._look(look, until, most)
         return self._alone(lambda connection: self._rollups.condense(connection, until, most))
 
-    def _look(self, connection: Connection, look: Look, until: int, most: int) -> int:
-        looked_at, old = self._rollup_looks[look].bite(connection, until, most)
-        if look.kind == "hourly_rollups":
-            self._rollups.condense_these(connection, old)
-        else:
-            self._rollups.delete_days(connection, old)
+    def _look(self, look: Look, until: int, most: int) -> int:
+        """Look at roll-ups whose plan matters; return at how many."""
+        rollup_look = self._rollup_looks[look]
+
+        def bite(connection: Connection) -> int:
+            looked_at, old = rollup_look.bite(connection, until, most)
+            if look.kind == "hourly_rollups":
+                self._rollups.condense_these(connection, old)
+            else:
+                self._rollups.delete_days(connection, old)
+            return looked_at
+
+        looked_at = self._alone(bite)
+        rollup_look.committed()
         return looked_at
 
     def _delete(self, name: str, look: Look, now: int, most: int) -> int:
         """Delete rows of a kind that are old enough, each bite in a transaction of its own."""
         until = now - look.age_ms
         if look in self._rollup_looks:
-            return self._alone(lambda connection: self._look(connection, look, until, most))
+            return self._look(look, until, most)
         if name != "results":
             ageing = AGEING[name]
             return self._alone(lambda connection: self._bite(connection, ageing, ageing.table, until, most, look)[0])

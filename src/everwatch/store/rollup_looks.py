@@ -27,6 +27,7 @@ class RollupLook:
         self._table = table
         self._look = look
         self._after: tuple[int, str, str] = (0, "", "")
+        self._reached = self._after
 
     def bite(self, connection: Connection, until: int, most: int) -> tuple[int, list[Row]]:
         """Look at up to ``most`` roll-ups from before ``until`` (ms), in a transaction of another's.
@@ -43,8 +44,8 @@ class RollupLook:
         if len(found) < most:
             raise_fact(connection, self._look.fact, until)
         else:
-            self._after = found[-1]
-            raise_fact(connection, self._look.fact, self._after[0])
+            self._reached = found[-1]
+            raise_fact(connection, self._look.fact, self._reached[0])
         plans = _plans_of(connection, {user_id for _, user_id, _ in found})
         old = [
             (user_id, monitor_id, at)
@@ -52,6 +53,10 @@ class RollupLook:
             if not self._look.spares(plans.get(user_id, ""))
         ]
         return len(found), sorted(old)
+
+    def committed(self) -> None:
+        """Go on behind the last bite: its transaction is committed."""
+        self._after = self._reached
 
 
 def _plans_of(connection: Connection, user_ids: Iterable[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
 from everwatch.timetable.pending import Pending
 from everwatch.timetable.recurring_index import RecurringIndex
 from everwatch.timetable.repacker import Repacker
-from everwatch.timetable.timetable_entry import NEVER, Firing, NotPlanned, TimetableEntry
+from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, NotPlanned, TimetableEntry
 
 SOON_MS = 10 * SECOND_MS
 """Monitors that begin within this time may have a seat before, ms."""
@@ -75,7 +75,7 @@ class Timetable:
         if planned.retry is not None:
             self._put_retry(planned)
         if planned.first is not None:
-            self.put_first_check(planned)
+            self.put_first_check(planned.batch_key, planned.first)
         if isinstance(planned.schedule, At):
             self._put_task(planned)
         elif planned.until == NEVER and not planned.held_back:
@@ -328,11 +328,10 @@ class Timetable:
             chunk = self.retries.discard(retry.due, retry.scheduled_at, planned.batch_key, retry.record)
             self._changed(chunk, planned)
 
-    def put_first_check(self, planned: TimetableEntry) -> None:
-        """Plan the first check alone of a monitor, if it has one."""
-        first = planned.first
-        if first is not None and first.due > self.emitted_to:
-            self._loose.touch(self._firsts.add(first.due, first.due, planned.batch_key, first.record))
+    def put_first_check(self, batch_key: BatchKey, first: FirstCheck) -> None:
+        """Plan the first check of a monitor with this batch key."""
+        if first.due > self.emitted_to:
+            self._loose.touch(self._firsts.add(first.due, first.due, batch_key, first.record))
 
     def _remove_first(self, planned: TimetableEntry) -> None:
         first = planned.first

@@ -4,7 +4,8 @@ from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
 from everwatch.api.batch import NDJSON, Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.import_stream import ImportStream
-from everwatch.api.importing import OCTETS, ImportQuery, ImportRoutes, ImportView
+from everwatch.api.import_views import ImportQuery, ImportView
+from everwatch.api.importing import OCTETS, ImportRoutes
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.queries import CommandQuery
 from everwatch.api.routes.parts import READ_LIST, READ_USER, USER

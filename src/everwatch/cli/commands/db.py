@@ -13,9 +13,10 @@ from msgspec import to_builtins
 from rich.console import Console
 from rich.table import Table
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.database_reading import database, print_columns, reading
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import AsJson, Bootstrap, CommonOptions, DataDir, not_by_api, plans_of, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, CommonOptions, DataDir, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
 from everwatch.cli.support.rollups_by_api import ROLLUP_HEADER, print_rollups_by_api, rollup_row
 from everwatch.cli.support.run_parts import now_ms

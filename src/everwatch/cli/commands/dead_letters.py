@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.database_reading import AfterOption, has_database, reading, say_next
 from everwatch.cli.support.dead_letter_output import (
     RedriveLine,
@@ -28,7 +29,6 @@ from everwatch.cli.support.options import (
     ShowSecrets,
     clients_of,
     instant_of,
-    not_by_api,
     settings_of,
 )
 from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -15,7 +16,6 @@ from everwatch.cli.support.options import (
     clients_of,
     duration_of,
     fitted,
-    not_by_api,
     settings_of,
 )
 from everwatch.core.clock import SystemClock

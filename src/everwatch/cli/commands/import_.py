@@ -48,12 +48,10 @@ class PassOptions(NamedTuple):
         str | None,
         typer.Option("--every", help="Repeat the import every PERIOD until interrupted.", metavar="PERIOD"),
     ] = None
-    everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False
+    everything: Annotated[bool, typer.Option("--all", help="Send unchanged rows, too.")] = False
     state: Annotated[
         Path | None,
-        typer.Option(
-            "--state", help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."
-        ),
+        typer.Option("--state", help="File that remembers sent rows; default: imports/SOURCE-… in the data folder."),
     ] = None
     rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; print what would be sent.")] = False
@@ -226,7 +224,7 @@ class _Rejects:
             self._file.write(f"{text}\n")
 
     def close(self) -> None:
-        """Write what is left of it."""
+        """Write the rest of it."""
         with self._clear_errors():
             self._file.close()
 

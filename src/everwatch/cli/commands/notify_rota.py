@@ -17,7 +17,7 @@ from everwatch.schedule.duration import DAY_MS
 
 def rota(
     name: Annotated[str, typer.Argument(metavar="ROTA", help="Name of the rota.", show_default=False)],
-    days: Annotated[int, typer.Option("--days", min=1, max=3_660, help="So many days from now.")] = 14,
+    days: Annotated[int, typer.Option("--days", min=1, max=3_660, help="Number of days from now.")] = 14,
     ical: Annotated[bool, typer.Option("--ical", help="Print an iCalendar file.")] = False,
     as_json: AsJson = False,
 ) -> None:

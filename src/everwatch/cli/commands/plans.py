@@ -25,7 +25,7 @@ from everwatch.rules.admission import admit_signup
 from everwatch.schedule.duration import format_duration
 
 app = typer.Typer(
-    no_args_is_help=True, help="Check a file of plans, and see what it makes of a user and what is in force."
+    no_args_is_help=True, help="Check a file of plans, show the signup that it makes of a user, and the plans in force."
 )
 
 

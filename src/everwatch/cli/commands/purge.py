@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.database_reading import database, print_columns
 from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import (
@@ -17,7 +18,6 @@ from everwatch.cli.support.options import (
     broker_of,
     duration_of,
     fitted,
-    not_by_api,
     settings_of,
 )
 from everwatch.cli.support.sending import connected

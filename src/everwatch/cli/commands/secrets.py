@@ -18,9 +18,7 @@ from everwatch.model import CommandOutcome, Monitor, Reply
 if TYPE_CHECKING:
     from everwatch.store import SqlReader
 
-app = typer.Typer(
-    no_args_is_help=True, help="Make keys that encrypt secrets in configs, and encrypt what is stored anew."
-)
+app = typer.Typer(no_args_is_help=True, help="Make keys that encrypt secrets in configs, and encrypt stored ones anew.")
 
 
 @app.command()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def token_by_api(settings: Settings, body: "TokenBody") -> tuple[str, "TokenView"]:
-    """Make a token; gives its text and what is stored of it. Raises ApiError."""
+    """Make a token; return its text and its stored record. Raises ApiError."""
     from everwatch.cli.support.api_connection import api_client
 
     with api_client(settings) as client:

@@ -37,7 +37,7 @@ Row = TypeVar("Row")
 
 
 class _Scopes(msgspec.Struct):
-    """Of what ``/v1/me`` says, what is asked here."""
+    """The fields of ``/v1/me`` that commands ask for."""
 
     scopes: list[str]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everwatch.cli.support.options import not_by_api
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError

@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from everwatch.cli.support import global_options
+from everwatch.cli.support.api_refusals import command_not_by_api, not_by_api
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.run_parts import run_clients
 from everwatch.cli.support.time_display import print_in_zone_of
@@ -123,7 +124,7 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
     )
     name, reach = global_options.COMMAND.get()
     if settings.api_url and reach is CommandReach.DIRECT:
-        raise not_by_api(f"'everwatch {name}'", _WHY_NOT.get(name, ""))
+        raise command_not_by_api(name)
     set_up_logs(settings, name)
     print_in_zone_of(settings)
     if settings.schema_registry_url:
@@ -147,24 +148,6 @@ def _way_in(bootstrap_servers: str | None) -> dict[str, str | None]:
         raise SettingsError("Give --api or --bootstrap-servers, not both: one command goes one way.")
     # what stands on the command line wins over the environment
     return {"api_url": ""}
-
-
-_WHY_NOT = {
-    "backup": "it copies topics and the database whole",
-    "restore": "it fills topics and a database that no process uses yet",
-    "repartition": "it copies all topics, and stops what works on them",
-    "secrets": "keys that encrypt secrets stay on the machines that have them",
-    "topics": "it makes and repairs topics, for which processes of the API have no rights",
-}
-
-
-def not_by_api(what: str, why: str = "") -> SettingsError:
-    """Return what to say of something that the API does not do, and why it does not."""
-    because = f" ({why})" if why else ""
-    return SettingsError(
-        f"{what} takes Kafka or the database itself{because}: leave --api and EVERWATCH_API_URL away, and run it where"
-        " they are."
-    )
 
 
 def prepare_data_folder(settings: Settings) -> None:

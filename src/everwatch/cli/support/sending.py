@@ -8,6 +8,7 @@ import msgspec
 import orjson
 import typer
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.input_way import InputWay, SendingOptions
 from everwatch.cli.support.option_groups import with_options
@@ -18,7 +19,6 @@ from everwatch.cli.support.options import (
     broker_of,
     clients_of,
     duration_of,
-    not_by_api,
     ready_broker,
     settings_of,
 )

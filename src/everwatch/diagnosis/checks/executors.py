@@ -143,7 +143,7 @@ def _late(rows: Iterable[PartitionLag]) -> list[PartitionLag]:
 
 
 def _named(opened: OpenTicks) -> str:
-    """Return what is waited for, and for how long: the targets that most ticks go to."""
+    """Return the targets that most ticks wait for, and for how long."""
     named = opened.targets[:MOST_TARGETS]
     more = len(opened.targets) - len(named)
     others = f" and {more} more" if more else ""
