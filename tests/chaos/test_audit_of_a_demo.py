@@ -8,6 +8,7 @@ import orjson
 import psutil
 import pytest
 from support.command import everwatch, run
+from support.pipeline import PARTITIONS
 from support.waiting import PATIENCE, now_ms, wait_until
 
 from everwatch.core.config import Settings
@@ -52,6 +53,7 @@ def job(number: int) -> str:
 
 def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
+    environment["EVERWATCH_PARTITIONS"] = str(PARTITIONS)
     arguments = "--users", str(USERS), "--every", "2s", "--json", "--data-dir", str(tmp_path)
     began = now_ms()
 

@@ -12,6 +12,7 @@ import orjson
 import psutil
 import pytest
 from support.command import everwatch
+from support.pipeline import PARTITIONS
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.config import Settings
@@ -86,8 +87,12 @@ def results_in(folder: Path) -> tuple[int, int]:
 def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Demo]]:
     """Two demos that ran at the same time."""
     wanted = [(40, tmp_path_factory.mktemp("demo")), (25, tmp_path_factory.mktemp("demo"))]
-    # the count that earlier versions had where none was set
-    running = [start(folder, users, "--seconds", str(SECONDS), partitions="8") for users, folder in wanted]
+    # one of fewer partitions than are the default, and one as everybody starts it
+    settings: list[dict[str, str]] = [{"partitions": str(PARTITIONS)}, {}]
+    running = [
+        start(folder, users, "--seconds", str(SECONDS), **more)
+        for (users, folder), more in zip(wanted, settings, strict=True)
+    ]
     try:
         yield [ended(process, folder, users) for process, (users, folder) in zip(running, wanted, strict=True)]
     finally:
@@ -175,9 +180,9 @@ def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
         process.kill()
     again = Demo(first.users, first.folder, process.returncode, out, told.read_text())
     assert_says_that_all_is_well(again)
-    assert again.err.count("the topics have 8 partitions: going on with 8") == 1
+    assert again.err.count(f"the topics have {PARTITIONS} partitions: going on with {PARTITIONS}") == 1
     for process in ("worker", "executor", "sink", "notifier", "api"):
-        assert "going on with 8" in (first.folder / "logs" / f"{process}.log").read_text(), process
+        assert f"going on with {PARTITIONS}" in (first.folder / "logs" / f"{process}.log").read_text(), process
     results_after, oldest_after = results_in(first.folder)
     assert results_after > results
     assert oldest_after == oldest

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.pipeline import PARTITIONS
 from support.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -100,7 +101,9 @@ def new_environment(folder: Path) -> dict[str, str]:
     ours = ("EVERWATCH_", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"VIRTUAL_ENV": str(folder), "PATH": path, "PYTHONUNBUFFERED": "1"}
+    # of partitions as few as tests do with
+    few = {"EVERWATCH_PARTITIONS": str(PARTITIONS)}
+    return kept | few | {"VIRTUAL_ENV": str(folder), "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture(scope="module")
