@@ -21,7 +21,7 @@ WITNESS = """
 import os, sys
 import streams.state.owned_partitions as partitions, streams.state.entry_store as store
 
-take_up, write = partitions.OwnedPartitions.take_up, store.EntryStore.write
+take_up, write = partitions.OwnedPartitions.restore_timetable, store.EntryStore.write
 
 def told(self, partition):
     taken = take_up(self, partition)
@@ -33,7 +33,7 @@ def full(self, *arguments):
         raise OSError("no space left on device")
     return write(self, *arguments)
 
-partitions.OwnedPartitions.take_up, store.EntryStore.write = told, full
+partitions.OwnedPartitions.restore_timetable, store.EntryStore.write = told, full
 """
 TOLD = re.compile(r"partition (\d+) (taken up|built anew)")
 
