@@ -122,6 +122,7 @@ class Ownership:
 
         The group assigns no partition of this worker to another before it has sent this worker its new assignment, so
         ticks need not stop. If no assignment comes, the worker gives its partitions up once its session must be over.
+        ``patience_s``: for the batch consumers, and once more for the unit of work.
         """
         async with self._changes_stopped(patience_s) as are_stopped:
             if not are_stopped:

@@ -37,7 +37,8 @@ class PoisonIsolation:
     async def run(self, left: Bisection[Record]) -> None:
         """Handle the rest of a batch; when this returns, every record is durably handled or refused.
 
-        A part that fails is halved, down to the records that fail alone; those are refused after some attempts.
+        A part that fails is halved, down to the records that fail alone; those are refused after three attempts
+        (``Bisection``). Meanwhile the topic's other partitions at this worker wait, too: a batch spans them.
         Raises errors that are no record's fault (``is_retryable``); the caller then runs the rest, ``left``, again.
         """
         pauses_s = LONGEST_PAUSES_S

@@ -94,7 +94,8 @@ class FencedWriters:
     def fence(self, numbers: Iterable[int], group_generation: int) -> None:
         """Begin to fence earlier owners of these partitions, and close the producers of all others.
 
-        A partition that stays with this worker from one ``group_generation`` to the next needs no new producer.
+        A partition that stays with this worker from one ``group_generation`` to the next needs no new producer,
+        unless a transaction is under way or this one is not ready.
         """
         wanted = set(numbers)
         stays = self.follows_directly(group_generation)

@@ -98,7 +98,10 @@ class OwnedPartition:
             self.entries = EntryCounts(self.entries.users + users, self.entries.monitors + monitors)
 
     def regional_answers_of(self, key: bytes) -> RegionalAnswers:
-        """Return the regions' answers about the monitor under a table key, to be changed in place."""
+        """Return the regions' answers about the monitor under a table key, to be changed in place.
+
+        In memory only: they would leave the monitor as it is. A run that may change it is on its agenda.
+        """
         answers = self._answers.pop(key, None) or RegionalAnswers()
         self._answers[key] = answers
         # those of deleted monitors stand first

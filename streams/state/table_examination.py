@@ -40,6 +40,39 @@ class TableFinding(NamedTuple):
     noted: Noted
 
 
+class _WriteBack:
+    """Writes entries back to a partition's changelog, ``at_once`` of them in a transaction.
+
+    ``mark``: the last record that was written, at first the changelog's end. ``written``: how many were.
+    """
+
+    def __init__(
+        self, number: int, mark: Mark, write: Callable[[int, Sequence[ChangelogRecord]], Awaitable[int]], at_once: int
+    ) -> None:
+        self._number = number
+        self._write = write
+        self._at_once = at_once
+        self._waiting: list[ChangelogRecord] = []
+        self.mark = mark
+        self.written = 0
+
+    async def add(self, records: Iterable[ChangelogRecord]) -> None:
+        """Take records, and write those that fill a transaction."""
+        self._waiting += records
+        await self._send(self._at_once)
+
+    async def flush(self) -> None:
+        """Write what is left."""
+        await self._send(1)
+
+    async def _send(self, least: int) -> None:
+        while len(self._waiting) >= least:
+            some, self._waiting = self._waiting[: self._at_once], self._waiting[self._at_once :]
+            key, value, _ = some[-1]
+            self.mark = Mark(self.mark.topic_id, await self._write(self._number, some), digest_of(key, value))
+            self.written += len(some)
+
+
 class TableExaminer:
     """Compares tables with their changelog; drops, writes back, or refuses.
 
@@ -154,33 +187,24 @@ class TableExaminer:
             else "There is no table here; the changelog is taken as it is.",
             extra=labelled(partition=number),
         )
-        mark = Mark(held.topic_id, held.end - 1)
-        chunk: list[ChangelogRecord] = []
-        written = 0
-
-        async def send(least: int) -> None:
-            nonlocal mark, written, chunk
-            while len(chunk) >= least:
-                some, chunk = chunk[: self._at_once], chunk[self._at_once :]
-                key, value, _ = some[-1]
-                mark = Mark(held.topic_id, await write(number, some), digest_of(key, value))
-                written += len(some)
-
+        back = _WriteBack(number, Mark(held.topic_id, held.end - 1), write, self._at_once)
         if finding.table:
             async for few in cooperative_chunks(store.scan(number)):
-                chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
-                await send(self._at_once)
+                await back.add((key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value))
             # keys that only the changelog has: their input is not acknowledged and comes again
-            chunk += [(key, None, 0) for key in left]
-            await send(1)
+            await back.add((key, None, 0) for key in left)
+            await back.flush()
         # noted before the table is marked: after an interruption the changelog counts as whole
         emitted_to = max(finding.noted.emitted_to, store.emitted_to(number))
         if finding.noted.owner is not None:
-            await note(number, emitted_to, mark._replace(member=self._member))
+            await note(number, emitted_to, back.mark._replace(member=self._member))
         if finding.table:
-            store.set_mark(number, mark)
+            store.set_mark(number, back.mark)
         logger.warning(
-            "partition %d: %d records written back to the changelog", number, written, extra=labelled(partition=number)
+            "partition %d: %d records written back to the changelog",
+            number,
+            back.written,
+            extra=labelled(partition=number),
         )
 
     def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:

@@ -92,7 +92,7 @@ class AgendaRunner:
                     exc_info=error,
                     extra=labelled_key(partition.number, key),
                 )
-                # the entry stays as it is; its agenda is read again when the table is rebuilt
+                # the entry stays as it is; its agenda is read again with the table, from the changelog
                 self._store.forget_agenda(partition.number, part)
             left.done()
 
