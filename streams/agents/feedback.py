@@ -119,7 +119,7 @@ class Feedback:
                 # one whose entry cannot be decoded counts as absent
                 if key in after:
                     if after[key].monitor.spec.policy.regions:
-                        partition.unanswered.pop(result.region, None)
+                        partition.without_result.pop(result.region, None)
                     monitor, announced = self._result_application.after_result(
                         partition, key, after[key], result, earliest
                     )
@@ -144,13 +144,13 @@ def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
 
 def _note_alive(partition: OwnedPartition, judged: list[Judged]) -> None:
     """Note that executors without a region are alive, if one of these results is theirs."""
-    ticks = partition.unanswered.get("")
+    ticks = partition.without_result.get("")
     if ticks is None:
         return
     # among results of regions theirs may be few
     most = len(judged) if ticks.last - ticks.first >= LOOKED_CLOSER_MS else LOOKED_AT
     if any(_is_executors(record) for record, _, _ in islice(reversed(judged), most)):
-        del partition.unanswered[""]
+        del partition.without_result[""]
 
 
 def _is_executors(record: Record) -> bool:

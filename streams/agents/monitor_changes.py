@@ -51,7 +51,7 @@ class MonitorChanges:
                 return None
             wanted, changes = await self._changes_of(work, source, wanted, user, quotas, now)
         except InvalidInput as error:
-            self._outputs.refused.refuse(source, error, answered=True)
+            self._outputs.refused.refuse(source, error, has_reply=True)
             replies.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
             return None
         self.write(work, source.partition, wanted.user_id, changes, partition.emitted_to)

@@ -81,7 +81,7 @@ class Newcomers:
                 work.begin_commit(number)
             await work.finish()
             for number, signup in asked:
-                self._outputs.replies.answer(
+                self._outputs.replies.send(
                     number, Asker.of(signup), CommandOutcome.REGISTERED, offset=work.position(number)
                 )
             with all_or_rebuilt():

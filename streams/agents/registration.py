@@ -104,7 +104,7 @@ class Registration:
             await work.finish()
             # a reply says what is durable
             for each in replies:
-                self._outputs.replies.answer(*each, offset=work.position(each[0]))
+                self._outputs.replies.send(*each, offset=work.position(each[0]))
             with all_or_rebuilt():
                 for number, changes in done:
                     for change in changes.monitors:

@@ -72,7 +72,7 @@ class SignalTaker:
             await work.finish()
             # a reply says what is durable
             for each in replies:
-                self._replies.answer(*each, offset=work.position(each[0]))
+                self._replies.send(*each, offset=work.position(each[0]))
         if replies:
             await self._outbox.delivered()
 

@@ -1,4 +1,4 @@
-"""Refused inputs: written to the dead letters and answered once the records of their batch are handled."""
+"""Refused inputs: written to the dead letters, with a reply, once the records of their batch are handled."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ class RefusedInputs:
         self._outbox = outbox
         self._held: defaultdict[str, list[tuple[Record, InvalidInput, bool]]] = defaultdict(list)
 
-    def refuse(self, source: Record, error: InvalidInput, *, answered: bool = False) -> None:
-        """Refuse an input: it counts once ``write_letters`` is called. ``answered``: the caller sends the reply."""
-        self._held[source.topic].append((source, error, answered))
+    def refuse(self, source: Record, error: InvalidInput, *, has_reply: bool = False) -> None:
+        """Refuse an input: it counts once ``write_letters`` is called. ``has_reply``: the caller sends the reply."""
+        self._held[source.topic].append((source, error, has_reply))
 
     def forget(self, topic: str) -> None:
         """Forget the refused records of a topic: its records are handled again."""
@@ -43,8 +43,8 @@ class RefusedInputs:
         refused = self._held.pop(topic, None)
         if not refused:
             return
-        for source, error, answered in refused:
+        for source, error, has_reply in refused:
             self._dead_letters.put(source, error)
-            if not answered:
+            if not has_reply:
                 self._replies.refuse(source, error)
         await self._outbox.delivered()

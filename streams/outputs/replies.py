@@ -1,4 +1,4 @@
-"""Answers on the topic ``replies`` to commands, signups and signals that have an id."""
+"""Replies to commands, signups and signals that have an id."""
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
@@ -12,7 +12,10 @@ from everwatch.model import Asker, CommandOutcome, Reply
 
 
 class Replies:
-    """Sends answers through the outbox; the caller waits for their delivery before it acknowledges the input."""
+    """Sends replies through the outbox, to the topic ``replies``.
+
+    The caller waits for their delivery before it acknowledges the input.
+    """
 
     def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, output_format: OutputFormat) -> None:
         self._outbox = outbox
@@ -21,35 +24,35 @@ class Replies:
         self._clock = clock
         self._output_format = output_format
 
-    def answer(
+    def send(
         self,
         number: int,
         asker: Asker,
-        answer: CommandOutcome,
+        outcome: CommandOutcome,
         version: int = 0,
         error: InvalidInput | None = None,
         *,
         offset: int = -1,
     ) -> None:
-        """Answer an input, if an answer is asked for; ``error``: why it was refused.
+        """Reply to an input, if a reply is asked for; ``error``: why it was refused.
 
-        ``offset``: of the last record of the partition's changelog that the answer includes.
+        ``offset``: of the last record of the partition's changelog that the reply includes.
         """
-        if asker.wants(answer):
-            self._send(number, asker, answer, version, error, offset)
+        if asker.wants(outcome):
+            self._put(number, asker, outcome, version, error, offset)
 
     def refuse(self, source: Record, error: InvalidInput) -> None:
-        """Answer a refused input, if its id and its user can be read."""
+        """Reply to a refused input, if its id and its user can be read."""
         name = self._names.get(source.topic)
         asker = asker_of(name, source.value) if name and source.value else None
         if asker is not None:
-            self._send(source.partition, asker, CommandOutcome.REFUSED, 0, error, -1)
+            self._put(source.partition, asker, CommandOutcome.REFUSED, 0, error, -1)
 
-    def _send(
+    def _put(
         self,
         number: int,
         asker: Asker,
-        answer: CommandOutcome,
+        outcome: CommandOutcome,
         version: int,
         error: InvalidInput | None,
         offset: int,
@@ -59,7 +62,7 @@ class Replies:
             user_id=asker.user_id,
             monitor_id=asker.monitor_id,
             command=asker.command,
-            answer=answer,
+            answer=outcome,
             reason=error.reason if error else "",
             path=error.path if error else "",
             version=version,

@@ -46,7 +46,7 @@ class Sweep:
     sent: Counter[Route] = field(default_factory=Counter)
 
 
-class UnansweredTicks(NamedTuple):
+class TicksWithoutResult(NamedTuple):
     """Instants of the first and the last tick for executors that have sent no result since, ms."""
 
     first: int
@@ -69,7 +69,7 @@ class OwnedPartition:
         self.sweep: Sweep | None = None
         self.entries: EntryCounts | None = None
         # by region ("": executors without one): the first and the last tick since its last result
-        self.unanswered: dict[str, UnansweredTicks] = {}
+        self.without_result: dict[str, TicksWithoutResult] = {}
         # regions whose gauge of silence is not 0
         self.silent: set[str] = set()
         self.sweep_lock = asyncio.Lock()
