@@ -13,7 +13,7 @@ from support.notifying import MINUTE, SECOND, START
 from everwatch.core.config import Settings
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.due_messages import LOOK_AGAIN_AT_ALL_MS, Passed, choose
+from everwatch.notifier.due_messages import LOOK_AGAIN_AT_ALL_MS, Passed, ServerLoads, choose
 from everwatch.notifier.storage import Storage, Work
 
 
@@ -50,7 +50,8 @@ class Sending:
     def look(self, work: Work, now: int) -> list[str]:
         """Begin with what is chosen."""
         room = self._room - self.under_way.total()
-        found = choose(work, self.passed, now, room, self.under_way, lambda _: self._per_lane, lambda _: 0)
+        servers = ServerLoads(self.under_way, lambda _: self._per_lane, lambda _: 0)
+        found = choose(work, self.passed, now, room, servers)
         self.passed = found.passed
         assert len(found.delivery_ids) <= max(0, room)
         work.claim(found.delivery_ids, now + MINUTE)
@@ -91,7 +92,7 @@ def test_a_server_that_is_left_alone_keeps_its_messages_for_later(storage: Stora
     with storage.begin() as work:
         work.put_deliveries([message(n, "mail", START) for n in range(5)])
         until = START + MINUTE
-        found = choose(work, Passed(), START, 10, Counter(), lambda _: 3, lambda _: until)
+        found = choose(work, Passed(), START, 10, ServerLoads(Counter(), lambda _: 3, lambda _: until))
         assert found.delivery_ids == []
         assert work.due_deliveries(until - 1, 10) == []
         assert len(work.due_deliveries(until, 10)) == 5

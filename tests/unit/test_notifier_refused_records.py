@@ -24,8 +24,11 @@ from everwatch.notifier.incident_requests import SubscriptionRequest, encode_req
 from everwatch.notifier.notifier_process import Notifier
 from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.storage import Storage, Work, open_storage
+from everwatch.notifier.tables import alert_events
+from everwatch.store.bulk_statements import Row
 
 TOPICS = Topics.of(Settings())
+MONITOR_ID = list(alert_events.c.keys()).index("monitor_id")
 
 
 class Kafka:
@@ -95,8 +98,8 @@ async def test_a_record_that_the_database_does_not_take_is_a_dead_letter_and_oth
     taken: list[str] = []
 
     class RefusingWork(Work):
-        def put_events(self, rows: list[dict[str, Any]]) -> None:
-            ids = [row["monitor_id"] for row in rows]
+        def put_events(self, rows: list[Row]) -> None:
+            ids = [row[MONITOR_ID] for row in rows]
             if "poison" in ids:
                 raise ValueError("the database does not take it")
             super().put_events(rows)
