@@ -581,9 +581,9 @@ def dates_of(monitor_id: bytes, value: bytes) -> Dates | None:
     """The dates of the monitor in a table entry; None if it is of another version of the schema."""
     if has_no_dates(value):
         return NO_DATES
-    plan = read_timetable_fields(monitor_id, value)
-    if plan is not None:
-        return Dates((due_instant(plan.schedule, plan.since),)) if isinstance(plan.schedule, At) else NO_DATES
+    fields = read_timetable_fields(monitor_id, value)
+    if fields is not None:
+        return Dates((due_instant(fields.schedule, fields.since),)) if isinstance(fields.schedule, At) else NO_DATES
     monitor = decode_monitor("", monitor_id.decode(), value)
     return None if monitor is None else dates_of_monitor(monitor)
 
