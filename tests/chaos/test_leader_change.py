@@ -47,7 +47,9 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int, upto: int) -> No
     found = settled()
     assert found.complete, found
     assert found.due >= len(INTERVALS) * ((upto - began) // 1_000)
-    assert found.copies <= len(INTERVALS), "at most one sweep of each partition, some ticks long, goes out once more"
+    # a sweep is as long as the broker was away, so how many ticks go out again says nothing: how often one does, does
+    most = max(pipeline.emitted(began).values())
+    assert most <= 3, "one goes out again if its sweep failed, and once more if its partition was opened anew"
     assert pipeline.processes["worker"].runs
 
 
