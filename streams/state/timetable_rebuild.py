@@ -11,6 +11,7 @@ from typing import NamedTuple
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.progress import EntryCounts
 from everwatch.model import Every
+from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import BatchKey, Timetable
 from streams.state.timetable_planner import TimetablePlanner, batch_key_of, key_of_record, tail_of
 from streams.state.undecodable_entries import Undecodable
@@ -36,7 +37,9 @@ class _SameShape:
 
     def __init__(self, shape: table_records.MonitorShape) -> None:
         kind, schedule, policy = table_records.fields_of(shape)
-        self.schedule = schedule if isinstance(schedule, Every) else None
+        # one that no timetable can hold is put by itself, and noted
+        is_usable = isinstance(schedule, Every) and schedule.interval_ms >= PHASE_STEP_MS
+        self.schedule = schedule if isinstance(schedule, Every) and is_usable else None
         self.batch_key: BatchKey = batch_key_of(kind, policy)
         self.newest_since = 0
         self.keys: list[bytes] = []
@@ -133,7 +136,10 @@ class TimetableRebuild:
         since = table_records.instant_of(encoded_since)
         alike = self._by_shape.get(shape)
         if alike is None:
-            alike = self._by_shape[shape] = _SameShape(shape)
+            alike = _SameShape(shape)
+            if alike.schedule is not None:
+                # tasks have an instant, and so a shape, each
+                self._by_shape[shape] = alike
         if alike.schedule is None or since > self._timetable.emitted_to or self._planner.begins_now(since):
             return None
         return _BegunMonitor(None if state in table_records.ASLEEP_BYTES else alike, tail_of(tick), since)

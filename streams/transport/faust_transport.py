@@ -59,12 +59,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, consumer: Any, *arguments: Any, **more: Any) -> Any:
+        assignment, before = _positions_of(consumer)
         try:
             return await super()._fetch_records(consumer, *arguments, **more)
         except UNREADABLE as error:
             broken = _unreadable_of(consumer._fetcher)
-            if not broken:
+            current, now = _positions_of(consumer)
+            if not broken or current is not assignment or now.keys() - before.keys():
                 raise
+            # what this call had taken of other partitions went with the error: it is fetched again
+            for partition, position in before.items():
+                if partition not in broken and now.get(partition, position) != position:
+                    consumer._fetcher.seek_to(partition, position)
             for partition in broken:
                 # its position stays in front of the batch: nothing is skipped if it is fetched again
                 consumer.pause(partition)
@@ -78,6 +84,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     extra=labelled(topic=partition.topic, partition=partition.partition),
                 )
             return {}
+
+
+def _positions_of(consumer: Any) -> tuple[Any, dict[Any, int]]:
+    """Return the consumer's assignment, None if it has none, and the next offset of each partition that has one."""
+    subscription = consumer._subscription.subscription
+    assignment = None if subscription is None else subscription.assignment
+    if assignment is None:
+        return None, {}
+    states = ((partition, assignment.state_value(partition)) for partition in assignment.tps)
+    return assignment, {
+        partition: state.position for partition, state in states if state is not None and state.has_valid_position
+    }
 
 
 def _unreadable_of(fetcher: Any) -> list[Any]:

@@ -34,6 +34,8 @@ START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
 SCHEDULES: tuple[Schedule, ...] = (
     Every(1_000),
+    # damaged: no timetable can hold it
+    Every(0),
     Every(30_000),
     Every(30_000),
     Every(900_000),

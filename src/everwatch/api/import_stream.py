@@ -7,7 +7,7 @@ why the import stopped and at which line.
 import asyncio
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -19,6 +19,7 @@ from aiohttp import ClientError, web
 from everwatch.api.batch import NDJSON, line_ids_of
 from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary
 from everwatch.api.importing import NO_ROWS, Importing, numbered_rows, refused_rows, row_source
+from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, unavailable
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.responses import SECURITY_HEADERS
@@ -28,7 +29,11 @@ from everwatch.transfer.import_rows import Row
 
 AT_ONCE = 4_000
 """Rows that are read and carried out together: what an import holds in memory, and the next ones."""
-MOST_IMPORTS, MOST_OF_USER = 8, 1
+MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
+"""Bytes of such rows, about."""
+MOST_BYTES_OF_ROW = 16 * 1024 * 1024
+"""A body that gives no row for so many bytes is given up: a quoted field of CSV, or nothing but empty lines."""
+MOST_IMPORTS, MOST_OF_ALL_USERS, MOST_OF_USER = 8, 4, 1
 CHUNK_WITHIN_S = 30.0
 """A body of which nothing comes for so long is given up, and an answer of which nothing is read."""
 _AWAY, _KEPT = 503, 202
@@ -43,6 +48,7 @@ class BodyReader(io.RawIOBase):
         self._loop = asyncio.get_running_loop()
         self._waiting: Future[bytes] | None = None
         self._left = b""
+        self._since_row = 0
         self._is_given_up = False
 
     def readable(self) -> bool:
@@ -55,12 +61,19 @@ class BodyReader(io.RawIOBase):
             self._waiting = asyncio.run_coroutine_threadsafe(self._chunk(), self._loop)
             try:
                 self._left = self._waiting.result()
-            except (TimeoutError, ClientError) as error:
+            except (TimeoutError, ClientError, web.RequestPayloadError, web.PayloadAccessError) as error:
                 raise OSError(str(error) or f"nothing came for {CHUNK_WITHIN_S:.0f} s") from None
         taken = min(len(buffer), len(self._left))
         buffer[:taken] = self._left[:taken]
         self._left = self._left[taken:]
+        self._since_row += taken
+        if self._since_row > MOST_BYTES_OF_ROW:
+            raise OSError(f"a row has more than {MOST_BYTES_OF_ROW} bytes")
         return taken
+
+    def note_row(self) -> None:
+        """A row was read: what follows is another one's. In the reading thread."""
+        self._since_row = 0
 
     def give_up(self) -> None:
         """Let the thread that waits go. On the event loop."""
@@ -83,8 +96,10 @@ class _Part(NamedTuple):
 class ImportStream:
     """Handler of ``POST /v1/imports``."""
 
-    def __init__(self, importing: Importing) -> None:
+    def __init__(self, importing: Importing, is_valid: Callable[[Principal], bool]) -> None:
+        """``is_valid``: tells whether a token is valid still; an import may last for hours."""
         self._importing = importing
+        self._is_valid = is_valid
         # threads of its own: those that wait for a body must keep nothing else waiting
         self._threads = ThreadPoolExecutor(MOST_IMPORTS, thread_name_prefix="import")
         self._running: Counter[str] = Counter()
@@ -94,7 +109,7 @@ class ImportStream:
         with self._counted(call.principal.user_id):
             body = BodyReader(request)
             try:
-                rows = numbered_rows(row_source(io.BufferedReader(body), query), query)
+                rows = _counting(numbered_rows(row_source(io.BufferedReader(body), query), query), body)
                 first = await self._part(rows)
                 if not first.rows:
                     raise Problem(422, "invalid", first.failure) if first.failure else Problem(400, "empty", NO_ROWS)
@@ -112,6 +127,10 @@ class ImportStream:
         """Carry out one part after the other, so that a user's rows stay in order, and write their outcomes."""
         ids, numbers, read_upto = line_ids_of(call), Counter[str](), 0
         while part.rows:
+            if not self._is_valid(call.principal):
+                why = "The token was revoked, or has expired."
+                await _write(response, [ImportStopped(part.rows[0].line, "invalid_token", why)])
+                return
             outcomes = await self._importing.carry_out(call, part.rows, ids, dry_run=query.dry_run)
             away = [row.line for row in part.rows if row.line in outcomes and outcomes[row.line].status == _AWAY]
             if away:
@@ -138,7 +157,10 @@ class ImportStream:
     @contextmanager
     def _counted(self, user_id: str) -> Iterator[None]:
         """Count an import of a token that is limited to a user, "" for one that is not. Raises Problem."""
-        if self._running.total() >= MOST_IMPORTS or (user_id and self._running[user_id] >= MOST_OF_USER):
+        of_users = self._running.total() - self._running[""]
+        # some places are not for tokens of users
+        is_full = user_id and (self._running[user_id] >= MOST_OF_USER or of_users >= MOST_OF_ALL_USERS)
+        if self._running.total() >= MOST_IMPORTS or is_full:
             raise unavailable("overloaded", "This process has as many imports as it takes: send it again later.")
         self._running[user_id] += 1
         try:
@@ -147,12 +169,23 @@ class ImportStream:
             self._running[user_id] -= 1
 
 
+def _counting(rows: Iterator[Row], body: BodyReader) -> Iterator[Row]:
+    """Yield the rows, and tell the body of each."""
+    for row in rows:
+        body.note_row()
+        yield row
+
+
 def _read(rows: Iterator[Row]) -> _Part:
     """Read the next rows; in a thread."""
     found: list[Row] = []
+    size = 0
     try:
         for row in islice(rows, AT_ONCE):
             found.append(row)  # those before a failure are kept
+            size += len(row.value)
+            if size >= MOST_BYTES_AT_ONCE:
+                break
     except SettingsError as error:
         return _Part(found, str(error))
     return _Part(found)

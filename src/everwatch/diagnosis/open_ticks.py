@@ -63,7 +63,7 @@ def open_ticks(system: System, late: Iterable[PartitionLag], behind_s: float) ->
     now = system.clock.now_ms()
     with closing(system.new_consumer(**PEEKING)) as consumer:
         starts = {(row.topic, row.partition): row.committed or 0 for row in rows}
-        found = peek(consumer, starts, MOST_TICKS)
+        found = peek(consumer, starts, MOST_TICKS, stops={(row.topic, row.partition): row.end for row in rows})
         due = {
             position: [tick for tick in _ticks(seen.messages) if now - tick.scheduled_at > behind_s * 1000]
             for position, seen in found.items()

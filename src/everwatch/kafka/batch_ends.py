@@ -98,6 +98,10 @@ class Prober:
             last, step = offset, 1
             # gallop to an offset behind the batch, then halve what lies between
             while (seen := self._behind(last + step, bad)).at == bad.at and seen.error:
+                if seen.is_brokers and not is_broken and step > 1:
+                    # the batch may end before it, and this be of another one
+                    step = 1
+                    continue
                 is_broken |= seen.is_brokers
                 last, step = last + step, 2 * step
             end, behind = last + step, seen
@@ -133,6 +137,11 @@ class Prober:
                 raise
             # a machine that is busy gives what is there later, as it does the error
             patience_s = max(SILENT_S, 10 * (self._clock.monotonic_s() - began_s))
+            # a transaction under way is silent, too: what is behind its begin is not given before it ends
+            place = TopicPartition(self._topic, self._partition)
+            _, readable = self._consumer.get_watermark_offsets(place, _PATIENCE_S)
+            if offset > readable:
+                raise
             try:
                 seen = self._probe(offset, patience_s)
             except BrokerUnavailable:

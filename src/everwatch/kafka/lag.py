@@ -117,7 +117,8 @@ class _Survey(NamedTuple):
         for group in {reading.group for reading, _ in behind}:
             some = {(place[0].topic, place[1]): place for place in behind if place[0].group == group}
             starts = {position: self.start(*place) for position, place in some.items()}
-            for position, seen in peek(consumer, starts, LOOKED_AT, timeout_s=timeout_s).items():
+            stops = {position: self.held[position].stop for position in starts}
+            for position, seen in peek(consumer, starts, LOOKED_AT, stops=stops, timeout_s=timeout_s).items():
                 found[some[position]] = seen
         return found
 

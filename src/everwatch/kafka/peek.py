@@ -22,6 +22,7 @@ PEEKING: dict[str, object] = {
     "queued.max.messages.kbytes": 4 * 1024,
 }
 LOOK_BACK = 100
+NO_STOP = 2**63
 TIMEOUT_S = 10.0
 ENDS_TIMEOUT_S = 20.0
 _AT_ONCE = 1_000
@@ -65,15 +66,23 @@ class Tail(NamedTuple):
 
 
 def peek(
-    consumer: Consumer, starts: Mapping[Position, int], most: int | None, *, timeout_s: float = TIMEOUT_S
+    consumer: Consumer,
+    starts: Mapping[Position, int],
+    most: int | None,
+    *,
+    stops: Mapping[Position, int] | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> dict[Position, Peek]:
     """Up to ``most`` records (None: all) of each partition from its offset in ``starts`` on.
 
+    ``stops``: offsets at which partitions end for this look. The end of one to which something is written all the time
+    is reported late, or never.
     ``consumer`` reports the end of partitions (``PEEKING``) and has nothing else to do. Gives up when nothing has come
     for ``timeout_s`` in all; a partition that gave nothing then has a Peek without records that has not ended.
     """
     seen = {position: Peek([]) for position in starts}
     left = set(starts)
+    stops = {} if stops is None else stops
     if not left:
         return seen
     consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
@@ -90,6 +99,8 @@ def peek(
             if error is None:
                 seen[position].messages.append(message)
                 done = len(seen[position].messages) == most
+                if (message.offset() or 0) + 1 >= stops.get(position, NO_STOP):
+                    seen[position], done = seen[position]._replace(ended=True), True
             elif error.code() == KafkaError._PARTITION_EOF:
                 seen[position], done = seen[position]._replace(ended=True), True
             else:
@@ -151,12 +162,14 @@ def read_tails(
 def peek_to_ends(
     consumer: Consumer, wanted: Mapping[Position, range], timeout_s: float = ENDS_TIMEOUT_S
 ) -> dict[Position, Peek]:
-    """The records of each partition from the first of its offsets in ``wanted`` to its end.
+    """The records of each partition at its offsets in ``wanted``, and perhaps some behind them.
 
     ``consumer`` as for ``peek``. A batch that cannot be read hides nothing but itself and, where there are several,
     what stands between them.
     """
-    seen = peek(consumer, {position: some.start for position, some in wanted.items()}, None, timeout_s=timeout_s)
+    begins = {position: some.start for position, some in wanted.items()}
+    stops = {position: some.stop for position, some in wanted.items()}
+    seen = peek(consumer, begins, None, stops=stops, timeout_s=timeout_s)
     hidden = {position: each for position, each in seen.items() if each.is_unreadable}
     for position, each in hidden.items():
         seen[position] = Peek(each.messages, ended=True)
@@ -164,7 +177,7 @@ def peek_to_ends(
     while hidden:
         # of what stands behind it, from the end backwards: its own end would take a second client to find
         starts = {position: max(wanted[position].start, wanted[position].stop - length) for position in hidden}
-        for position, each in peek(consumer, starts, None, timeout_s=timeout_s).items():
+        for position, each in peek(consumer, starts, None, stops=stops, timeout_s=timeout_s).items():
             before = hidden[position].messages
             if each.is_unreadable:
                 del hidden[position]

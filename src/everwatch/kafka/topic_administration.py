@@ -15,7 +15,7 @@ from everwatch.kafka.access_errors import missing, refused
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.permission_check import hidden_topics
-from everwatch.kafka.topics import HOUR_MS, TopicPlan, plan_topics
+from everwatch.kafka.topics import HOUR_MS, TopicPlan, Topics, plan_topics
 
 _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE})
 # how often a topic that was just created is looked for, 0.1 s apart: a busy broker takes tens of seconds to show it
@@ -65,10 +65,13 @@ def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> 
 def with_count_of_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> Settings:
     """Return the settings with the partition count of the topics that are there; unchanged if there are none.
 
-    Topics that have different counts leave it as it is: they are refused by whoever compares them with their plan.
+    Topics that have different counts leave it as it is: they are refused by whoever compares them with their plan. So
+    do topics without the changelog, which nobody but Everwatch makes: brokers may have made them when a client wrote.
     Raises BrokerUnavailable.
     """
     there = _partition_counts(admin, timeout_s)
+    if not there.get(Topics.of(settings).monitors_changelog):
+        return settings
     counts = {there[plan.name] for plan in plan_topics(settings) if there.get(plan.name)}
     return structs.replace(settings, partitions=counts.pop()) if len(counts) == 1 else settings
 

@@ -134,6 +134,10 @@ class PlanKeeping(NamedTuple):
             kept = kinds.get(kind, usual_ms)
             if kind == "history":
                 kept = max(kept, kinds.get("results", keep.results or FOREVER))
+            if kind == "daily_rollups":
+                # a day is made of hours once their time is over, and is looked at once
+                hours = kinds.get("hourly_rollups", keep.hourly_rollups or FOREVER)
+                kept = max(kept, min(hours + 2 * DAY_MS, FOREVER))
             if kept != usual_ms:
                 found[plan] = 0 if kept == FOREVER else kept
         return found

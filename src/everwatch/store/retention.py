@@ -116,7 +116,9 @@ class Trimmer:
             return looked_at
 
         looked_at = self._alone(bite)
-        rollup_look.committed()
+        if looked_at:
+            # else another process deletes just now, or there was nothing
+            rollup_look.committed()
         return looked_at
 
     def _delete(self, name: str, look: Look, now: int, most: int) -> int:

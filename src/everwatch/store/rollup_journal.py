@@ -163,7 +163,11 @@ class RollupJournal:
             # the write lock is held
             bodies = connection.execute(select(rollup_journal.c.additions).where(is_meant)).scalars().all()
             if bodies:
+                # it names users, who may be purged later: what goes is overwritten
+                before = connection.exec_driver_sql("PRAGMA secure_delete").scalar_one()
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
                 connection.execute(delete(rollup_journal).where(is_meant))
+                connection.exec_driver_sql(f"PRAGMA secure_delete = {int(before)}")
             return folded(bodies)
         taking = delete(rollup_journal)
         if all_of_it:

@@ -36,7 +36,8 @@ class RollupLook:
         """
         c = self._table.c
         columns = (c.at, c.user_id, c.monitor_id)
-        after = max(self._after, (facts(connection).get(self._look.fact, 0), "", ""))
+        known = facts(connection).get(self._look.fact, 0)
+        after = self._after if self._after[0] == known else (known, "", "")
         behind = select(*columns).where(c.at >= after[0], tuple_(*columns) > tuple_(*after), c.at < until)
         found = [
             (row.at, row.user_id, row.monitor_id) for row in connection.execute(behind.order_by(*columns).limit(most))

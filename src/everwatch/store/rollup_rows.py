@@ -27,6 +27,8 @@ from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_da
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
+LOOKED_AT_HOURS = "hourly_rollups_looked_at_"
+"""How the facts begin that say up to when roll-ups of hours were looked at for plans (``Look.fact``)."""
 _READ_AT_ONCE = 2_000
 # keys of three values in one statement; SQLite takes at most 32,766
 _KEYS_AT_ONCE = 2_000
@@ -106,6 +108,10 @@ class RollupRows:
         self.fold(connection, range(BUCKETS), all_of_it=True)
         known = facts(connection)
         from_ms = first_day(from_ms, known)
+        for name, value in known.items():
+            if name.startswith(LOOKED_AT_HOURS) and value > from_ms:
+                # hours that are built anew have not been looked at
+                put_fact(connection, name, from_ms)
         if not after and from_ms < since(known).rollups:
             # so that what is stored meanwhile counts for users that are done
             put_fact(connection, COUNTED_FROM, from_ms)

@@ -1,5 +1,6 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
+import threading
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -57,6 +58,7 @@ class SqlStore:
         self._results = _results_writer(engine.dialect)
         self._rollups = RollupRows(engine.dialect, fewest_journaled)
         self._turns = FoldingTurns()
+        self._closing = threading.Event()
         self._folding = FoldingBeside(self._fold) if engine.dialect.name == "postgresql" else None
 
     def offsets(self) -> dict[Partition, int]:
@@ -82,6 +84,8 @@ class SqlStore:
         with self._engine.execution_options(**READS_ONLY).begin() as connection:
             parts = self._rollups.parts_to_fold(connection, buckets)
         for part in parts:
+            if self._closing.is_set():
+                return  # the rest is in the journal for the next sink
             with self._engine.begin() as connection:
                 self._rollups.fold(connection, part)
 
@@ -96,8 +100,10 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             # a sink that stores the deletion just now counts the same monitors out
             known = self._offsets.all(connection).keys() & purge.deletion.keys()
+            # before any roll-up, as batches and rebuilding do
+            stored = self._offsets.lock(connection, known)
             self._rollups.fold(connection, [bucket_of(purge.user_id)], all_of_it=True)
-            return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
+            return purge_rows.delete_some(connection, purge, stored, most)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":
@@ -143,6 +149,7 @@ class SqlStore:
             return self._rollups.rebuild(connection, after, from_ms, most)
 
     def close(self) -> None:
+        self._closing.set()
         if self._folding is not None:
             self._folding.close()
         self._engine.dispose()
