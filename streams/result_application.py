@@ -1,4 +1,4 @@
-"""Results applied to monitors: they change their states, and changes of state become transitions.
+"""Results applied to monitors: how each changes its monitor's state, and the transition of each change.
 
 For feedback and the runner of agendas, hence beside their packages.
 """

@@ -1,4 +1,4 @@
-"""Command deduplication: the ids of a user's commands that have been carried out."""
+"""Command deduplication: ids of a user's commands, and of some signups, that have been carried out."""
 
 import logging
 

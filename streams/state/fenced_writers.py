@@ -1,7 +1,7 @@
 """Write access to owned partitions, a fenced producer each: changelog, ``cancellations`` and ``progress``.
 
 Only a partition's owner may write to these topics. Ticks, results, transitions, replies and dead letters need no fence:
-each has an identity, so the database counts one that is written twice once. A check may run twice all the same.
+each has an identity, so the database counts once what is written twice. A check may run twice all the same.
 """
 
 import asyncio

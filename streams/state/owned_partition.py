@@ -56,9 +56,10 @@ class TicksWithoutResult(NamedTuple):
 class OwnedPartition:
     """One owned partition.
 
-    Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that
-    changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for what is about to enter
-    the timetable, new users and retries: sweeps go on up to that instant and no further (``ceiling``).
+    Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work of
+    signups, commands or agenda items that changes known monitors: nothing is emitted meanwhile. Feedback, which
+    changes retries alone in the timetable, does not take it. ``sweeps_held_at`` is for what is about to enter the
+    timetable, new users and retries: sweeps go on up to that instant and no further (``ceiling``).
     ``opened_at``: since when this worker watches it, ms. ``entries``: how many its table has; None: not counted.
     """
 

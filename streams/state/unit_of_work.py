@@ -127,7 +127,7 @@ class UnitOfWork:
         self._entries[number][key] = value
 
     def add_values(self, number: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write entries that are encoded already, within the limit, and stand in no index."""
+        """Write entries that are encoded already, each within LARGEST_ENTRY_BYTES, and that stand in no index."""
         self._entries[number].update(entries)
 
     def value(self, number: int, key: bytes) -> bytes | None:

@@ -74,7 +74,7 @@ def table_key(user_id: str, monitor_id: str = "") -> bytes:
 
 
 def commands_key(user_id: str) -> bytes:
-    """The table key of the ids of a user's recent commands."""
+    """The table key of a user's remembered ids: of recent commands, and of some signups."""
     return user_id.encode() + SEPARATOR + _BOOKKEEPING + b"commands"
 
 
