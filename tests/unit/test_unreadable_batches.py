@@ -242,13 +242,18 @@ class BehindDamage(Client):
 
     def __init__(self, log: list[Batch], lost: range, clock: SettableClock, complains: bool) -> None:
         super().__init__(log)
-        self.lost, self._clock, self._complains = lost, clock, complains
+        self.lost, self._clock, self._complains, self._log = lost, clock, complains, log
+        self.readable: int | None = None
 
     def consume(self, most: int, timeout: float) -> list[Any]:
         if self.at not in self.lost:
             return super().consume(most, timeout)
         self._clock.advance(int(1_000 * timeout))
         return [Message(self.at, KafkaError.INVALID_MSG)] if self._complains else []
+
+    def get_watermark_offsets(self, _place: TopicPartition, _timeout_s: float) -> tuple[int, int]:
+        """Return where the log begins, and up to where it may be read."""
+        return 0, self.readable if self.readable is not None else self._log[-1].first + self._log[-1].count
 
 
 @pytest.mark.parametrize("complains", [True, False])
@@ -261,6 +266,24 @@ def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passe
     assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 37)]
     assert sieve.take(10, 0, 0).records[0].offset() == 37
+
+
+def test_a_transaction_under_way_behind_a_damaged_batch_is_waited_for_and_not_given_up_with_it() -> None:
+    log = [Batch(0, 10, 0, False), Batch(10, 4, 0, True)]
+    clock = SettableClock(0)
+    is_open = True
+
+    def prober() -> BehindDamage:
+        # nothing behind the begin of a transaction is given before it ends
+        made = BehindDamage(log, range(11, 14) if is_open else range(0), clock, False)
+        made.readable = 10 if is_open else 14
+        return made
+
+    sieve = Sieve(Client(log), prober, clock)  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+    is_open = False
+    clock.advance(600_000)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 10)]
 
 
 def test_where_nothing_behind_a_batch_of_changed_length_is_found_yet_it_waits_for_more() -> None:
