@@ -271,17 +271,24 @@ def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passe
 def test_a_transaction_under_way_behind_a_damaged_batch_is_waited_for_and_not_given_up_with_it() -> None:
     log = [Batch(0, 10, 0, False), Batch(10, 4, 0, True)]
     clock = SettableClock(0)
-    is_open = True
+
+    class Open(BehindDamage):
+        """Gives nothing behind the begin of a transaction, which ends after ten seconds of looking."""
+
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            found = super().consume(most, timeout)
+            if clock.now_ms() >= ends_at:
+                self.lost, self.readable = range(0), 14
+            return found
 
     def prober() -> BehindDamage:
-        # nothing behind the begin of a transaction is given before it ends
-        made = BehindDamage(log, range(11, 14) if is_open else range(0), clock, False)
-        made.readable = 10 if is_open else 14
+        made = Open(log, range(11, 14), clock, False)
+        made.readable = 10
         return made
 
+    ends_at = 10_000
     sieve = Sieve(Client(log), prober, clock)  # type: ignore[arg-type,return-value]
     assert sieve.take(10, 0, 0) == ([], [], [])
-    is_open = False
     clock.advance(600_000)
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 10)]
 
