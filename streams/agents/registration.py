@@ -91,7 +91,7 @@ class Registration:
             return
         async with self._units.begin() as work, AsyncExitStack() as standstill:
             parts = sorted(by_partition(admitted).items())
-            quotas = await self._look_up_and_count(work, parts, admitted, plans)
+            quotas = await self._look_up_and_count(work, parts, plans)
             for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).sweep_lock)
             done: list[tuple[int, Changes]] = []
@@ -114,7 +114,6 @@ class Registration:
     async def _look_up_and_count(
         work: UnitOfWork,
         parts: Sequence[tuple[int, Sequence[Admitted[Signup | Command]]]],
-        admitted: Sequence[Admitted[Signup | Command]],
         plans: Plans | None,
     ) -> Quotas | None:
         """Read the entries that inputs concern, and count what quotas limit, before sweeps stand still."""
@@ -123,7 +122,7 @@ class Registration:
         if plans is None:
             return None
         quotas = Quotas(work, plans)
-        async for few in cooperative_chunks(admitted):
+        async for few in cooperative_chunks([each for _, some in parts for each in some]):
             for source, wanted, _ in few:
                 if isinstance(wanted, Command):
                     await quotas.count_ahead(source.partition, wanted)

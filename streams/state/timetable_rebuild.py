@@ -37,9 +37,8 @@ class _SameShape:
 
     def __init__(self, shape: table_records.MonitorShape) -> None:
         kind, schedule, policy = table_records.fields_of(shape)
-        # one that no timetable can hold is put by itself, and noted
-        is_usable = isinstance(schedule, Every) and schedule.interval_ms >= PHASE_STEP_MS
-        self.schedule = schedule if isinstance(schedule, Every) and is_usable else None
+        # an interval that no timetable can hold is put by itself, and noted
+        self.schedule = schedule if isinstance(schedule, Every) and schedule.interval_ms >= PHASE_STEP_MS else None
         self.batch_key: BatchKey = batch_key_of(kind, policy)
         self.newest_since = 0
         self.keys: list[bytes] = []
@@ -87,11 +86,12 @@ class TimetableRebuild:
                 user_key, head = key, key_of_record(key[:-1])
                 self._users += 1
                 continue
-            monitor_id = key[len(user_key) :] if key.startswith(user_key) else key.partition(codec.SEPARATOR)[2]
+            is_of_user = key.startswith(user_key)
+            monitor_id = key[len(user_key) :] if is_of_user else key.partition(codec.SEPARATOR)[2]
             if codec.is_bookkeeping(monitor_id):
                 continue
             self._monitors += 1
-            if not key.startswith(user_key):
+            if not is_of_user:
                 continue  # without its user: its unit of work is not complete, and its input is read again
             begun = remembered.get((monitor_id, value)) or self._begun(monitor_id, value)
             if begun is None:
@@ -133,13 +133,12 @@ class TimetableRebuild:
         if found is None:
             return None
         shape, encoded_since, state, tick = found
+        if table_records.is_task(shape):
+            return None  # each has an instant, and so a shape, of its own
         since = table_records.instant_of(encoded_since)
         alike = self._by_shape.get(shape)
         if alike is None:
-            alike = _SameShape(shape)
-            if alike.schedule is not None:
-                # tasks have an instant, and so a shape, each
-                self._by_shape[shape] = alike
+            alike = self._by_shape[shape] = _SameShape(shape)
         if alike.schedule is None or since > self._timetable.emitted_to or self._planner.begins_now(since):
             return None
         return _BegunMonitor(None if state in table_records.ASLEEP_BYTES else alike, tail_of(tick), since)

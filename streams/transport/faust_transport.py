@@ -59,12 +59,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, consumer: Any, *arguments: Any, **more: Any) -> Any:
-        assignment, before = _positions_of(consumer)
+        unread = self.transport.unread  # type: ignore[attr-defined]
+        # the fetcher moves the positions of partitions on before a later one fails, and gives nothing of them then
+        assignment, before = _positions_of(consumer, unread)
         try:
             return await super()._fetch_records(consumer, *arguments, **more)
         except UNREADABLE as error:
             broken = _unreadable_of(consumer._fetcher)
-            current, now = _positions_of(consumer)
+            current, now = _positions_of(consumer, unread)
             if not broken or current is not assignment or now.keys() - before.keys():
                 raise
             # what this call had taken of other partitions went with the error: it is fetched again
@@ -86,13 +88,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
 
 
-def _positions_of(consumer: Any) -> tuple[Any, dict[Any, int]]:
-    """Return the consumer's assignment, None if it has none, and the next offset of each partition that has one."""
+def _positions_of(consumer: Any, unread: Set[str]) -> tuple[Any, dict[Any, int]]:
+    """Return the consumer's assignment, None if it has none, and the next offset of each partition that is fetched."""
     subscription = consumer._subscription.subscription
     assignment = None if subscription is None else subscription.assignment
     if assignment is None:
         return None, {}
-    states = ((partition, assignment.state_value(partition)) for partition in assignment.tps)
+    states = ((each, assignment.state_value(each)) for each in assignment.tps if each.topic not in unread)
     return assignment, {
         partition: state.position for partition, state in states if state is not None and state.has_valid_position
     }

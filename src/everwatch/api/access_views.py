@@ -75,7 +75,7 @@ class RoleList(msgspec.Struct, frozen=True):
 
 
 class OperatorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator is to have; null: as it is, of a new one the role ``viewer``. A new one takes a password."""
+    """Changes of an operator; a null field stays as it is. A new one needs a password; the default role is viewer."""
 
     role: Role | None = None
     password: Annotated[str, Meta(min_length=1, max_length=LONGEST_PASSWORD)] | None = None

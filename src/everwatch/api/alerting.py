@@ -101,7 +101,8 @@ class NotifierDatabase(AskedInThreads[Storage]):
 class NotifierPages(NamedTuple, Generic[Item]):
     """Pages of one list: the question that its cursors belong to, and how its items are read and placed.
 
-    ``read`` gives at most so many items behind a place of type ``kind``, in the order of their places.
+    ``read`` returns the items after a place (of type ``kind``; None: from the first), at most the given number, in the
+    order of ``place``.
     """
 
     question: Sequence[Any]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from everwatch.api.problems import BEHIND, Problem, unavailable
+from everwatch.api.queries import label_of
 from everwatch.core.clock import Clock
 from everwatch.core.errors import StoreError
 from everwatch.store import Partition, Reader
@@ -114,6 +115,6 @@ async def wait_for_position(database: Database, changelog: str, position: str, d
 async def has_label(database: Database, user_id: str, monitor_id: str, label: str) -> bool:
     """Tell whether there is such a monitor and it has a label, ``KEY=VALUE`` or ``KEY``. Raises StoreError, Problem."""
     found = await database.ask(lambda reader: reader.monitor(user_id, monitor_id))
-    key, equals, value = label.partition("=")
+    key, value = label_of(label)
     held = None if found is None else dict(found.spec.labels).get(key)
-    return held is not None and (not equals or held == value)
+    return held is not None and value in (None, held)

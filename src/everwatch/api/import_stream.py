@@ -18,12 +18,13 @@ from aiohttp import ClientError, web
 
 from everwatch.api.batch import NDJSON, line_ids_of
 from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary
-from everwatch.api.importing import NO_ROWS, Importing, numbered_rows, refused_rows, row_source
+from everwatch.api.importing import NO_ROWS, Importing, kept_of, numbered_rows, refused_rows, row_source
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, unavailable
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.responses import SECURITY_HEADERS
 from everwatch.api.routing import Call
+from everwatch.core.clock import Clock
 from everwatch.core.errors import SettingsError
 from everwatch.transfer.import_rows import Row
 
@@ -32,11 +33,13 @@ AT_ONCE = 4_000
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 """Bytes of such rows, about."""
 MOST_BYTES_OF_ROW = 16 * 1024 * 1024
-"""A body that gives no row for so many bytes is given up: a quoted field of CSV, or nothing but empty lines."""
+"""Maximum number of bytes without a row, as of an open quote of CSV or of empty lines; then the import stops."""
 MOST_IMPORTS, MOST_OF_ALL_USERS, MOST_OF_USER = 8, 4, 1
+PART_WITHIN_S = 10.0
+"""Rows that came within this time are carried out: clients and proxies give up an answer that is silent for long."""
 CHUNK_WITHIN_S = 30.0
 """A body of which nothing comes for so long is given up, and an answer of which nothing is read."""
-_AWAY, _KEPT = 503, 202
+_AWAY = 503
 _HEADERS = {**SECURITY_HEADERS, "Content-Type": NDJSON, "X-Accel-Buffering": "no"}
 
 
@@ -71,8 +74,8 @@ class BodyReader(io.RawIOBase):
             raise OSError(f"a row has more than {MOST_BYTES_OF_ROW} bytes")
         return taken
 
-    def note_row(self) -> None:
-        """A row was read: what follows is another one's. In the reading thread."""
+    def begin_row(self) -> None:
+        """Count bytes anew, for the next row. In the reading thread."""
         self._since_row = 0
 
     def give_up(self) -> None:
@@ -96,10 +99,11 @@ class _Part(NamedTuple):
 class ImportStream:
     """Handler of ``POST /v1/imports``."""
 
-    def __init__(self, importing: Importing, is_valid: Callable[[Principal], bool]) -> None:
+    def __init__(self, importing: Importing, is_valid: Callable[[Principal], bool], clock: Clock) -> None:
         """``is_valid``: tells whether a token is valid still; an import may last for hours."""
         self._importing = importing
         self._is_valid = is_valid
+        self._clock = clock
         # threads of its own: those that wait for a body must keep nothing else waiting
         self._threads = ThreadPoolExecutor(MOST_IMPORTS, thread_name_prefix="import")
         self._running: Counter[str] = Counter()
@@ -109,7 +113,7 @@ class ImportStream:
         with self._counted(call.principal.user_id):
             body = BodyReader(request)
             try:
-                rows = _counting(numbered_rows(row_source(io.BufferedReader(body), query), query), body)
+                rows = _bounded(numbered_rows(row_source(io.BufferedReader(body), query), query), body)
                 first = await self._part(rows)
                 if not first.rows:
                     raise Problem(422, "invalid", first.failure) if first.failure else Problem(400, "empty", NO_ROWS)
@@ -140,7 +144,7 @@ class ImportStream:
             refused = refused_rows(part.rows, outcomes)
             numbers["rows"] += len(part.rows)
             numbers["refused"] += len(refused)
-            numbers["kept"] += sum(each.status == _KEPT for each in outcomes.values())
+            numbers["kept"] += kept_of(outcomes)
             await _write(response, refused)
             read_upto = part.rows[-1].line
             part = _Part([], part.failure) if part.failure else await self._part(rows)
@@ -152,14 +156,14 @@ class ImportStream:
         await _write(response, [summary])
 
     async def _part(self, rows: Iterator[Row]) -> _Part:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _read, rows)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _read, rows, self._clock)
 
     @contextmanager
     def _counted(self, user_id: str) -> Iterator[None]:
         """Count an import of a token that is limited to a user, "" for one that is not. Raises Problem."""
         of_users = self._running.total() - self._running[""]
         # some places are not for tokens of users
-        is_full = user_id and (self._running[user_id] >= MOST_OF_USER or of_users >= MOST_OF_ALL_USERS)
+        is_full = bool(user_id) and (self._running[user_id] >= MOST_OF_USER or of_users >= MOST_OF_ALL_USERS)
         if self._running.total() >= MOST_IMPORTS or is_full:
             raise unavailable("overloaded", "This process has as many imports as it takes: send it again later.")
         self._running[user_id] += 1
@@ -167,24 +171,26 @@ class ImportStream:
             yield
         finally:
             self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
 
 
-def _counting(rows: Iterator[Row], body: BodyReader) -> Iterator[Row]:
-    """Yield the rows, and tell the body of each."""
+def _bounded(rows: Iterator[Row], body: BodyReader) -> Iterator[Row]:
+    """Yield the rows; the body bounds the bytes of each."""
     for row in rows:
-        body.note_row()
+        body.begin_row()
         yield row
 
 
-def _read(rows: Iterator[Row]) -> _Part:
+def _read(rows: Iterator[Row], clock: Clock) -> _Part:
     """Read the next rows; in a thread."""
     found: list[Row] = []
-    size = 0
+    size, until_s = 0, clock.monotonic_s() + PART_WITHIN_S
     try:
         for row in islice(rows, AT_ONCE):
             found.append(row)  # those before a failure are kept
             size += len(row.value)
-            if size >= MOST_BYTES_AT_ONCE:
+            if size >= MOST_BYTES_AT_ONCE or clock.monotonic_s() >= until_s:
                 break
     except SettingsError as error:
         return _Part(found, str(error))

@@ -25,6 +25,7 @@ MOST_REFUSED = 1_000
 """Refused rows of one request that are told; all are counted."""
 # rows between two turns of the event loop
 _AT_ONCE = 100
+_KEPT = 202
 
 
 class Importing:
@@ -105,6 +106,11 @@ def _rows(data: bytes, query: ImportQuery) -> list[Row]:
     return found
 
 
+def kept_of(outcomes: dict[int, LineOutcome]) -> int:
+    """Return how many rows were sent and are not answered yet."""
+    return sum(each.status == _KEPT for each in outcomes.values())
+
+
 def refused_rows(rows: list[Row], outcomes: dict[int, LineOutcome]) -> list[RefusedImportRow]:
     """Return the rows that were refused."""
     return [
@@ -116,6 +122,6 @@ def refused_rows(rows: list[Row], outcomes: dict[int, LineOutcome]) -> list[Refu
 
 def _view(rows: list[Row], outcomes: dict[int, LineOutcome], dry_run: bool) -> ImportView:
     refused = refused_rows(rows, outcomes)
-    kept = sum(became.status == 202 for became in outcomes.values())
+    kept = kept_of(outcomes)
     accepted = len(rows) - len(refused) - kept
     return ImportView(dry_run, len(rows), accepted, kept, len(refused), refused[:MOST_REFUSED])

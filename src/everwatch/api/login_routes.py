@@ -102,7 +102,7 @@ class LoginRoutes:
         self._routes: Sequence[Route] = ()
 
     def describe(self, routes: Sequence[Route]) -> None:
-        """Return the ways to log in."""
+        """Take all routes of this API."""
         self._routes = routes
 
     async def options(self, _: Call) -> Answer:

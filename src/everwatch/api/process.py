@@ -82,8 +82,8 @@ class Api(Process):
 
     ``say`` prints the addresses, and where no administrator has a token one for this run and a link. ``start`` raises
     BrokerUnavailable, AccessError, and SettingsError for an address that others reach where no administrator has a
-    token. ``clients``: for what it reads and writes by itself; lag, findings and
-    the replay of results ask ``bootstrap_servers``.
+    token. ``clients``: of this process's own reads and writes; lag, findings and the replay of results use
+    ``bootstrap_servers``.
     """
 
     name = "api"

@@ -168,17 +168,23 @@ def when_of(query: Interval | TaskCountsQuery) -> When:
     return When(query.since, query.until)
 
 
+def label_of(text: str) -> tuple[str, str | None]:
+    """Return key and value of a label, ``KEY=VALUE``, or ``KEY`` (None: any value)."""
+    key, equals, value = text.partition("=")
+    return key, value if equals else None
+
+
 def selection_of(query: Filters | FacetsQuery, user_id: str) -> Selection:
     """Return what a query selects, of one user (or of all, "")."""
-    labels = [each.partition("=") for each in query.label]
-    if any(not key for key, _, _ in labels):
+    labels = tuple(label_of(each) for each in query.label)
+    if any(not key for key, _ in labels):
         raise Problem(400, "invalid_parameter", "A label is KEY=VALUE or KEY.")
     return Selection(
         user_id,
         "" if query.state is None else query.state.value,
         query.kind,
         query.plan,
-        tuple((key, value if equals else None) for key, equals, value in labels),
+        labels,
         query.target,
         query.q,
         query.prefix,
@@ -198,8 +204,7 @@ def labelled(principal: Principal, which: Selection) -> Selection:
     """Return the part of a selection that a token may see which is limited to monitors with a label."""
     if not principal.label:
         return which
-    key, equals, value = principal.label.partition("=")
-    return which._replace(labels=(*which.labels, (key, value if equals else None)))
+    return which._replace(labels=(*which.labels, label_of(principal.label)))
 
 
 class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ START = "app/main.js"
 REST = "rest.js"
 """The bundle of all pages, which a console that is open loads for the next ones."""
 _PAGES = "pages/"
-# what so many pages need is loaded with the first one
+# a module that this many pages import is in the first bundle
 _SHARED_FROM = 4
 _BEGIN = r"(?:^|(?<=[;}]))"
 _FROM = r"""["'](?P<where>\.[^"']+)["'];?"""

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from confluent_kafka import Message
+
 from everwatch.core.errors import InvalidInput
+from everwatch.diagnosis.newest_records import newest_records, results_of
 from everwatch.diagnosis.system import System
-from everwatch.encoding import codec
 from everwatch.executor.tick_records import tick_of
-from everwatch.kafka.consumer_groups import bounds_of, first_since
-from everwatch.kafka.peek import PEEKING, peek, peek_to_ends
+from everwatch.kafka.peek import PEEKING, peek
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Tick
@@ -80,11 +81,11 @@ def open_ticks(system: System, late: Iterable[PartitionLag], behind_s: float) ->
     return told
 
 
-def _ticks(messages: Sequence[object]) -> list[Tick]:
+def _ticks(messages: Sequence[Message]) -> list[Tick]:
     found = []
     for message in messages:
         try:
-            tick = tick_of(message)  # type: ignore[arg-type]
+            tick = tick_of(message)
         except InvalidInput:
             continue
         if tick.is_scheduled:
@@ -99,25 +100,11 @@ def _is_done(tick: Tick, results: Mapping[tuple[str, str], list[range]]) -> bool
 
 def _spans_of_results(system: System, partitions: Iterable[int], since: int) -> Mapping[tuple[str, str], list[range]]:
     """Return the instants that the results of each monitor stand for, of those that came from ``since`` (ms) on."""
-    positions = [(system.topics.results, number) for number in partitions]
-    begins = first_since(system.admin, positions, since)
-    held = bounds_of(system.admin, begins)
-    wanted = {
-        each: range(max(begin, held[each].stop - MOST_RESULTS), held[each].stop)
-        for each, begin in begins.items()
-        if each in held
-    }
     found: dict[tuple[str, str], list[range]] = {}
-    with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek_to_ends(consumer, wanted).values():
-            for record in seen.records:
-                try:
-                    result = codec.decode_result(record.value)
-                except InvalidInput:
-                    continue
-                last = max(result.scheduled_at, result.skipped_until)
-                span = range(result.scheduled_at, last + 1)
-                found.setdefault((result.user_id, result.monitor_id), []).append(span)
+    records = newest_records(system, system.topics.results, MOST_RESULTS, numbers=partitions, since=since)
+    for result in results_of(records):
+        last = max(result.scheduled_at, result.skipped_until)
+        found.setdefault((result.user_id, result.monitor_id), []).append(range(result.scheduled_at, last + 1))
     return found
 
 

@@ -1,13 +1,11 @@
 """Executors by the notes that they write: which of them ended without being asked to."""
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing
 
 from everwatch.core.errors import InvalidInput
+from everwatch.diagnosis.newest_records import newest_records
 from everwatch.diagnosis.system import System
 from everwatch.encoding.presence_notes import NOTED_EVERY_S, PresenceNote, decode_note
-from everwatch.kafka.consumer_groups import bounds_of, first_since
-from everwatch.kafka.peek import PEEKING, peek_to_ends
 
 MOST_READ = 5_000
 """Records of a partition that are read: the newest; an executor writes six notes a minute."""
@@ -18,27 +16,15 @@ SILENT_MS = int(2.5 * NOTED_EVERY_S * 1000)
 def newest_notes(system: System) -> dict[str, PresenceNote]:
     """Return the newest note of each executor that has written one within ``recent_ms``. Raises AccessError."""
     topic = system.topics.trial_results
-    positions = [(topic, number) for number in range(system.settings.partitions)]
-    begins = first_since(system.admin, positions, system.clock.now_ms() - system.recent_ms)
-    held = bounds_of(system.admin, begins)
-    wanted = {
-        each: range(max(begin, held[each].stop - MOST_READ), held[each].stop)
-        for each, begin in begins.items()
-        if each in held
-    }
     found: dict[str, PresenceNote] = {}
-    with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek_to_ends(consumer, wanted).values():
-            if seen.denied is not None:
-                raise seen.denied
-            for record in seen.records:
-                try:
-                    note = decode_note(record.value)
-                except InvalidInput:
-                    continue  # the outcome of a trial
-                before = found.get(note.executor)
-                if before is None or before.at <= note.at:
-                    found[note.executor] = note
+    for record in newest_records(system, topic, MOST_READ, since=system.clock.now_ms() - system.recent_ms):
+        try:
+            note = decode_note(record.value)
+        except InvalidInput:
+            continue  # the outcome of a trial
+        before = found.get(note.executor)
+        if before is None or before.at <= note.at:
+            found[note.executor] = note
     return found
 
 

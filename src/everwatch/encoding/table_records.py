@@ -442,6 +442,11 @@ MonitorShape = tuple[bytes, bytes, bytes]
 """Kind, schedule and policy as they stand in a table entry."""
 
 
+def is_task(shape: MonitorShape) -> bool:
+    """Tell whether the schedule of a shape is an instant (the second branch of its union), not an interval."""
+    return shape[1][0] != 0
+
+
 def read_shape(monitor_id: bytes, value: bytes) -> tuple[MonitorShape, bytes, bytes, bytes] | None:
     """Shape, ``since`` and state of the monitor in a table entry, still encoded, and the value of its tick.
 

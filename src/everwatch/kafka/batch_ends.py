@@ -7,7 +7,7 @@ one: that takes nothing but what every broker answers.
 import threading
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable
@@ -123,7 +123,7 @@ class Prober:
         return found
 
     def _behind(self, offset: int, bad: "_Standing") -> "_Standing":
-        """EndSearch at an offset behind that of a batch that cannot be read. Raises BrokerUnavailable.
+        """Return what stands at an offset after that of a batch that cannot be read. Raises BrokerUnavailable.
 
         Where the length of the batch, or its format version, was changed, the broker finds nothing behind it up to the
         next offset of its index. It says so, or gives nothing, while it goes on to give the batch itself: that counts
@@ -135,21 +135,29 @@ class Prober:
             began_s = self._clock.monotonic_s()
             if self._probe(bad.at).error != bad.error:
                 raise
-            # a machine that is busy gives what is there later, as it does the error
+            # a busy machine gives the record late, as it does the error
             patience_s = max(SILENT_S, 10 * (self._clock.monotonic_s() - began_s))
-            # a transaction under way is silent, too: what is behind its begin is not given before it ends
-            place = TopicPartition(self._topic, self._partition)
-            _, readable = self._consumer.get_watermark_offsets(place, _PATIENCE_S)
-            if offset > readable:
-                raise
+            # records after the begin of an open transaction are not given: they are not of this batch, which was
+            if offset > self._readable_to():
+                return _Standing(offset)
             try:
                 seen = self._probe(offset, patience_s)
             except BrokerUnavailable:
                 return bad._replace(is_brokers=True)
         return bad._replace(is_brokers=True) if seen.is_brokers else seen
 
+    def _readable_to(self) -> int:
+        """Return the last stable offset. Raises BrokerUnavailable."""
+        try:
+            place = TopicPartition(self._topic, self._partition)
+            return int(self._consumer.get_watermark_offsets(place, _PATIENCE_S)[1])
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"Kafka does not report the end of {self._topic}/{self._partition}: {error.args[0].str()}."
+            ) from None
+
     def _probe(self, offset: int, patience_s: float = _PATIENCE_S) -> "_Standing":
-        """EndSearch at the record at ``offset``, or behind. Raises BrokerUnavailable if it is not known in time."""
+        """Return what stands at ``offset`` or after it. Raises BrokerUnavailable if it is not known in time."""
         place = TopicPartition(self._topic, self._partition, offset)
         self._consumer.assign([place])
         deadline_s = self._clock.monotonic_s() + patience_s

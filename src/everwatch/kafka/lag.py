@@ -131,9 +131,9 @@ class _Survey(NamedTuple):
         )
         # what follows may be a transaction's mark alone, which is no record
         nothing = seen is None or (seen.ended and not seen.messages)
-        if held_back := self.held_back.get(position):
+        if open_span := self.held_back.get(position):
             # a client's transaction is under way: what stands at and behind it waits, too
-            end = max(end, held_back.stop)
+            end = max(end, open_span.stop)
             if nothing:
                 nothing, seen = False, Peek([], ended=True)
         return PartitionLag(

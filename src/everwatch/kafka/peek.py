@@ -4,6 +4,7 @@ The last record of a partition is found by reading up to its end: markers and ab
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -22,7 +23,6 @@ PEEKING: dict[str, object] = {
     "queued.max.messages.kbytes": 4 * 1024,
 }
 LOOK_BACK = 100
-NO_STOP = 2**63
 TIMEOUT_S = 10.0
 ENDS_TIMEOUT_S = 20.0
 _AT_ONCE = 1_000
@@ -70,7 +70,7 @@ def peek(
     starts: Mapping[Position, int],
     most: int | None,
     *,
-    stops: Mapping[Position, int] | None = None,
+    stops: Mapping[Position, int] = MappingProxyType({}),
     timeout_s: float = TIMEOUT_S,
 ) -> dict[Position, Peek]:
     """Up to ``most`` records (None: all) of each partition from its offset in ``starts`` on.
@@ -82,7 +82,6 @@ def peek(
     """
     seen = {position: Peek([]) for position in starts}
     left = set(starts)
-    stops = {} if stops is None else stops
     if not left:
         return seen
     consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
@@ -99,7 +98,7 @@ def peek(
             if error is None:
                 seen[position].messages.append(message)
                 done = len(seen[position].messages) == most
-                if (message.offset() or 0) + 1 >= stops.get(position, NO_STOP):
+                if position in stops and (message.offset() or 0) + 1 >= stops[position]:
                     seen[position], done = seen[position]._replace(ended=True), True
             elif error.code() == KafkaError._PARTITION_EOF:
                 seen[position], done = seen[position]._replace(ended=True), True

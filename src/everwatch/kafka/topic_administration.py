@@ -66,11 +66,12 @@ def with_count_of_topics(admin: Admin, settings: Settings, *, timeout_s: float =
     """Return the settings with the partition count of the topics that are there; unchanged if there are none.
 
     Topics that have different counts leave it as it is: they are refused by whoever compares them with their plan. So
-    do topics without the changelog, which nobody but Everwatch makes: brokers may have made them when a client wrote.
+    do topics without one that only workers write: brokers may have made them when a client wrote.
     Raises BrokerUnavailable.
     """
     there = _partition_counts(admin, timeout_s)
-    if not there.get(Topics.of(settings).monitors_changelog):
+    topics = Topics.of(settings)
+    if not any(there.get(name) for name in (topics.monitors_changelog, topics.progress, topics.cancellations)):
         return settings
     counts = {there[plan.name] for plan in plan_topics(settings) if there.get(plan.name)}
     return structs.replace(settings, partitions=counts.pop()) if len(counts) == 1 else settings

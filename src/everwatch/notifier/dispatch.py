@@ -74,7 +74,7 @@ class _Done(NamedTuple):
 
 
 class Senders(NamedTuple):
-    """What hands messages over."""
+    """Senders of messages, by HTTP and by mail."""
 
     http: OverHttp
     mail: OverMail

@@ -35,7 +35,8 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
-# messages first: whoever stores an outcome at the same time holds its message, and what it stores is deleted after it
+# messages first: a transaction that stores an outcome locks its message, so the deletion waits for it and then deletes
+# the outcome, too
 _OF_A_USER = (
     *(deliveries, alert_groups, alert_channels, alert_acks, alert_comments, alert_contacts, alert_silences),
     *(notifier_users, unpublished_outcomes),

@@ -233,7 +233,7 @@ class _Judging:
 def _untaken(alerts: Collection[Alert]) -> str:
     """Return why alerts went to no route."""
     if all(alert.kind is AlertKind.ENDED for alert in alerts):
-        return "nobody is told of its end: no receiver of it keeps incidents"
+        return "no message about its end: no route that has this incident keeps incidents"
     return "no route takes it"
 
 

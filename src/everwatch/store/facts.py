@@ -34,6 +34,13 @@ def put_fact(connection: Connection, name: str, value: int) -> None:
     connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value}))
 
 
+def lower_facts(connection: Connection, prefix: str, value: int) -> None:
+    """Store a value in place of each greater fact whose name begins with ``prefix``."""
+    for name, known in facts(connection).items():
+        if name.startswith(prefix) and known > value:
+            put_fact(connection, name, value)
+
+
 def raise_fact(connection: Connection, name: str, value: int) -> None:
     """Store a fact unless it is greater already."""
     insert = insert_into(database_facts, connection.dialect).values(name=name, value=value)

@@ -63,6 +63,11 @@ class Keep(NamedTuple):
 KEEP_ALL = Keep()
 
 
+def looked_at(kind: str) -> str:
+    """Return how the facts begin that say up to when rows of a kind were looked at for plans."""
+    return f"{kind}_looked_at_"
+
+
 class Look(NamedTuple):
     """Rows to delete: those older than ``age_ms``, of all users, of all but the plans ``spared``, or only of ``meant``.
 
@@ -86,7 +91,7 @@ class Look(NamedTuple):
     @property
     def fact(self) -> str:
         """The name of the fact; empty if plans do not matter."""
-        return f"{self.kind}_looked_at_{self.name}" if self.plans else ""
+        return looked_at(self.kind) + self.name if self.plans else ""
 
     @property
     def plans(self) -> Plans:
@@ -134,10 +139,6 @@ class PlanKeeping(NamedTuple):
             kept = kinds.get(kind, usual_ms)
             if kind == "history":
                 kept = max(kept, kinds.get("results", keep.results or FOREVER))
-            if kind == "daily_rollups":
-                # a day is made of hours once their time is over, and is looked at once
-                hours = kinds.get("hourly_rollups", keep.hourly_rollups or FOREVER)
-                kept = max(kept, min(hours + 2 * DAY_MS, FOREVER))
             if kept != usual_ms:
                 found[plan] = 0 if kept == FOREVER else kept
         return found

@@ -117,7 +117,7 @@ class Trimmer:
 
         looked_at = self._alone(bite)
         if looked_at:
-            # else another process deletes just now, or there was nothing
+            # 0: another process deletes just now, or there was nothing
             rollup_look.committed()
         return looked_at
 

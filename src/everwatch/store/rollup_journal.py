@@ -3,9 +3,9 @@
 A monitor has one result in a batch of thousands, as a rule. Added at once, each would change a row of its own in
 ``hourly_rollups``, which costs more than storing the result. So the transaction of a large batch writes its additions
 down, in a few rows of packed columns, and every ten minutes a transaction of its own folds what was written down
-meanwhile into the roll-ups and deletes it. Both are all or nothing, so nothing counts twice or is lost, whoever is
-killed when. A sum does not depend on its order: sinks fold what others have written, and small batches add to
-roll-ups directly.
+meanwhile into the roll-ups and deletes it. Each is one transaction, so a process that is killed at any time loses no
+result and counts none twice. A sum does not depend on its order: sinks fold what others have written, and small
+batches add to roll-ups directly.
 
 Users are spread over buckets. A reader adds to the roll-ups of a monitor what its user's bucket holds of it.
 """
@@ -17,10 +17,12 @@ from zlib import crc32
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
 
+from everwatch.core.errors import StoreError
 from everwatch.model import Status
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS
 from everwatch.store import sketch
 from everwatch.store.bulk_statements import Row
+from everwatch.store.purge_rows import overwriting
 from everwatch.store.rollups import ResultChanges, Since, added, additions
 from everwatch.store.sql_schema import STATUS_CODES, results, rollup_journal
 
@@ -56,8 +58,16 @@ class JournalRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     others: list[_Row]
 
 
+def _decode(body: bytes) -> JournalRow:
+    found = _decoded(body)
+    if found.version != _VERSION:
+        # a sink of another version wrote it, which folds it when it runs again
+        raise StoreError(f"The journal of roll-ups has a row of version {found.version}: run that sink once more.")
+    return found
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(JournalRow).decode
+_decoded = msgspec.msgpack.Decoder(JournalRow).decode
 
 
 def bucket_of(user_id: str) -> int:
@@ -156,18 +166,16 @@ class RollupJournal:
     def take(self, connection: Connection, buckets: Collection[int], *, all_of_it: bool = False) -> list[Row]:
         """Delete what was written down of some buckets; return the sums, in the order of their key.
 
-        What another transaction takes at the same time is left to it; ``all_of_it``: is waited for.
+        Rows that another transaction holds are left to it; ``all_of_it``: wait for them.
         """
         is_meant = rollup_journal.c.bucket.in_(buckets)
         if not self._on_postgresql:
             # the write lock is held
             bodies = connection.execute(select(rollup_journal.c.additions).where(is_meant)).scalars().all()
             if bodies:
-                # it names users, who may be purged later: what goes is overwritten
-                before = connection.exec_driver_sql("PRAGMA secure_delete").scalar_one()
-                connection.exec_driver_sql("PRAGMA secure_delete = ON")
-                connection.execute(delete(rollup_journal).where(is_meant))
-                connection.exec_driver_sql(f"PRAGMA secure_delete = {int(before)}")
+                # its rows name users, who may be purged later
+                with overwriting(connection):
+                    connection.execute(delete(rollup_journal).where(is_meant))
             return folded(bodies)
         taking = delete(rollup_journal)
         if all_of_it:

@@ -20,15 +20,14 @@ from sqlalchemy import (
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
-from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
+from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, lower_facts, put_fact
+from everwatch.store.plan_keeping import looked_at
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, RollupJournal, waiting
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, by_hour, condensed, rollup
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
-LOOKED_AT_HOURS = "hourly_rollups_looked_at_"
-"""How the facts begin that say up to when roll-ups of hours were looked at for plans (``Look.fact``)."""
 _READ_AT_ONCE = 2_000
 # keys of three values in one statement; SQLite takes at most 32,766
 _KEYS_AT_ONCE = 2_000
@@ -66,7 +65,7 @@ class RollupRows:
     def fold(self, connection: Connection, buckets: Collection[int], *, all_of_it: bool = False) -> None:
         """Add what the journal holds of some buckets to the roll-ups.
 
-        What another transaction adds at the same time is left to it; ``all_of_it``: is waited for.
+        Additions that another transaction holds are left to it; ``all_of_it``: wait for them.
         """
         self._hours.add(connection, self._journal.take(connection, buckets, all_of_it=all_of_it))
 
@@ -94,7 +93,11 @@ class RollupRows:
     def _condense(self, connection: Connection, which: Select[*tuple[Any, ...]]) -> int:
         # a late result that is being added to such an hour is waited for, and one that comes later begins it anew
         hours = [tuple(row) for row in connection.execute(which.with_for_update())]
-        self._days.add(connection, condensed(hours))
+        days = condensed(hours)
+        self._days.add(connection, days)
+        if days:
+            # a look for plans may have passed these days already
+            lower_facts(connection, looked_at("daily_rollups"), min(day[2] for day in days))
         self._hours.delete(connection, [row[:3] for row in hours])
         return len(hours)
 
@@ -108,10 +111,8 @@ class RollupRows:
         self.fold(connection, range(BUCKETS), all_of_it=True)
         known = facts(connection)
         from_ms = first_day(from_ms, known)
-        for name, value in known.items():
-            if name.startswith(LOOKED_AT_HOURS) and value > from_ms:
-                # hours that are built anew have not been looked at
-                put_fact(connection, name, from_ms)
+        # hours that are built anew have not been looked at
+        lower_facts(connection, looked_at("hourly_rollups"), from_ms)
         if not after and from_ms < since(known).rollups:
             # so that what is stored meanwhile counts for users that are done
             put_fact(connection, COUNTED_FROM, from_ms)

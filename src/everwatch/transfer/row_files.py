@@ -62,6 +62,10 @@ class FileSource:
         return self.title or ("stdin" if self.path == STDIN else self.path)
 
     @property
+    def _subject(self) -> str:
+        return self.title or f"The file {self.name}"
+
+    @property
     def position(self) -> int:
         """Return how many bytes of the file are read."""
         return self._stream.tell() if self._stream is not None and self.size else 0
@@ -92,7 +96,7 @@ class FileSource:
         with self._opened() as stream:
             data = stream.read(LARGEST_DOCUMENT_BYTES + 1)
         if len(data) > LARGEST_DOCUMENT_BYTES:
-            raise SettingsError(f"The file {self.name} has more than {LARGEST_DOCUMENT_BYTES} bytes.")
+            raise SettingsError(f"{self._subject} has more than {LARGEST_DOCUMENT_BYTES} bytes.")
         return data
 
     def lines(self) -> Iterator[TextLine]:
@@ -143,6 +147,6 @@ class FileSource:
                     yield raw
         except (EOFError, zlib.error, UnicodeError, LookupError, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise SettingsError(f"The file {self.name} cannot be read: {reason}.") from None
+            raise SettingsError(f"{self._subject} cannot be read: {reason}.") from None
         finally:
             self._stream = None

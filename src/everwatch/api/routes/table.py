@@ -120,7 +120,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             CommandOutcomes(services.commands, services.database),
             Batches(services.commands),
             ImportRoutes(importing),
-            ImportStream(importing, lambda principal: tokens.is_valid(principal, clock.now_ms())),
+            ImportStream(importing, lambda principal: tokens.is_valid(principal, clock.now_ms()), clock),
         ),
         *token_routes(
             TokenRoutes(tokens, services.records, services.access_topic, clock),

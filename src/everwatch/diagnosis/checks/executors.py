@@ -2,20 +2,17 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing
 from types import MappingProxyType
 from typing import NamedTuple
 
-from everwatch.core.errors import InvalidInput
 from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.newest_records import newest_records, results_of
 from everwatch.diagnosis.open_ticks import MOST_TARGETS, OpenTicks, open_ticks
 from everwatch.diagnosis.presence import ended_unasked, newest_notes
 from everwatch.diagnosis.system import System
 from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_still, unowned, waiting
-from everwatch.encoding import codec
 from everwatch.encoding.presence_notes import PresenceNote
-from everwatch.kafka.consumer_groups import Member, bounds_of
-from everwatch.kafka.peek import PEEKING, peek_to_ends
+from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.model import INLINE_EXECUTOR
 from everwatch.schedule.instant import instant_text
@@ -217,24 +214,11 @@ def _gone(system: System, seen: Mapping[str, int], present: Collection[str], not
 
 def newest_results(system: System) -> dict[str, int]:
     """The executors among the newest results, and when each of them finished something last, ms."""
-    topic = system.topics.results
-    held = bounds_of(system.admin, [(topic, number) for number in range(system.settings.partitions)])
-    wanted = {
-        position: range(max(each.start, each.stop - RESULTS_LOOKED_AT), each.stop)
-        for position, each in held.items()
-        if each
-    }
     found: dict[str, int] = {}
-    with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek_to_ends(consumer, wanted).values():
-            for record in seen.records:
-                try:
-                    result = codec.decode_result(record.value)
-                except InvalidInput:
-                    continue
-                if result.executor and result.executor != INLINE_EXECUTOR:
-                    ended = result.started_at + int(result.duration_ms)
-                    found[result.executor] = max(ended, found.get(result.executor, 0))
+    for result in results_of(newest_records(system, system.topics.results, RESULTS_LOOKED_AT)):
+        if result.executor and result.executor != INLINE_EXECUTOR:
+            ended = result.started_at + int(result.duration_ms)
+            found[result.executor] = max(ended, found.get(result.executor, 0))
     return found
 
 

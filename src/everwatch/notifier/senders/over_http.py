@@ -65,9 +65,9 @@ class HttpSender:
             body_limit=_BODY_LIMIT,
             is_enough=_is_enough,
         )
-        # a connection is kept where the rules alone say where it goes: what one user made a server say is not another's
-        # to read, and one user has few messages
-        # A request over a kept connection that dies is sent once more: nobody recognises a second text message.
+        # Connections are kept to receivers that the rules name, never to an address that a user chose: no user reads
+        # another's answer. A text message has its own: a request over a kept connection that breaks is sent again, and
+        # the provider recognises no repetition.
         owner = None if isinstance(address, SmsAddress) or (is_guarded and whose) else lane_of(address)
         try:
             async with asyncio.timeout(self.timeout_s):
