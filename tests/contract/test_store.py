@@ -917,6 +917,21 @@ def test_roll_ups_of_users_of_a_plan_are_kept_for_its_time_some_monitors_of_an_i
     assert [each.successes for each in feed.reader.rollups("anna", "shop", RollupStep.DAY)] == [2]
 
 
+def test_days_that_are_made_when_the_look_of_a_plan_has_passed_them_go_too(rolled_up_by_plan: Feed) -> None:
+    feed, first = rolled_up_by_plan, 100
+    plans = PlanKeeping.of({"pro": {"hourly_rollups": 10, "daily_rollups": 3}})
+    feed.put(replace(user("anna"), plan="pro"))
+    feed.stored_at = first * DAY
+    feed.results(result(first * DAY, user_id="anna"))
+    left = []
+    for day in (*range(1, 14), 5_000):
+        while feed.store.trim((first + day) * DAY + HOUR, 50, plans):
+            pass
+        left.append([len(feed.reader.rollups("anna", "shop", step)) for step in RollupStep])
+    assert left[5] == [1, 1], "hours are kept for ten days"
+    assert left[-2] == [0, 0], "and their day is older than three when it is made of them"
+
+
 def test_plans_that_change_apply_to_what_is_stored_already(by_plan: Feed) -> None:
     feed, first = by_plan, 100
     fill_with_plans(feed, first)

@@ -9,8 +9,9 @@ import pytest_asyncio
 from support.api import Api, api
 from support.waiting import PATIENCE
 
-from everwatch.api.import_stream import AT_ONCE
+from everwatch.api.import_stream import AT_ONCE, MOST_BYTES_OF_ROW
 from everwatch.api.permissions import Role
+from everwatch.api.tokens import token_id_of
 from everwatch.core.errors import BrokerUnavailable
 
 CSV = b'id,city,plan\r\nann,"Bern,\r\nold town",default\r\n,Graz,default\r\nbob,Lyon,default\r\n'
@@ -110,6 +111,38 @@ async def test_a_stream_that_stops_says_at_which_line(server: Api) -> None:
     ):
         refused = await server.call("POST", f"/v1/imports?{query}", body=data)
         assert refused.code == code
+
+
+async def test_a_stream_ends_with_its_token(server: Api) -> None:
+    told, token = asyncio.Event(), server.token(Role.OPERATOR)
+
+    async def file() -> AsyncIterator[bytes]:
+        yield b'{"user_id":"ann"}\n' * (AT_ONCE + 1)
+        await asyncio.wait_for(told.wait(), PATIENCE * 5)
+        yield b'{"user_id":"bob"}\n' * AT_ONCE
+
+    headers = {"Authorization": f"Bearer {token}"}
+    async with server.session.post(f"{server.url}/v1/imports?dry_run=true", data=file(), headers=headers) as response:
+        assert await response.content.readline() == b"\n"
+        server.tokens.revoke(token_id_of(token))
+        told.set()
+        last = json.loads(await response.content.readline())
+    assert (last["stopped_at"], last["code"]) == (AT_ONCE + 1, "invalid_token")
+
+
+async def test_a_row_without_end_takes_no_memory_without_end(server: Api) -> None:
+    row = b"x" * 1_000_000
+
+    async def file() -> AsyncIterator[bytes]:
+        yield b"user_id\nann\n"
+        for _ in range(MOST_BYTES_OF_ROW // len(row) + 2):
+            yield row
+
+    headers = {"Authorization": f"Bearer {server.texts[Role.ADMIN]}"}
+    async with server.session.post(f"{server.url}/v1/imports?dry_run=true", data=file(), headers=headers) as response:
+        lines = [json.loads(line) async for line in response.content if line.strip()]
+    assert (lines[-1]["stopped_at"], lines[-1]["code"]) == (3, "malformed")
+    assert lines[-1]["reason"] == f"The file cannot be read: a row has more than {MOST_BYTES_OF_ROW} bytes."
 
 
 async def test_a_file_that_cannot_be_read_is_refused_as_a_whole(server: Api) -> None:
