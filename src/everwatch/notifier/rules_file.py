@@ -1,13 +1,13 @@
 """``notify.toml`` -> rules. Everything that can be judged without a user is judged when the file is read.
 
-All in one file: each table of the file is one class with the one function that makes rules of it.
+All in one file: each table of the file (``rules_input``) has one function here, which makes rules of it.
 """
 
 import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -17,12 +17,24 @@ from everwatch.core.validation_errors import fault_of
 from everwatch.kinds.protocol import FieldError
 from everwatch.model import Cron
 from everwatch.notifier.ack_links import AckLinks
-from everwatch.notifier.addresses import TWILIO_URL, TYPES, EmailAddress
-from everwatch.notifier.alerts import Severity
+from everwatch.notifier.addresses import TYPES, EmailAddress
 from everwatch.notifier.executor_outages import OwnOutage
 from everwatch.notifier.rotas import Person, Rota
-from everwatch.notifier.rotas_input import RotaInput, check_people, rota_of
-from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules, TextLimits
+from everwatch.notifier.rotas_input import check_people, rota_of
+from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Relay, Rules, TextLimits
+from everwatch.notifier.rules_input import (
+    AckLinksInput,
+    ContactsInput,
+    CorrelationInput,
+    FileInput,
+    OwnOutageInput,
+    QuietInput,
+    RelayInput,
+    RouteInput,
+    SmsInput,
+    TextsInput,
+    TimedInput,
+)
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.texts import NO_TEXTS, MessageTexts, check_text
 from everwatch.notifier.timing import QuietHours, Timing
@@ -46,8 +58,6 @@ _SAMPLES = {
 }
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
 
 class WrongRules(EverwatchError):
     """A file of notification rules is wrong: ``field`` says where ("" if the whole is meant)."""
@@ -60,112 +70,6 @@ class WrongRules(EverwatchError):
         self.reason = reason
 
 
-TimeOfDay = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-
-
-class _QuietInput(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"begin": "from", "end": "to"}
-):
-    begin: TimeOfDay
-    end: TimeOfDay
-    timezone: str = "UTC"
-    days: str = "*"
-    wakes: list[Severity] = []
-
-
-class _DigestInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cron: str
-    timezone: str = "UTC"
-
-
-class _TextsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    subject: Annotated[str, msgspec.Meta(max_length=500)] = ""
-    line: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
-
-
-class _Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    group_wait: str | None = None
-    group_interval: str | None = None
-    min_down: str | None = None
-    after: str | None = None
-    quiet_hours: _QuietInput | None = None
-    digest: _DigestInput | None = None
-    text: _TextsInput | None = None
-
-
-class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continue"}):
-    name: Name
-    match: Match = Match()
-    goes_on: bool = False
-    doubt: Doubt | None = None
-    email: dict[str, Any] | None = None
-    webhook: dict[str, Any] | None = None
-    slack: dict[str, Any] | None = None
-    discord: dict[str, Any] | None = None
-    telegram: dict[str, Any] | None = None
-    ntfy: dict[str, Any] | None = None
-    pagerduty: dict[str, Any] | None = None
-    alertmanager: dict[str, Any] | None = None
-    sms: dict[str, Any] | None = None
-    apprise: dict[str, Any] | None = None
-
-
-class _RelayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"sender": "from"}):
-    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    sender: Annotated[str, msgspec.Meta(min_length=3, max_length=320)]
-    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
-    security: Literal["none", "starttls", "tls"] = "starttls"
-    username: Annotated[str, msgspec.Meta(max_length=256)] = ""
-    password: Annotated[str, msgspec.Meta(max_length=1024)] = ""
-
-
-class _SmsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"sender": "from"}):
-    account: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{1,64}$")]
-    token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}$")]
-    sender: Annotated[str, msgspec.Meta(min_length=1, max_length=34)]
-    url: str = TWILIO_URL
-    per_number: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = TextLimits().per_number
-    per_day: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = TextLimits().per_day
-
-
-class _CorrelationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    monitors: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = Correlation().monitors
-    users: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = Correlation().users
-    within: str = "1m"
-    users_per_second: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = Correlation().per_s
-
-
-class _OwnOutageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = OwnOutage().percent
-    hold: str = "5m"
-    hold_cut_off: str = "1h"
-
-
-class _ContactsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    verify: bool = False
-    link: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
-
-
-class _AckLinksInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    url: Annotated[str, msgspec.Meta(max_length=500, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?\Z")]
-    valid: str = "7d"
-    users: bool = False
-
-
-class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    defaults: _Timed = _Timed()
-    smtp: dict[str, Any] | None = None
-    sms: dict[str, Any] | None = None
-    correlation: _CorrelationInput = _CorrelationInput()
-    own_outage: _OwnOutageInput = _OwnOutageInput()
-    contacts: _ContactsInput = _ContactsInput()
-    acknowledge: _AckLinksInput | None = None
-    people: dict[Name, dict[str, str]] = {}
-    rotas: list[RotaInput] = []
-    users: list[dict[str, Any]] = []
-    operators: list[dict[str, Any]] = []
-
-
 def rules_of(data: bytes, path: Path) -> Rules:
     """Return the rules that a file's bytes mean. Raises WrongRules for the first thing that is wrong."""
     if len(data) > LARGEST_FILE_BYTES:
@@ -175,7 +79,7 @@ def rules_of(data: bytes, path: Path) -> Rules:
     except (ValueError, RecursionError) as error:
         raise WrongRules(str(path), "", f"not valid TOML: {error}") from None
     try:
-        given = _converted(document, _FileInput, "")
+        given = _converted(document, FileInput, "")
         if given.defaults.after is not None:
             raise InvalidInput("an escalation is one route, not all of them", "defaults.after")
         texts = _texts(given.defaults.text, "defaults.text") or NO_TEXTS
@@ -284,11 +188,11 @@ def _stamp_of(file: Path) -> Stamp | None:
         return None
 
 
-def _rotas(given: _FileInput) -> dict[str, Rota]:
+def _rotas(given: FileInput) -> dict[str, Rota]:
     check_people(given.people)
 
     def hours_of(table: Any, timezone: str, place: str) -> QuietHours | None:
-        return _quiet(replace(_converted(table, _QuietInput, place), timezone=timezone), place)
+        return _quiet(replace(_converted(table, QuietInput, place), timezone=timezone), place)
 
     found: dict[str, Rota] = {}
     for index, each in enumerate(given.rotas):
@@ -314,7 +218,7 @@ def _route(
     path: Path,
     shared: _Shared,
 ) -> AlertRoute:
-    given = _converted(table, _RouteInput, field)
+    given = _converted(table, RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
     if len(targets) != 1:
         raise InvalidInput(f"a route has one of {', '.join(TYPES)}, and this has {len(targets)}", field)
@@ -351,7 +255,7 @@ def _route(
     )
 
 
-def _texts(given: _TextsInput | None, place: str) -> MessageTexts | None:
+def _texts(given: TextsInput | None, place: str) -> MessageTexts | None:
     if given is None:
         return None
     check_text(given.subject, f"{place}.subject", is_subject=True)
@@ -388,7 +292,7 @@ def _check_target(document: Any, sender: str, place: str) -> None:
 
 
 def _relay(given: Mapping[str, Any]) -> Relay:
-    smtp = _converted(given, _RelayInput, "smtp")
+    smtp = _converted(given, RelayInput, "smtp")
     try:
         EmailAddress(smtp.sender.rpartition("<")[2].rstrip(">"))
     except FieldError as error:
@@ -403,29 +307,29 @@ def _relay(given: Mapping[str, Any]) -> Relay:
 
 def _provider(given: Mapping[str, Any]) -> tuple[dict[str, Any], TextLimits]:
     """The fields of an address that are the provider's, and how many messages a day it may be asked for."""
-    sms = _converted(given, _SmsInput, "sms")
+    sms = _converted(given, SmsInput, "sms")
     provider = {"account": sms.account, "token": sms.token, "from": sms.sender, "url": sms.url}
     _converted({"to": _SAMPLES["number"], **provider}, TYPES["sms"], "sms")
     return provider, TextLimits(sms.per_number, sms.per_day)
 
 
-def _correlation(given: _CorrelationInput) -> Correlation:
+def _correlation(given: CorrelationInput) -> Correlation:
     within_ms = _duration(given.within, "correlation.within")
     return Correlation(given.monitors, given.users, max(1_000, within_ms), given.users_per_second)
 
 
-def _own_outage(given: _OwnOutageInput) -> OwnOutage:
+def _own_outage(given: OwnOutageInput) -> OwnOutage:
     hold_ms = _duration(given.hold, "own_outage.hold")
     return OwnOutage(given.percent, hold_ms, _duration(given.hold_cut_off, "own_outage.hold_cut_off"))
 
 
-def _contacts(given: _ContactsInput) -> ContactRules:
+def _contacts(given: ContactsInput) -> ContactRules:
     if given.link and not (given.link.startswith(("https://", "http://")) and "{code}" in given.link):
         raise InvalidInput("a URL with {code}, and {user} if it is needed", "contacts.link")
     return ContactRules(given.verify, given.link)
 
 
-def _ack_links(given: _AckLinksInput | None) -> AckLinks:
+def _ack_links(given: AckLinksInput | None) -> AckLinks:
     if given is None:
         return AckLinks()
     valid_ms = _duration(given.valid, "acknowledge.valid")
@@ -444,7 +348,7 @@ def _duration(text: str, place: str) -> int:
     return duration_ms
 
 
-def _timing(given: _Timed, default: Timing, field: str) -> Timing:
+def _timing(given: TimedInput, default: Timing, field: str) -> Timing:
     def or_before(name: str, before: int) -> int:
         text = getattr(given, name)
         return before if text is None else _duration(text, f"{field}.{name}")
@@ -461,7 +365,7 @@ def _timing(given: _Timed, default: Timing, field: str) -> Timing:
     )
 
 
-def _quiet(given: _QuietInput, field: str) -> QuietHours | None:
+def _quiet(given: QuietInput, field: str) -> QuietHours | None:
     if given.begin == given.end:
         # so a route may have none where the defaults have some
         return None
@@ -489,7 +393,7 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)
 
 
-def _files_in(given: _FileInput, path: Path) -> Iterator[Path]:
+def _files_in(given: FileInput, path: Path) -> Iterator[Path]:
     """The files that ``_with_files`` reads."""
     targets = (route.get(sender) for route in (*given.users, *given.operators) for sender in TYPES)
     for table in (given.smtp, given.sms, *targets):
