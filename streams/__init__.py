@@ -7,10 +7,10 @@ Begin with ``events.py``: one table, which part calls which. Then a path a line,
 record passes them. ``transport/batch_consumer`` hands a batch to an agent (``app``), the agent to ``agents/isolation``,
 and that, by ``events``, to its handler:
 
-- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (poison records become dead letters
-  there, invalid ones in the next step) → ``agents/input_admission`` → ``agents/registration`` → ``agents/newcomers`` or
-  ``agents/monitor_changes`` → ``state/unit_of_work`` → ``state/fenced_writers`` → ``state/entry_store`` →
-  ``state/timetable_planner``;
+- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (which writes the dead letters: of
+  poison records, which it finds, and of invalid ones, which any next step refuses) → ``agents/input_admission`` →
+  ``agents/registration`` → ``agents/newcomers`` or ``agents/monitor_changes`` → ``state/unit_of_work`` →
+  ``state/fenced_writers`` → ``state/entry_store`` → ``state/timetable_planner``;
 - **signal**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/signals`` → ``state/unit_of_work``;
 - **tick**: ``everwatch.timetable`` (what is due when, in memory), held by ``state/owned_partition``, filled ahead by
   ``ticking/due_index_loader`` → ``ticking/emitter`` → ``state/fenced_writers`` (progress);
@@ -21,7 +21,7 @@ and that, by ``events``, to its handler:
   (``everwatch.rules.lifecycle`` decides the state) → ``outputs/transitions`` → ``state/unit_of_work``;
 - **result stored**: by the sink (``src/everwatch/sink/``, ``store/``), which reads the same topic;
 - **rebalance**: ``app`` (partitions are revoked), ``state/monitors_table`` (others are assigned) → ``ownership`` →
-  ``state/fenced_writers`` (fences the owner before) → ``state/table_examination`` →
+  ``state/fenced_writers`` (fences the earlier owner) → ``state/table_examination`` →
   ``state/catch_up`` (reads what the table lacks) → ``state/owned_partitions`` → ``transport/batch_consumer``.
   A worker that starts again over its folder gets its partitions back without one (``transport/group_membership``).
 
@@ -29,13 +29,14 @@ The wiring comes last: ``engine``, ``app``, ``worker``.
 
 A poison record, one that makes its handler fail each time, is found by halving its batch (``agents/isolation``); it
 goes to the topic ``dead-letters`` with the reason (``outputs/refused_inputs``), and its offset is committed. A batch
-that cannot be read at all is reported by ``transport/batch_consumer`` and goes there, too. A tick that no record can
-hold becomes a skipped result (``ticking/skipped_ticks``). Of a monitor's agenda ``ticking/agenda_runner`` carries out
-what is no tick (reminders, ends of pauses, runs in regions); an item that fails is dropped from the index. An entry of
-the table that cannot be decoded counts as absent (``state/undecodable_entries``).
+that cannot be read at all is reported by ``transport/batch_consumer`` and goes there, too. A tick that its topic
+refuses (too large, say) becomes a skipped result (``ticking/skipped_ticks``). Of a monitor's agenda
+``ticking/agenda_runner`` carries out what is no tick (reminders, ends of pauses, runs in regions); an item that fails
+is dropped from the index. An entry of the table that cannot be decoded counts as absent
+(``state/undecodable_entries``).
 
 A late tick: ``ticking/sweep_measures`` has the metrics, and logs what a sweep that took a second has waited for: the
-lock of its partition (``state/owned_partition``), which units of work hold, the index of due instants
+lock of its partition (``state/owned_partition``), while a unit of work held it, the index of due instants
 (``ticking/due_index_loader``), or the broker (``everwatch.kafka.batch_producer``). A sweep goes no further than the
 partition's ``ceiling``, which new users and retries set. Readiness names the partitions that are behind
 (``OwnedPartitions.why_behind``).

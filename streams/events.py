@@ -13,8 +13,12 @@
 | a batch cannot be read | ``BatchConsumer`` | ``RefusedInputs.write_unreadable`` |
 | a part cannot go on | any | ``Engine.end`` |
 
-A part that is made before the one behind its event gets the method of ``WorkerEvents``: Faust's table and the batch
-consumers exist before the app starts, and handlers need connected clients.
+``PoisonIsolation`` is called by the agent of its topic, and reports a part of a batch that is tried again as it does a
+batch.
+
+Some parts that report events are made before the parts that handle them: Faust's table and the batch consumers exist
+before the app starts, and handlers need connected clients. So they are given methods of ``WorkerEvents``, which pass
+each event on.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,7 @@
-"""Options of a worker beside the settings: constants, which tests make small, and parts that tests have fail."""
+"""Options of a worker that are no settings.
+
+``--rebuild-changelog``, constants that tests make small, and parts that tests make fail.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -14,9 +14,9 @@ from streams.outputs.refused_inputs import RefusedInputs
 from streams.result_application import ResultApplication
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import MonitorWithUser, UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.state.unit_of_work import MonitorWithUser, UnitOfWork, UnitsOfWork, all_or_worker_ends
 
-Judged = tuple[Record, bytes, Status]
+KeyedRecord = tuple[Record, bytes, Status]
 KeyedResult = tuple[bytes, Result]
 """The table key of a monitor, and a result that may change it."""
 # long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
@@ -48,10 +48,10 @@ class Feedback:
 
     async def handle_results(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
-        judged = await self._judged(records)
+        keyed = await self._keyed(records)
         async with self._units.begin() as work, AsyncExitStack() as holds:
             changed: list[tuple[int, Monitor, Monitor]] = []
-            for number, some in judged.items():
+            for number, some in keyed.items():
                 partition = work.owned(number)
                 entries = work.look_up(number, list({key for _, key, _ in some}))
                 relevant, earliest = await self._relevant(partition, some, entries)
@@ -61,31 +61,31 @@ class Feedback:
                     holds.enter_context(partition.sweeps_held_at(earliest - 1))
                 changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
             await work.finish()
-            with all_or_rebuilt():
+            with all_or_worker_ends():
                 for number, before, after in changed:
                     if _retry_of(before) != _retry_of(after):
                         self._planner.replace(work.owned(number), before, after)
 
-    async def _judged(self, records: Iterable[Record]) -> dict[int, list[Judged]]:
+    async def _keyed(self, records: Iterable[Record]) -> dict[int, list[KeyedRecord]]:
         """Return the records by partition, with table key and status of each; refuse those that have none."""
-        judged: dict[int, list[Judged]] = {}
+        keyed: dict[int, list[KeyedRecord]] = {}
         async for few in cooperative_chunks(records):
             for record in few:
                 try:
-                    judged.setdefault(record.partition, []).append((record, *_key_and_status(record)))
+                    keyed.setdefault(record.partition, []).append((record, *_key_and_status(record)))
                 except InvalidInput as error:
                     self._refused.refuse(record, error)
-        return judged
+        return keyed
 
     async def _relevant(
-        self, partition: OwnedPartition, judged: list[Judged], entries: Mapping[bytes, bytes | None]
+        self, partition: OwnedPartition, keyed: list[KeyedRecord], entries: Mapping[bytes, bytes | None]
     ) -> tuple[list[KeyedResult], int]:
         """Return the results that may change their monitors, and the earliest instant of a retry; 0 if none failed."""
-        _note_alive(partition, judged)
+        _note_alive(partition, keyed)
         relevant: list[KeyedResult] = []
         met: set[bytes] = set()
         has_failures = False
-        async for few in cooperative_chunks(judged):
+        async for few in cooperative_chunks(keyed):
             for record, key, status in few:
                 value = entries.get(key)
                 # None: deleted while the tick was under way. Behind a result that counts, each is looked at
@@ -142,14 +142,14 @@ def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
     return agenda.retry_at, agenda.retry_of, agenda.retry_attempt
 
 
-def _note_alive(partition: OwnedPartition, judged: list[Judged]) -> None:
+def _note_alive(partition: OwnedPartition, keyed: list[KeyedRecord]) -> None:
     """Note that executors without a region are alive, if one of these results is theirs."""
     ticks = partition.without_result.get("")
     if ticks is None:
         return
     # among results of regions theirs may be few
-    most = len(judged) if ticks.last - ticks.first >= LOOKED_CLOSER_MS else LOOKED_AT
-    if any(_is_executors(record) for record, _, _ in islice(reversed(judged), most)):
+    most = len(keyed) if ticks.last - ticks.first >= LOOKED_CLOSER_MS else LOOKED_AT
+    if any(_is_executors(record) for record, _, _ in islice(reversed(keyed), most)):
         del partition.without_result[""]
 
 

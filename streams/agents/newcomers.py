@@ -1,4 +1,7 @@
-"""Registration of users without an entry: only that there is none is read, and sweeps go on meanwhile."""
+"""Registration of users without an entry.
+
+Nothing of them is read but that they have none, and sweeps go on meanwhile.
+"""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -17,7 +20,7 @@ from streams.agents.shared_entries import SharedEntries, SharedEntriesOfBatch
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitOfWork, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, all_or_worker_ends
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
@@ -36,7 +39,8 @@ class Newcomers:
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
         """Split signups into those of unknown users, by partition, and all others.
 
-        These are of known users, repeated, due at once, or remembered by their ids.
+        The others: those of known users, a user's second one in the batch, with a task due within a second, with an id
+        to be remembered, or with a condition (``if_registration``).
         """
         now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
@@ -84,7 +88,7 @@ class Newcomers:
                 self._outputs.replies.send(
                     number, Asker.of(signup), CommandOutcome.REGISTERED, offset=work.position(number)
                 )
-            with all_or_rebuilt():
+            with all_or_worker_ends():
                 await _put_all(registered)
 
     async def _enter(

@@ -23,9 +23,10 @@ from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_worker_ends
 
-# table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
+# signups that are sorted at once; signups or commands of one unit of work, and monitors of one user in it: while these
+# two change monitors, no sweep of their partitions begins
 ENTRIES_AT_ONCE = 20_000
 CHANGED_AT_ONCE = 2_000
 CHANGED_WITH_USER_AT_ONCE = 1_000
@@ -105,7 +106,7 @@ class Registration:
             # a reply says what is durable
             for each in replies:
                 self._outputs.replies.send(*each, offset=work.position(each[0]))
-            with all_or_rebuilt():
+            with all_or_worker_ends():
                 for number, changes in done:
                     for change in changes.monitors:
                         self._planner.replace(work.owned(number), change.before, change.after)
@@ -161,7 +162,7 @@ class Registration:
                 some = Changes(monitors=changes)
                 self._changes.write(work, number, wanted.user_id, some, partition.emitted_to, whole_user=whole_user)
                 await work.finish()
-                with all_or_rebuilt():
+                with all_or_worker_ends():
                     for change in changes:
                         self._planner.replace(partition, change.before, change.after)
         if changes:

@@ -2,7 +2,8 @@
 
 Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Beside the table's entries each database
 holds two indexes by time (``time_indexes``), derived from the entries: of what falls due (one-shot tasks, beginnings,
-endings, retries), and of changes that come by themselves (reminders, ends of pauses). They miss no key; some are stale.
+endings, retries), and of changes that come by themselves (reminders, ends of pauses). They miss no key, but for agenda
+items that failed each time (``forget_agenda``); some are stale.
 """
 
 import asyncio

@@ -14,8 +14,8 @@ class MonitorsTable(faust.Table):  # type: ignore[type-arg]
     """Faust's table (store, changelog, standbys), which reports when partitions are assigned.
 
     ``on_assigned`` gets the active partitions and the generation of the group, before the databases
-    of others are closed. ``on_recovered`` is called when Faust has made everything else ready; it waits until these
-    partitions are open.
+    of other partitions are closed. ``on_recovered`` is called when Faust has made everything else ready; it waits until
+    these partitions are open.
     ``usable_as_standby`` says which copies can follow the changelog.
     """
 

@@ -29,10 +29,10 @@ LARGEST_ENTRY_BYTES = 900_000
 
 
 @contextmanager
-def all_or_rebuilt() -> Iterator[None]:
+def all_or_worker_ends() -> Iterator[None]:
     """Run steps that must all follow once something is durable.
 
-    Raises LocalStateWrong if one fails: the worker ends.
+    If one fails, the worker ends (LocalStateWrong) and the next owner rebuilds.
     """
     try:
         yield
@@ -261,7 +261,7 @@ class UnitOfWork:
                     f"the changelog of partition {partition} went back to offset {offset}: it was made anew or cut off,"
                     " and is compared with the table when the worker starts again"
                 )
-        with all_or_rebuilt():
+        with all_or_worker_ends():
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
                 self._store.undecodable.written(partition, self._entries[partition])

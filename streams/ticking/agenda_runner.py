@@ -19,7 +19,7 @@ from streams.state.fenced_writers import PartitionLost
 from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_worker_ends
 from streams.transport.output_record import OutputRecord
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class AgendaRunner:
                         if change := self.change(work, partition, key, self._clock.now_ms()):
                             changed.append(change)
                 await work.finish()
-                with all_or_rebuilt():
+                with all_or_worker_ends():
                     for before, after in changed:
                         self._planner.replace(partition, before, after)
             self._store.forget_agenda(number, dated)

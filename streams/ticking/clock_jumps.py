@@ -4,7 +4,10 @@ STEP_MS = 5_000
 
 
 class ClockJumps:
-    """Detects jumps of the wall clock by the monotonic clock: ticks wait until the new time proves right."""
+    """Detects by the monotonic clock that the wall clock jumped ahead.
+
+    Ticks then wait some seconds, in which a wrong time is usually set right.
+    """
 
     def __init__(self) -> None:
         self._last: tuple[int, float] | None = None

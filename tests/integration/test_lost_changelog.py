@@ -171,12 +171,12 @@ def test_topics_that_are_made_anew_are_found_again_by_the_api_and_an_executor(pi
         url = f"{served[1]}/v1/users"
         assert requests.get(url, headers={"Authorization": "Bearer of nobody"}, timeout=60).status_code == 401
         # there is no database, which it says to whoever it lets in
-        wait_until(
-            "the API takes a token of the new topic",
-            lambda: requests.get(url, headers=headers, timeout=60).status_code == 503,
-            120,
-            0.5,
-        )
+
+        def is_let_in() -> bool:
+            answer = requests.get(url, headers=headers, timeout=60)
+            return answer.status_code == 503 and answer.json()["code"] == "database_unavailable"
+
+        wait_until("the API takes a token of the new topic", is_let_in, 120, 0.5)
 
         def reads_cancellations() -> bool:
             pipeline.send(topics.cancellations, "somebody", b"no cancellation", partition=0)

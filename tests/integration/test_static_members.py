@@ -129,6 +129,7 @@ def damage_last_batch(folder: Path, topic: str, partition: int) -> None:
         is_mark = int.from_bytes(data[begin + 21 : begin + 23]) & _CONTROL
         place = place if is_mark else end - 1
         begin = end
+    assert place, "no batch with records"
     with segment.open("r+b") as stream:
         stream.seek(place)
         stream.write(bytes([data[place] ^ 1]))

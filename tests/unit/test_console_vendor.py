@@ -140,8 +140,9 @@ def test_what_a_cold_start_loads_is_small() -> None:
     sizes = []
     for page in STATIC.glob("pages/*.js"):
         asked = ("early.js", "bundles/all.css", "bundles/app/main.js", f"bundles/pages/{page.name}", "index.html")
-        found = [files.find(name) for name in asked]
-        sizes.append(sum(len(each.packed or each.content) for each in found if each))
+        found = {name: file for name in asked if (file := files.find(name))}
+        assert found.keys() == set(asked)
+        sizes.append(sum(len(each.packed or each.content) for each in found.values()))
     assert max(sizes) <= BUDGET
 
 

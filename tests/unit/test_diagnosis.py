@@ -6,11 +6,12 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -117,9 +118,13 @@ def system_with(
     *rows: PartitionLag,
     later: Iterable[PartitionLag] | None = None,
     settings: Settings = Settings(),  # noqa: B008
+    given: Mapping[str, Any] = MappingProxyType({}),
     **absent: bool,
 ) -> System:
-    """A system with these rows, all else well; ``later``: those of a second look; ``executor=False``: there is none."""
+    """A system with these rows, all else well.
+
+    ``later``: the rows of a second look; ``given``: other parts of the system; ``executor=False``: there is none.
+    """
     processes = ("worker", "executor", "sink")
     usual = [row("worker", TOPICS.commands), row("executor", TOPICS.ticks), row("sink", TOPICS.results)]
     members = {
@@ -128,10 +133,10 @@ def system_with(
     }
 
     def lag_of(some: Iterable[PartitionLag]) -> Lag:
-        given = {(each.topic, each.process, each.partition): each for each in [*usual, *some]}
-        return Lag(NOW, tuple(given.values()), members)
+        all_rows = {(each.topic, each.process, each.partition): each for each in [*usual, *some]}
+        return Lag(NOW, tuple(all_rows.values()), members)
 
-    system = System(settings, "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
+    system = System(settings, "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None, **given)
     # what is cached is not asked for
     vars(system)["lag"] = lag_of(rows)
     vars(system)["later_lag"] = lag_of(rows if later is None else later)
@@ -230,14 +235,12 @@ def test_open_ticks_are_those_that_are_late_and_have_no_result_since() -> None:
 
 def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_work() -> None:
     check = partial(check_executors, vm_7=NOW - 60_000)
-    system = system_with()
-    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
-    [said] = faults(check, system)
+    [said] = faults(check, system_with(given={"host": "vm", "is_stopped": lambda pid: pid == 7}))
     assert said == (
         "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; others have its partitions"
     )
     # of another machine that cannot be told
-    vars(system)["host"] = "other"
+    system = system_with(given={"host": "other", "is_stopped": lambda pid: pid == 7})
     [found] = check(system)
     assert found.ok
     assert found.says.endswith(
@@ -249,8 +252,8 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
 
 def test_a_worker_that_is_stopped_by_a_signal_is_named_with_its_process(tmp_path: Path) -> None:
     me = os.getpid()
-    system = system_with(worker=False, settings=Settings(data_dir=tmp_path))
-    vars(system).update(host="vm", is_stopped=lambda pid: pid == me)
+    given = {"host": "vm", "is_stopped": lambda pid: pid == me}
+    system = system_with(worker=False, settings=Settings(data_dir=tmp_path), given=given)
     folders = [tmp_path / "workers" / name for name in "12"]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -375,10 +378,12 @@ def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> Non
 def test_a_sink_is_locked_out_while_another_process_holds_the_database(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     open_new_store(settings).close()
-    system = replace(
-        system_with(), settings=settings, is_locked=lambda url: sqlite.is_locked(parse_url(url), locked_s=0.05)
+    system = system_with(
+        waits("sink", TOPICS.results, 45),
+        later=[],
+        settings=settings,
+        given={"is_locked": lambda url: sqlite.is_locked(parse_url(url), locked_s=0.05)},
     )
-    vars(system).update(lag=system_with(waits("sink", TOPICS.results, 45)).lag, later_lag=system_with().lag)
     with closing(sqlite3.connect(tmp_path / "everwatch.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         [said] = faults(check_sink, system)

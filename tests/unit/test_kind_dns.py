@@ -5,8 +5,12 @@ import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator
+from operator import itemgetter
 
+import aiodns
+import aiodns.error
 import pytest
+from support.calls import calls_of
 from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 from support.resolving import at
 from support.waiting import PATIENCE
@@ -272,10 +276,19 @@ async def test_the_name_of_a_server_is_resolved_once_and_only_checked_addresses_
     assert (outcome.reason, resolver.asked) == ("", ["ns.example"])
 
 
-async def test_the_servers_of_the_system_are_asked_where_none_is_named(
-    server: NameServer,
-) -> None:
-    # in the place of those of the system, which no guard keeps checks from
+async def test_the_servers_of_the_system_are_asked_where_none_is_named() -> None:
+    with calls_of(aiodns.DNSResolver.__init__, itemgetter("nameservers")) as asked:
+        # nobody is asked for a name with such a label
+        with pytest.raises(aiodns.error.DNSError, match="Misformatted domain name"):
+            await Resolver(SystemClock()).records("a" * 64, "A")
+        # without servers these are the system's
+        async with aiodns.DNSResolver() as of_the_system, aiodns.DNSResolver(asked[0]) as of_the_resolver:
+            assert of_the_resolver.nameservers == of_the_system.nameservers != []
+    assert asked == [(), None, ()]
+
+
+async def test_no_guard_keeps_checks_from_the_servers_of_the_system(server: NameServer) -> None:
+    # in the place of those of the system
     resolver = Resolver(SystemClock(), [f"127.0.0.1:{server.port}"])
     server.rcodes["a.example"] = SERVFAIL
     async with open_run_context(SystemClock(), Guard(), resolver=resolver) as context:

@@ -332,7 +332,7 @@ async def test_a_pattern_that_takes_long_holds_no_other_check_up_and_ends_with_i
     with kind_given(SlowKind()):
         try:
             searching = asyncio.create_task(check(context, url=url, body_matches="x"))
-            assert await asyncio.to_thread(began.wait, 5)
+            assert await asyncio.to_thread(began.wait, 5 * PATIENCE)
             assert (await check(context, url=url)).status is Status.SUCCESS
             searching.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +110,11 @@ class Client:
         return found
 
 
+def sieve_of(client: Client, new_prober: Callable[[], Client], clock: SettableClock) -> Sieve:
+    """A sieve that waits until a look is over, however slow the machine is."""
+    return Sieve(client, new_prober, clock, look_s=60 * PATIENCE)  # type: ignore[arg-type]
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Batch]:
     first = draw(st.integers(0, 50))
@@ -131,7 +137,7 @@ def test_every_record_that_can_be_read_is_given_once_and_every_other_batch_is_pa
         probers.append(Client(log, is_late=is_late))
         return probers[-1]
 
-    sieve = Sieve(client, new_prober, SettableClock(0))  # type: ignore[arg-type]
+    sieve = sieve_of(client, new_prober, SettableClock(0))
     given_out: list[int] = []
     passed: list[Unreadable] = []
     for _ in range(1_000):
@@ -156,7 +162,7 @@ def log_has_gaps(log: list[Batch]) -> bool:
 @pytest.mark.parametrize(("size", "refused"), [(LARGEST_RECORD_BYTES, False), (LARGEST_RECORD_BYTES + 1, True)])
 def test_a_record_is_passed_over_alone_when_it_unpacks_to_more_than_is_read(size: int, refused: bool) -> None:
     client = Client([Batch(3, 2, 0, True), Batch(5, 1, 0, True, size), Batch(6, 2, 0, True)])
-    sieve = Sieve(client, lambda: Client([]), SettableClock(0))  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Client([]), SettableClock(0))
     sifted = sieve.sift(client.consume(5, 0))
     assert [message.offset() for message in sifted.records] == [3, 4, *([] if refused else [5]), 6, 7]
     assert [(each.first, each.end) for each in sifted.unreadable] == ([(5, 6)] if refused else [])
@@ -164,8 +170,9 @@ def test_a_record_is_passed_over_alone_when_it_unpacks_to_more_than_is_read(size
 
 def test_what_a_second_client_can_read_is_not_passed_over() -> None:
     client = Client([Batch(0, 3, 0, False)])
-    sieve = Sieve(client, lambda: Client([Batch(0, 3, 0, True)]), SettableClock(0))  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Client([Batch(0, 3, 0, True)]), SettableClock(0))
     assert sieve.take(10, 0, 0) == ([], [], [])
+    assert not sieve.is_looking
     assert client.at == 0
 
 
@@ -183,10 +190,11 @@ def test_a_batch_whose_end_is_not_found_is_read_from_no_earlier_offset_and_looke
             clock.advance(60_000)
             return away()
 
-    sieve = Sieve(client, lambda: Silent([]), clock)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Silent([]), clock)
     assert [message.offset() for message in sieve.take(10, 0, 0).records] == [0, 1, 2]
     for _ in range(100):
         assert sieve.take(10, 0, 0) == ([], [], [])
+        assert not sieve.is_looking
         assert client.at == 3
         clock.advance(1_000)
     assert 3 <= tried <= 6
@@ -237,15 +245,27 @@ def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_th
 class BehindDamage(Client):
     """A client of a broker that finds nothing at some offsets: those of a batch of changed length, up to its index.
 
-    ``complains``: the broker says so; else it gives nothing.
+    ``complains``: the broker says so; else it gives nothing. ``then`` is called after each answer, and may change it.
     """
 
-    def __init__(self, log: list[Batch], lost: range, clock: SettableClock, complains: bool) -> None:
+    def __init__(
+        self,
+        log: list[Batch],
+        lost: range,
+        clock: SettableClock,
+        complains: bool = False,
+        then: "Callable[[BehindDamage], None]" = lambda _: None,
+    ) -> None:
         super().__init__(log)
-        self.lost, self._clock, self._complains, self._log = lost, clock, complains, log
+        self.lost, self._clock, self._complains, self._log, self._then = lost, clock, complains, log, then
         self.readable: int | None = None
 
     def consume(self, most: int, timeout: float) -> list[Any]:
+        found = self._answer(most, timeout)
+        self._then(self)
+        return found
+
+    def _answer(self, most: int, timeout: float) -> list[Any]:
         if self.at not in self.lost:
             return super().consume(most, timeout)
         self._clock.advance(int(1_000 * timeout))
@@ -262,7 +282,7 @@ def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passe
     clock = SettableClock(0)
     lost = range(4, 37)
     client = Client(log)
-    sieve = Sieve(client, lambda: BehindDamage(log, lost, clock, complains), clock)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: BehindDamage(log, lost, clock, complains), clock)
     assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 37)]
     assert sieve.take(10, 0, 0).records[0].offset() == 37
@@ -272,23 +292,19 @@ def test_a_transaction_under_way_behind_a_damaged_batch_is_waited_for_and_not_gi
     log = [Batch(0, 10, 0, False), Batch(10, 4, 0, True)]
     clock = SettableClock(0)
 
-    class Open(BehindDamage):
-        """Gives nothing behind the begin of a transaction, which ends after ten seconds of looking."""
-
-        def consume(self, most: int, timeout: float) -> list[Any]:
-            found = super().consume(most, timeout)
-            if clock.now_ms() >= ends_at:
-                self.lost, self.readable = range(0), 14
-            return found
+    def end_after_ten_seconds(client: BehindDamage) -> None:
+        if clock.now_ms() >= 10_000:
+            client.lost, client.readable = range(0), 14
 
     def prober() -> BehindDamage:
-        made = Open(log, range(11, 14), clock, False)
+        # gives nothing behind the begin of a transaction
+        made = BehindDamage(log, range(11, 14), clock, then=end_after_ten_seconds)
         made.readable = 10
         return made
 
-    ends_at = 10_000
-    sieve = Sieve(Client(log), prober, clock)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(Client(log), prober, clock)
     assert sieve.take(10, 0, 0) == ([], [], [])
+    assert not sieve.is_looking
     clock.advance(600_000)
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 10)]
 
@@ -296,9 +312,10 @@ def test_a_transaction_under_way_behind_a_damaged_batch_is_waited_for_and_not_gi
 def test_where_nothing_behind_a_batch_of_changed_length_is_found_yet_it_waits_for_more() -> None:
     log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
     clock = SettableClock(0)
-    sieve = Sieve(Client(log), lambda: BehindDamage(log, range(1, 7), clock, False), clock)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(Client(log), lambda: BehindDamage(log, range(1, 7), clock), clock)
     for _ in range(3):
         assert sieve.take(10, 0, 0) == ([], [], [])
+        assert not sieve.is_looking
         clock.advance(60_000)
     log.append(Batch(7, 2, 0, True))
     clock.advance(600_000)
@@ -307,23 +324,23 @@ def test_where_nothing_behind_a_batch_of_changed_length_is_found_yet_it_waits_fo
 
 def test_a_broker_that_is_away_behind_a_batch_that_cannot_be_read_is_waited_for() -> None:
     log = [Batch(0, 3, 0, False), Batch(3, 4, 0, True)]
-    clock = SettableClock(0)
+    clock, is_away = SettableClock(0), True
 
-    class Away(BehindDamage):
-        """Gives the error once, and nothing from then on."""
+    def go_away(client: BehindDamage) -> None:
+        # the error was given once; nothing is from then on
+        client.lost = range(100 if is_away else 0)
 
-        def consume(self, most: int, timeout: float) -> list[Any]:
-            found = super().consume(most, timeout)
-            self.lost = range(100)
-            return found
-
-    sieve = Sieve(Client(log), lambda: Away(log, range(0), clock, False), clock)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(Client(log), lambda: BehindDamage(log, range(0), clock, then=go_away), clock)
     assert sieve.take(10, 0, 0) == ([], [], [])
+    assert not sieve.is_looking
+    is_away = False
+    clock.advance(600_000)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]
 
 
 def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:
     client = Client([Batch(0, 5, 0, True)])
-    sieve = Sieve(client, lambda: Client(client.log), SettableClock(0))  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Client(client.log), SettableClock(0))
     consume, calls = client.consume, []
 
     def rebalanced(most: int, timeout: float) -> list[Any]:
@@ -339,7 +356,7 @@ def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None
 
 def test_the_end_of_a_damaged_batch_is_found_where_an_error_of_an_earlier_look_comes_late() -> None:
     log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True)]
-    sieve = Sieve(Client(log), lambda: Client(log, is_late=True), SettableClock(0))  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(Client(log), lambda: Client(log, is_late=True), SettableClock(0))
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]
 
 

@@ -46,7 +46,9 @@ async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
             with calls_of(EntryStore.read) as reads:
                 assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]
                 assert work.monitor(0, "ann", "c") is not None
-            assert reads == []
+                assert reads == []
+                life.store.read(0, b"ann\0c")
+                assert len(reads) == 1
 
 
 async def test_a_table_from_last_week_is_read_anew_so_that_what_was_deleted_since_does_not_live_on(

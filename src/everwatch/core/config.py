@@ -200,7 +200,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=10_000,
-            description="Partition count of every topic; if it is not set, that of the topics that exist.",
+            description="Partition count of every topic; if not set and topics exist, their count.",
         ),
     ] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
