@@ -302,8 +302,7 @@ def no_lag() -> Any:
 
 async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_path: Path) -> None:
     notifying = Notifying(Settings(data_dir=tmp_path / "notifier"), rules=RULES)
-    server.storage, server.take_incidents = notifying.storage, notifying.ask
-    server.clock.advance(notifying.clock.now_ms() - server.clock.now_ms())
+    server.stand_beside(notifying)
     with notifying.storage.begin() as work:
         work.put_routes(listed_routes(notifying.rules))
     notifying.sign_up("ann")
