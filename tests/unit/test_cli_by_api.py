@@ -505,7 +505,7 @@ async def test_what_the_api_does_not_do_is_said_in_one_sentence(say: Say, comman
     status, out, error = await say(*command)
     assert (status, out) == (2, "")
     assert "takes Kafka or the database itself" in error
-    assert "leave --api and EVERWATCH_API_URL away" in error
+    assert "omit --api and EVERWATCH_API_URL" in error
 
 
 @pytest.mark.parametrize("command", ["topics check", "secrets rotate", "backup create"])

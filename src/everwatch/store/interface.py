@@ -40,7 +40,7 @@ from everwatch.store.stored_values import (
 
 
 class StoreBusy(StoreError):
-    """Another process has locked the database, or its server is unavailable; the same call may succeed a moment later."""
+    """Another process has locked the database, or its server is unavailable; the call may succeed a moment later."""
 
 
 class Unstorable(EverwatchError):
