@@ -55,6 +55,7 @@ from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
+from support.notifying import Notifying
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
@@ -306,6 +307,11 @@ class Api:
             beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
+
+    def stand_beside(self, notifying: Notifying) -> None:
+        """Read the database of this notifier, by its clock; it reads requests about incidents at once."""
+        self.storage, self.take_incidents = notifying.storage, notifying.ask
+        self.clock.advance(notifying.clock.now_ms() - self.clock.now_ms())
 
     def _storage(self) -> Storage:
         if self.storage is None:
