@@ -5,8 +5,8 @@ incidents of its message until they are over; the signature is checked with the 
 """
 
 from collections.abc import Sequence
-from urllib.parse import parse_qs
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 from everwatch.api.alerting import NotifierDatabase, with_acks
 from everwatch.api.incident_views import IncidentView
