@@ -12,6 +12,7 @@ from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.incident_views import IncidentView
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
+from everwatch.notifier.ack_links import SNOOZES_MS
 from everwatch.notifier.status_file import OperatorPage
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.availability import Bar
@@ -62,9 +63,10 @@ def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]])
 
 
 def ack_page(title: str, incidents: Sequence[IncidentView], action: str) -> bytes:
-    """Return the page of a link that acknowledges. ``action``: where its button sends a form to, "" for no button."""
+    """Return the page of a link that acknowledges. ``action``: where its buttons send a form to, "" for no buttons."""
     template = _environment.get_template("ack.html")
-    return template.render(title=title, incidents=incidents, action=action, css=_CSS).encode()
+    snoozes = [(sent, describe_duration(ms)) for sent, ms in SNOOZES_MS.items()]
+    return template.render(title=title, incidents=incidents, action=action, snoozes=snoozes, css=_CSS).encode()
 
 
 def verdict_of(facts: StatusFacts) -> str:
