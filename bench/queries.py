@@ -25,7 +25,7 @@ from bench.plan import Plan
 from bench.postgres import Missing, PostgresServer, running
 from bench.query_plans import full_scans, listening
 from bench.report import Figure, Outcome, Peer, say
-from bench.sink import cpu_s
+from bench.storing import cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader

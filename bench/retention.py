@@ -18,7 +18,7 @@ from bench.errors import Unmeasured
 from bench.plan import Plan
 from bench.postgres import Missing, PostgresServer, running
 from bench.report import Figure, Outcome, say
-from bench.sink import SERVER, cpu_s
+from bench.storing import SERVER, cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.process_memory import expect_batches
