@@ -120,6 +120,7 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     if not share.rolls_up:
         # there is no such setting: this is what roll-ups cost
         RollupRows.count = lambda *_: 0  # type: ignore[method-assign]
+        RollupRows.preparing = lambda *_: lambda _: None  # type: ignore[method-assign]
     if share.cores:
         psutil.Process().cpu_affinity(list(share.cores))
     engine = open_for_writing(share.settings.database_url)
