@@ -114,8 +114,7 @@ def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
     stored(None, Share(kept, 0, batches // 2, trims=True, kept_ms=kept_ms))
     half = status_of(kept).size
     all_of_it = stored(None, Share(kept, 0, batches, trims=True, kept_ms=kept_ms))
-    yield Figure("SQLite, new results while old ones go", all_of_it.rate, "results/s", ">= 100000")
-    yield Figure("SQLite, new results while old ones go: CPU", all_of_it.client_us, "µs a result")
+    yield from _figures("SQLite, new results while old ones go", all_of_it, ">= 100000")
     yield Figure("SQLite, its size then against half-way", status_of(kept).size / half, "times", "<= 1.1")
 
 
