@@ -10,7 +10,8 @@ import uvloop
 
 from bench.api_process import TOKEN, ApiProcess, start_api
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, TEAMS, Scale, generate
+from bench.generated import generate
+from bench.generated_rows import HOSTS, TEAMS, Scale
 from bench.http_load import load, request_of
 from bench.plan import Plan
 from bench.postgres import Missing, running

@@ -22,7 +22,8 @@ from playwright.sync_api import sync_playwright
 
 from bench.console_api import ConsoleProcess
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, Scale, generate
+from bench.generated import generate
+from bench.generated_rows import HOSTS, Scale
 from bench.plan import Plan
 from bench.postgres import Missing, running
 from bench.producing import Records
