@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.errors import Unmeasured
-from bench.generated import Scale, generate
+from bench.generated import generate
+from bench.generated_rows import Scale
 from bench.plan import Plan
 from bench.postgres import Missing, running
 from bench.queries import SERVER, database_of, own_folder
