@@ -44,6 +44,12 @@ def test_report_says_why_a_peer_is_missing() -> None:
     assert any("no." in line for line in outcome.as_lines())
 
 
+def test_report_keeps_the_figures_beside_a_part_that_was_not_measured() -> None:
+    outcome = medians([Outcome([Figure("x", 1, "s")], unmeasured=["Tabs: timed out."]), Outcome([Figure("x", 3, "s")])])
+    assert (outcome.problem, outcome.figures[0].value) == ("Tabs: timed out.", 2)
+    assert outcome.as_json("console")["unmeasured"] == ["Tabs: timed out."]
+
+
 def test_pace_runs_from_the_last_look_at_nothing_to_the_last_change() -> None:
     pace = Pace()
     for at_s, count in ((0.0, 5), (1.0, 5), (2.0, 9), (3.0, 15), (4.0, 15)):

@@ -78,6 +78,7 @@ PRIVATE_NAMES = {
         1,
         "aiohttp's switch for decompression, which a session has as an argument only",
     ),
+    "tests/unit/test_standby_fetching.py": (1, "fetched bytes of aiokafka's fetcher, which only a broker gives it"),
 }
 """Private names of other classes and modules that tests use, by file: how many, and which."""
 
