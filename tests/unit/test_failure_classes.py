@@ -80,7 +80,7 @@ def test_errors_of_requests(code: int, said: str, expected: str) -> None:
         ("internal error: KeyError: 'oops'", "internal"),
         ("the outgoing proxy cannot be reached, or does not answer as one", "proxy"),
         ("certificate of shop.example expires too soon: 3 days left", "tls"),
-        ("topic orders is not allowed; who runs Everwatch can allow it", "forbidden"),
+        ("topic orders is not allowed; an operator can allow it", "forbidden"),
         ("my own words", "other"),
         ("", "other"),
     ],

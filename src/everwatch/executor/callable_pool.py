@@ -127,7 +127,7 @@ class CallableProcesses:
 
     def _hand_out(self) -> None:
         while self._free and not self._closed:
-            # the dict is in order of who began to wait first, and min takes the first of equals
+            # the dict is in order of waiting, and min takes the first of equals
             may = [name for name in self._waiting if self._running[name] < self._most]
             if self._slow_under_way() >= self._most:
                 may = [name for name in may if not self._is_slow(name)]

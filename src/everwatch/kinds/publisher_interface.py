@@ -53,4 +53,4 @@ def check_allowed(topic: str, allowed: Sequence[str]) -> None:
 
 def not_allowed(topic: str) -> str:
     """The sentence for a topic that may not be written to."""
-    return f"topic {topic} is not allowed; who runs Everwatch can allow it with EVERWATCH_PUBLISH_TOPICS"
+    return f"topic {topic} is not allowed; an operator can allow it with EVERWATCH_PUBLISH_TOPICS"

@@ -16,7 +16,7 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
 
 USUAL_PLAN = "default"
-"""The plan of who names none; where the file does not have it, it means no monitors and no quotas."""
+"""The plan of users that name none; if the file does not have it, it means no monitors and no quotas."""
 MOST_NAMED = 20
 _REMEMBERED = 4_096
 _REMEMBERED_CHARACTERS = 256

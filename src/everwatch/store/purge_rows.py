@@ -104,7 +104,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     """Every table with users' rows, and which rows are from up to ``ended_at``.
 
     Where the sink has not passed the user's deletion (``is_passed``), all of the catalogue is from before. Where it
-    has, monitors and labels of before are gone, and what is there may be a new registration's.
+    has, earlier monitors and labels are gone, and what is there may be a new registration's.
     """
     everything = false() if is_passed else true()
     history = monitor_history.c

@@ -36,7 +36,7 @@ class QuerySource:
 
     @property
     def name(self) -> str:
-        """Return what the source is called in messages: the database, without who opens it."""
+        """Return what the source is called in messages: the database, without user and password."""
         return self._url.database or self._url.host or self._url.drivername
 
     @property
