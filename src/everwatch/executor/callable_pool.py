@@ -227,7 +227,7 @@ class _Seat:
         self.spoilt = False
 
     async def run(self, call: CallableRun) -> CallableReply:
-        """Raises OSError if no process can be started. An interruption before its end spoils the seat."""
+        """Raise OSError if no process can be started. An interruption before its end spoils the seat."""
         self.spoilt = True
         if self._starting is not None and (self.serves != call.name or (await self._starting).ended):
             await self.clear()

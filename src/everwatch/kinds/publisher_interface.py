@@ -23,7 +23,7 @@ class EventPublisher(Protocol):
     """Writes events to the topics that the operator allows."""
 
     async def publish(self, event: Event) -> None:
-        """Returns once the event is durable. Raises NotPublished.
+        """Return once the event is durable. Raises NotPublished.
 
         Cancelling it does not take the event back: it may still arrive.
         """
@@ -46,7 +46,7 @@ class MemoryPublisher:
 
 
 def check_allowed(topic: str, allowed: Sequence[str]) -> None:
-    """Raises NotPublished unless ``topic`` is in ``allowed``. The error names no other topic: users may read it."""
+    """Raise NotPublished unless ``topic`` is in ``allowed``. The error names no other topic: users may read it."""
     if topic not in allowed:
         raise NotPublished(not_allowed(topic))
 

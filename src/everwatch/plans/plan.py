@@ -56,7 +56,7 @@ class PlanQuotas(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(spec, policy=msgspec.structs.replace(policy, **more)) if more else spec
 
     def check_schedule(self, spec: MonitorSpec, path: str) -> None:
-        """Raises InvalidInput if a monitor is due more often than the plan allows."""
+        """Raise InvalidInput if a monitor is due more often than the plan allows."""
         if self.shortest_ms is None:
             return
         gap_ms = shortest_gap_ms(spec.schedule)

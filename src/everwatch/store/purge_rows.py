@@ -137,7 +137,7 @@ def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
 
 
 def _deletion_of(table: Table, connection: Connection) -> Bulk:
-    """Deletes rows of a table by their primary key."""
+    """Return the statement that deletes rows of a table by their primary key."""
     key = list(table.primary_key.columns)
     is_it = and_(*(column == bindparam(f"b_{column.name}", type_=column.type) for column in key))
     return Bulk(delete(table).where(is_it), [f"b_{column.name}" for column in key], connection.dialect)

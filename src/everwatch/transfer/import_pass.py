@@ -257,7 +257,7 @@ class Pass:
             self._outcomes.expect(load, marks)
 
     def _check(self, row: Row) -> None:
-        """Raises InvalidInput if the worker would refuse the row."""
+        """Raise InvalidInput if the worker would refuse the row."""
         if len(row.value) > codec.LARGEST_INPUT_BYTES - ID_BYTES:
             raise InvalidInput(f"the row has more than {codec.LARGEST_INPUT_BYTES - ID_BYTES} bytes as JSON")
         if row.monitor_id:

@@ -26,7 +26,7 @@ class QuerySource:
     position = 0
 
     def __init__(self, url: str, sql: str, reading: RowReading) -> None:
-        """Raises SettingsError if that is no database URL, or one whose driver is not installed."""
+        """Raise SettingsError if that is no database URL, or one whose driver is not installed."""
         self._url = _parsed(url)
         self._sql = sql
         self._reading = reading
