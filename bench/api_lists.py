@@ -7,7 +7,7 @@ import uvloop
 
 from bench.api_process import TOKEN, ApiProcess, start_api
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, TEAMS
+from bench.generated_rows import HOSTS, TEAMS
 from bench.http_load import load, request_of
 from bench.list_databases import on_each, scale_of
 from bench.plan import Plan

@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.console_api import ConsoleProcess
 from bench.errors import Unmeasured
-from bench.generated import HOSTS
+from bench.generated_rows import HOSTS
 from bench.list_databases import on_each, scale_of
 from bench.plan import Plan
 from bench.producing import Records

@@ -6,7 +6,8 @@
 from collections.abc import Callable
 
 from bench.errors import Unmeasured
-from bench.generated import Scale, generate
+from bench.generated import generate
+from bench.generated_rows import Scale
 from bench.plan import Plan
 from bench.postgres import Missing, running
 from bench.queries import SERVER, database_of, folder_of_databases, own_folder

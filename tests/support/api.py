@@ -54,11 +54,14 @@ from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
-from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
+from everwatch.schedule.duration import DAY_MS
+from everwatch.store import CatalogueEntry, MemoryStore, Partition, Purge, Received, SinkBatch
+from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains, key_of_purge
 from support.notifying import Notifying
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
+REPLIES = Partition("replies", 0)
 
 
 OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
@@ -70,7 +73,8 @@ _packaged = cache(ConsoleFiles)
 class Worker:
     """Carries out commands as a worker does, and stores what came of them as a sink does, at once.
 
-    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused.
+    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused;
+    ``sink_is_away``: no purge is carried out.
     """
 
     def __init__(self, store: MemoryStore, clock: SettableClock) -> None:
@@ -82,6 +86,8 @@ class Worker:
         self.unknown: set[str] = set()
         self._digests: dict[tuple[str, str], str] = {}
         self._offset = 0
+        self._purges = 0
+        self.sink_is_away = False
         self._replies: dict[tuple[str, str], Reply] = {}
 
     async def send(self, inputs: Sequence[Asked]) -> None:
@@ -124,7 +130,26 @@ class Worker:
             offset=self._offset - 1,
         )
         self._replies[asker.user_id, asker.command_id or asker.signup_id or asker.signal_id] = reply
+        if asker.command == CommandType.PURGE:
+            self._purge(reply)
         return reply
+
+    def _purge(self, reply: Reply) -> None:
+        """Store a purge that the sink has to carry out, and carry it out."""
+        was_watched = reply.answer is not CommandOutcome.UNCHANGED
+        key = key_of_purge(reply.user_id, reply.command_id)
+        asked = AskedPurge(key, reply.user_id, reply.at, CHANGELOG.number, reply.offset + 1, was_watched)
+        received = Received(REPLIES, self._purges, reply.at, asked)
+        self._purges += 1
+        self._store.apply(SinkBatch(reply.at, {REPLIES: self._purges}, purges=[received]))
+        if self.sink_is_away:
+            return
+        purge = Purge(reply.user_id, reply.at, reply.at + DAY_MS, {CHANGELOG: self._offset}, key)
+        self._store.begin_purge(purge)
+        while self._store.purge_some(purge, 1_000):
+            pass
+        remains = (Remains("results", reply.at + DAY_MS, "retention.ms 1d"), Remains("audit", None, "unbounded"))
+        self._store.finish_purge(key, PurgeOutcome(purge.kept_until, remains), reply.at)
 
     def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
         if asked.asker.user_id in self.unknown:

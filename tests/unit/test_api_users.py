@@ -40,6 +40,29 @@ async def test_a_user_is_signed_up_shown_changed_and_ended(server: Api) -> None:
     assert (await server.call("DELETE", "/v1/users/ann")).status == 404
 
 
+async def test_a_purge_is_kept_carried_out_and_its_report_is_shown(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    path, key = "/v1/users/ann/purges", {"Idempotency_Key": "p-1"}
+    assert (await server.call("POST", path, token=server.texts[Role.OPERATOR])).status == 403
+    server.worker.silent = True
+    kept = await server.call("POST", path, **key, Prefer="wait=1")
+    assert (kept.status, kept.json["state"], kept.headers["Location"]) == (202, "asked", f"{path}/p-1")
+    assert (await server.call("GET", f"{path}/p-1")).code == "not_found"
+    server.worker.silent, server.worker.sink_is_away = False, True
+    asked = await server.call("POST", path, **key)
+    assert (asked.status, asked.json["state"], asked.json["was_watched"]) == (202, "ended", True)
+    assert (await server.call("GET", f"{path}/p-1")).json["state"] == "ended"
+    server.worker.sink_is_away = False
+    again = await server.call("POST", path, Idempotency_Key="p-2")
+    assert again.json["was_watched"] is False
+    done = (await server.call("GET", f"{path}/p-2")).json
+    assert (done["state"], done["purge_id"], done["deleted"]["monitor_history"]) == ("done", "p-2", 1)
+    assert [each["topic"] for each in done["remains"]] == ["results", "audit"]
+    assert (await server.call("GET", "/v1/users/ann")).status == 404
+    entry = server.audit.entries[-1]
+    assert (entry.command, entry.user_id, entry.status, entry.outcome) == ("purge", "ann", 202, "accepted")
+
+
 async def test_what_a_process_wrote_it_waits_for_when_it_reads_but_not_for_good() -> None:
     async with api(is_behind=True) as server:
         written = await server.call("PUT", "/v1/users/ann", body={})

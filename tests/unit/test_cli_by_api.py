@@ -485,8 +485,22 @@ async def test_roll_ups_and_availability_come_from_the_api(say: Say, server: Api
     assert len((await say("db", "availability", "anna", "site", "--bars", "3", "--json")).out.splitlines()) == 4
 
 
+async def test_a_purge_is_waited_for_and_says_what_went_and_what_remains(say: Say, server: Api) -> None:
+    await say("signup", "ann", "--wait")
+    await say("monitor", "put", "ann", "site", *SITE, "--wait")
+    assert (await say("user", "purge", "ann", "--yes", role=Role.OPERATOR)).status == 10
+    server.worker.sink_is_away = True
+    status, _, error = await say("user", "purge", "ann", "--yes", "--timeout", "50ms")
+    assert (status, "no sink has deleted" in error) == (3, True)
+    server.worker.sink_is_away = False
+    told = await say("user", "purge", "ann", "--yes", "--json")
+    assert told.status == 0, told
+    assert (told.json["was_watched"], told.json["deleted"]["monitor_history"]) == (False, 1)
+    assert [each["topic"] for each in told.json["remains"]] == ["results", "audit"]
+    assert "not bounded" in (await say("user", "purge", "ann", "--yes")).out
+
+
 CANNOT = [
-    ("user", "purge", "ann", "--yes"),
     ("dead-letters", "show", "2/0", "--secrets"),
     ("dead-letters", "list", "--follow", "--secrets"),
     ("dead-letters", "count", "--from", "topic"),

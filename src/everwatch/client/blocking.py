@@ -99,6 +99,8 @@ class Client:
     put_user = _blocking(AsyncClient.put_user)
     change_user = _blocking(AsyncClient.change_user)
     delete_user = _blocking(AsyncClient.delete_user)
+    purge_user = _blocking(AsyncClient.purge_user)
+    purge = _blocking(AsyncClient.purge)
     pause_user = _blocking(AsyncClient.pause_user)
     resume_user = _blocking(AsyncClient.resume_user)
     maintain_user = _blocking(AsyncClient.maintain_user)

@@ -1,6 +1,7 @@
 """Users and delayed tasks, as the client asks for them."""
 
 from collections.abc import AsyncIterator, Sequence
+from uuid import uuid4
 
 from everwatch.api.bodies import (
     MaintenanceBody,
@@ -9,6 +10,7 @@ from everwatch.api.bodies import (
     UserBody,
     UserChange,
 )
+from everwatch.api.purge_views import PurgeView
 from everwatch.api.queries import (
     AllTasksQuery,
     UsersQuery,
@@ -18,8 +20,8 @@ from everwatch.api.views import (
     TaskView,
     UserView,
 )
-from everwatch.client.api_calls import ApiCalls, CommandAbout
-from everwatch.client.requests import place
+from everwatch.client.api_calls import ApiCalls, CommandAbout, decoded
+from everwatch.client.requests import command, place
 from everwatch.encoding.input_models import MaintenanceInput
 
 EVERY_USER = UsersQuery()
@@ -62,6 +64,21 @@ class UserCalls(ApiCalls):
         return await self._command(
             "DELETE", path, CommandAbout("deregister", user_id), command_id=command_id, wait_s=wait_s
         )
+
+    async def purge_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> PurgeView:
+        """End a user and delete all that the database holds of it, in the background; ``purge`` says how far it is."""
+        sent = command(
+            "POST",
+            place("users", user_id, "purges"),
+            command_id or uuid4().hex,
+            user_id=user_id,
+            wait_s=self._wait_s if wait_s is None else wait_s,
+        )
+        return decoded(await self._transport.send(sent), PurgeView)
+
+    async def purge(self, user_id: str, purge_id: str) -> PurgeView:
+        """Return a purge, and how far it has come."""
+        return await self.get(place("users", user_id, "purges", purge_id), PurgeView, user_id=user_id)
 
     async def pause_user(
         self, user_id: str, until: int | str | None = None, *, command_id: str = "", wait_s: float | None = None

@@ -24,6 +24,7 @@ from everwatch.api.oidc_routes import OidcRoutes
 from everwatch.api.operator_routes import OperatorRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
+from everwatch.api.purging import Purges
 from everwatch.api.route_listing import RouteListing
 from everwatch.api.routes.alerts import ack_link_routes, alert_routes, notifier_request_routes
 from everwatch.api.routes.badges import badge_routes
@@ -44,7 +45,7 @@ from everwatch.api.routes.status_pages import status_page_routes
 from everwatch.api.routes.system import system_routes
 from everwatch.api.routes.tasks import task_routes
 from everwatch.api.routes.tokens import token_routes
-from everwatch.api.routes.users import user_routes
+from everwatch.api.routes.users import purge_routes, user_routes
 from everwatch.api.routing import Route
 from everwatch.api.saved_views import SavedViewRoutes
 from everwatch.api.services import Services
@@ -93,6 +94,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     importing = Importing(services.commands, services.plans)
     found = [
         *user_routes(users, Exporting(services.database, services.secrets)),
+        *purge_routes(Purges(services.database, services.commands)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
         *past_routes(Past(services.database, services.clock), Timelines(services.database, services.clock)),
