@@ -241,9 +241,13 @@ class Pass:
         if not load:
             return
         tally.sent += len(load)
-        if not ship:
+        if ship:
+            self._send(load, marks, changed)
+        else:
             self._note(marks)
-            return
+
+    def _send(self, load: list[Row], marks: list[LedgerMark], changed: list[bytes]) -> None:
+        """Send rows, and note those that have arrived. ``changed``: keys of rows that were sent otherwise before."""
         if self._courier is None:
             self._courier = self._courier_of()
             if self._outcomes is not None:
