@@ -10,7 +10,7 @@ import pytest
 import yarl
 
 from everwatch.core.errors import TargetForbidden
-from everwatch.kinds.failure_classes import FAILURE_CLASSES, failure_class
+from everwatch.kinds.execution.failure_classes import FAILURE_CLASSES, failure_class
 from everwatch.network.curl_transfers import Failed
 from everwatch.network.error_texts import UnusableCertificate, explain_connection_error
 from everwatch.network.guard import Guard
