@@ -1,4 +1,4 @@
-"""Consumer groups as the broker reports them: members with their partitions, committed offsets, who reads what."""
+"""Consumer groups as the broker reports them: members with their partitions and topics, committed offsets."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
