@@ -167,6 +167,7 @@ class Client:
     dead_letters_page = _blocking(AsyncClient.dead_letters_page)
     dead_letters = _iterating(AsyncClient.dead_letters)
     dead_letter = _blocking(AsyncClient.dead_letter)
+    dead_letter_original = _blocking(AsyncClient.dead_letter_original)
     redrive = _blocking(AsyncClient.redrive)
     live = _iterating(AsyncClient.live)
     tokens = _iterating(AsyncClient.tokens)
@@ -185,6 +186,8 @@ class Client:
     lag = _blocking(AsyncClient.lag)
     partitions = _blocking(AsyncClient.partitions)
     workers = _blocking(AsyncClient.workers)
+    database = _blocking(AsyncClient.database)
+    topics = _blocking(AsyncClient.topics)
     diagnosis = _blocking(AsyncClient.diagnosis)
 
 

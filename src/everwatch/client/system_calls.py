@@ -10,6 +10,7 @@ from everwatch.api.bodies import (
     SignalBody,
     SignalsBody,
 )
+from everwatch.api.inspecting_views import DatabaseView, TopicsView
 from everwatch.api.state_views import (
     CountsView,
     DiagnosisView,
@@ -101,6 +102,14 @@ class SystemCalls(ApiCalls):
     async def workers(self) -> WorkersView:
         """Return workers, executors and sinks."""
         return await self.get("/v1/workers", WorkersView)
+
+    async def database(self) -> DatabaseView:
+        """Return size, rows and age of the database's tables, and the next deletions."""
+        return await self.get("/v1/database", DatabaseView)
+
+    async def topics(self) -> TopicsView:
+        """Return the topics, and what is wrong with them."""
+        return await self.get("/v1/topics", TopicsView)
 
     async def diagnosis(self) -> DiagnosisView:
         """Return the faults of the system, each with its remedy."""
