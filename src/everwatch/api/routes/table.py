@@ -92,7 +92,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     )
     importing = Importing(services.commands, services.plans)
     found = [
-        *user_routes(users, Exporting(services.database, services.secrets)),
+        *user_routes(users, Exporting(services.database, services.secrets, tokens.is_valid, clock)),
         *purge_routes(Purges(services.database, services.commands)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
