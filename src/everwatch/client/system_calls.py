@@ -11,6 +11,7 @@ from everwatch.api.bodies import (
     SignalsBody,
 )
 from everwatch.api.inspecting_views import DatabaseView, TopicsView
+from everwatch.api.overview_views import OverviewView
 from everwatch.api.state_views import (
     CountsView,
     DiagnosisView,
@@ -82,6 +83,10 @@ class SystemCalls(ApiCalls):
             if error.status == 404:
                 return None
             raise
+
+    async def overview(self) -> OverviewView:
+        """Return the system at a glance: counts, the newest results, the last hour's transitions."""
+        return await self.get("/v1/overview", OverviewView)
 
     async def counts(self) -> CountsView:
         """Return how many monitors there are by state, kind and plan, and users by plan."""
