@@ -68,7 +68,8 @@ class StandingPartitions:
                 stand = _Stand(offset, now_s + STILL_S)
             if now_s >= stand.due_s:
                 stand = stand._replace(end=self._end(place))
-                if place in self._failing or (stand.end > (offset or 0) and stand.end != stand.seen_end):
+                # one offset alone is mostly the mark of a transaction, and would have no record behind it to go on from
+                if place in self._failing or (stand.end > (offset or 0) + 1 and stand.end != stand.seen_end):
                     found.append((place, offset))
             self._stands[place] = stand
         return found
