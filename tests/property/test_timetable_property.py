@@ -458,7 +458,7 @@ class TimetableMachine(RuleBasedStateMachine):
             some[key] = TimetableEntry(key, schedule, since, batch_key, self._record(key, 10 * number))
         self.monitors.update(some)
         each = list(some.values())
-        for place in self.timetable.put_alike(schedule, batch_key, since, list(some), [e.record for e in each]):
+        for place in self.timetable.put_many(schedule, batch_key, since, list(some), [e.record for e in each]):
             self.timetable.put(each[place])
 
     @precondition(lambda self: self.monitors)
@@ -781,15 +781,15 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_keeps_no_ring_and_no_group_for_a_schedule_that_nobody_has(self) -> None:
-        seats = self.timetable.seats
+        recurring = self.timetable.recurring
         had = {(p.schedule, p.batch_key) for p in self.monitors.values()}
         intervals = {
             (s.interval_ms, batch_key) for s, batch_key in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT
         }
-        assert {*seats.rings.fine, *seats.rings.coarse} <= intervals
-        assert set(seats.groups.groups) <= had
-        assert all(shelf for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()))
-        for buckets in (seats.ahead, self.timetable.tasks, self.timetable.retries):
+        assert {*recurring.wheels.fine, *recurring.wheels.coarse} <= intervals
+        assert set(recurring.groups.groups) <= had
+        assert all(shelf for *_, shelf in (*recurring.wheels.shelves(), *recurring.groups.shelves()))
+        for buckets in (recurring.ahead, self.timetable.tasks, self.timetable.retries):
             assert min(buckets.shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
 
     @invariant()

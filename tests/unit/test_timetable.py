@@ -81,8 +81,8 @@ def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tu
 
 
 def chunks(timetable: Timetable) -> list[Chunk]:
-    seats = timetable.seats
-    return [chunk for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()) for chunk in shelf.chunks]
+    recurring = timetable.recurring
+    return [chunk for *_, shelf in (*recurring.wheels.shelves(), *recurring.groups.shelves()) for chunk in shelf.chunks]
 
 
 def due_once_in(name: str, schedule: Every) -> int:
@@ -216,8 +216,8 @@ def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
     for number, each in enumerate(monitors):
         timetable.remove(each)
         assert len(timetable) == len(monitors) - number - 1
-    seats = timetable.seats
-    assert (seats.rings.fine, seats.rings.coarse, seats.groups.groups) == ({}, {}, {})
+    recurring = timetable.recurring
+    assert (recurring.wheels.fine, recurring.wheels.coarse, recurring.groups.groups) == ({}, {}, {})
     assert pass_time(timetable, START + HOUR_MS, 5_000) == []
 
 
@@ -631,7 +631,9 @@ def test_who_begins_far_ahead_does_not_keep_the_others_from_being_put_away() -> 
 
 
 def test_who_was_put_to_begin_in_hours_marks_nobody_else_as_new() -> None:
-    begins = due_once_in("bob", Every(60 * DAY_MS)) - 1  # nothing is due before it, so it could have a seat
+    begins = (
+        due_once_in("bob", Every(60 * DAY_MS)) - 1
+    )  # nothing is due before it, so it could be in the recurring index
     timetable = loaded(planned("ann", Every(HOUR_MS)), planned("bob", Every(60 * DAY_MS), begins))
     assert begins > START + HOUR_MS
     assert timetable.newest_since == START
