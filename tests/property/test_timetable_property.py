@@ -758,7 +758,7 @@ class TimetableMachine(RuleBasedStateMachine):
         ahead = {p.key: self._loaded_ahead(p) for p in self.monitors.values()}
         tasks = sum("task" in dates for dates in ahead.values())
         recurring = [p for p in self.monitors.values() if self._is_here(p)]
-        assert self.timetable.delayed == sum(len(dates) for dates in ahead.values())
+        assert self.timetable.loaded_count == sum(len(dates) for dates in ahead.values())
         assert len(self.timetable) == len(recurring) + tasks
         assert self.timetable.emitted_to == self.emitted_to
         assert self.timetable.loaded_to == self.loaded_to

@@ -65,7 +65,7 @@ class Timetable:
         return self._indexed + self.held_back.count + self.fresh.count + len(self._ending) + self.tasks.count
 
     @property
-    def delayed(self) -> int:
+    def loaded_count(self) -> int:
         """Return how many tasks, beginnings, endings and retries are loaded."""
         return self.tasks.count + self.held_back.count + self.endings.count + self.retries.count
 
