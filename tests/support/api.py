@@ -19,6 +19,7 @@ from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
 from everwatch.api.edge_options import EdgeOptions
+from everwatch.api.inspecting import Looks
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
@@ -47,16 +48,20 @@ from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosit
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import RedrivenLetter
+from everwatch.kafka.topic_administration import TopicState
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, Status, User
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
+from everwatch.operations.dead_letter_view import plain
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Purge, Received, SinkBatch
+from everwatch.store.database_status import DatabaseStatus
 from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains, key_of_purge
+from everwatch.store.table_status import TableStatus
 from support.notifying import Notifying
 
 START = 1_795_000_000_000
@@ -294,6 +299,7 @@ class Api:
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
         self.audit = AuditTopic(self.store)
+        self.topic_states = [TopicState("signups", 12, created=False)]
         self.letters = LetterTopic()
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
@@ -415,8 +421,19 @@ class Api:
             self.views,
             "jobs",
             self.used_keys,
+            Looks(self.database_status, lambda: (self.topic_states, []), self._original),
             lambda *asked: self.is_password(*asked),
         )
+
+    def database_status(self) -> DatabaseStatus:
+        """Return what the database's server would say."""
+        return DatabaseStatus("sqlite", 4_096, 0, None, [TableStatus("users", self.store.count_users())])
+
+    def _original(self, partition: int, offset: int) -> Mapping[str, Any] | None:
+        for each in self.letters.held:
+            if isinstance(each, DeadLetter) and each.place[1:] == (partition, offset):
+                return plain(each, None, Topics.of(load_settings()), secrets=True)
+        return None
 
     def take_shared(self, records: list[Record]) -> None:
         """Take in records of the topic of jobs, as a process does."""

@@ -391,3 +391,24 @@ async def test_an_answer_of_a_later_version_is_an_error_of_the_client() -> None:
         with pytest.raises(ApiError) as refused:
             await anext(client.live())
         assert (refused.value.code, len(server.requests)) == ("unknown_answer", 2)
+
+
+async def test_of_two_clients_that_saw_a_user_only_the_first_changes_it(server: Api, client: AsyncClient) -> None:
+    await client.put_user("ann", if_tag="")
+    with pytest.raises(ApiError) as refused:
+        await client.put_user("ann", if_tag="")
+    assert (refused.value.status, refused.value.code) == (412, "version_mismatch")
+    seen = await client.tagged_user("ann")
+    assert seen.user.user_id == "ann"
+    await client.change_user("ann", UserChange(attributes={"city": "Bern"}), if_tag=seen.tag)
+    for late in (
+        client.change_user("ann", UserChange(attributes={"city": "Thun"}), if_tag=seen.tag),
+        client.put_user("ann", if_tag=seen.tag),
+        client.put_user("bob", if_tag="*"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await late
+        assert refused.value.code == "version_mismatch"
+    held = server.store.user("ann")
+    assert held is not None
+    assert held.attributes == {"city": "Bern"}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from everwatch.api.address_views import BadgeView
 from everwatch.api.badge_drawing import ANYWHERE, COLOURS, OTHERWISE, SVG, drawn
 from everwatch.api.database import Database
 from everwatch.api.past import DAY_MS
@@ -27,14 +28,6 @@ class BadgeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     show: Literal["state", "uptime"] = "state"
     days: Annotated[int, Meta(ge=1, le=90)] = 30
     label: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""
-
-
-class BadgeView(msgspec.Struct, frozen=True):
-    """Address of a monitor's badge."""
-
-    key: str
-    svg: str
-    json: str
 
 
 class BadgeJson(msgspec.Struct, frozen=True, rename="camel"):

@@ -6,8 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
+from everwatch.api.address_views import OperatorPages, OperatorPageView, StatusPageView
 from everwatch.api.badge_drawing import ANYWHERE, SVG
 from everwatch.api.console_routes import CONSOLE, PAGE_HEADERS
 from everwatch.api.database import Database
@@ -20,7 +19,8 @@ from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
 from everwatch.api.subscribing import SUBSCRIBE, SUBSCRIPTION
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
-from everwatch.notifier.status_file import OperatorPage, PageAccess, StatusPagesFile
+from everwatch.notifier.page_access import PageAccess
+from everwatch.notifier.status_file import OperatorPage, StatusPagesFile
 from everwatch.store import Reader
 
 ATOM = "application/atom+xml; charset=utf-8"
@@ -40,36 +40,6 @@ _PRIVATE = {"Cache-Control": f"private, max-age={KEPT_S}", "Vary": "Authorizatio
 _READ_ONE, _READ_ALL = Permission(Scope.READ, Reach.USER), Permission(Scope.READ, Reach.WHOLE)
 _PAGE_HEADERS = {**PAGE_HEADERS, **_HEADERS, "Content-Security-Policy": _POLICY}
 _UNKNOWN = "There is no such status page: the key was never made, or not by this Everwatch, or its user has gone."
-
-
-class StatusPageView(msgspec.Struct, frozen=True):
-    """Addresses of a user's status page, its feed and its badge."""
-
-    key: str
-    html: str
-    atom: str
-    badge: str = ""
-
-
-class OperatorPageView(msgspec.Struct, frozen=True):
-    """A status page of operators: its addresses here, and the host at which it is the only page ("": none).
-
-    ``html``, ``atom`` and ``badge`` are "" where the secret of keys, which a link is made with, is not known yet.
-    """
-
-    slug: str
-    title: str
-    domain: str
-    html: str
-    atom: str
-    access: PageAccess = PageAccess.PUBLIC
-    badge: str = ""
-
-
-class OperatorPages(msgspec.Struct, frozen=True):
-    """The status pages of operators."""
-
-    items: list[OperatorPageView]
 
 
 class _Drawn(NamedTuple):

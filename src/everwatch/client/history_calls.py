@@ -75,6 +75,11 @@ class HistoryCalls(ApiCalls):
         """Return one dead letter."""
         return await self.get(place("dead-letters", str(partition), str(offset)), LetterView)
 
+    async def dead_letter_original(self, partition: int, offset: int) -> LetterView:
+        """Return one dead letter as its topic has it, whole and with its secrets."""
+        path = place("dead-letters", str(partition), str(offset), "original")
+        return await self.get(path, LetterView)
+
     async def redrive(self, body: RedriveBody) -> RedriveView:
         """Send dead letters back to where they came from, at most 1,000; with ``dry_run`` say what would be sent.
 

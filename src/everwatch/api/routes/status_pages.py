@@ -1,11 +1,12 @@
 """Routes of status pages."""
 
+from everwatch.api.address_views import OperatorPages, StatusPageView
 from everwatch.api.badge_drawing import SVG
 from everwatch.api.permissions import BY_KEY, OPEN
 from everwatch.api.routes.parts import READ_USER, READ_WHOLE, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.status_drawing import HTML
-from everwatch.api.status_pages import ATOM, ROOT_BADGE, ROOT_FEED, OperatorPages, StatusPages, StatusPageView
+from everwatch.api.status_pages import ATOM, ROOT_BADGE, ROOT_FEED, StatusPages
 from everwatch.api.subscribing import LONGEST_FORM, SUBSCRIBE, SUBSCRIPTION, Subscribing
 
 _SAID = {200: Example(str, "A page that says what follows.")}

@@ -6,8 +6,6 @@ _WHY_NOT = {
     "backup": "it copies topics and the database whole",
     "restore": "it fills topics and a database that no process uses yet",
     "repartition": "it copies all topics, and stops what works on them",
-    "secrets": "keys that encrypt secrets stay on the machines that have them",
-    "topics": "it makes and repairs topics, for which processes of the API have no rights",
 }
 
 
