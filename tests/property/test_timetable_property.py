@@ -3,6 +3,8 @@
 The model keeps a plain list of monitors and the store's index: who is dated when (tasks, beginnings that are held back,
 endings, retries), what was changed since included. As in a worker, what is dated late comes into the timetable by way
 of the index, a few dates at a time.
+
+All in one file: one state machine and its naive model.
 """
 
 from bisect import bisect_right

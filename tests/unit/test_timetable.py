@@ -1,4 +1,7 @@
-"""The timetable, case by case: what a user would notice, and what it costs."""
+"""The timetable, case by case: what a user would notice, and what it costs.
+
+All in one file: cases of one class.
+"""
 
 import sys
 import tracemalloc
