@@ -88,7 +88,7 @@ def put_together(
     for (schedule, batch_key, since), places in alike.items():
         column = [theirs[place] for place in places for theirs in keys]
         records = [head + tail for tail in [templates[place].tail for place in places] for head in heads]
-        left = set(timetable.put_alike(schedule, batch_key, since, column, records))
+        left = set(timetable.put_many(schedule, batch_key, since, column, records))
         for number in left:
             template = templates[places[number // len(keys)]]
             timetable.put(template.entry_of(column[number], heads[number % len(keys)]))

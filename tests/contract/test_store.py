@@ -1,4 +1,7 @@
-"""Tests of what every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
+"""Tests of what every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory.
+
+All in one file: the contract of one interface, method by method, asked of each store.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress

@@ -2,6 +2,8 @@
 
 One server on the store in memory and one browser serve all tests of the module. A test fails if the browser reports an
 error or a violation of the content security policy on any page that the test opens.
+
+All in one file: one browser, one API and one set of data, which take longer to start than the tests.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
+"""The API's server in the loop of a test, on the store in memory and a worker that answers at once.
+
+All in one file: one server with fakes of everything that it asks.
+"""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence

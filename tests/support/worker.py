@@ -2,6 +2,8 @@
 
 The engine, its batch consumers, agents, partitions, emitter and store are the real ones; Faust's rebalances and its
 recovery are played by ``Life``. Users are of partition 0. What the broker has outlives the workers.
+
+All in one file: one worker with fakes of everything that it talks to.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The console's view of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges."""
+"""The console's view of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges.
+
+All in one file: one system that is looked at from several pages.
+"""
 
 import asyncio
 import threading

@@ -1,4 +1,7 @@
-"""The API's users, monitors and commands, over HTTP, on the store in memory."""
+"""The API's users, monitors and commands, over HTTP, on the store in memory.
+
+All in one file: one resource with its sub-resources.
+"""
 
 import json
 from collections.abc import AsyncIterator

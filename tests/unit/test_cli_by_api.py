@@ -1,4 +1,7 @@
-"""The command line through the HTTP API: the same output and exit statuses as with Kafka and the database."""
+"""The command line through the HTTP API: the same output and exit statuses as with Kafka and the database.
+
+All in one file: one API, which all commands go through.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

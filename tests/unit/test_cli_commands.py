@@ -1,4 +1,7 @@
-"""Commands, signups and signals on the command line, without a broker: what is refused, sent and told."""
+"""Commands, signups and signals on the command line, without a broker: what is refused, sent and told.
+
+All in one file: one table of commands, and what each sends or refuses.
+"""
 
 import os
 import threading

@@ -1,4 +1,7 @@
-"""Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part."""
+"""Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part.
+
+All in one file: one topic of letters, which all commands read.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""``everwatch import`` and ``everwatch export`` without a broker: what is told and sent, with which exit status."""
+"""``everwatch import`` and ``everwatch export`` without a broker: what is told and sent, with which exit status.
+
+All in one file: two commands that read each other's output.
+"""
 
 import gzip
 import os

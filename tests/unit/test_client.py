@@ -1,4 +1,7 @@
-"""The Python client: against the API's own server, and against one that fails as it is told to."""
+"""The Python client: against the API's own server, and against one that fails as it is told to.
+
+All in one file: one client, against two servers.
+"""
 
 import asyncio
 import inspect

@@ -1,4 +1,7 @@
-"""The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops."""
+"""The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops.
+
+All in one file: one engine, in the order of its life.
+"""
 
 import asyncio
 import shutil

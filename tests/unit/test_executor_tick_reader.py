@@ -1,4 +1,7 @@
-"""Tests of what is taken and committed when partitions come and go, with a consumer that only remembers."""
+"""Tests of what is taken and committed when partitions come and go, with a consumer that only remembers.
+
+All in one file: one class, with a consumer that is made up.
+"""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""A monitor explained: what is said of it, from what is known."""
+"""A monitor explained: what is said of it, from what is known.
+
+All in one file: cases of one function.
+"""
 
 from concurrent.futures import Future
 from typing import Any

@@ -1,4 +1,7 @@
-"""The kind http against real servers on the loopback address."""
+"""The kind http against real servers on the loopback address.
+
+All in one file: one kind and its servers.
+"""
 
 import asyncio
 import base64

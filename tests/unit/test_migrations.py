@@ -1,4 +1,7 @@
-"""The database as it is opened: its schema, and what people are told when it cannot be used."""
+"""The database as it is opened: its schema, and what people are told when it cannot be used.
+
+All in one file: one chain of migrations, with a database of each revision.
+"""
 
 import sqlite3
 from pathlib import Path

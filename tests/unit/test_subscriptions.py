@@ -1,4 +1,7 @@
-"""News of operators' status pages by mail: entered, confirmed, told, ended."""
+"""News of operators' status pages by mail: entered, confirmed, told, ended.
+
+All in one file: one life of a subscription.
+"""
 
 import re
 from collections.abc import AsyncIterator

@@ -1,4 +1,7 @@
-"""Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
+"""Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives.
+
+All in one file: one broker that is made up.
+"""
 
 import re
 import threading

@@ -68,28 +68,28 @@ class WallClockGroups:
         self.groups: dict[tuple[Cron | Every, BatchKey], WallClockGroup] = {}
         self._next = NEVER
 
-    def seat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
-        """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
-        offset = offset_of(planned.key, schedule)
-        if planned.since > self.emitted_to:
+    def add(self, entry: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
+        """Add a monitor; gives the changed chunk, None if it is not added, as it would be due before it begins."""
+        offset = offset_of(entry.key, schedule)
+        if entry.since > self.emitted_to:
             following = wall_times(schedule).next_after(self.emitted_to - offset)
-            if following is not None and following + offset <= planned.since:
+            if following is not None and following + offset <= entry.since:
                 return None
-        group = self.group(schedule, planned.batch_key)
+        group = self.group(schedule, entry.batch_key)
         slot, delta = divmod(offset, group.width_ms)
         shelf = group.slots.get(slot)
         if shelf is None:
             shelf = group.slots[slot] = Shelf()
-        return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
+        return shelf.add(FramedRecord(delta, entry.record), self._packing, self._limits)
 
-    def unseat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
+    def remove(self, entry: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
-        name = schedule, planned.batch_key
+        name = schedule, entry.batch_key
         group = self.groups.get(name)
         if group is None:
             return None
-        slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
-        chunk = discard_from(group.slots, slot, FramedRecord(delta, planned.record), self._packing)
+        slot, delta = divmod(offset_of(entry.key, schedule), group.width_ms)
+        chunk = discard_from(group.slots, slot, FramedRecord(delta, entry.record), self._packing)
         if not group.slots:
             del self.groups[name]
         return chunk
