@@ -190,7 +190,7 @@ class Ownership:
     async def _open(self, numbers: set[int], rebalance_number: int) -> None:
         """Read what the local tables of new partitions lack, own the partitions, and open their batch consumers.
 
-        Waits for a broker that is away.
+        Waits for a broker that is unavailable.
         """
         await self._host.ready.wait()
         self._rejoining = False

@@ -25,10 +25,11 @@ from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_worker_ends
 
-# signups that are sorted at once; signups or commands of one unit of work, and monitors of one user in it: while these
-# two change monitors, no sweep of their partitions begins
+# signups that one unit of work sorts, so at most as many new users in it
 ENTRIES_AT_ONCE = 20_000
+# other signups, or commands, in one unit of work; no sweep of their partitions begins meanwhile
 CHANGED_AT_ONCE = 2_000
+# monitors of one user that one unit of work changes with the user; no sweep of the partition begins meanwhile
 CHANGED_WITH_USER_AT_ONCE = 1_000
 
 

@@ -10,7 +10,7 @@ KEPT_MS = 7 * 24 * 3_600_000
 
 
 class HandledCommands(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest command ids of a user and when each was carried out, ms; oldest first.
+    """The newest remembered ids of a user and when each was carried out, ms; oldest first.
 
     ``digests``: of the requests that they were made of, by command id, where these had one.
     """

@@ -28,7 +28,7 @@ from everwatch.timetable import LocalStateWrong
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
 REST_S = 0.02
-# errors of a broker that is away: the code that waits for the broker logs them
+# errors of a broker that is unavailable: the code that waits for the broker logs them
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
 

@@ -62,6 +62,7 @@ from everwatch.store import CatalogueEntry, MemoryStore, Partition, Purge, Recei
 from everwatch.store.database_status import DatabaseStatus
 from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains, key_of_purge
 from everwatch.store.table_status import TableStatus
+from support.notifying import Notifying
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
@@ -337,6 +338,11 @@ class Api:
             beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
+
+    def stand_beside(self, notifying: Notifying) -> None:
+        """Read the database of this notifier, by its clock; it reads requests about incidents at once."""
+        self.storage, self.take_incidents = notifying.storage, notifying.ask
+        self.clock.advance(notifying.clock.now_ms() - self.clock.now_ms())
 
     def _storage(self) -> Storage:
         if self.storage is None:

@@ -302,8 +302,7 @@ def no_lag() -> Any:
 
 async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_path: Path) -> None:
     notifying = Notifying(Settings(data_dir=tmp_path / "notifier"), rules=RULES)
-    server.storage, server.take_incidents = notifying.storage, notifying.ask
-    server.clock.advance(notifying.clock.now_ms() - server.clock.now_ms())
+    server.stand_beside(notifying)
     with notifying.storage.begin() as work:
         work.put_routes(listed_routes(notifying.rules))
     notifying.sign_up("ann")
@@ -528,7 +527,7 @@ async def test_what_the_api_does_not_do_is_said_in_one_sentence(say: Say, comman
     status, out, error = await say(*command)
     assert (status, out) == (2, "")
     assert "takes Kafka or the database itself" in error
-    assert "leave --api and EVERWATCH_API_URL away" in error
+    assert "omit --api and EVERWATCH_API_URL" in error
 
 
 async def test_tables_and_topics_are_shown_as_the_api_sees_them(say: Say, server: Api) -> None:

@@ -142,7 +142,7 @@ NOOP = ("--kind", "noop")
         (("task", "create", "u-1", "t", *NOOP, "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at "),
         (("task", "create", "u-1", "t-1", *NOOP, "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
         (("task", "create", "u-1", "t-1", *NOOP, "--at", "2026-11-21T12:00:00"), 2, "--at: '2026-11-21T12:00:00' does"),
-        (("task", "create", "u-1", "--file", "x"), 2, "With --file the lines say it all"),
+        (("task", "create", "u-1", "--file", "x"), 2, "With --file omit USER, TASK and the options of a task"),
         (("task", "create", "--file", "/not/there"), 2, "The file /not/there cannot be read: "),
         (("task", "cancel", "u-1"), 2, "Give either a TASK or --all."),
         (("task", "cancel", "u-1", "t-1", "--all"), 2, "Give either a TASK or --all."),
@@ -500,10 +500,10 @@ def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -
         (("u-1", "--every", "30s"), "A schedule needs a monitor"),
         (("u-1", "--plan", "pro", "--max-runs", "3"), "A schedule needs a monitor"),
         (("u-1", "--heartbeat", ""), "--heartbeat wants a period"),
-        (("--file", "-", "--http", "https://example.com"), "With --file the rows say it all"),
-        (("--file", "-", "--every", "30s"), "With --file the rows say it all"),
-        (("--file", "-", "--attribute", "city=Bern"), "With --file the rows say it all"),
-        (("--file", "-", "--contact", "email=ada@example.com"), "With --file the rows say it all"),
+        (("--file", "-", "--http", "https://example.com"), "With --file omit the options of one user"),
+        (("--file", "-", "--every", "30s"), "With --file omit the options of one user"),
+        (("--file", "-", "--attribute", "city=Bern"), "With --file omit the options of one user"),
+        (("--file", "-", "--contact", "email=ada@example.com"), "With --file omit the options of one user"),
     ],
 )
 def test_an_option_of_a_signup_that_would_change_nothing_is_refused(arguments: tuple[str, ...], told: str) -> None:

@@ -345,8 +345,8 @@ def test_the_database_is_read_where_there_is_one_and_the_topic_where_more_is_ask
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--from", "database", "--secrets"), "--follow and --secrets read the topic: leave --from database away."),
-        (("--from", "topic", "--after", "x"), "--after goes through the database page by page: leave"),
+        (("--from", "database", "--secrets"), "--follow and --secrets read the topic: omit --from database."),
+        (("--from", "topic", "--after", "x"), "--after goes through the database page by page: omit"),
         (("--after", "x"), "The cursor is not one of this list"),
     ],
 )

@@ -288,6 +288,18 @@ def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passe
     assert sieve.take(10, 0, 0).records[0].offset() == 37
 
 
+@pytest.mark.parametrize("complains", [True, False])
+def test_good_records_between_a_batch_and_another_one_of_changed_length_are_read(complains: bool) -> None:
+    # the search for the first one's end goes from offset 10 to 18, where the broker finds nothing for the second one
+    log = [Batch(3, 8, 0, False), Batch(11, 3, 0, True), Batch(14, 3, 0, False), Batch(17, 50, 0, True)]
+    clock = SettableClock(0)
+    client = Client(log)
+    sieve = sieve_of(client, lambda: BehindDamage(log, range(15, 41), clock, complains), clock)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 11)]
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [11, 12, 13]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(14, 41)]
+
+
 @pytest.mark.parametrize("ends_at", [10_000, 10**9], ids=["ends meanwhile", "stays open"])
 def test_a_transaction_under_way_behind_a_damaged_batch_is_not_given_up_with_it(ends_at: int) -> None:
     log = [Batch(0, 10, 0, False), Batch(10, 4, 0, True)]

@@ -22,17 +22,18 @@ class BadgeView(msgspec.Struct, frozen=True):
 
 
 class StatusPageView(msgspec.Struct, frozen=True):
-    """Addresses of a user's status page and its feed."""
+    """Addresses of a user's status page, its feed and its badge."""
 
     key: str
     html: str
     atom: str
+    badge: str = ""
 
 
 class OperatorPageView(msgspec.Struct, frozen=True):
     """A status page of operators: its addresses here, and the host at which it is the only page ("": none).
 
-    ``html`` and ``atom`` are "" where the secret of keys, which a link is made with, is not known yet.
+    ``html``, ``atom`` and ``badge`` are "" where the secret of keys, which a link is made with, is not known yet.
     """
 
     slug: str
@@ -41,6 +42,7 @@ class OperatorPageView(msgspec.Struct, frozen=True):
     html: str
     atom: str
     access: PageAccess = PageAccess.PUBLIC
+    badge: str = ""
 
 
 class OperatorPages(msgspec.Struct, frozen=True):

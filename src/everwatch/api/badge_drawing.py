@@ -2,6 +2,9 @@
 
 from html import escape
 
+SVG = "image/svg+xml"
+ANYWHERE = {"Cross-Origin-Resource-Policy": "cross-origin"}
+"""Header by which pages of other origins may show it."""
 COLOURS = {"up": "#1f7a3d", "late": "#9a5b00", "down": "#b3261e"}
 OTHERWISE = "#5b6472"
 _HEIGHT, _PADDING, _PER_CHARACTER = 20, 8, 6.6

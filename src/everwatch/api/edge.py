@@ -220,7 +220,7 @@ class Edge:
         if problem.status != 503:
             await noting
             return
-        # Kafka may be away, and has been waited for already
+        # Kafka may be unavailable, and has been waited for already
         task = asyncio.create_task(noting, name="audit entry")
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)

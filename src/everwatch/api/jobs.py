@@ -49,7 +49,7 @@ class JobRoutes:
 
     async def create(self, call: Call, body: JobBody) -> Answer:
         if body.until is not None and body.action is not JobAction.PAUSE:
-            raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
+            raise Problem(422, "invalid", "Only a pause has an end: omit until.")
         ids = _named(body, call.principal)
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:

@@ -1,7 +1,7 @@
 """The identity provider, by OpenID Connect: discovery, the authorization code with PKCE, and the ID token.
 
 Requests and claims are those of Authlib, signatures those of joserfc. The provider's metadata is kept for an hour, its
-keys as ``RemoteKeys`` has it. A provider that is away stops no process and no other way to log in.
+keys as ``RemoteKeys`` has it. A provider that is unavailable stops no process and no other way to log in.
 """
 
 import asyncio

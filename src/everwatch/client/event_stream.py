@@ -37,6 +37,10 @@ class EventParser:
         self._name = ""
         self._data: list[bytes] = []
 
+    def begin(self) -> None:
+        """Begin another stream: what the last one left incomplete comes again."""
+        self._id, self._name, self._data = self.last_event_id, "", []
+
     def take(self, line: bytes) -> LiveEvent | None:
         """Take a line without its end; give the event that it completes, if it is of a known kind. Raises ApiError."""
         if not line:

@@ -41,9 +41,9 @@ EVERY_DELIVERY = DeliveriesQuery()
 class NotifierCalls(ApiCalls):
     """Methods for messages, routes, contacts, incidents and silences."""
 
-    async def incidents(self, user_id: str = "", limit: int = 100) -> Listed[IncidentView]:
-        """Return incidents that are not closed, of a user or of all."""
-        return await self.get("/v1/incidents", Listed[IncidentView], user=user_id, limit=limit)
+    async def incidents(self, user_id: str = "", limit: int = 100, phase: str = "") -> Listed[IncidentView]:
+        """Return incidents that are not closed, of a user or of all; ``phase``: only open or flapping ones."""
+        return await self.get("/v1/incidents", Listed[IncidentView], user=user_id, limit=limit, phase=phase)
 
     async def shared_incidents(self) -> SharedIncidentsView:
         """Return open incidents of many monitors: of targets, and of executors."""

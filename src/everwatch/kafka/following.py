@@ -42,8 +42,8 @@ class Follower:
     """Hands every record of some topics to a callback, in the order of each partition.
 
     ``on_records`` is called in the follower's thread; when it raises, its records are handed over one by one, and one
-    that fails alone is logged, once a minute, and passed over. A broker that is away is waited for, and so is a topic
-    that was deleted. Create it in a thread: it asks the broker.
+    that fails alone is logged, once a minute, and skipped. The follower waits while the broker is unavailable or a
+    topic is deleted. Create it in a thread: it asks the broker.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Reads stretches of topics again, as for a client that was away for a moment."""
+"""Reads stretches of topics again, as for a client that was disconnected for a moment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing

@@ -1,6 +1,6 @@
 """One plan and all of them: what they make of a signup, and what they allow. Pure, apart from what they remember."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -244,28 +244,33 @@ class Plans:
 
     def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
         given = PlaceholderUser(signup.user_id, signup.plan, signup.attributes)
-        specs: list[MonitorSpec] = []
-        characters, are_named = 0, False
         try:
-            for monitor in plan.monitors:
-                if taken and monitor.monitor_id in taken:
-                    continue
-                spec = monitor.spec
-                if spec is None:
-                    spec = self._admitted(monitor, given)
-                    characters += len(spec.config) + len(spec.payload)
-                    if not monitor.monitor_id:
-                        are_named = True
-                        if spec.monitor_id in taken:
-                            continue
-                specs.append(spec)
-            if are_named and (twice := _found_twice(specs)):
-                raise InvalidInput(f"filled in, two of its monitors have the id {twice!r}", "$.plan")
-            if characters > codec.LARGEST_INPUT_BYTES:
-                most = codec.LARGEST_INPUT_BYTES
-                raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
+            return self._filled_in(plan.monitors, given, taken)
         except InvalidInput as error:
             raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path, error.code) from None
+
+    def _filled_in(
+        self, monitors: Sequence[PlanMonitor], given: PlaceholderUser, taken: set[str] | tuple[()]
+    ) -> list[MonitorSpec]:
+        specs: list[MonitorSpec] = []
+        characters, are_named = 0, False
+        for monitor in monitors:
+            if taken and monitor.monitor_id in taken:
+                continue
+            spec = monitor.spec
+            if spec is None:
+                spec = self._admitted(monitor, given)
+                characters += len(spec.config) + len(spec.payload)
+                if not monitor.monitor_id:
+                    are_named = True
+                    if spec.monitor_id in taken:
+                        continue
+            specs.append(spec)
+        if are_named and (twice := _found_twice(specs)):
+            raise InvalidInput(f"filled in, two of its monitors have the id {twice!r}", "$.plan")
+        if characters > codec.LARGEST_INPUT_BYTES:
+            most = codec.LARGEST_INPUT_BYTES
+            raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
         return specs
 
     def _admitted(self, monitor: PlanMonitor, given: PlaceholderUser) -> MonitorSpec:

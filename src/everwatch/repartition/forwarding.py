@@ -85,7 +85,7 @@ def forward(
             counts: dict[str, int] = {}
             messages, unreadable, errors = sieve.sift(consumer.consume(_AT_ONCE, _TAKE_S))
             for message in errors:
-                # others are of a broker that is away; the client tries again
+                # others are of a broker that is unavailable; the client tries again
                 if (error := message.error()) is not None and (denied := refused(error)):
                     raise denied
             for message in messages:

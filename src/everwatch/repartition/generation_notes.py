@@ -133,7 +133,7 @@ class GenerationNotes:
                     " all workers, and run this again."
                 ) from None
             finally:
-                # threads that wait for a broker that is away end then
+                # threads that wait for a broker that is unavailable end then
                 for producer in producers.values():
                     producer.abandon()
         for producer in producers.values():

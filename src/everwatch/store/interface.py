@@ -40,7 +40,7 @@ from everwatch.store.stored_values import (
 
 
 class StoreBusy(StoreError):
-    """The database is locked by another process, or its server is away; the same call may succeed a moment later."""
+    """Another process has locked the database, or its server is unavailable; the call may succeed a moment later."""
 
 
 class Unstorable(EverwatchError):

@@ -177,6 +177,7 @@ class SqlStore:
         self._closing.set()
         if self._folding is not None:
             self._folding.close()
+        self._results.close()
         self._engine.dispose()
 
     def _apply(self, connection: Connection, batch: SinkBatch) -> int:
@@ -190,7 +191,8 @@ class SqlStore:
             batch = without_purged(batch, purged)
         if begins:
             run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
-        changes = self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+        results = [r.value for r in batch.results if fresh.has(r)]
+        changes = self._results.put(connection, results, batch.stored_at, self._rollups.preparing(connection))
         journaled = self._rollups.count(connection, changes)
         run.transitions.run(
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]

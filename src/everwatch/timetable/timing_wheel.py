@@ -124,14 +124,13 @@ class TimingWheels:
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Yield the monitors in coarse rings that are due in after < t <= upto: instant, line and record."""
+        """Yield the monitors in coarse rings that are due in after < t <= upto: instant, batch key and record."""
         for (interval_ms, batch_key), ring in self.coarse.items():
             every = Every(interval_ms)
             for start, shelf in ring.passed(after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        for due in due_between(every, start + delta, after, upto):
-                            yield due, batch_key, record
+                for delta, record in shelf.entries(self._packing):
+                    for due in due_between(every, start + delta, after, upto):
+                        yield due, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Yield the firings of fine rings in after < t <= upto (both whole steps), step by step."""
@@ -150,15 +149,14 @@ class TimingWheels:
         for (interval_ms, batch_key), ring in self.coarse.items():
             every, missed = Every(interval_ms), Gathering(batch_key)
             for start, shelf in ring.passed(after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        due = due_between(every, start + delta, after, upto)
-                        if due:
-                            missed.add_by_misfire_rule(record, due, now)
+                for delta, record in shelf.entries(self._packing):
+                    due = due_between(every, start + delta, after, upto)
+                    if due:
+                        missed.add_by_misfire_rule(record, due, now)
             yield from missed.firings(self._packing, self._limits)
 
     def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:
-        """All shelves: interval, line and number of the slot of each."""
+        """All shelves: interval, batch key and number of the slot of each."""
         for rings in (self.fine, self.coarse):
             for (interval_ms, batch_key), ring in rings.items():
                 for slot, shelf in ring.slots.items():

@@ -95,15 +95,14 @@ class WallClockGroups:
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Yield the monitors with a spread that are due in after < t <= upto: instant, line and record."""
+        """Yield the monitors with a spread that are due in after < t <= upto: instant, batch key and record."""
         for (_, batch_key), group in self.groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
             for start, shelf in group.passed(instants, after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        offset = start + delta
-                        for instant in _between(instants, after - offset, upto - offset):
-                            yield instant + offset, batch_key, record
+                for delta, record in shelf.entries(self._packing):
+                    offset = start + delta
+                    for instant in _between(instants, after - offset, upto - offset):
+                        yield instant + offset, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Yield the firings without a spread in after < t <= upto."""
@@ -134,7 +133,7 @@ class WallClockGroups:
             self._next = min((group.next for group in self.groups.values()), default=NEVER)
 
     def shelves(self) -> Iterator[tuple[Cron | Every, BatchKey, int, Shelf]]:
-        """All shelves: schedule, line and number of the slot of each."""
+        """All shelves: schedule, batch key and number of the slot of each."""
         for (schedule, batch_key), group in self.groups.items():
             for slot, shelf in group.slots.items():
                 yield schedule, batch_key, slot, shelf
@@ -154,13 +153,12 @@ class WallClockGroups:
         # monitors that missed the same shared instants, and as many of them by more than the grace, share a firing
         alike: dict[tuple[int, int, int], list[FramedRecord]] = {}
         for start, shelf in group.passed(instants, after, upto):
-            for chunk in shelf.chunks:
-                for delta, record in chunk.entries(self._packing):
-                    offset = start + delta
-                    first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
-                    if first < last:
-                        late = bisect_left(instants, now - offset - batch_key.misfire_grace_ms, first, last)
-                        alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
+            for delta, record in shelf.entries(self._packing):
+                offset = start + delta
+                first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
+                if first < last:
+                    late = bisect_left(instants, now - offset - batch_key.misfire_grace_ms, first, last)
+                    alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
         for (first, _, last), entries in alike.items():
             missed = instants[first:last]
             fire, skipped = divide(missed, now - entries[0].delta, batch_key.misfire, batch_key.misfire_grace_ms)

@@ -9,6 +9,7 @@ from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
+from everwatch.api.flapping import FlappingMonitors
 from everwatch.api.hooks import Hooks
 from everwatch.api.import_stream import ImportStream
 from everwatch.api.importing import Importing, ImportRoutes
@@ -77,7 +78,8 @@ def status_pages_of(services: Services) -> StatusPages:
 def routes(services: Services, system: Installation, pages: StatusPages) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
-    monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
+    flapping = FlappingMonitors(services.alerts, services.clock)
+    monitors = Monitors(services.database, flapping, services.commands, services.clock, services.secrets)
     trying = Trying(services.database, services.trials, services.secrets, services.clock)
     signals = Signals(services.commands, services.ping_keys, services.clock)
     clock, tokens = services.clock, services.tokens

@@ -105,7 +105,7 @@ def list_(
 
     The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), answers without reading all of
     it, and is a moment behind. It holds the first 4 KiB of key and value, without secrets and not as bytes. With
-    --follow or --secrets the topic is read; with --follow through the API, the database again and again.
+    --follow or --secrets the topic is read; with --follow through the API, the database is read repeatedly.
 
     Examples: `everwatch dead-letters list --since 1h --source signups` ·
     `everwatch dead-letters list --follow --json | jq .reason`
@@ -275,7 +275,7 @@ def _redriven(
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
     """Tell whether to read the database. Raises SettingsError if the database cannot answer."""
     if source is OutputSource.DATABASE and needs_topic:
-        raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
+        raise SettingsError("--follow and --secrets read the topic: omit --from database.")
     if settings.api_url:
         if needs_topic or source is OutputSource.TOPIC:
             raise not_by_api("What reads all of the topic (--from topic, --follow --secrets)", "it has the database")

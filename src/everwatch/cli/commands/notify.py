@@ -71,7 +71,7 @@ def _note_reach(context: typer.Context) -> None:
 for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
 app.command("given-up")(given_up)
-# its name of before
+# its former name
 app.command("dead", hidden=True)(given_up)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[

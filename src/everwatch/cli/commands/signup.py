@@ -76,10 +76,10 @@ def signup(
         raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
     if file is not None:
         if sending.asked_id is not None:
-            raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
+            raise SettingsError("With --file each signup gets an id of its own: omit --id.")
         if http or tcp or attribute or contact or heartbeat is not None or schedule != NOT_GIVEN:
             raise SettingsError(
-                "With --file the rows say it all: leave the options of one user away (--plan is that of rows without)."
+                "With --file omit the options of one user, which are in the rows (--plan is for rows without one)."
             )
         reading = RowReading(plan=plan, has_shorthand=True)
         source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
@@ -92,9 +92,7 @@ def signup(
         raise SettingsError("--heartbeat wants a period, e.g. 1h.")
     attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
     if schedule != NOT_GIVEN and not (http or tcp or heartbeat):
-        raise SettingsError(
-            "A schedule needs a monitor: give --http, --tcp or --heartbeat, or leave the schedule away."
-        )
+        raise SettingsError("A schedule needs a monitor: give --http, --tcp or --heartbeat, or omit the schedule.")
     try:
         monitors = monitors_of(http or [], tcp or [], heartbeat, schedule_of(schedule))
     except InvalidInput as error:

@@ -18,6 +18,6 @@ def not_by_api(what: str, why: str = "") -> SettingsError:
     """Return what to say of something that the API does not do, and why it does not."""
     because = f" ({why})" if why else ""
     return SettingsError(
-        f"{what} takes Kafka or the database itself{because}: leave --api and EVERWATCH_API_URL away, and run it where"
+        f"{what} takes Kafka or the database itself{because}: omit --api and EVERWATCH_API_URL, and run it where"
         " they are."
     )

@@ -146,7 +146,7 @@ def interval_of(since: str | None, until: str | None, begins: str = "--since") -
 def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -> None:
     """Refuse a cursor where the topic is read. Raises SettingsError."""
     if cursor and (follow or source is OutputSource.TOPIC):
-        raise SettingsError("--after goes through the database page by page: leave --follow and --from topic away.")
+        raise SettingsError("--after goes through the database page by page: omit --follow and --from topic.")
 
 
 def from_topic(

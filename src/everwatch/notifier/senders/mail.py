@@ -148,7 +148,7 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     mail["Auto-Submitted"] = "auto-generated"
     text = "\n".join(lines_of(message, with_user=not message.user_id))
     if message.ack_link:
-        text += f"\n\nTo acknowledge: {message.ack_link}"
+        text += f"\n\nTo acknowledge or snooze: {message.ack_link}"
     if not message.to:
         _set_text(mail, f"{text}\n\n-- \nEverwatch, route {message.route}\n")
         return mail

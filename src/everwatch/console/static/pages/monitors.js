@@ -12,7 +12,7 @@ import { beginJob, canRunJobs, filterOf } from "../app/job-actions.js";
 import { Action, Choice, Search, Segments } from "../components/form.js";
 import { MiniBar } from "../components/bar.js";
 import { Empty, Loaded } from "../components/notice.js";
-import { State, STATES, wordOf } from "../components/state.js";
+import { shownOfMonitor, State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
 import { Ago, CertificateLeft, NextRun } from "../components/time.js";
 import { Views } from "../components/views.js";
@@ -101,7 +101,7 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
         <${Table} label="Monitors" rows=${items} keyOf=${keyOf} keyboard tall changed=${changed} selection=${may("run") ? selection : undefined}
           href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])}
           columns=${[
-            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
+            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${shownOfMonitor(each)} outcome=${each.outcome} />` },
             { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? html`${targetOf(each.spec) || (each.spec.name ? each.monitor_id : "")}<${Certificate} past=${past.get(keyOf(each))} />` : each.reason || targetOf(each.spec)}</span></span>` },
             roomy.matches && { id: "past", label: "Last day", width: withUser ? "w-bars" : "w-bars-few", wide: true, narrow: false, cell: (each) => html`<${MiniBar} past=${past.get(keyOf(each))} />` },
             withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },

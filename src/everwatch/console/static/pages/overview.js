@@ -12,7 +12,7 @@ import { Flow } from "../components/chart.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { State, STATES, wordOf } from "../components/state.js";
+import { shownOfMonitor, State, STATES, wordOf } from "../components/state.js";
 import { Table } from "../components/table.js";
 import { Ago } from "../components/time.js";
 import { Feed } from "./feed.js";
@@ -112,7 +112,7 @@ function rowsOf(monitors) {
   const shared = [...of.entries()].filter(([, some]) => isShared(some[0])).sort(([, one], [, other]) => other.length - one.length);
   return [
     ...shared.map(([host, some]) => ({ key: host, host, first: `${some[0].user_id}\n${some[0].monitor_id}`, all: some.length, users: new Set(some.map((each) => each.user_id)).size, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
-    ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: each.state, reason: each.reason, since: each.state_since })),
+    ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: shownOfMonitor(each), reason: each.reason, since: each.state_since })),
   ].slice(0, MOST_SHOWN);
 }
 
