@@ -4,16 +4,13 @@
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench.errors import Unmeasured
 from bench.generated import generate
 from bench.generated_rows import Scale
 from bench.plan import Plan
 from bench.postgres import Missing, running
-from bench.queries import SERVER, database_of, own_folder
+from bench.queries import SERVER, database_of, folder_of_databases, own_folder
 from bench.report import Figure, say
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings, load_settings
@@ -33,11 +30,7 @@ def on_each(plan: Plan, figures: list[Figure], measure: Callable[[str, Settings]
 
     Raises Unmeasured if PostgreSQL is asked for and not installed.
     """
-    with ExitStack() as stack:
-        # not below a folder that PostgreSQL's user may not enter
-        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
+    with folder_of_databases(plan) as folder:
         if plan.takes("PostgreSQL"):
             try:
                 with running(*SERVER, data=own_folder(folder / "lists-postgresql")) as server:

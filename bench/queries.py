@@ -8,7 +8,7 @@ leading %, GROUP BY.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -65,11 +65,7 @@ def measure(plan: Plan) -> Outcome:
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
     figures += [Figure("results", scale.results, "results")]
     peers: list[Peer] = []
-    with ExitStack() as stack:
-        # not below a folder that PostgreSQL's user may not enter
-        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
+    with folder_of_databases(plan) as folder:
         if plan.takes("PostgreSQL"):
             try:
                 with running(*SERVER, data=own_folder(folder / "postgresql")) as server:
@@ -79,6 +75,16 @@ def measure(plan: Plan) -> Outcome:
         if plan.takes("SQLite"):
             _measure("SQLite", Settings(data_dir=folder / "sqlite"), scale, plan, figures, peers)
     return Outcome(figures, peers)
+
+
+@contextmanager
+def folder_of_databases(plan: Plan) -> Iterator[Path]:
+    """Give the plan's folder, or one for the time being; PostgreSQL's user may enter it."""
+    with ExitStack() as stack:
+        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        yield folder
 
 
 def own_folder(folder: Path) -> Path:

@@ -86,7 +86,7 @@ class Registration:
     async def _apply_slice(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
         """Carry out inputs of users that may be known. ``plans``: their quotas limit commands.
 
-        Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
+        No sweep of these partitions begins meanwhile: ``emitted_to`` is the instant between a monitor's old
         and its new spec.
         """
         if not admitted:
@@ -133,7 +133,7 @@ class Registration:
     async def _change_many(self, each: Admitted[Signup | Command]) -> None:
         """Carry out most of what a command for a whole user concerns in slices; the command itself ends it.
 
-        Killed in between, the command is read again: what is changed already stays as it is.
+        Killed in between, the command is read again: what is changed already is not changed again.
         """
         source, wanted, _ = each
         assert isinstance(wanted, Command)

@@ -115,6 +115,10 @@ async def test_overview_counts_what_there_is_and_names_the_worst_first(console: 
         assert "api.cardpay.example" in await worst.locator("tbody tr").first.inner_text()
         assert "6 monitors: no answer within 10 s" in await worst.inner_text()
         assert "status 503, expected 200-299" in await worst.inner_text()
+        await page.get_by_role("button", name="By plan").click()
+        await page.wait_for_url("**by=plan")
+        plans = page.get_by_role("table", name="Monitors by plan")
+        await plans.get_by_role("link", name="enterprise").wait_for()
         await down.click()
         await page.wait_for_url("**/console/monitors?state=down&sort=state-since")
         await page.get_by_role("table", name="Monitors", exact=True).wait_for()
@@ -136,6 +140,35 @@ async def test_overview_says_which_executor_alone_sees_every_check_fail(console:
         page = await console.page(context)
         warning = page.get_by_role("alert")
         assert "executor-bern-1 sees every check fail while others do not" in await warning.inner_text()
+
+
+async def test_a_target_that_fails_for_many_leads_to_the_users_that_it_hits(console: Console) -> None:
+    async def more(route: Any) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, json={**await answer.json(), "next": "a cursor"})
+
+    async def shared(route: Any) -> None:
+        answer = await route.fetch()
+        fails = {"target": "saffron-spice.example", "failing": 21, "opened_at": START}
+        await route.fulfill(response=answer, json={**await answer.json(), "targets": [fails]})
+
+    async with console.context() as context:
+        await context.route("**/v1/monitors?state=down&sort=state-since&limit=50", more)
+        await context.route("**/v1/incidents/shared", shared)
+        page = await console.page(context)
+        # of a page that is not the last one the API counts all
+        row = page.get_by_role("table", name="Monitors that need attention").locator("tbody tr").first
+        await row.get_by_text("6 monitors: no answer within 10 s", exact=True).wait_for()
+        await row.get_by_role("link", name="6 users", exact=True).click()
+        await page.locator(".page-head").get_by_text("6 of 24").wait_for()
+        await page.goto(f"{console.running.url}/console/{MONITOR}")
+        await page.get_by_text("fails for 21 monitors").wait_for()
+        await page.get_by_role("link", name="Which users does it hit?").click()
+        await page.wait_for_url("**/console/users?target=saffron-spice.example")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("cardpay")
+        await page.get_by_role("option", name="Users that api.cardpay.example hits").click()
+        await page.wait_for_url("**/console/users?target=api.cardpay.example")
 
 
 async def test_a_view_is_its_address(console: Console) -> None:
@@ -374,6 +407,8 @@ async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Con
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
     async with console.opened("incidents") as page:
         targets = page.get_by_role("table", name="Incidents by target")
+        await page.get_by_label("Part of the target").fill("FJORD")
+        await playwright.expect(targets.locator("tbody tr")).to_have_count(1)
         row = targets.locator("tbody tr").filter(has_text="fjord-outfitters.example")
         await row.get_by_role("button", name="Acknowledge").click()
         await row.get_by_text("acknowledged", exact=True).wait_for()
@@ -432,6 +467,7 @@ async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Consol
         # what stands above is there, so that nothing moves any more
         await panel.get_by_text("per second, begun").wait_for()
         # what was refused today, and why?
+        await panel.get_by_text("there is no plan 'platinum'").wait_for()
         await panel.get_by_role("link", name="6 records in the last day").click()
         await page.wait_for_url("**/console/dead-letters?hours=24")
         await page.get_by_role("link", name="expected a duration such as 30s or 5m").click()

@@ -15,7 +15,7 @@ from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support.run_parts import commands_given
-from everwatch.cli.support.sending import SendingOptions
+from everwatch.cli.support.sending import SendingOptions, account_here
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.kafka.command_client import Asked, Unanswered
@@ -205,8 +205,14 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
             },
         ),
         (("monitor", "delete", "u-1", "m"), {"command": "delete", "monitor_id": "m"}),
-        (("monitor", "pause", "u-1", "m"), {"command": "pause", "monitor_id": "m"}),
-        (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON_MS}),
+        (
+            ("monitor", "pause", "u-1", "m"),
+            {"command": "pause", "monitor_id": "m", "reason": f"by {account_here()}"},
+        ),
+        (
+            ("monitor", "pause", "u-1", "m", "--until", NOON, "--reason", "new disks"),
+            {"command": "pause", "monitor_id": "m", "until": NOON_MS, "reason": f"new disks, by {account_here()}"},
+        ),
         (
             ("monitor", "maintain", "u-1", "m", "--until", NOON, "--reason", "new disks"),
             {"command": "maintain", "monitor_id": "m", "until": NOON_MS, "reason": "new disks"},

@@ -97,7 +97,7 @@ class NotifierDatabase(AskedInThreads[Storage]):
                 return found, True
             if loop.time() >= end_s:
                 return found, False
-            # there is one thread: those who wait for a notifier that is down must not fill it
+            # there is one thread: requests that wait for a notifier that is down must not fill it
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

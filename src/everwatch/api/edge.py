@@ -138,7 +138,7 @@ class Edge:
         if request.method not in ("GET", "HEAD"):
             if not route.versioned:
                 check_no_precondition(request)
-            # who sends pings and webhooks has headers of its own
+            # senders of pings and webhooks have headers of their own
             if not route.command and not route.permission.is_open:
                 check_no_key(request)
         deadline_s = loop.time() + self._deadline_s

@@ -123,7 +123,7 @@ class JobRoutes:
 
 
 def counted(reader: Reader, which: Selection) -> JobPreview:
-    """Count the monitors that a selection has: by the sink's counters where these have it, else by reading them."""
+    """Count the monitors of a selection: by the sink's counters if they can tell, else by reading monitors."""
     first = reader.list_monitors(which, limit=MOST_SHOWN)
     sample = [JobSample(each.user_id, each.monitor_id) for each in first]
     if (known := monitors_by_counters(reader, which)) is not None:

@@ -113,7 +113,7 @@ class LiveClient:
         return value if self._monitor_id in ("", value.monitor_id) else None
 
     def take(self, offered: Positions) -> bytes:
-        """Return what waits, as it is sent; nothing if nothing does. ``offered``: up to there all was offered."""
+        """Return the waiting events as bytes to send; empty without any. ``offered``: all before it was offered."""
         self.news.clear()
         queued, self._queue = self._queue, deque()
         sent = self.written(queued, self.dropped)

@@ -265,7 +265,7 @@ class OidcProvider:
 
 
 def _decoded(text: str, keys: KeySet | None) -> jwt.Token:
-    """Raises ProviderAway, JoseError and what decoding raises."""
+    """Raise ProviderAway, JoseError and what decoding raises."""
     if keys is None:
         raise ProviderAway("its keys cannot be had")
     return jwt.decode(text, keys, algorithms=list(ALGORITHMS))

@@ -17,7 +17,7 @@ from everwatch.api.routing import Route
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
 
 Hold = Callable[[int], None]
-"""Takes room for so many bytes of a body."""
+"""Reserves room for bytes of a body."""
 MOST_BODY_BYTES = 256 * 1024 * 1024
 """Bodies that a process holds at once."""
 PATH_TYPES: Mapping[str, Any] = {

@@ -11,8 +11,8 @@ from everwatch.model import Result, Transition
 class LiveEvent(NamedTuple):
     """One event: a result or a transition as it came, or how many events were dropped.
 
-    ``dropped``: so many events, at most, did not come: there were more than 50 a second, or too many while there was
-    no connection.
+    ``dropped``: how many events, at most, did not come, because there were more than 50 a second, or too many while
+    there was no connection.
     """
 
     kind: Literal["result", "transition", "dropped"]

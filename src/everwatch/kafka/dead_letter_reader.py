@@ -54,7 +54,7 @@ class DeadLetterTopic:
             for message in messages:
                 record = Record.of(message, with_headers=True)
                 self._positions[record.partition] = record.offset + 1
-                # what came after it was opened is for those who follow
+                # what came after it was opened is for readers that follow
                 if follow or record.offset < self._ends[record.partition]:
                     yield letter_or_note(record)
             for stretch in unreadable:

@@ -65,7 +65,7 @@ class NetworkContext(Protocol):
 
 
 def check_host(field: str, host: str) -> None:
-    """Raises FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
+    """Raise FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
     if not host or _NOT_IN_HOST.search(host):
         raise FieldError(field, f"{host!r} is not a host name or an IP address")
     try:
@@ -75,7 +75,7 @@ def check_host(field: str, host: str) -> None:
 
 
 def check_server_name(name: str) -> None:
-    """Raises FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
+    """Raise FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
     if not name:
         return
     check_host("server_name", name)

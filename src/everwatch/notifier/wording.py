@@ -1,6 +1,7 @@
 """Alerts in plain words, the same for e-mail, chat and incident systems. Pure."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from everwatch.notifier.alerts import Alert, AlertKind, Message
 from everwatch.notifier.incidents import FLAPPING_CHANGES, FLAPPING_WITHIN_MS
@@ -26,7 +27,7 @@ _COUNTED = {
     AlertKind.FLAPPING: "flapping",
     AlertKind.SETTLED: "stable again",
 }
-# what flapping is, for who gets the alert: nothing follows for a while, whatever the monitor does
+# what flapping means for the receiver of the alert: nothing follows for a while, whatever the monitor does
 _QUIET = (
     f"; it went down and up more than {FLAPPING_CHANGES} times in {describe_duration(FLAPPING_WITHIN_MS)}, and the next"
     f" alert comes when it has been up or down for {describe_duration(FLAPPING_WITHIN_MS)}"
@@ -90,6 +91,8 @@ def instant(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+# alerts of one message, and messages of one pass, share most of their instants
+@lru_cache(maxsize=4_096)
 def iso(at: int) -> str:
     """Return an instant in ISO 8601, in UTC."""
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

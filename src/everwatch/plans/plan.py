@@ -16,7 +16,7 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
 
 USUAL_PLAN = "default"
-"""The plan of who names none; where the file does not have it, it means no monitors and no quotas."""
+"""The plan of users that name none; if the file does not have it, it means no monitors and no quotas."""
 MOST_NAMED = 20
 _REMEMBERED = 4_096
 _REMEMBERED_CHARACTERS = 256
@@ -56,7 +56,7 @@ class PlanQuotas(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(spec, policy=msgspec.structs.replace(policy, **more)) if more else spec
 
     def check_schedule(self, spec: MonitorSpec, path: str) -> None:
-        """Raises InvalidInput if a monitor is due more often than the plan allows."""
+        """Raise InvalidInput if a monitor is due more often than the plan allows."""
         if self.shortest_ms is None:
             return
         gap_ms = shortest_gap_ms(spec.schedule)

@@ -58,10 +58,12 @@ _SKIPPED = STATUS_CODES[Status.SKIPPED]
 _AT_DELIVERIES = _COLUMNS.index("deliveries")
 _KEY = [column.name for column in results.primary_key.columns]
 _TYPES_OF_KEY = [_NAMES[type(results.c[name].type)] for name in _KEY]
-# of runs that stand for no skipped tick, once for each stored result; it returns where these were in the batch
+# of runs that stand for no skipped tick, once for each stored result; it returns where these were in the batch. That an
+# indexed column is set, to what it is, keeps the server from looking for superfluous entries of the index of instants
+# whenever a page of it is full: each repeat leaves one, but they are vacuumed together
 _REPEAT = f"""
     WITH repeated AS (
-        UPDATE results r SET deliveries = r.deliveries + 1 FROM {_REPEATED} s
+        UPDATE results r SET deliveries = r.deliveries + 1, scheduled_at = r.scheduled_at FROM {_REPEATED} s
         WHERE {" AND ".join(f"r.{name} = s.{name}" for name in _KEY)} AND r.scheduled_at BETWEEN %s AND %s
         AND r.status <> {_SKIPPED}
         RETURNING s.place

@@ -104,7 +104,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     """Every table with users' rows, and which rows are from up to ``ended_at``.
 
     Where the sink has not passed the user's deletion (``is_passed``), all of the catalogue is from before. Where it
-    has, monitors and labels of before are gone, and what is there may be a new registration's.
+    has, earlier monitors and labels are gone, and what is there may be a new registration's.
     """
     everything = false() if is_passed else true()
     history = monitor_history.c
@@ -137,7 +137,7 @@ def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
 
 
 def _deletion_of(table: Table, connection: Connection) -> Bulk:
-    """Deletes rows of a table by their primary key."""
+    """Return the statement that deletes rows of a table by their primary key."""
     key = list(table.primary_key.columns)
     is_it = and_(*(column == bindparam(f"b_{column.name}", type_=column.type) for column in key))
     return Bulk(delete(table).where(is_it), [f"b_{column.name}" for column in key], connection.dialect)

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine
 
@@ -33,7 +32,7 @@ from everwatch.store.retention import Trimmer
 from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, FoldingTurns, bucket_of
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
-from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
+from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch, Value
 from everwatch.store.sqlite import READS_ONLY
 from everwatch.store.stored_values import DatabaseVolume
 from everwatch.store.task_records import is_first, task_of
@@ -191,20 +190,18 @@ class SqlStore:
             batch = without_purged(batch, purged)
         if begins:
             run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
-        results = [r.value for r in batch.results if fresh.has(r)]
+        results = fresh.of(batch.results)
         changes = self._results.put(connection, results, batch.stored_at, self._rollups.preparing(connection))
         journaled = self._rollups.count(connection, changes)
-        run.transitions.run(
-            connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
-        )
-        run.replies.run(connection, [letter_rows.reply_row(r.value) for r in batch.replies if fresh.has(r)])
-        run.audit.run(connection, [entry_row(r.value) for r in batch.audit if fresh.has(r)])
+        run.transitions.run(connection, [row_mapping.transition_row(each) for each in fresh.of(batch.transitions)])
+        run.replies.run(connection, [letter_rows.reply_row(each) for each in fresh.of(batch.replies)])
+        run.audit.run(connection, [entry_row(each) for each in fresh.of(batch.audit)])
         if batch.purges:
-            purge_records.put_purges(connection, [r.value for r in batch.purges if fresh.has(r)])
+            purge_records.put_purges(connection, fresh.of(batch.purges))
         if batch.letters:
-            self._apply_letters(connection, [r.value for r in batch.letters if fresh.has(r)])
+            self._apply_letters(connection, fresh.of(batch.letters))
         tally = Tally()
-        for wave in into_waves(r for r in batch.entries if fresh.has(r)):
+        for wave in into_waves(fresh.received(batch.entries)):
             self._apply_entries(connection, wave, tally)
         self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
@@ -308,8 +305,15 @@ class _Fresh:
     def __init__(self, stored: dict[Partition, int]) -> None:
         self._stored = stored
 
-    def has(self, received: Received[Any]) -> bool:
-        return received.offset >= self._stored.get(received.source, 0)
+    def received(self, some: Sequence[Received[Value]]) -> list[Received[Value]]:
+        """Return those of some records that are new."""
+        stored_to = self._stored.get
+        return [each for each in some if each.offset >= stored_to(each.source, 0)]
+
+    def of(self, some: Sequence[Received[Value]]) -> list[Value]:
+        """Return the values of those that are new."""
+        stored_to = self._stored.get
+        return [each.value for each in some if each.offset >= stored_to(each.source, 0)]
 
 
 def _results_writer(dialect: Dialect) -> ResultsWriter:

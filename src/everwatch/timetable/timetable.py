@@ -190,7 +190,7 @@ class Timetable:
         """Prepare the monitors of long intervals, so that ``due`` up to ``upto`` costs little."""
         self.seats.look_ahead(upto)
 
-    # --- at rest ---
+    # --- saved ---
 
     @property
     def can_be_saved(self) -> bool:

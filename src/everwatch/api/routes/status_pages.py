@@ -136,7 +136,7 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
             summary="A user's status page by its key, or one of operators by its slug or its key.",
             answers={
                 200: Example(str, "HTML, without scripts."),
-                303: Example(None, "Only who is signed in may read it: to the console's page for that."),
+                303: Example(None, "Only people who are signed in may read it: to the console's page for signing in."),
             },
             media_type=HTML,
             knows_readers=True,

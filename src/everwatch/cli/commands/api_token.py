@@ -184,7 +184,7 @@ def login_link(
 
 
 def _check(option: str, text: str, wanted: object) -> None:
-    """Raises SettingsError for a name or id that no token can have."""
+    """Raise SettingsError for a name or id that no token can have."""
     try:
         msgspec.convert(text, wanted)
     except msgspec.ValidationError:

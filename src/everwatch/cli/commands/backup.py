@@ -200,8 +200,8 @@ def verify(
         found = damages(folder, manifest, stages)
         restored = not found and not files_only
         if restored:
-            stages.begin("starting a scratch Kafka")
             with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
+                stages.begin("starting a scratch Kafka")
                 elsewhere = msgspec.structs.replace(settings, data_dir=Path(scratch), kafka_port=0)
                 with start_broker(elsewhere, clock) as kafka:
                     servers = ScratchServers(kafka.bootstrap_servers, scratch_server)

@@ -298,6 +298,6 @@ def _told(each: Delivery | DeliveryView) -> dict[str, Any]:
         shown: dict[str, Any] = to_builtins(each)
         return shown
     told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
-    # who sees a list of messages must not be able to do what their receivers may
+    # a person who sees a list of messages must not be able to do what their receivers may
     message = replace(each.message, code="", link="", ack_link="")
     return told | {"summary": subject_of(each.message), "message": to_builtins(message)}

@@ -44,8 +44,8 @@ def rotate(
     """Have workers encrypt anew each secret that is plaintext or encrypted with an older key than the first.
 
     First put a new key in front of the old one, for workers, executors and this command; then run this. The old key is
-    needed until the ticks of before are run (1 day). The encrypted configs are read from the database; monitors keep
-    version and state. Exit status 1 if something stays as it is.
+    needed until older ticks are run (1 day). The encrypted configs are read from the database; monitors keep
+    version and state. Exit status 1 if a secret could not be encrypted.
 
     With --api no key is needed here, and nothing is read with one: each user's workers look at all of its secrets, so
     there is no --dry-run, and a config that no key reads stays as it is without a word.
