@@ -217,6 +217,10 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
             {"command": "pause", "monitor_id": "m", "until": NOON_MS, "reason": f"new disks, by {account_here()}"},
         ),
         (
+            ("monitor", "pause", "u-1", "m", "--reason", "w" * 250),
+            {"command": "pause", "monitor_id": "m", "reason": "w" * 250},
+        ),
+        (
             ("monitor", "maintain", "u-1", "m", "--until", NOON, "--reason", "new disks"),
             {"command": "maintain", "monitor_id": "m", "until": NOON_MS, "reason": "new disks"},
         ),

@@ -1,9 +1,11 @@
 """A flapping monitor is shown as such wherever monitors and incidents are: over HTTP, and by the commands."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -11,10 +13,17 @@ from support.api import Api, api
 from support.notifying import MINUTE, SECOND, Notifying, transition
 from typer.testing import CliRunner
 
+from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.flapping import FlappingMonitors
 from everwatch.api.permissions import Role
+from everwatch.api.views import MonitorView
 from everwatch.cli.main import app
 from everwatch.cli.support.run_parts import commands_given
+from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
+from everwatch.encoding.input_models import MonitorInput
+from everwatch.model import Origin, State
+from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.wording import lines_of
 
 SHOP, OTHER = "/v1/users/ann/monitors/shop", "/v1/users/ann/monitors/other"
@@ -61,6 +70,35 @@ async def test_the_api_marks_a_monitor_while_it_is_flapping(server: Api, notifyi
     assert (await server.call("GET", "/v1/incidents?phase=closed")).status == 400
     await notifying.later(11 * MINUTE)
     assert (await server.call("GET", SHOP)).json["flapping"] is False, "it has settled"
+
+
+async def test_monitors_are_shown_without_it_while_the_notifiers_database_does_not_answer(notifying: Notifying) -> None:
+    await flap(notifying)
+    free = threading.Event()
+
+    class Slow:
+        def look(self) -> AbstractContextManager[Work]:
+            free.wait()
+            return notifying.storage.look()
+
+        def close(self) -> None:
+            """Nothing."""
+
+    database = NotifierDatabase(
+        lambda: cast(Storage, Slow()), clock := SettableClock(notifying.clock.now_ms()), threads=1
+    )
+    marks = FlappingMonitors(database, clock)
+    spec = MonitorInput(kind="noop")
+    shop = MonitorView("ann", "shop", 1, Origin.COMMAND, 0, State.DOWN, 0, "", None, 0, spec)
+    try:
+        assert await marks.marked([shop]) == [shop]
+        free.set()
+        assert await marks.marked([shop]) == [shop], "it is not asked again at once"
+        clock.advance(6 * SECOND)
+        assert [each.flapping for each in await marks.marked([shop])] == [True]
+    finally:
+        free.set()
+        database.close()
 
 
 async def test_an_alert_says_what_flapping_is_and_when_the_next_one_comes(notifying: Notifying) -> None:

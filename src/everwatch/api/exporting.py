@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -76,7 +75,7 @@ class Exporting:
             page = await self._read(call, query)
         response = web.StreamResponse(headers=_HEADERS | {"X-Request-Id": request_id_of(request)})
         await response.prepare(request)
-        with suppress(ConnectionError, TimeoutError):  # the client left, or takes nothing
+        try:
             await _write(response, page.with_mark)
             while page.next:
                 cursor = page.next
@@ -88,6 +87,10 @@ class Exporting:
                     await _write(response, _line(ExportMark(cursor, code=problem.code, reason=problem.detail)))
                     return response
                 await _write(response, page.with_mark)
+        except (ConnectionError, TimeoutError):
+            # the client left, or takes nothing: an end in order would wait for it, with the page in memory
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
     async def _next(self, call: Call, query: ExportQuery) -> _Page:

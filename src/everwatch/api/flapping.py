@@ -1,5 +1,6 @@
 """Flapping monitors, for answers that show monitors: the notifier knows them, the database of the sink does not."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +12,10 @@ from everwatch.core.clock import Clock
 
 LOOK_AGAIN_S = 1.0
 """For how long the answer stands that no monitor at all is flapping, which is mostly so."""
+WITHIN_S = 0.3
+"""So long an answer about monitors waits for the notifier's database, which is not its own."""
+PAUSE_S = 5.0
+"""Where that was too long, nothing is asked for so long."""
 
 
 class FlappingMonitors:
@@ -34,9 +39,11 @@ class FlappingMonitors:
         if not keys or now_s < self._look_at_s:
             return set()
         try:
-            found, _ = await self._database.look_if_there(lambda work: work.flapping(keys))
-        except Problem:
-            # too many wait for the notifier's database: monitors are shown without it
+            async with asyncio.timeout(WITHIN_S):
+                found, _ = await self._database.look_if_there(lambda work: work.flapping(keys))
+        except (Problem, TimeoutError):
+            # too many wait for the notifier's database, or it is slow: monitors are shown without it
+            self._look_at_s = self._clock.monotonic_s() + PAUSE_S
             return set()
         if found is None:
             self._look_at_s = now_s + LOOK_AGAIN_S

@@ -34,7 +34,8 @@ MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 # several are kept with a monitor
 RunId = Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
-Reason = Annotated[str, msgspec.Meta(max_length=256, pattern=NO_HIDDEN)]
+LONGEST_REASON = 256
+Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON, pattern=NO_HIDDEN)]
 LONGEST_SIGNAL_BODY = 4_096
 """Characters of a signal's body that are kept with its monitor."""
 DEFAULT_KIND = "http"

@@ -268,7 +268,12 @@ class IntakeRows(Rows):
         statement = select(_incident.settles_at).where(_incident.settles_at > 0).limit(1)
         if self._connection.execute(statement).first() is None:
             return None
-        return {key for key, incident in self.incidents(keys).items() if incident.phase is Phase.FLAPPING}
+        found: set[tuple[str, str]] = set()
+        key = _incident.user_id, _incident.monitor_id
+        for some in chunks(keys):
+            rows = self._connection.execute(select(*key).where(_incident.settles_at > 0, self._has_one_of(key, some)))
+            found.update((user_id, monitor_id) for user_id, monitor_id in rows)
+        return found
 
     def open_incidents_after(self, after: tuple[str, str], most: int) -> list[tuple[int, Incident]]:
         """Return open incidents behind one of this user and monitor, with their partitions: of all, in pages."""

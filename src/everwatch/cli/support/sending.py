@@ -29,6 +29,7 @@ from everwatch.cli.support.run_parts import run_parts
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
+from everwatch.encoding.input_models import LONGEST_REASON
 from everwatch.kafka.command_client import Asked, Patience, ReplyReader, ask, asked_of, send_inputs
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
@@ -81,6 +82,17 @@ def account_here() -> str:
         # of a container that was given a number only
         account = str(number)
     return f"{account}@{socket.gethostname()}"
+
+
+def signed(reason: str, sending: Sending) -> str:
+    """Return the reason of a command with the account that gives it, where there is room for both in a reason.
+
+    Through the API, whose audit log names the token, the reason stays as it is. Raises SettingsError.
+    """
+    if delivery_of(sending).settings.api_url:
+        return reason
+    with_account = f"{reason}, by {account_here()}" if reason else f"by {account_here()}"
+    return with_account if len(with_account) <= LONGEST_REASON else reason
 
 
 OnRefusal = Callable[[Reply, Settings], None]
