@@ -37,6 +37,7 @@ from bench.rig import Rig, rig
 from bench.worker import Worker
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.errors import StoreError
+from everwatch.core.process_memory import expect_batches
 from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
@@ -54,6 +55,8 @@ def measure(plan: Plan) -> Outcome:
     """Measure the steps, how they grow, the outages, a burst and SIGKILLs."""
     quick = plan.quick
     figures: list[Figure] = []
+    # as the notifier's process does
+    expect_batches()
     if plan.takes("steps"):
         figures += uvloop.run(_steps(5_000 if quick else 50_000))
     if plan.takes("growth"):

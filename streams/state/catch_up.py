@@ -34,7 +34,7 @@ class CatchUp:
         new_consumer: Callable[[], Consumer],
         apply: Apply,
         clock: Clock,
-        new_prober: Callable[[], Consumer] | None = None,
+        new_prober: Callable[..., Consumer] | None = None,
     ) -> None:
         """``new_prober``: unreadable batches are passed over, and their records are lost."""
         self._new_prober = new_prober

@@ -19,7 +19,7 @@ from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.schema_gate import SchemaGate
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import INPUT_LAG, INPUT_RECORDS
@@ -127,7 +127,7 @@ class BatchConsumer:
         switched = self._switched
         if self._consumer is None:
             self._consumer = self._new_consumer()
-            self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
+            self._sieve = Sieve(self._consumer, self._new_consumer, self._clock)
             self._gate = SchemaGate(self._consumer, registered_schemas.current, self._clock)
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         positions = await self._in_thread(self._positions, self._consumer, wanted)

@@ -6,8 +6,9 @@ must not be seen anyway, nor may they keep a standby waiting.
 Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
 is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.
 
-A standby reads the changelog by this consumer. A batch that aiokafka cannot read is no end of the worker: that
-partition is not fetched any more, and its standby stays behind. Whoever owns the partition says what is to be done.
+A standby reads the changelog by this consumer. A batch that aiokafka cannot read, or that unpacks to too much, is no
+end of the worker: that partition is not fetched any more, and its standby stays behind. Whoever owns the partition says
+what is to be done.
 """
 
 import logging
@@ -22,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from everwatch.observability.logs import labelled
+from streams.transport.bounded_unpacking import bound_unpacking
 
 logger = logging.getLogger(__name__)
 # what decoding a batch raises, for bytes that are no batch
@@ -141,3 +143,4 @@ class Transport(driver.Transport):
     def __init__(self, *arguments: Any, unread: Set[str], **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.unread = unread
+        bound_unpacking()

@@ -3,6 +3,7 @@
 All in one file: one resource with its sub-resources.
 """
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 from support.api import START, Api, api
 
+from everwatch.api.batch import BODY_LIMIT, MOST_LINES
 from everwatch.api.permissions import Role
 from everwatch.api.problems import BEHIND
 from everwatch.api.routing import Route
@@ -180,6 +182,12 @@ async def test_an_input_that_is_wrong_is_refused_with_its_field_and_nothing_is_s
     assert (await server.call("PUT", "/v1/users/ann", body=b"{")).code == "malformed"
     too_large = await server.call("PUT", "/v1/users/ann", body=b" " * (1024 * 1024 + 1))
     assert (too_large.status, too_large.code) == (413, "too_large")
+    packed = gzip.compress(b" " * (8 * 1024 * 1024))
+    unpacked = await server.call("PUT", "/v1/users/ann", body=packed, Content_Encoding="gzip")
+    assert (len(packed) < 100_000, unpacked.status, unpacked.code) == (True, 413, "too_large")
+    lines = b'{"command": "resume", "user_id": "u", "monitor_id": "m"}\n' * (MOST_LINES + 1)
+    assert (await server.call("POST", "/v1/batch", body=lines)).code == "too_many"
+    assert (await server.call("POST", "/v1/batch", body=b" " * (BODY_LIMIT + 1))).code == "too_large"
     assert server.worker.inputs == []
 
 

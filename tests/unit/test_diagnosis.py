@@ -368,6 +368,20 @@ def test_ticks_that_are_not_emitted_name_the_worker_that_should() -> None:
     assert "partitions [1]: no worker owns them" in alone
 
 
+def test_the_time_that_it_takes_to_look_is_no_delay_of_the_workers() -> None:
+    clock = SettableClock(NOW)
+
+    class Slow(System):
+        @property
+        def emitted_to(self) -> dict[int, int]:  # type: ignore[override]
+            clock.advance(12_000)
+            return {0: NOW - 1_000, 1: NOW + 11_000}
+
+    system = Slow(Settings(), "127.0.0.1:1", clock, pause=lambda _: None)
+    vars(system)["lag"] = system_with().lag
+    assert faults(check_emission, system) == []
+
+
 def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> None:
     late = waits("sink", TOPICS.results, 45)
     [said] = faults(check_sink, system_with(late, sink=False))

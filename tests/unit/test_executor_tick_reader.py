@@ -67,6 +67,9 @@ class FakeConsumer:
         batch, self.arriving = self.arriving[:count], self.arriving[count:]
         return batch
 
+    def assignment(self) -> list[TopicPartition]:
+        return []
+
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self.committed += [(offset.topic, offset.offset, asynchronous) for offset in offsets]
 

@@ -11,7 +11,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import User
 from everwatch.sink.purging import Purging
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Purge, Received, SinkBatch
-from everwatch.store.purged_users import AskedPurge, StoredPurge, key_of_purge
+from everwatch.store.purged_users import MOST_TO_DO, AskedPurge, StoredPurge, key_of_purge
 
 NOW = 1_800_000_000_000
 SETTINGS = Settings()
@@ -95,6 +95,15 @@ async def test_a_user_that_another_worker_watches_is_not_purged() -> None:
     over = await Running(store).until_over()
     assert (over.deleted, "the user is on partition 3" in over.outcome.refused) == ({}, True)
     assert store.user("anna") == USER
+
+
+async def test_more_purges_than_are_looked_for_at_once_are_all_carried_out() -> None:
+    names = [f"user-{number}" for number in range(MOST_TO_DO + 1)]
+    store = store_of(*(asked(name) for name in names))
+    running = Running(store)
+    await until("all are over", lambda: all(running.found(name).over_at for name in names))
+    await running.purging.close()
+    assert store.purges_to_do() == []
 
 
 async def test_what_goes_wrong_is_tried_again_and_keeps_no_other_purge_from_being_carried_out() -> None:

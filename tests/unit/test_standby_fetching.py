@@ -11,8 +11,11 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
+from support.batches import CODECS, packed, record, zeros
 
+from streams.transport.bounded_unpacking import LARGEST_BYTES, bound_unpacking
 from streams.transport.faust_transport import fetch_what_can_be_read
 
 ONE, TWO, THREE = (TopicPartition("changelog", number) for number in range(3))
@@ -74,12 +77,24 @@ async def consumer() -> AsyncIterator[Consumer]:
     await made.close()
 
 
-def batch_of(count: int) -> bytes:
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 100_000)
+def batch_of(count: int, codec: str = "none") -> bytes:
+    builder = DefaultRecordBatchBuilder(2, CODECS[codec], 0, -1, -1, -1, 100_000)
     for number in range(count):
         builder.append(number, 0, b"key", b"value", [])
     batch: bytearray = builder.build()
     batch[:8] = BEGIN.to_bytes(8, "big")
+    return bytes(batch)
+
+
+def bomb_of(codec: str, size: int) -> bytes:
+    """Return a batch with one record of so many zeros, behind a small one."""
+    records = packed(
+        (piece for at, length in enumerate((2, size)) for piece in record(at, b"key", zeros(length), length)), codec
+    )
+    batch = bytearray(batch_of(2)[:61] + records)
+    batch[8:12] = (len(batch) - 12).to_bytes(4, "big")
+    batch[22] = CODECS[codec]
+    batch[17:21] = calc_crc32c(batch[21:]).to_bytes(4, "big")
     return bytes(batch)
 
 
@@ -110,6 +125,22 @@ async def test_records_that_were_taken_beside_a_batch_that_cannot_be_read_are_fe
     consumer.put(ONE, batch_of(3))
     assert await consumer.fetch() == {THREE: [7], ONE: [7, 8, 9]}
     assert consumer.position(TWO) == BEGIN
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+async def test_a_batch_that_unpacks_to_too_much_is_not_unpacked(consumer: Consumer, codec: str) -> None:
+    bound_unpacking()
+    for partition, batch in (
+        (ONE, batch_of(3, codec)),
+        (TWO, bomb_of(codec, 1_000_000)),
+        (THREE, bomb_of(codec, LARGEST_BYTES)),
+    ):
+        consumer.put(partition, batch)
+    assert await consumer.fetch() == {}
+    assert consumer.paused == {THREE}
+    consumer.put(ONE, batch_of(3, codec))
+    consumer.put(TWO, bomb_of(codec, 1_000_000))
+    assert await consumer.fetch() == {ONE: [7, 8, 9], TWO: [7, 8]}
 
 
 async def test_another_error_is_raised(consumer: Consumer) -> None:

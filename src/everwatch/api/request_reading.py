@@ -25,6 +25,7 @@ PATH_TYPES: Mapping[str, Any] = {
     "monitor_id": Name,
     "task_id": Name,
     "command_id": MonitorId,
+    "purge_id": MonitorId,
     "operator": OperatorName,
     "incident_id": Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")],
     "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],

@@ -17,7 +17,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED
 from everwatch.observability.rebalances import Rebalances
 from everwatch.store import Partition, StoreBusy
@@ -76,7 +76,7 @@ class Source:
                 "topic.metadata.refresh.interval.ms": 10_000,
             }
         )
-        self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
+        self._sieve = Sieve(self._consumer, self._new_consumer, clock)
         self._gate = SchemaGate(self._consumer, registered_schemas.current, clock)
         self._subscribed = list(topics)
         self._headed = Topics.of(settings).dead_letters

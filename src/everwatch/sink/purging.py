@@ -6,10 +6,11 @@ before is stored (``ResultStore.begin_purge``); what is stored goes, some rows a
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from threading import Event
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import Clock
@@ -22,7 +23,7 @@ from everwatch.kafka.topic_retention import Retention, retentions
 from everwatch.kafka.topics import Topics
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.store import Partition, Purge, ResultStore, StoreBusy
-from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains
+from everwatch.store.purged_users import MOST_TO_DO, AskedPurge, PurgeOutcome, Remains
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,14 @@ LOOK_EVERY_S = 60.0
 """How often purges are looked for that another sink has left."""
 WAIT_S = 0.5
 """When to look again for a purge whose user's end is not stored yet."""
+
+
+class _Round(NamedTuple):
+    """Purges that are carried out together: how long topics keep records, by topic, and the purges that are over."""
+
+    store: ResultStore
+    kept: dict[str, Retention]
+    over: list[tuple[AskedPurge, PurgeOutcome]]
 
 
 class Purging:
@@ -91,15 +100,19 @@ class Purging:
             if not asked:
                 return LOOK_EVERY_S
             with closing(self._open_store()) as store:
-                return min(self._pause_after(store, each) for each in asked)
+                round_ = _Round(store, {}, [])
+                pause_s = min(self._pause_after(round_, each) for each in asked)
+                self._finish(round_)
         except StoreError as error:
             self._say_it_waits(error)
             return WAIT_S
+        # there may be more than were asked for
+        return WAIT_S if len(asked) >= MOST_TO_DO else pause_s
 
-    def _pause_after(self, store: ResultStore, asked: AskedPurge) -> float:
-        """Carry out one purge; return in how many seconds to look again."""
+    def _pause_after(self, round_: _Round, asked: AskedPurge) -> float:
+        """Delete what one purge is about; return in how many seconds to look again."""
         try:
-            is_over = self._stopping.is_set() or self._carry_out(store, asked)
+            is_over = self._stopping.is_set() or self._delete(round_, asked)
         except (StoreError, BrokerUnavailable) as error:
             self._say_it_waits(error)
             is_over = False
@@ -114,40 +127,46 @@ class Purging:
         if self._log_throttle.may_log("purge"):
             logger.warning("A purge waits: %s", error)
 
-    def _carry_out(self, store: ResultStore, asked: AskedPurge) -> bool:
-        """Carry out one purge; return whether it is over."""
+    def _delete(self, round_: _Round, asked: AskedPurge) -> bool:
+        """Delete what one purge is about; return whether nothing is left."""
+        store = round_.store
         changelog = Partition(self._topics.monitors_changelog, asked.partition)
         if store.offsets().get(changelog, 0) < asked.deletion:
             return False
-        now = self._clock.now_ms()
         if not asked.was_watched:
             number = store.partition_of_watched(asked.user_id, asked.ended_at)
             if number is not None:
                 why = f"the user is on partition {number}, and the command came to the worker of {asked.partition}"
-                self._patiently(lambda: store.finish_purge(asked.key, PurgeOutcome(refused=why), now))
+                round_.over.append((asked, PurgeOutcome(refused=why)))
                 return True
-        remains = remains_of(self._settings, self._clients.admin(), asked.ended_at)
+        if not round_.kept:
+            round_.kept.update(kept_on_topics(self._settings, self._clients.admin()))
+        remains = remains_of(round_.kept, asked.ended_at)
         guarded = guarded_until(self._settings, remains, asked.ended_at)
         purge = Purge(asked.user_id, asked.ended_at, guarded, {changelog: asked.deletion}, asked.key)
         self._patiently(lambda: store.begin_purge(purge))
-        deleted = 0
-        while some := self._patiently(lambda: store.purge_some(purge, ROWS_AT_ONCE)):
-            deleted += sum(some.values())
+        while self._patiently(lambda: store.purge_some(purge, ROWS_AT_ONCE)):
             if self._stopping.is_set():
                 return False
-        self._patiently(store.drop_old_pages)
-        outcome = PurgeOutcome(guarded, tuple(remains))
-        self._patiently(lambda: store.finish_purge(asked.key, outcome, self._clock.now_ms()))
-        logger.info("purged a user: %d rows deleted", deleted)
+        round_.over.append((asked, PurgeOutcome(guarded, tuple(remains))))
         return True
+
+    def _finish(self, round_: _Round) -> None:
+        """Note the purges that are over, once no old page holds anything of them. Raises StoreError."""
+        if round_.kept:
+            self._patiently(round_.store.drop_old_pages)
+        for asked, outcome in round_.over:
+            self._patiently(partial(round_.store.finish_purge, asked.key, outcome, self._clock.now_ms()))
+        if round_.over:
+            logger.info("%d purges of users are over", len(round_.over))
 
     def _patiently(self, call: Callable[[], Value]) -> Value:
         """Call ``call`` again while a batch holds the database; return its result. Raises StoreBusy after a while."""
         return retry_for(BUSY_PATIENCE_S, StoreBusy, call, self._clock)
 
 
-def remains_of(settings: Settings, admin: Admin, ended_at: int) -> list[Remains]:
-    """Return the topics that may hold records of a user who ended then, ms. Raises BrokerUnavailable."""
+def kept_on_topics(settings: Settings, admin: Admin) -> dict[str, Retention]:
+    """Return for how long topics that hold records of users keep them, by topic. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
     # progress names partitions and no user; tokens that are limited to the user stay until they are revoked,
     # and bulk jobs that name it until they are forgotten, a week after they ended
@@ -156,7 +175,15 @@ def remains_of(settings: Settings, admin: Admin, ended_at: int) -> list[Remains]
         kept = retentions(admin, names)
     except AccessError as error:
         kept = [Retention(name, None, f"not known: {error}") for name in names]
-    return [Remains(r.topic, None if r.longest_ms is None else ended_at + r.longest_ms, r.rule) for r in kept]
+    return {each.topic: each for each in kept}
+
+
+def remains_of(kept: Mapping[str, Retention], ended_at: int) -> list[Remains]:
+    """Return the topics that may hold records of a user who ended then, ms."""
+    return [
+        Remains(each.topic, None if each.longest_ms is None else ended_at + each.longest_ms, each.rule)
+        for each in kept.values()
+    ]
 
 
 def guarded_until(settings: Settings, remains: Iterable[Remains], ended_at: int) -> int:

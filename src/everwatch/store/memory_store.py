@@ -20,7 +20,7 @@ from everwatch.store.memory_reader import MemoryReader
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import KEEP_ALL, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_filter import without_purged
-from everwatch.store.purged_users import AskedPurge, Purge, PurgeOutcome, StoredPurge, hash_of
+from everwatch.store.purged_users import MOST_TO_DO, AskedPurge, Purge, PurgeOutcome, StoredPurge, hash_of
 from everwatch.store.rollup_rows import first_day
 from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions, condensed
 from everwatch.store.row_mapping import result_row
@@ -135,7 +135,7 @@ class MemoryStore(MemoryReader):
         return deleted
 
     def purges_to_do(self) -> list[AskedPurge]:
-        return [asked for asked, stored in self._purges.values() if not stored.over_at]
+        return [asked for asked, stored in self._purges.values() if not stored.over_at][:MOST_TO_DO]
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         user, partition = self._users.get(user_id, (None, None))

@@ -7,12 +7,11 @@ from sqlalchemy import Connection, delete, select, update
 
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.bulk_statements import Bulk, insert_into
-from everwatch.store.purged_users import AskedPurge, PurgeOutcome, StoredPurge
+from everwatch.store.purged_users import MOST_TO_DO, AskedPurge, PurgeOutcome, StoredPurge
 from everwatch.store.sql_schema import purges, users
 
 KEPT_MS = 7 * DAY_MS
 """How long a purge that is over is kept, ms."""
-MOST_TO_DO = 100
 
 _c = purges.c
 

@@ -8,6 +8,9 @@ import msgspec
 
 from everwatch.store.partition import Partition
 
+MOST_TO_DO = 100
+"""Stored purges that ``purges_to_do`` gives at most."""
+
 
 class Purge(msgspec.Struct, frozen=True):
     """A user that was purged: records from before are not stored.
