@@ -33,7 +33,7 @@ _WITH_STANDBYS = {"EVERWATCH_STANDBY_REPLICAS": "1"}
 
 
 def measure(plan: Plan) -> Outcome:
-    """Workers first, then executors: each joins, stops, is killed and back, is killed and stays away."""
+    """Workers first, then executors: each joins, stops, is killed and back, is killed and stays down."""
     users = 500 if plan.quick else 2_000
     population = Population((Recurring("probe", INTERVAL_MS),), users)
     with rig() as bench, target() as probed:

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any, TextIO
@@ -87,8 +87,7 @@ def serve(client: socket.socket) -> Mapping[str, Any]:
                 _expect_nothing_to_inherit(own | set(given) | running.keys() | _pipes(running))
                 pid = os.fork()
                 if not pid:
-                    for number, stream in enumerate(streams):
-                        os.dup2(stream, number)
+                    _take_streams(streams)
                     return json.loads(message)
                 for stream in streams:
                     os.close(stream)
@@ -96,6 +95,12 @@ def serve(client: socket.socket) -> Mapping[str, Any]:
                 watched = os.pidfd_open(pid)
                 running[watched] = pid, pipe
                 selector.register(watched, selectors.EVENT_READ)
+
+
+def _take_streams(streams: Sequence[int]) -> None:
+    """Make these descriptors standard input, output and error."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
 
 
 def become(request: Mapping[str, Any]) -> None:

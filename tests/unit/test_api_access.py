@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,18 +119,17 @@ async def test_every_operation_refuses_who_may_not_and_nobody_else(server: Api) 
                     nobody = await server.call(route.method, url, token=token)
                     assert (nobody.status, nobody.code) == (401, "unauthorized"), route.name
                     assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
-            for role in Role:
-                for limited in (False, True):
-                    token = server.token(role, HERS if limited else "")
-                    cookie = server.session_of(role, HERS if limited else "")
-                    allowed = may(role, limited, route, user)
-                    for answered in (
-                        await server.call(route.method, url, token=token, **OF_THE_CONSOLE),
-                        await server.call(route.method, url, token=None, Cookie=cookie, **OF_THE_CONSOLE),
-                    ):
-                        assert (answered.status not in (401, 403)) == allowed, (route.name, user, role, limited)
-                        assert answered.status != 500, route.name
-                        looked_at += 1
+            for role, limited in product(Role, (False, True)):
+                token = server.token(role, HERS if limited else "")
+                cookie = server.session_of(role, HERS if limited else "")
+                allowed = may(role, limited, route, user)
+                for answered in (
+                    await server.call(route.method, url, token=token, **OF_THE_CONSOLE),
+                    await server.call(route.method, url, token=None, Cookie=cookie, **OF_THE_CONSOLE),
+                ):
+                    assert (answered.status not in (401, 403)) == allowed, (route.name, user, role, limited)
+                    assert answered.status != 500, route.name
+                    looked_at += 1
     assert looked_at > 400
 
 

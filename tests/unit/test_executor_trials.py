@@ -59,9 +59,9 @@ class Executing:
                 self.send(encode_trial(asked)[1])
                 for _ in range(100):
                     await asyncio.sleep(0.01)
-                    for found in self.outcomes():
-                        if found.trial_id == asked.trial_id:
-                            return found
+                    found = [each for each in self.outcomes() if each.trial_id == asked.trial_id]
+                    if found:
+                        return found[0]
 
 
 @asynccontextmanager

@@ -85,6 +85,15 @@ def fired(timetable: Timetable, upto: int) -> Counter[tuple[int, object, bytes]]
     )
 
 
+def put_alone(planner: TimetablePlanner, timetable: Timetable, noted: Undecodable, key: bytes, value: bytes) -> None:
+    try:
+        entry = planner.entry_of_encoded(key, value)
+        if entry is not None:
+            timetable.put(entry)
+    except Exception as error:
+        noted.note(0, key, error)
+
+
 @pytest.mark.parametrize("limits", [RebuildLimits(3, 10), RebuildLimits()])
 @pytest.mark.parametrize("first_check_within_ms", [None, 10_000])
 def test_it_fires_the_same_as_monitors_that_were_put_one_by_one(
@@ -104,12 +113,7 @@ def test_it_fires_the_same_as_monitors_that_were_put_one_by_one(
         users = {key for key, _ in table if key.endswith(b"\0")}
         for key, value in table:
             if key.partition(b"\0")[0] + b"\0" in users and not key.endswith(b"\0"):
-                try:
-                    entry = planner.entry_of_encoded(key, value)
-                    if entry is not None:
-                        one_by_one.put(entry)
-                except Exception as error:
-                    expected.note(0, key, error)
+                put_alone(planner, one_by_one, expected, key, value)
         assert sorted(noted.of(0)) == sorted(expected.of(0))
         others = sum(b"\0\x01" in key for key, _ in table)
         assert counts == EntryCounts(len(users), len(table) - len(users) - others)

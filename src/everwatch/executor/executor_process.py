@@ -52,7 +52,7 @@ _UNDELIVERED_EVERY_S = 1.0
 class Executor(Process):
     """Takes ticks, runs their kinds and sends the results.
 
-    A broker that goes away is waited for. ``start`` raises SettingsError for a topic that monitors must not be allowed
+    Waits for an unavailable broker. ``start`` raises SettingsError for a topic that monitors must not be allowed
     to write to. ``run`` raises BrokerUnavailable for what waiting does not mend: a topic that is missing or not
     allowed, or results that could not be delivered for ten minutes.
     """

@@ -143,7 +143,7 @@ class Follower:
     def _open_anew(self) -> None:
         """Follow topics that were deleted from their beginning, once they are there again, and all others on.
 
-        Raises KafkaException as long as one is not there; it is looked for more and more rarely.
+        Raises KafkaException as long as one is not there; it is looked for less and less often.
         """
         self._look_again_s = self._clock.monotonic_s() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -31,7 +31,7 @@ LOOK_S = 1.0
 """Other partitions wait so long at most while the end of a batch is looked for: mostly it is found by then."""
 TO_THE_END_S = 300.0
 """The same for a command, which has a limited patience and nothing else to do."""
-# where an end cannot be found (not even the broker reads on behind it) others wait for that more and more rarely
+# where an end cannot be found (not even the broker reads on behind it) others wait for that less and less often
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 640.0
 
 
