@@ -51,6 +51,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideByS
     return SideBySide(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what a run of all tests leaves out, and why."""
+    if config.getoption("markexpr") == "not live" and config.getoption("file_or_dir") == []:
+        terminalreporter.write_line(
+            "LEFT OUT tests marked live: each needs minutes or something large (an image, a download);"
+            " run one of them by: pytest -m live FILE"
+        )
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the suite's own."""
     parser.addoption(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import psutil
 import pytest
 from support.command import everwatch
 from support.pipeline import PARTITIONS
+from support.ports import free_ports
+from support.prometheus import RULES, Prometheus
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.config import Settings
@@ -28,6 +31,22 @@ KEYS = {
     "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "waiting", "missed", "duplicates",
     "lateness_ms", "up", "down", "late", "seconds", "showcase", "alerts",
 }  # fmt: skip
+# of what does not happen in a demo, or is measured once a minute
+QUIET_PANELS = {
+    "kafka: Batches that cannot be read",
+    "kafka: Errors",
+    "kafka: Poison records",
+    "kafka: Time until expiry",
+    "overview: API request",
+    "overview: Bugs met by the API",
+    "overview: Dead letters",
+    "overview: Messages given up",
+    "overview: Records that Kafka did not take",
+    "overview: Requests to the API",
+    "partitions: Undecodable entries",
+    "sink: Age of the backup",
+    "sink: Age of the oldest results",
+}
 RUN_WITHIN_S = 120 * PATIENCE
 # a silent job is late at most 9 s (period, grace, interval) after it was put, and a moment more until that is stored
 SECONDS = 12
@@ -83,12 +102,35 @@ def results_in(folder: Path) -> tuple[int, int]:
         reader.close()
 
 
+class Watching(NamedTuple):
+    """A port for the metrics of a demo, and the Prometheus that scrapes it; None where it is not installed."""
+
+    metrics_port: int
+    prometheus: Prometheus | None
+
+
 @pytest.fixture(scope="module")
-def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Demo]]:
+def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
+    """What watches one of the demos."""
+    [port] = free_ports(1)
+    if shutil.which("prometheus") is None:
+        yield Watching(port, None)
+        return
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "5s"},
+        "rule_files": [str(path) for path in RULES],
+        "scrape_configs": [{"job_name": "everwatch", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+    }
+    with Prometheus(tmp_path_factory.mktemp("prometheus"), config) as prometheus:
+        yield Watching(port, prometheus)
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory: pytest.TempPathFactory, watching: Watching) -> Iterator[list[Demo]]:
     """Two demos that ran at the same time."""
     wanted = [(40, tmp_path_factory.mktemp("demo")), (25, tmp_path_factory.mktemp("demo"))]
     # one of fewer partitions than are the default, and one as everybody starts it
-    settings: list[dict[str, str]] = [{"partitions": str(PARTITIONS)}, {}]
+    settings: list[dict[str, str]] = [{"partitions": str(PARTITIONS), "metrics_port": str(watching.metrics_port)}, {}]
     running = [
         start(folder, users, "--seconds", str(SECONDS), **more)
         for (users, folder), more in zip(wanted, settings, strict=True)
@@ -141,6 +183,18 @@ def test_every_kind_ends_healthy_and_failing_as_it_should_with_a_message(side_by
             else:
                 assert ending["failing"]["state"] == ("late" if kind == "heartbeat" else "down")
                 assert ending["failing"]["message"]
+
+
+def test_every_panel_and_rule_has_an_answer_on_a_real_prometheus(side_by_side: list[Demo], watching: Watching) -> None:
+    prometheus = watching.prometheus
+    if prometheus is None:
+        pytest.skip("prometheus is not installed (apt-get install prometheus)")
+    # the demo has ended: ask as of the last instant at which all of its processes answered
+    all_answered = "timestamp(count(everwatch_process_answers == 1) == 5)"
+    [last] = prometheus.ask(f"max_over_time({all_answered}[10m:1s])")
+    empty = prometheus.panels_without_an_answer("30s", float(last["value"][1]))
+    assert empty <= QUIET_PANELS
+    assert prometheus.unhealthy_rules() == []
 
 
 def test_demos_side_by_side_have_brokers_and_databases_of_their_own(side_by_side: list[Demo]) -> None:

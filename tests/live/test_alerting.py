@@ -5,16 +5,11 @@
 
 import json
 import os
-import runpy
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +21,7 @@ import pytest
 import yaml
 from support.command import run
 from support.ports import free_ports
-from support.prometheus import ROOT
+from support.prometheus import ROOT, Prometheus, tool
 from support.target import Target
 from support.waiting import wait_until
 
@@ -89,10 +84,8 @@ class Watched:
     """Everwatch under the eyes of Prometheus."""
 
     def __init__(self, folder: Path, opened: ExitStack, target: Target) -> None:
-        for name in ("prometheus", "prometheus-alertmanager"):
-            if shutil.which(name) is None:
-                pytest.skip(f"{name} is not installed (apt-get install prometheus prometheus-alertmanager)")
-        metrics, prometheus, alertmanager, kafka = free_ports(4)
+        pages = tool("prometheus-alertmanager")
+        metrics, alertmanager, kafka = free_ports(3)
         outside = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
         self.environment = outside | {
             "EVERWATCH_DATA_DIR": str(folder / "data"),
@@ -114,35 +107,15 @@ class Watched:
         opened.callback(self.received.server.shutdown)
         config = _alertmanager(self.received.server.server_port)
         (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(_prometheus(metrics, alertmanager)))
         arguments = [
             f"--config.file={folder / 'alertmanager.yml'}",
             f"--storage.path={folder / 'alertmanager'}",
             f"--web.listen-address=127.0.0.1:{alertmanager}",
             "--cluster.listen-address=",
         ]
-        opened.enter_context(_process(["prometheus-alertmanager", *arguments], log, outside))
-        arguments = [
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'prometheus'}",
-            f"--web.listen-address=127.0.0.1:{prometheus}",
-        ]
-        opened.enter_context(_process(["prometheus", *arguments], log, outside))
-        self.prometheus = f"http://127.0.0.1:{prometheus}"
-        wait_until("Prometheus has scraped", lambda: self.ask("everwatch_partitions"), 60, 1.0)
-
-    def ask(self, expression: str) -> list[Any]:
-        """Return what Prometheus answers; an AssertionError if it does not take the expression."""
-        url = f"{self.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                said = json.loads(answer.read())
-        except urllib.error.HTTPError as refusal:
-            raise AssertionError(f"{expression}: {refusal.read().decode()}") from None
-        except OSError:
-            return []
-        assert said["status"] == "success"
-        return said["data"]["result"]
+        opened.enter_context(_process([pages, *arguments], log, outside))
+        self.prometheus = opened.enter_context(Prometheus(folder / "prometheus", _prometheus(metrics, alertmanager)))
+        wait_until("Prometheus has scraped", lambda: self.prometheus.ask("everwatch_partitions"), 60, 1.0)
 
     def worker(self) -> psutil.Process:
         return next(child for child in psutil.Process(self.up.pid).children() if "worker" in child.cmdline())
@@ -165,12 +138,8 @@ def test_a_healthy_run_is_quiet_every_panel_has_an_answer_and_a_worker_that_hang
         time.sleep(1)
     print(f"quiet for {pytestconfig.getoption('--healthy-minutes'):g} min")
 
-    empty = set()
-    expressions = list(runpy.run_path(str(ROOT / "deploy/grafana/dashboards.py"))["expressions"]())
-    for place, expression in expressions:
-        if not watched.ask(expression.replace("$namespace", ".*").replace("$__rate_interval", "1m")):
-            empty.add(place)
-    print(f"{len(expressions)} expressions of panels answered, empty: {sorted(empty)}")
+    empty = watched.prometheus.panels_without_an_answer("1m")
+    print(f"panels without an answer: {sorted(empty)}")
     assert empty <= QUIET_PANELS
 
     worker, stopped_at = watched.worker(), time.monotonic()

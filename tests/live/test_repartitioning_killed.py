@@ -139,10 +139,10 @@ def test_killed_at_each_step_it_misses_nothing_and_counts_nothing_twice(
     executors(source, *REGIONS)
     source.wait_until_ready()
     url = f"http://127.0.0.1:{target.port}/ok"
+    inline = every("inline", "noop") | {"policy": {"misfire_grace": "2h"}}
     for user in USERS:
         near = every("near", "http", "2s", url=url) | {"policy": POLICY}
         far = every("far", "http", "2s", url=url) | {"policy": POLICY | {"regions": REGIONS}}
-        inline = every("inline", "noop") | {"policy": {"misfire_grace": "2h"}}
         source.sign_up(user, near, far, inline)
     for user in USERS:
         source.wait_for_results(user, "near", 2)
@@ -154,7 +154,7 @@ def test_killed_at_each_step_it_misses_nothing_and_counts_nothing_twice(
     stop(source)
     source.command("pause", USERS[1], "inline")
     source.command("run_now", USERS[2], "near")
-    source.sign_up("late", every("inline", "noop"))
+    source.sign_up("late", inline)
 
     done: list[str] = []
     while step := killed_at(source, done, tmp_path):

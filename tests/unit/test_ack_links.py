@@ -37,10 +37,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
     made = Notifying(Settings(data_dir=tmp_path), rules=RULES)
     with made.storage.begin() as work:
         work.make_link_secret()
-    for user in ("ann", "bob"):
-        made.sign_up(user)
-        made.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))
-    await made.later(10_000)
+    await made.go_down("ann", "bob")
     yield made
     made.close()
 
@@ -48,8 +45,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
 @pytest.fixture
 async def server(notifying: Notifying) -> AsyncIterator[Api]:
     async with api() as running:
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
+        running.stand_beside(notifying)
         yield running
 
 

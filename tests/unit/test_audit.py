@@ -1,4 +1,7 @@
-"""The audit: what each tick is labelled, case by case."""
+"""The audit: what each tick is labelled, case by case.
+
+All in one file: cases of one function, label by label.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -438,6 +441,21 @@ def test_a_region_that_a_monitor_does_not_name_ran_what_was_not_due() -> None:
 def test_a_tick_that_a_worker_skipped_is_skipped_in_all_regions() -> None:
     policy = Policy(regions=("eu", "us"))
     assert counts(audited([stretch(policy=policy)], [skipped(NOON, NOON + 2 * MINUTE, 3)])) == {"skipped": 6}
+
+
+def test_what_a_worker_skipped_stands_in_the_regions_that_the_monitor_named_then() -> None:
+    """Its regions are changed from none to two, then to three, and back to none; ticks are skipped meanwhile."""
+    named: tuple[tuple[str, ...], ...] = ((), ("eu", "us"), ("eu", "sa", "us"), ())
+    stretches = [
+        stretch(version=number + 1, since=since, until=since + 2 * MINUTE, policy=Policy(regions=regions))
+        for number, regions in enumerate(named)
+        for since in [NOON - 1 + 2 * number * MINUTE]
+    ]
+    found = [skipped(NOON + 2 * number * MINUTE, NOON + (2 * number + 1) * MINUTE, 2) for number in range(4)]
+    assert counts(audited(stretches, found, end=NOON + 8 * MINUTE)) == {"skipped": 2 * (1 + 2 + 3 + 1)}
+    # one of a time at which it was not active is one too many, once
+    later = [stretch(since=NOON + MINUTE, policy=Policy(regions=("eu", "us")))]
+    assert counts(audited(later, [skipped(NOON)], end=NOON + 2 * MINUTE)) == {"duplicate": 1}
 
 
 def test_a_run_in_regions_is_tried_again_where_it_went_well_too() -> None:

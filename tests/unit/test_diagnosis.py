@@ -1,4 +1,7 @@
-"""Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
+"""Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'.
+
+All in one file: one system, whose faults are made one by one.
+"""
 
 import fcntl
 import os
@@ -363,6 +366,20 @@ def test_ticks_that_are_not_emitted_name_the_worker_that_should() -> None:
     owned, alone = sorted(faults(check_emission, system), key=lambda said: "everwatch-worker-1" not in said)
     assert "no ticks for 30 s on partitions [0]: everwatch-worker-1 owns them" in owned
     assert "partitions [1]: no worker owns them" in alone
+
+
+def test_the_time_that_it_takes_to_look_is_no_delay_of_the_workers() -> None:
+    clock = SettableClock(NOW)
+
+    class Slow(System):
+        @property
+        def emitted_to(self) -> dict[int, int]:  # type: ignore[override]
+            clock.advance(12_000)
+            return {0: NOW - 1_000, 1: NOW + 11_000}
+
+    system = Slow(Settings(), "127.0.0.1:1", clock, pause=lambda _: None)
+    vars(system)["lag"] = system_with().lag
+    assert faults(check_emission, system) == []
 
 
 def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> None:

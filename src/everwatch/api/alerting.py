@@ -43,7 +43,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 MOST_EVENTS = 50
 LONGEST_PAUSE_S = 0.5
-_MISSING = "no notifier has been started yet, or its database is away"
+_MISSING = "no notifier has been started yet, or its database is unavailable"
 
 
 class IncidentsQuery(Countable, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +68,7 @@ class NotifierDatabase(AskedInThreads[Storage]):
         try:
             return await self.ask(asked)
         except StoreError:
-            raise unavailable("no_notifier", "No notifier has been started yet, or its database is away.") from None
+            raise unavailable("no_notifier", f"{_MISSING.capitalize()}.") from None
 
     async def look_if_there(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
         """Return what a question about it gives, or why there is no database. Raises Problem when too many wait."""
@@ -97,7 +97,7 @@ class NotifierDatabase(AskedInThreads[Storage]):
                 return found, True
             if loop.time() >= end_s:
                 return found, False
-            # there is one thread: those who wait for a notifier that is down must not fill it
+            # there is one thread: requests that wait for a notifier that is down must not fill it
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from everwatch.api.badge_drawing import COLOURS, OTHERWISE, drawn
 from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.incident_views import IncidentView
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
@@ -56,6 +57,12 @@ def feed_of(facts: StatusFacts, name: str) -> bytes:
     return feed.render(facts=facts, name=name, updated=updated, verdict=verdict_of(facts)).encode()
 
 
+def badge_of(facts: StatusFacts) -> bytes:
+    """Return the page's badge: its title, and how many parts do not work."""
+    colour = COLOURS["down"] if facts.wrong else COLOURS["up"] if facts.parts else OTHERWISE
+    return drawn(facts.title, _sum_of(facts), colour)
+
+
 def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]]) -> bytes:
     """Return a page that says one thing. ``buttons``: where each sends a form to, and its words."""
     template = _environment.get_template("said.html")
@@ -71,10 +78,14 @@ def ack_page(title: str, incidents: Sequence[IncidentView], action: str) -> byte
 
 def verdict_of(facts: StatusFacts) -> str:
     """Return the heading that sums the page up."""
+    named = f": {facts.wrong[0].name}" if len(facts.wrong) == 1 < len(facts.parts) else ""
+    return _sum_of(facts) + named
+
+
+def _sum_of(facts: StatusFacts) -> str:
     wrong, parts = len(facts.wrong), len(facts.parts)
     if wrong:
-        named = f": {facts.wrong[0].name}" if wrong == 1 < parts else ""
-        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work{named}"
+        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work"
     return "Everything works" if parts else "Nothing is watched yet"
 
 

@@ -66,11 +66,11 @@ Value = TypeVar("Value")
 
 
 class Notifier(Process):
-    """Tells people of transitions by the rules of EVERWATCH_NOTIFY_FILE.
+    """Sends alerts on transitions to people, by the rules of EVERWATCH_NOTIFY_FILE.
 
     Offsets are stored with what is taken in, so a transition is taken in once however the process ends. Waits while no
-    broker answers or the database is away. ``start`` and ``run`` raise StoreError when the database cannot be used, or
-    has a notifier already and takes no other.
+    broker answers or the database is unavailable. ``start`` and ``run`` raise StoreError when the database cannot be
+    used, or has a notifier already and takes no other.
     """
 
     name = "notifier"

@@ -27,7 +27,7 @@ _COUNTED = {
     AlertKind.FLAPPING: "flapping",
     AlertKind.SETTLED: "stable again",
 }
-# what flapping is, for who gets the alert: nothing follows for a while, whatever the monitor does
+# what flapping means for the receiver of the alert: nothing follows for a while, whatever the monitor does
 _QUIET = (
     f"; it went down and up more than {FLAPPING_CHANGES} times in {describe_duration(FLAPPING_WITHIN_MS)}, and the next"
     f" alert comes when it has been up or down for {describe_duration(FLAPPING_WITHIN_MS)}"

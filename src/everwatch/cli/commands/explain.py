@@ -1,4 +1,4 @@
-"""``everwatch explain``: why a monitor is as it is, and what happens to it next."""
+"""``everwatch explain``: why a monitor is in its state, and what happens to it next."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any

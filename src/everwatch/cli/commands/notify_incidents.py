@@ -184,7 +184,7 @@ def replay(
 def check_no_name(by: str) -> None:
     """Refuse a name with a command that goes through the API. Raises SettingsError."""
     if by:
-        raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
+        raise SettingsError("Omit --by with --api: the API notes the name of the token.")
 
 
 def _open_incident(work: Work, user: str, monitor: str) -> Incident:

@@ -25,6 +25,9 @@ from everwatch.cli.support.unreadable_output import warn_of_unreadable
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.clients import KafkaClients, new_admin
 
+_AUDITED_BEFORE_MS = 600_000
+"""The audit that is advised begins so long before the instant from which on ticks are due."""
+
 
 class RestoredReport(msgspec.Struct, frozen=True):
     """A restore as a program reads of it.
@@ -95,3 +98,5 @@ def restore(
         typer.echo("the backup holds no database: a sink makes a new one")
     if report.emitted_to:
         typer.echo(f"workers go on from {time_text(report.emitted_to)}: start them now")
+        begin = time_text(report.emitted_to - _AUDITED_BEFORE_MS)
+        typer.echo(f"when all processes run, audit the joint: everwatch audit --since '{begin}'")

@@ -29,6 +29,7 @@ from everwatch.operations.explanation import Explanation
 from everwatch.store.availability import Availability, Bar
 from everwatch.store.letters import LetterCount, LetterSelection
 from everwatch.store.paging import Sort, StoredPage
+from everwatch.store.purged_users import PurgeOutcome, StoredPurge
 from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
 from everwatch.store.stored_values import ListedUser, StoredResult, StoredTask, TaskStatus
 
@@ -78,6 +79,13 @@ class ApiReader:
     def user(self, user_id: str) -> User | None:
         found = _known(lambda: self._client.user(user_id))
         return None if found is None else _user(found)
+
+    def purge(self, user_id: str, command_id: str) -> StoredPurge | None:
+        found = _known(lambda: self._client.purge(user_id, command_id))
+        if found is None:
+            return None
+        outcome = PurgeOutcome(found.guarded_until, found.remains, found.reason)
+        return StoredPurge(found.ended_at, found.was_watched is not False, found.deleted, found.over_at, outcome)
 
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
         found = _known(lambda: self._client.monitor(user_id, monitor_id))

@@ -10,14 +10,18 @@ LATE_MS = 5_000
 
 
 def check_emission(system: System) -> Iterator[Finding]:
-    """Compare each partition's ``emitted_to`` with this machine's clock."""
+    """Compare each partition's ``emitted_to`` with this machine's clock, before and after it was read."""
+    asked_at = system.clock.now_ms()
     emitted_to = system.emitted_to
     if not emitted_to:
         yield fault("ticks", "no worker has emitted a tick yet", "Start one with 'everwatch up' or 'everwatch worker'.")
         return
-    now = system.clock.now_ms()
-    behind = {number: now - instant for number, instant in emitted_to.items()}
-    if ahead := {number: -ms for number, ms in behind.items() if ms < -MOST_SKEW_MS}:
+    # to read it takes seconds where a machine is busy, which are no delay of the workers'
+    answered_at = system.clock.now_ms()
+    behind = {number: max(0, asked_at - instant) for number, instant in emitted_to.items()}
+    if ahead := {
+        number: instant - answered_at for number, instant in emitted_to.items() if instant - answered_at > MOST_SKEW_MS
+    }:
         yield fault(
             "ticks",
             f"partitions {sorted(ahead)} are ahead of this machine's clock by {max(ahead.values()) / 1000:.1f} s",

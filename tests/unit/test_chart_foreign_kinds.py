@@ -1,13 +1,10 @@
 """Resources of KEDA, of the Prometheus operator and of Strimzi, against the definitions of those projects.
 
-KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: those of topics
-and users are in ``tests/data/strimzi``; EVERWATCH_TEST_CRDS names a folder with others (``install/cluster-operator``).
+The definitions are in ``tests/data/definitions``; EVERWATCH_TEST_CRDS names a folder with those of other versions.
 """
 
 import json
 import os
-import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +14,8 @@ import pytest
 import yaml
 from support.manifests import FOREIGN, MATRIX, Manifest, needs_helm, rendered
 
-pytestmark = [pytest.mark.live, needs_helm]
-STRIMZI = Path(__file__).parents[1] / "data" / "strimzi"
-OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com_"
-MODULES = {
-    "github.com/kedacore/keda/v2@v2.21.0": ("config/crd/bases/keda.sh_*.yaml",),
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
-        f"{OPERATOR}servicemonitors.yaml",
-        f"{OPERATOR}prometheusrules.yaml",
-    ),
-}
+pytestmark = needs_helm
+DEFINITIONS = Path(__file__).parents[1] / "data" / "definitions"
 
 
 def closed(schema: Any) -> Any:
@@ -47,14 +36,7 @@ def closed(schema: Any) -> Any:
 @cache
 def definitions() -> dict[tuple[str, str], Any]:
     """The schema of each kind that there is a definition of, by its apiVersion and kind."""
-    files: list[Path] = []
-    if shutil.which("go"):
-        for module, patterns in MODULES.items():
-            command = ["go", "mod", "download", "-json", module]
-            done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
-            folder = Path(json.loads(done.stdout).get("Dir", "/nowhere")) if done.stdout else Path("/nowhere")
-            files += [file for pattern in patterns for file in folder.glob(pattern)]
-    files += STRIMZI.glob("*.yaml")
+    files = sorted(DEFINITIONS.rglob("*.yaml"))
     # those that come later take their place
     if named := os.environ.get("EVERWATCH_TEST_CRDS"):
         files += Path(named).rglob("*.yaml")
@@ -81,9 +63,7 @@ def foreign_ones() -> list[Manifest]:
 def test_the_definition_of_a_kind_takes_what_the_chart_renders(kind: str) -> None:
     resources = [each for each in foreign_ones() if each["kind"] == kind]
     assert resources
-    schema = definitions().get((resources[0]["apiVersion"], kind))
-    if schema is None:
-        pytest.skip(f"there is no definition of {resources[0]['apiVersion']} {kind} here")
+    schema = definitions()[resources[0]["apiVersion"], kind]
     validator = jsonschema.Draft202012Validator(schema)
     faults = [f"{error.json_path}: {error.message}" for each in resources for error in validator.iter_errors(each)]
     assert faults == []
