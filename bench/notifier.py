@@ -291,6 +291,11 @@ def _killed(made: Rig, taking: Receiver, kills: int) -> list[Figure]:
         '[defaults]\ngroup_wait = "0s"\ngroup_interval = "0s"\n[[operators]]\nname = "pager"\n'
         f'pagerduty = {{ routing_key = "bench", url = "{taking.url}" }}\n'
     )
+    # what happens before the first notifier has begun is not told, and changes wait for their users for a minute
+    made.publish(made.topics.monitors_changelog, Users(users))
+    first = _start(made, rules)
+    _wait_taken_in(made)
+    made.stop_worker(first)
     taking.go_away(True)
     sent = 0
     for number in range(kills):
