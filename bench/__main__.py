@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="keep the generated database here and use it again: for 1,000,000 users about 12 GB (bench queries; 45 GB"
-        " with 100,000,000 results on PostgreSQL) or 6 GB (bench api)",
+        " with 100,000,000 results on PostgreSQL) or 6 GB (bench api and console, the same)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

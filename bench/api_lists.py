@@ -1,28 +1,23 @@
 """Pages of lists over HTTP on a generated database, on PostgreSQL and on SQLite."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 import uvloop
 
 from bench.api_process import TOKEN, ApiProcess, start_api
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, TEAMS, Scale, generate
+from bench.generated_rows import HOSTS, TEAMS
 from bench.http_load import load, request_of
+from bench.list_databases import on_each, scale_of
 from bench.plan import Plan
-from bench.postgres import Missing, running
-from bench.queries import SERVER, database_of, own_folder, plain_statements
-from bench.report import Figure, Peer, say
+from bench.queries import plain_statements
+from bench.report import Figure, Peer
 from bench.rig import rig
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings, load_settings
+from everwatch.core.config import Settings
 from everwatch.store import open_reader
 
-USERS, FEWER_USERS = 1_000_000, 20_000
-"""Without and with ``--quick``; three monitors each."""
 PAGES = 300
 LONGEST_S = 20.0
 """Of one list: of a slow one fewer pages are asked for."""
@@ -30,41 +25,24 @@ LONGEST_S = 20.0
 
 def measure_lists(plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
     """Measure both databases, one after the other."""
-    users = plan.users or (FEWER_USERS if plan.quick else USERS)
-    scale = Scale(users, results=users // 10, transitions=users // 10, tasks=users // 10)
-    figures.append(Figure("users in the database, of three monitors each", users, "users"))
-    with ExitStack() as stack:
-        # not below a folder that PostgreSQL's user may not enter
-        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        try:
-            with running(*SERVER, data=own_folder(folder / "lists-postgresql")) as server:
-                settings = load_settings(data_dir=folder / "lists", database=database_of(server))
-                _measure("PostgreSQL", settings, scale, plan, figures, peers)
-        except Missing as error:
-            raise Unmeasured(str(error)) from None
-        settings = load_settings(data_dir=folder / "lists", database=f"sqlite:///{folder / 'lists.db'}")
-        _measure("SQLite", settings, scale, plan, figures, peers)
+    scale = scale_of(plan)
+    figures.append(Figure("users in the database, of three monitors each", scale.users, "users"))
 
+    def measure(name: str, settings: Settings) -> None:
+        with rig() as bench:
+            api = start_api(bench, "api", EVERWATCH_DATABASE=settings.database_url)
+            for figure in _asked(name, api, scale.users):
+                bench.say(figure.as_line())
+                figures.append(figure)
+            figures.append(Figure(f"{name}, resident", api.worker.resident_mib(), "MiB"))
+        if plan.peers:
+            reader = open_reader(settings)
+            try:
+                peers.append(plain_statements(name, reader, scale))
+            finally:
+                reader.close()
 
-def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
-    clock = SystemClock()
-    began_s = clock.monotonic_s()
-    generate(settings, scale, lambda said: say(f"{name}: {said}"))
-    figures.append(Figure(f"{name}, filling the database", clock.monotonic_s() - began_s, "s"))
-    with rig() as bench:
-        api = start_api(bench, "api", EVERWATCH_DATABASE=settings.database_url)
-        for figure in _asked(name, api, scale.users):
-            bench.say(figure.as_line())
-            figures.append(figure)
-        figures.append(Figure(f"{name}, resident", api.worker.resident_mib(), "MiB"))
-    if plan.peers:
-        reader = open_reader(settings)
-        try:
-            peers.append(plain_statements(name, reader, scale))
-        finally:
-            reader.close()
+    on_each(plan, figures, measure)
 
 
 def _lists(users: int) -> Iterator[tuple[str, Callable[[Random], str]]]:

@@ -26,7 +26,6 @@ from bench.postgres import Missing, PostgresServer, running
 from bench.producing import Records
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
-from bench.sink import SERVER
 from bench.stored import (
     Database,
     Identity,
@@ -37,6 +36,7 @@ from bench.stored import (
     counted_due,
     due_rows,
 )
+from bench.storing import SERVER
 from bench.target import Target, target
 from bench.worker import Worker, cpu_s_of
 

@@ -125,17 +125,17 @@ class KafkaClient:
         while at:
             progressed = False
             for fetched in self.fetch(at, wait_ms=5_000):
-                position = fetched.topic, fetched.partition
+                number = fetched.partition
+                offsets = range(begin[number], end[number])
                 for header in batch_headers(fetched.data):
-                    if position not in at:
+                    if (topic, number) not in at:
                         break
-                    for record in records_of(bytes(fetched.data[header.start : header.stop])):
-                        if begin[fetched.partition] <= record.offset < end[fetched.partition]:
-                            yield fetched.partition, record
+                    records = records_of(bytes(fetched.data[header.start : header.stop]))
+                    yield from ((number, record) for record in records if record.offset in offsets)
                     progressed = True
-                    at[position] = header.last_offset + 1
-                    if at[position] >= end[fetched.partition]:
-                        del at[position]
+                    at[topic, number] = header.last_offset + 1
+                    if at[topic, number] >= end[number]:
+                        del at[topic, number]
             if not progressed:
                 raise Unmeasured(f"Topic {topic} could not be read to its end.")
 

@@ -4,29 +4,28 @@ Measured: rows at a cold start, interactions, 20 tabs, an API that is killed, an
 The API is a process of its own on an embedded Kafka, the browser is Debian's chromium. An interaction is timed from the
 key or the click until the browser has painted its answer; where text is typed, the pause of 180 ms in which the console
 waits for the next key is part of it. The hour is 180,000 events (50 a second, as many as the API sends), which the page
-gets as from the tab that leads, while its clock runs ahead.
+gets as from the tab that leads, while its clock runs ahead. With ``--folder`` the databases are kept there and used
+again. A part whose page does not show what it should within a minute is reported as not measured; the others go on.
 """
 
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 from bench.console_api import ConsoleProcess
 from bench.errors import Unmeasured
-from bench.generated import HOSTS, Scale, generate
+from bench.generated_rows import HOSTS
+from bench.list_databases import on_each, scale_of
 from bench.plan import Plan
-from bench.postgres import Missing, running
 from bench.producing import Records
-from bench.queries import FEWER_USERS, SERVER, USERS
 from bench.report import Figure, Outcome, say
 from bench.rig import Rig, rig
 from everwatch.core.config import Settings
@@ -70,34 +69,37 @@ _POST = """([first, many]) => {
 def measure(plan: Plan) -> Outcome:
     """Measure both databases, and once the hour of live tail."""
     rounds = QUICK if plan.quick else WHOLE
-    size = plan.users or (FEWER_USERS if plan.quick else USERS)
-    scale = Scale(size, results=size, transitions=size // 10, tasks=size // 10)
+    scale = scale_of(plan)
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
-    with ExitStack() as stack:
-        browser = stack.enter_context(_browser())
-        bench = stack.enter_context(rig())
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everwatch-bench-")))
-        asked = []
-        if plan.takes("PostgreSQL"):
-            try:
-                asked.append(("PostgreSQL", Settings(database=stack.enter_context(running(*SERVER)).new_database())))
-            except Missing as error:
-                raise Unmeasured(str(error)) from None
-        if plan.takes("SQLite"):
-            asked.append(("SQLite", Settings(data_dir=folder)))
-        for name, settings in asked:
-            generate(settings, scale, lambda said, name=name: say(f"{name}: {said}"))  # type: ignore[misc]
+    unmeasured: list[str] = []
+
+    def part(name: str, of: Iterator[Figure]) -> None:
+        say(name)
+        try:
+            figures.extend(of)
+        except PlaywrightError as error:
+            unmeasured.append(f"{name}: {str(error).partition(chr(10))[0].rstrip('.')}.")
+            say(unmeasured[-1])
+
+    with _browser() as browser, rig() as bench:
+
+        def on(name: str, settings: Settings) -> None:
             with ConsoleProcess(bench, settings.database_url, _free_port()) as api:
-                figures += _on(name, bench, browser, api, rounds)
-                if name == asked[-1][0]:
-                    figures += _live_tail(bench, browser, api, rounds.tail_s)
-    return Outcome(figures)
+                part(f"{name}, cold starts", _cold(name, bench, browser, api, rounds.cold))
+                part(f"{name}, interactions", _interactions(name, bench, browser, api, rounds.each))
+                part(f"{name}, {TABS} tabs", _tabs(name, bench, browser, api))
+                part(f"{name}, the API is killed", _killed(name, bench, browser, api))
+                if name == ("SQLite" if plan.takes("SQLite") else "PostgreSQL"):
+                    part("live tail", _live_tail(bench, browser, api, rounds.tail_s))
+
+        on_each(plan, figures, on)
+    return Outcome(figures, unmeasured=unmeasured)
 
 
-def _on(name: str, bench: Rig, browser: Any, api: ConsoleProcess, rounds: Rounds) -> Iterator[Figure]:
+def _cold(name: str, bench: Rig, browser: Any, api: ConsoleProcess, rounds: int) -> Iterator[Figure]:
     for what, path, sign in (("monitors", "monitors", ROW), ("overview", "", ".counter .figure")):
         took = []
-        for _ in range(rounds.cold):
+        for _ in range(rounds):
             with _context(browser, api) as context:
                 page = context.new_page()
                 began_s = bench.clock.monotonic_s()
@@ -105,17 +107,14 @@ def _on(name: str, bench: Rig, browser: Any, api: ConsoleProcess, rounds: Rounds
                 page.wait_for_selector(sign)
                 took.append(1_000 * (bench.clock.monotonic_s() - began_s))
         yield from _times(f"{name}, {what}, cold: first row", took, f"<= {FIRST_ROW_MS}")
-    with _context(browser, api) as context:
-        yield from _interactions(name, bench, context.new_page(), api, rounds.each)
-    say(f"{name}: {TABS} tabs")
-    with _context(browser, api) as context:
-        yield from _tabs(name, bench, context, api)
-    say(f"{name}: the API is killed")
-    with _context(browser, api) as context:
-        yield from _killed(name, bench, context, api)
 
 
-def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess, rounds: int) -> Iterator[Figure]:
+def _interactions(name: str, bench: Rig, browser: Any, api: ConsoleProcess, rounds: int) -> Iterator[Figure]:
+    with _context(browser, api) as context:
+        yield from _answers(name, bench, context.new_page(), api, rounds)
+
+
+def _answers(name: str, bench: Rig, page: Any, api: ConsoleProcess, rounds: int) -> Iterator[Figure]:
     chance = Random(5)
     page.goto(f"{api.url}/console/monitors")
     page.wait_for_selector(ROW)
@@ -165,46 +164,48 @@ def _interactions(name: str, bench: Rig, page: Any, api: ConsoleProcess, rounds:
     yield from _times(f"{name}, users by keys", again("monitors", "/v1/users?", by_keys))
 
 
-def _tabs(name: str, bench: Rig, context: Any, api: ConsoleProcess) -> Iterator[Figure]:
+def _tabs(name: str, bench: Rig, browser: Any, api: ConsoleProcess) -> Iterator[Figure]:
     """Open many tabs of one browser, the most that a person has, and count their streams."""
     streams: set[Any] = set()
-    context.on("request", lambda each: streams.update([each] if "/v1/live" in each.url else []))
-    for ended in ("requestfinished", "requestfailed"):
-        context.on(ended, lambda each: streams.discard(each))
     took = 0.0
-    for _ in range(TABS):
-        page = context.new_page()
-        began_s = bench.clock.monotonic_s()
-        page.goto(f"{api.url}/console/monitors", wait_until="commit")
-        page.wait_for_selector(ROW)
-        took = 1_000 * (bench.clock.monotonic_s() - began_s)
-        page.wait_for_selector(LIVE)
-    yield Figure(f"{name}, streams of {TABS} tabs", len(streams), "streams", "<= 1")
+    with _context(browser, api) as context:
+        context.on("request", lambda each: streams.update([each] if "/v1/live" in each.url else []))
+        for ended in ("requestfinished", "requestfailed"):
+            context.on(ended, lambda each: streams.discard(each))
+        for _ in range(TABS):
+            page = context.new_page()
+            began_s = bench.clock.monotonic_s()
+            page.goto(f"{api.url}/console/monitors", wait_until="commit")
+            page.wait_for_selector(ROW)
+            took = 1_000 * (bench.clock.monotonic_s() - began_s)
+            page.wait_for_selector(LIVE)
+        yield Figure(f"{name}, streams of {TABS} tabs", len(streams), "streams", "<= 1")
     yield Figure(f"{name}, first row of tab {TABS}", took, "ms", f"<= {FIRST_ROW_MS}")
 
 
-def _killed(name: str, bench: Rig, context: Any, api: ConsoleProcess) -> Iterator[Figure]:
+def _killed(name: str, bench: Rig, browser: Any, api: ConsoleProcess) -> Iterator[Figure]:
     """Kill the API, start it again, and count what the page of live events shows of the time between."""
-    page, tail = context.new_page(), context.new_page()
-    page.goto(f"{api.url}/console/monitors")
-    tail.goto(f"{api.url}/console/live?only=transition")
-    # an event that arrives says that the stream is there, and where it goes on
-    _tell(bench, "before", 1)
-    tail.get_by_text("before", exact=False).first.wait_for()
-    page.wait_for_selector(ROW)
-    api.kill()
-    page.wait_for_selector(".link-state.lost")
-    _tell(bench, "meanwhile", AWAY_EVENTS)
-    api.start()
-    began_s = bench.clock.monotonic_s()
-    page.wait_for_selector(LIVE)
-    page.wait_for_selector(ROW)
-    yield Figure(
-        f"{name}, console back after the API", 1_000 * (bench.clock.monotonic_s() - began_s), "ms", f"<= {BACK_MS}"
-    )
-    tail.get_by_text("meanwhile").nth(AWAY_EVENTS - 1).wait_for()
-    shown = tail.get_by_text("meanwhile").count()
-    yield Figure(f"{name}, events shown that came while it was away", shown, "events", f">= {AWAY_EVENTS}")
+    with _context(browser, api) as context:
+        page, tail = context.new_page(), context.new_page()
+        page.goto(f"{api.url}/console/monitors")
+        tail.goto(f"{api.url}/console/live?only=transition")
+        tail.wait_for_selector(LIVE)
+        # an event that arrives says where the stream goes on
+        _tell(bench, "before", 1)
+        tail.get_by_text("before", exact=False).first.wait_for()
+        page.wait_for_selector(ROW)
+        api.kill()
+        page.wait_for_selector(".link-state.lost")
+        _tell(bench, "meanwhile", AWAY_EVENTS)
+        api.start()
+        began_s = bench.clock.monotonic_s()
+        page.wait_for_selector(LIVE)
+        page.wait_for_selector(ROW)
+        took = 1_000 * (bench.clock.monotonic_s() - began_s)
+        yield Figure(f"{name}, console back after the API", took, "ms", f"<= {BACK_MS}")
+        tail.get_by_text("meanwhile").nth(AWAY_EVENTS - 1).wait_for()
+        shown = tail.get_by_text("meanwhile").count()
+        yield Figure(f"{name}, events shown that came while it was away", shown, "events", f">= {AWAY_EVENTS}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ alone it is the importer's own, from its first row until the broker has the last
 import csv
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -89,14 +90,8 @@ def _import(bench: Rig, file: Path, prefix: str) -> dict[str, Any]:
     with (bench.folder / "import.log").open("w+b") as log:
         command = [sys.executable, "-m", "everwatch", "import", str(file), "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as running:
-            watched, cpu_s, resident = psutil.Process(running.pid), 0.0, 0
             try:
-                while running.poll() is None:
-                    try:
-                        cpu_s, resident = cpu_s_of(watched), max(resident, watched.memory_info().rss)
-                    except psutil.Error:
-                        break
-                    Event().wait(0.05)
+                cpu_s, resident = _watched(running)
                 assert running.stdout is not None
                 out = running.stdout.read()
                 status = running.wait()
@@ -107,6 +102,17 @@ def _import(bench: Rig, file: Path, prefix: str) -> dict[str, Any]:
             raise Unmeasured(f"The import ended with status {status}: {log.read()[-500:].decode(errors='replace')}")
     said: dict[str, Any] = orjson.loads(out)
     return said | {"cpu_s": cpu_s, "resident_mib": resident / 2**20}
+
+
+def _watched(running: subprocess.Popen[bytes]) -> tuple[float, int]:
+    """Wait for the end of a process; return its CPU time in seconds and the most memory it had, bytes."""
+    watched, cpu_s, resident = psutil.Process(running.pid), 0.0, 0
+    # a process that ends meanwhile has no figures any more
+    with suppress(psutil.Error):
+        while running.poll() is None:
+            cpu_s, resident = cpu_s_of(watched), max(resident, watched.memory_info().rss)
+            Event().wait(0.05)
+    return cpu_s, resident
 
 
 def _registered(bench: Rig) -> int:

@@ -37,6 +37,7 @@ from bench.rig import Rig, rig
 from bench.worker import Worker
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.errors import StoreError
+from everwatch.core.process_memory import expect_batches
 from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
@@ -54,6 +55,8 @@ def measure(plan: Plan) -> Outcome:
     """Measure the steps, how they grow, the outages, a burst and SIGKILLs."""
     quick = plan.quick
     figures: list[Figure] = []
+    # as the notifier's process does
+    expect_batches()
     if plan.takes("steps"):
         figures += uvloop.run(_steps(5_000 if quick else 50_000))
     if plan.takes("growth"):
@@ -77,12 +80,26 @@ def _with_broker(plan: Plan) -> list[Figure]:
 
 
 async def _steps(users: int) -> list[Figure]:
-    """Rate of each step by itself, per second of CPU."""
+    """Rate of each step by itself, per second of CPU; of sending also to addresses that users choose."""
+    took_s = await _step_times(users, "")
+    own_s = await _step_times(users, "{{user.id}}")
+    return [
+        Figure("transitions taken in", users / took_s[0], "per CPU s", ">= 20000"),
+        Figure("transitions judged", users / took_s[1], "per CPU s"),
+        Figure("messages composed", users / took_s[2], "per CPU s"),
+        Figure("webhooks sent to an address of the rules", users / took_s[3], "per CPU s", ">= 2000"),
+        Figure("webhooks sent, each over a connection of its own", users / own_s[3], "per CPU s", ">= 2000"),
+        Figure("transition to webhook, all steps", users / sum(took_s), "per CPU s"),
+    ]
+
+
+async def _step_times(users: int, path: str) -> list[float]:
+    """CPU seconds of each step for so many users. ``path``: of the webhook's URL; with a name in it users choose it."""
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder, receiver() as taking:
         clock = SystemClock()
         resolver = Resolver(clock)
         client = HttpClient(clock, _LOCAL, resolver, Egress(), kept_each=AT_ONCE.per_lane)
-        rules = '[defaults]\ngroup_wait = "0s"\ngroup_interval = "0s"\n' + USERS_ROUTE.format(url=taking.url)
+        rules = '[defaults]\ngroup_wait = "0s"\ngroup_interval = "0s"\n' + USERS_ROUTE.format(url=taking.url + path)
         notifying = Notifying(Path(folder), rules, HttpSender(clock, client, client), clock)
         notifying.take(notifying.users(range(users)))
         downs = notifying.records(changes(range(users), "up", "down", clock.now_ms()))
@@ -100,13 +117,7 @@ async def _steps(users: int) -> list[Figure]:
         await resolver.close()
     if sent != users:
         raise Unmeasured(f"The receiver got {sent} of {users} webhooks.")
-    return [
-        Figure("transitions taken in", users / took[0], "per CPU s", ">= 20000"),
-        Figure("transitions judged", users / took[1], "per CPU s"),
-        Figure("messages composed", users / took[2], "per CPU s"),
-        Figure("webhooks sent", users / sending_s, "per CPU s", ">= 2000"),
-        Figure("transition to webhook, all steps", users / (sum(took) + sending_s), "per CPU s"),
-    ]
+    return [*took, sending_s]
 
 
 async def _one_target(users: int) -> list[Figure]:
@@ -224,7 +235,10 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
     with publishing(
         made.bootstrap_servers, made.topics.transitions, Changes(users, 0, count, monitors=monitors), a_second=a_second
     ) as sent:
-        sent.wait(seconds * 10 + 60)
+        began_s = made.clock.monotonic_s()
+        sent.wait(seconds * 3 + 60)
+        took_s = made.clock.monotonic_s() - began_s
+    ended_at = made.clock.now_ms()
     made.say(f"{count:,} transitions are sent")
     _wait_taken_in(made)
 
@@ -235,18 +249,23 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int, monitors: i
 
     try:
         made.wait_until(is_told, "all transitions have a message", PATIENCE_S, look_s=0.5)
+        least_late_ms = 0
     except Unmeasured as error:
-        raise Unmeasured(f"{error} {_why_not_told(made, notifier)}") from None
+        # what has not come is at least this late
+        least_late_ms = made.clock.now_ms() - ended_at
+        made.say(f"{error} {_why_not_told(made, notifier)}")
     arrivals = taking.arrivals()
     late = sorted(each.arrived_at - each.at - 1_000 * GROUP_WAIT_S for each in arrivals)
+    p99_ms = max(late[int(len(late) * 0.99) - 1] if late else 0, least_late_ms)
     mib, used_s = notifier.resident_mib() - before_mib, notifier.cpu_s() - cpu_s
     made.stop_worker(notifier)
     who = f"{count:,} transitions in {seconds} s, {monitors} at once a user"
     told = {incident for each in arrivals for incident in each.incidents}
     return [
+        Figure(f"{who}: published, with the start of what publishes", count / took_s, "a second"),
         Figure(f"{who}: webhooks", taking.count - began, "messages"),
         Figure(f"{who}: incidents of which nothing came", users * monitors - len(told), "incidents", "<= 0"),
-        Figure(f"{who}: lateness beyond group_wait, p99", late[int(len(late) * 0.99) - 1], "ms", "<= 2000"),
+        Figure(f"{who}: lateness beyond group_wait, p99", p99_ms, "ms", "<= 2000"),
         Figure(f"{who}: same message twice", len(arrivals) - len({each.key for each in arrivals}), "messages", "<= 0"),
         Figure(f"{who}: memory", mib, "MiB more", "<= 100"),
         Figure(f"{who}: CPU", used_s / count * 1e6, "µs a transition"),

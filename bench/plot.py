@@ -8,7 +8,8 @@ from math import ceil, floor, log10
 WIDTH, HEIGHT = 720, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 24, 52, 58
 _INK, _GRID = "#7d8590", "#7d859040"
-_COLOURS = ("#2f81f7", "#db6d28", "#3fb950", "#a371f7")
+_COLOURS = ("#2f81f7", "#db6d28", "#3fb950", "#a371f7", "#d4a72c", "#e5534b")
+_LEGEND_TOP, _LEGEND_STEP = 31, 17
 
 Point = tuple[float, float]
 
@@ -45,29 +46,52 @@ class _Scale:
 
 
 def line_plot(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
-    """The plot as the text of an SVG file. Raises ValueError if there is no point to draw."""
+    """The plot as the text of an SVG file. Raises ValueError if there is no point to draw, or no colour for a line."""
+    if len(lines) > len(_COLOURS):
+        raise ValueError(f"a plot has {len(_COLOURS)} lines at most")
     points = [point for line in lines for point in line.points]
     if not points:
         raise ValueError("there is nothing to plot")
     across, up = _scale([p[0] for p in points], x.log), _scale([p[1] for p in points], y.log)
+    rows = _legend([line.name for line in lines])
+    below = (len(rows) - 1) * _LEGEND_STEP
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + below}" role="img"'
         f' font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">',
         f"<title>{escape(title)}</title>",
         _text(_LEFT, 20, title, size=15),
+    ]
+    colours = iter(_COLOURS)
+    for number, row in enumerate(rows):
+        for name, at in row:
+            top = _LEGEND_TOP + number * _LEGEND_STEP
+            parts.append(f'<rect x="{at:.0f}" y="{top}" width="14" height="3" fill="{next(colours)}"/>')
+            parts.append(_text(at + 20, top + 6, name))
+    parts += [
+        f'<g transform="translate(0 {below})">',
         *_grid(across, up),
         _text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 14, x.label, anchor="middle"),
         f'<g transform="rotate(-90 16 {(_TOP + HEIGHT - _BOTTOM) / 2:.0f})">',
         _text(16, (_TOP + HEIGHT - _BOTTOM) / 2, y.label, anchor="middle"),
         "</g>",
     ]
-    at = float(_LEFT)
     for line, colour in zip(lines, _COLOURS, strict=False):
         parts += _drawn(line, colour, across, up)
-        parts.append(f'<rect x="{at:.0f}" y="31" width="14" height="3" fill="{colour}"/>')
-        parts.append(_text(at + 20, 37, line.name))
-        at += 44 + 6.6 * len(line.name)
-    return "\n".join([*parts, "</svg>\n"])
+    return "\n".join([*parts, "</g>", "</svg>\n"])
+
+
+def _legend(names: Sequence[str]) -> list[list[tuple[str, float]]]:
+    """Rows of names and where each begins, none wider than the plot."""
+    rows: list[list[tuple[str, float]]] = [[]]
+    at = float(_LEFT)
+    for name in names:
+        width = 44 + 6.6 * len(name)
+        if rows[-1] and at + width > WIDTH - _RIGHT:
+            rows.append([])
+            at = float(_LEFT)
+        rows[-1].append((name, at))
+        at += width
+    return rows
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

@@ -8,7 +8,7 @@ leading %, GROUP BY.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, text
 
 from bench.errors import Unmeasured
-from bench.generated import CROWDED, HOSTS, NOW_MS, TEAMS, Scale, generate
+from bench.generated import generate
+from bench.generated_rows import CROWDED, HOSTS, NOW_MS, TEAMS, Scale
 from bench.plan import Plan
 from bench.postgres import Missing, PostgresServer, running
 from bench.query_plans import full_scans, listening
 from bench.report import Figure, Outcome, Peer, say
-from bench.sink import cpu_s
+from bench.storing import cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
@@ -40,7 +41,11 @@ LONGEST_S = 20.0
 """Of the rounds of one question: one that is slow is asked less often."""
 USERS, FEWER_USERS = 1_000_000, 40_000
 """Without and with ``--quick``; three monitors and five results each."""
-SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB")
+SERVER = (
+    "shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB",
+    # indexes that are made of a filled table are not written to the log
+    "wal_level=minimal", "max_wal_senders=0",
+)  # fmt: skip
 DATABASE = "generated"
 HOUR_MS = 3_600_000
 LIMIT_MS = 100
@@ -60,11 +65,7 @@ def measure(plan: Plan) -> Outcome:
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
     figures += [Figure("results", scale.results, "results")]
     peers: list[Peer] = []
-    with ExitStack() as stack:
-        # not below a folder that PostgreSQL's user may not enter
-        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
+    with folder_of_databases(plan) as folder:
         if plan.takes("PostgreSQL"):
             try:
                 with running(*SERVER, data=own_folder(folder / "postgresql")) as server:
@@ -74,6 +75,16 @@ def measure(plan: Plan) -> Outcome:
         if plan.takes("SQLite"):
             _measure("SQLite", Settings(data_dir=folder / "sqlite"), scale, plan, figures, peers)
     return Outcome(figures, peers)
+
+
+@contextmanager
+def folder_of_databases(plan: Plan) -> Iterator[Path]:
+    """Give the plan's folder, or one for the time being; PostgreSQL's user may enter it."""
+    with ExitStack() as stack:
+        folder = plan.folder or Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        yield folder
 
 
 def own_folder(folder: Path) -> Path:

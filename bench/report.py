@@ -59,15 +59,16 @@ class Peer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one run of a bench."""
+    """Outcome of one run of a bench. ``unmeasured``: a sentence for each part that has no figures."""
 
     figures: Sequence[Figure]
     peers: Sequence[Peer] = field(default=())
+    unmeasured: Sequence[str] = ()
 
     @property
     def problem(self) -> str:
-        """Why a comparison is missing, or nothing."""
-        return " ".join(peer.problem for peer in self.peers if peer.problem)
+        """Why a part or a comparison is missing, or nothing."""
+        return " ".join([*self.unmeasured, *(peer.problem for peer in self.peers if peer.problem)])
 
     def as_json(self, bench: str) -> dict[str, object]:
         """The report: one object."""
@@ -75,6 +76,7 @@ class Outcome:
             "bench": bench,
             "figures": [figure.as_json() for figure in self.figures],
             "peers": [peer.as_json() for peer in self.peers],
+            "unmeasured": list(self.unmeasured),
             "machine": machine(),
         }
 
@@ -96,7 +98,8 @@ def medians(outcomes: Sequence[Outcome]) -> Outcome:
         replace(peer, figures=_medians([p.figures for outcome in outcomes for p in outcome.peers if p.name == name]))
         for name, peer in names.items()
     ]
-    return Outcome(_medians([outcome.figures for outcome in outcomes]), peers)
+    unmeasured = [sentence for outcome in outcomes for sentence in outcome.unmeasured]
+    return Outcome(_medians([outcome.figures for outcome in outcomes]), peers, unmeasured)
 
 
 def _medians(runs: Sequence[Sequence[Figure]]) -> list[Figure]:

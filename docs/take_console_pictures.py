@@ -19,13 +19,15 @@ from everwatch.api.permissions import Role
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.browser import FLAGS, chromium
 from support.console import ConsoleApi, console_api
-from support.pictures import LOOKS, OPERATORS, PAGES, STATUS, Look, opened, show, smaller
+from support.pictures import LOOKS, OPERATORS, PAGES, PHONE, STATUS, Look, opened, show, smaller
 from support.screens import FOLDER, REFERENCED, take_references
 
 KEPT = Path("docs/pictures")
 WIDTH, PHONE_WIDTH, QUALITY = 1080, 300, 0.62
 ON_PHONE = ["overview", "monitors", "monitor", "incidents", "dead-letters", STATUS]
 """Pages whose pictures on a phone are kept; in other folders there are all."""
+ELSEWHERE = [*LOOKS, Look("phone-light", "light", PHONE)]
+"""Looks of pictures in other folders."""
 
 
 async def take(folder: Path, wanted: list[str]) -> None:
@@ -36,7 +38,7 @@ async def take(folder: Path, wanted: list[str]) -> None:
         if folder == FOLDER:
             await take_references(browser, blank, running, FOLDER)
         else:
-            for look in LOOKS:
+            for look in LOOKS if folder == KEPT else ELSEWHERE:
                 for name in wanted or [*PAGES, STATUS, OPERATORS]:
                     await take_one(browser, blank, running, look, name, folder)
         await browser.close()
@@ -44,7 +46,7 @@ async def take(folder: Path, wanted: list[str]) -> None:
 
 async def take_one(browser: Any, blank: Any, running: ConsoleApi, look: Look, name: str, folder: Path) -> None:
     """Take one picture, unless it is one that is not kept."""
-    is_phone = look.name == "phone"
+    is_phone = look.size == PHONE
     if folder == KEPT and is_phone and name not in ON_PHONE:
         return
     async with opened(browser, running, look, None if name == "sign-in" else Role.ADMIN) as page:

@@ -45,7 +45,7 @@ class App(faust.App):
         await self.engine.stop()
         if self._consumer is not None and not self.crashed:
             await leave_group(self._consumer)
-        # everything that must be kept is kept now, and Faust would wait for a broker that is away
+        # everything that must be kept is kept now, and Faust would wait for a broker that is unavailable
         give_up = threading.Timer(FAUST_S, self._exit)
         give_up.daemon = True
         give_up.start()

@@ -105,7 +105,7 @@ class Engine(Service):
         )
         store = self._store = self.table.store
         store.clock = clock
-        store.write_batch = options.write_entries
+        store.write_batch = options.write_batch
         store.new_consumer = made.changelog
         store.new_prober = made.changelog_prober if options.rebuild_changelog else None
         self.examiner = TableExaminer(topics.monitors_changelog, member, self._store, made, options)

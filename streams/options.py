@@ -26,7 +26,7 @@ class WorkerOptions(NamedTuple):
     ``rejoin_s``: pause before a fenced worker joins the group again: it finds out by itself as a rule within this time.
     ``agendas_every_s``: how often agendas are looked at.
 
-    ``new_timetable`` makes the timetables (packing, ``emitted_to``), ``write_entries`` writes to the databases.
+    ``new_timetable`` makes the timetables (packing, ``emitted_to``), ``write_batch`` writes to the databases.
     """
 
     rebuild_changelog: bool = False
@@ -39,7 +39,7 @@ class WorkerOptions(NamedTuple):
     rejoin_s: float = 1.0
     agendas_every_s: float = 0.5
     new_timetable: Callable[[Packing, int], Timetable] = Timetable
-    write_entries: Callable[[Any, WriteBatch], None] = write_batch
+    write_batch: Callable[[Any, WriteBatch], None] = write_batch
 
 
 DEFAULT_OPTIONS = WorkerOptions()

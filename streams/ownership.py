@@ -34,7 +34,7 @@ PATIENCE_S = 3.0
 
 
 class PartitionParts(NamedTuple):
-    """Parts that open and close with partitions. ``store``: that of the table."""
+    """Parts that follow the partitions: held open, fenced, examined, read. ``store``: that of the table."""
 
     partitions: OwnedPartitions
     writers: FencedWriters
@@ -188,9 +188,9 @@ class Ownership:
             await asyncio.shield(self._opening)
 
     async def _open(self, numbers: set[int], rebalance_number: int) -> None:
-        """Read what the local tables of new partitions lack, own the partitions, and open their batch consumers.
+        """Read what the local tables of new partitions lack, own the partitions, and start to read their inputs.
 
-        Waits for a broker that is away.
+        Waits for a broker that is unavailable.
         """
         await self._host.ready.wait()
         self._rejoining = False
@@ -206,11 +206,11 @@ class Ownership:
                     if not opened:
                         opened = await self._partitions.open(readable, self._progress_found)
                     self.may_change = opened
-                # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
-                # waiting, and no other topic
+                # without the lock: a broker that takes long to tell a topic's committed offsets must not delay a
+                # hand-over, nor another topic
                 if opened:
                     self._rebalances.over()
-                    await self._open_batch_consumers(readable, rebalance_number)
+                    await self._start_reading(readable, rebalance_number)
                 if self._unreadable:
                     self._host.add_future(self._look_again(self._unreadable, rebalance_number))
                 return
@@ -224,14 +224,14 @@ class Ownership:
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self._host.sleep(self._options.reopen_s)
 
-    async def _open_batch_consumers(self, numbers: set[int], rebalance_number: int) -> None:
-        """Open every batch consumer that can be opened. Raises what keeps another one closed."""
+    async def _start_reading(self, numbers: set[int], rebalance_number: int) -> None:
+        """Start every batch consumer that can start. Raises what keeps another one from it."""
 
-        async def open_batch_consumer(batch_consumer: BatchConsumer) -> None:
+        async def start(batch_consumer: BatchConsumer) -> None:
             if self._is_current(rebalance_number) and not batch_consumer.is_reading:
                 await batch_consumer.start_reading(numbers)
 
-        outcomes = await asyncio.gather(*map(open_batch_consumer, self._batch_consumers), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(start, self._batch_consumers), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -301,7 +301,7 @@ class Ownership:
             # what it was cancelled in would keep databases open
             self._catching_up = None
         if self._opening is not None and self._opening.done() and not self._opening.cancelled():
-            self._opening.exception()  # whatever it was, it comes again when partitions are assigned
+            self._opening.exception()  # whatever it was, it occurs again when partitions are assigned
         async with self.hand_over_lock:
             await asyncio.gather(*(batch_consumer.stop_reading(patience_s) for batch_consumer in self._batch_consumers))
             are_stopped = await within(patience_s, self._host.idle())

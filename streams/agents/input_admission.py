@@ -102,7 +102,7 @@ class InputAdmission:
         return source, wanted, keys_of(wanted, prefix)
 
     def _check_regions(self, wanted: Signup | Command) -> None:
-        """Raises InvalidInput for a region that has no topics."""
+        """Raise InvalidInput for a region that has no topics."""
         if isinstance(wanted, Signup):
             for number, spec in enumerate(wanted.monitors):
                 if spec.policy.regions:

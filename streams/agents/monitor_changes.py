@@ -45,9 +45,11 @@ class MonitorChanges:
         partition = work.owned(source.partition)
         now = max(self._clock.now_ms(), partition.emitted_to)
         user = work.user(source.partition, wanted.user_id)
+        # of each input decoded once: a user may have many
+        handled = self._known(work, source, wanted) if wanted.remembered_id else None
         try:
-            if self.is_repeated(work, source, wanted):
-                replies.append(self._repeated(work, source, wanted))
+            if handled is not None and wanted.remembered_id in handled.ids:
+                replies.append(self._repeated(work, source, wanted, handled))
                 return None
             wanted, changes = await self._changes_of(work, source, wanted, user, quotas, now)
         except InvalidInput as error:
@@ -59,13 +61,15 @@ class MonitorChanges:
             quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._manual_runs.run(partition, source, wanted, changes.run_now, now)
-        self._remember(work, source, wanted, now)
+        self._remember(work, source, wanted, handled, now)
         replies += self._outcome(work, source, wanted, changes, is_new=user is None)
         return changes
 
-    def _repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> PendingReply:
+    def _repeated(
+        self, work: UnitOfWork, source: Record, wanted: Signup | Command, handled: HandledCommands
+    ) -> PendingReply:
         """Return the reply to an input that was carried out before. Raises InvalidInput if that one was another."""
-        if self._known(work, source, wanted).is_other(wanted.remembered_id, wanted.request_digest):
+        if handled.is_other(wanted.remembered_id, wanted.request_digest):
             path = "$.command_id" if isinstance(wanted, Command) else "$.signup_id"
             raise InvalidInput("this Idempotency-Key was that of another request", path, RefusalCode.REUSED_KEY)
         version = self._version(work, source.partition, wanted)
@@ -98,14 +102,19 @@ class MonitorChanges:
             wanted = quotas.completed(wanted, user)
         return wanted, carry_out(wanted, user, monitors, now, emitted_to, recognised)
 
-    def _remember(self, work: UnitOfWork, source: Record, wanted: Signup | Command, now: int) -> None:
-        """Remember the id of the input. Last: when this is durable, all of the input is."""
+    def _remember(
+        self, work: UnitOfWork, source: Record, wanted: Signup | Command, handled: HandledCommands | None, now: int
+    ) -> None:
+        """Remember the id of the input. Last: when this is durable, all of the input is.
+
+        ``handled``: those of the user before; None if this one is not remembered.
+        """
         key = codec.commands_key(wanted.user_id)
         if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
             # needs not be remembered: carried out once more it changes nothing
             work.delete_value(source.partition, key, at=work.owned(source.partition).emitted_to)
-        elif wanted.remembered_id:
-            known = self._known(work, source, wanted).with_id(wanted.remembered_id, now, wanted.request_digest)
+        elif handled is not None:
+            known = handled.with_id(wanted.remembered_id, now, wanted.request_digest)
             work.add_value(source.partition, key, known.encoded())
 
     def _outcome(

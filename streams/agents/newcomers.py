@@ -155,7 +155,7 @@ async def _put_all(registered: Sequence[tuple[OwnedPartition, list[TimetableEntr
 
 
 def _is_dated(entry: TimetableEntry) -> bool:
-    """Tell whether the due index has it as well."""
+    """Tell whether the index of due instants has it too."""
     return isinstance(entry.schedule, At) or entry.held_back or entry.until < NEVER
 
 

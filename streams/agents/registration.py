@@ -25,10 +25,11 @@ from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_worker_ends
 
-# signups that are sorted at once; signups or commands of one unit of work, and monitors of one user in it: while these
-# two change monitors, no sweep of their partitions begins
+# signups that one unit of work sorts, so at most as many new users in it
 ENTRIES_AT_ONCE = 20_000
+# other signups, or commands, in one unit of work; no sweep of their partitions begins meanwhile
 CHANGED_AT_ONCE = 2_000
+# monitors of one user that one unit of work changes with the user; no sweep of the partition begins meanwhile
 CHANGED_WITH_USER_AT_ONCE = 1_000
 
 
@@ -85,7 +86,7 @@ class Registration:
     async def _apply_slice(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
         """Carry out inputs of users that may be known. ``plans``: their quotas limit commands.
 
-        Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
+        No sweep of these partitions begins meanwhile: ``emitted_to`` is the instant between a monitor's old
         and its new spec.
         """
         if not admitted:
@@ -132,7 +133,7 @@ class Registration:
     async def _change_many(self, each: Admitted[Signup | Command]) -> None:
         """Carry out most of what a command for a whole user concerns in slices; the command itself ends it.
 
-        Killed in between, the command is read again: what is changed already stays as it is.
+        Killed in between, the command is read again: what is changed already is not changed again.
         """
         source, wanted, _ = each
         assert isinstance(wanted, Command)

@@ -48,13 +48,15 @@ class SharedEntries:
         self._now = now
         # the table keys of each user's entries, the user's first
         self._taken: list[Sequence[bytes]] = []
-        # users of whom nothing but their plan is kept, by it
+        # by plan: table keys of users of whom nothing else is kept
         self._users: dict[str, list[bytes]] = {}
 
     def take(self, work: Entries, number: int, signup: Signup, keys: Sequence[bytes]) -> None:
         """Take a user in, whose table keys are these. Raises InvalidInput as ``work.add``."""
         if signup.attributes or signup.maintenance:
-            work.add(number, keys[0], self._user(signup.user_id, signup.plan, signup))
+            now = self._now
+            user = User(signup.user_id, signup.plan, signup.attributes, self._names, now, now, signup.maintenance)
+            work.add(number, keys[0], user)
         else:
             self._users.setdefault(signup.plan, []).append(keys[0])
         self._taken.append(keys)
@@ -62,7 +64,8 @@ class SharedEntries:
     def write(self, work: Entries, number: int) -> None:
         """Write the entries of all that were taken."""
         for plan, users in self._users.items():
-            work.add_values(number, zip(users, repeat(codec.encode_entry(self._user("", plan)))))
+            entry = codec.encode_entry(User("", plan, {}, self._names, self._now, self._now))
+            work.add_values(number, zip(users, repeat(entry)))
         for place, value in enumerate(self._values, 1):
             work.add_values(number, [(keys[place], value) for keys in self._taken])
 
@@ -73,10 +76,6 @@ class SharedEntries:
             some = self._taken[begin : begin + users]
             put_together(timetable, self._templates, [keys[1:] for keys in some], [keys[0][:-1] for keys in some])
             yield
-
-    def _user(self, user_id: str, plan: str, signup: Signup | None = None) -> User:
-        attributes, maintenance = (signup.attributes, signup.maintenance) if signup is not None else ({}, ())
-        return User(user_id, plan, attributes, self._names, self._now, self._now, maintenance)
 
 
 class SharedEntriesOfBatch:

@@ -26,7 +26,7 @@ def cancellations_of(
     for change in changes.monitors:
         cancellation = cancellation_of(change, emitted_to)
         if cancellation is not None:
-            assert change.before is not None  # of one that was not there nothing ends
+            assert change.before is not None  # a monitor that did not exist has no ticks to cancel
             yield encode_cancellation((user_id, change.before.monitor_id), cancellation)
 
 

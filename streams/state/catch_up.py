@@ -18,7 +18,7 @@ from everwatch.kafka.unreadable_batches import Sieve
 from streams.metrics import RECOVERED, RECOVERY_LEFT
 
 logger = logging.getLogger(__name__)
-TOLD_EVERY_S = 5.0
+LOGGED_EVERY_S = 5.0
 
 EntryWrite = tuple[bytes, bytes | None]
 Apply = Callable[[int, Iterable[EntryWrite], int], None]
@@ -34,7 +34,7 @@ class CatchUp:
         new_consumer: Callable[[], Consumer],
         apply: Apply,
         clock: Clock,
-        new_prober: Callable[[], Consumer] | None = None,
+        new_prober: Callable[..., Consumer] | None = None,
     ) -> None:
         """``new_prober``: unreadable batches are passed over, and their records are lost."""
         self._new_prober = new_prober
@@ -63,7 +63,7 @@ class CatchUp:
         total = sum(map(len, wanted.values()))
         if not total:
             return 0
-        begun = told = self._clock.monotonic_s()
+        begun = logged = self._clock.monotonic_s()
         done = 0
         sieve = Sieve(consumer, self._new_prober, self._clock) if self._new_prober else None
         for messages in read_to_end(consumer, self._topic, wanted, sieve):
@@ -72,8 +72,8 @@ class CatchUp:
             RECOVERED.inc(len(messages))
             RECOVERY_LEFT.set(max(total - done, 0))
             now = self._clock.monotonic_s()
-            if now - told >= TOLD_EVERY_S:
-                told = now
+            if now - logged >= LOGGED_EVERY_S:
+                logged = now
                 logger.info("reading the table: %d of at most %d records, %.0f/s", done, total, done / (now - begun))
             if self._cancelled:
                 break

@@ -10,7 +10,7 @@ KEPT_MS = 7 * 24 * 3_600_000
 
 
 class HandledCommands(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest command ids of a user and when each was carried out, ms; oldest first.
+    """The newest remembered ids of a user and when each was carried out, ms; oldest first.
 
     ``digests``: of the requests that they were made of, by command id, where these had one.
     """
@@ -34,13 +34,17 @@ class HandledCommands(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def encoded(self) -> bytes:
         """Return the table's value."""
-        return msgspec.json.encode(self)
+        return _encode(self)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(HandledCommands).decode
 
 
 def remembered_of(value: bytes | None) -> HandledCommands:
     """Decode the table's record; an empty one if it cannot be decoded: a repeated command then counts as new."""
     try:
-        return msgspec.json.decode(value, type=HandledCommands) if value else HandledCommands()
+        return _decode(value) if value else HandledCommands()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         logger.error("the ids of a user's commands cannot be decoded and are forgotten: %s", error)
         return HandledCommands()

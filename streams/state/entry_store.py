@@ -75,7 +75,7 @@ class EntryStore(rocksdb.Store):
     write_batch: Callable[[Any, WriteBatch], None] = staticmethod(write_batch)
     new_consumer: Callable[[], Consumer] | None = None
     # set where what cannot be read of the changelog is to be passed over
-    new_prober: Callable[[], Consumer] | None = None
+    new_prober: Callable[..., Consumer] | None = None
 
     def database(self, number: int) -> Any:
         """Return the database (``Rdict``) of a partition, which is opened if need be."""

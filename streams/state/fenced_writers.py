@@ -132,7 +132,7 @@ class FencedWriters:
     ) -> int:
         """Append to the changelog; gives the offset of the last record when all of it is committed.
 
-        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away.
+        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits while no broker answers.
         Raises PartitionLost, RecordRefused.
         """
         return await asyncio.shield(self._start(self._write(self._held(number), changes, cancelled)))

@@ -74,7 +74,7 @@ class _WriteBack:
 
 
 class TableExaminer:
-    """Compares tables with their changelog; drops, writes back, or refuses.
+    """Compares tables with their changelog; drops them, writes them back, or ends the worker.
 
     ``member`` is this worker's name. With the option ``rebuild_changelog`` what cannot be read of the changelog is
     passed over (``kafka.unreadable_batches``).

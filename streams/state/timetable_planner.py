@@ -1,6 +1,6 @@
 """Timetable entries of monitors: schedule, tick record, and first check."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -60,6 +60,17 @@ class EntryTemplate(NamedTuple):
         first = FirstCheck(due, head + tail) if due else None
         return TimetableEntry(key, fields.schedule, fields.since, self.batch_key, head + self.tail, first=first)
 
+    def first_checks(
+        self, column: Sequence[bytes], heads: Sequence[bytes], begin: int
+    ) -> Iterator[tuple[int, FirstCheck]]:
+        """Yield the first checks of the monitors whose keys stand in ``column`` from ``begin``, each with its place."""
+        if self.first is None:
+            return
+        tail, instant_of = self.first
+        for place, head in enumerate(heads, begin):
+            if due := instant_of(column[place], self.fields):
+                yield place, FirstCheck(due, head + tail)
+
 
 def put_together(
     timetable: Timetable, templates: Sequence[EntryTemplate], keys: Sequence[Sequence[bytes]], users: Sequence[bytes]
@@ -77,17 +88,14 @@ def put_together(
     for (schedule, batch_key, since), places in alike.items():
         column = [theirs[place] for place in places for theirs in keys]
         records = [head + tail for tail in [templates[place].tail for place in places] for head in heads]
-        left = set(timetable.put_alike(schedule, batch_key, since, column, records))
+        left = set(timetable.put_many(schedule, batch_key, since, column, records))
         for number in left:
             template = templates[places[number // len(keys)]]
             timetable.put(template.entry_of(column[number], heads[number % len(keys)]))
         for begin, place in enumerate(places):
-            first, fields = templates[place].first, templates[place].fields
-            if first is not None:
-                tail, instant_of = first
-                for number, head in enumerate(heads, begin * len(keys)):
-                    if number not in left and (due := instant_of(column[number], fields)):
-                        timetable.put_first_check(batch_key, FirstCheck(due, head + tail))
+            for number, check in templates[place].first_checks(column, heads, begin * len(keys)):
+                if number not in left:
+                    timetable.put_first_check(batch_key, check)
 
 
 def key_of_record(key: bytes) -> bytes:

@@ -155,8 +155,6 @@ class TimetableRebuild:
         for alike in self._by_shape.values():
             if alike.keys:
                 assert alike.schedule is not None
-                self._timetable.put_alike(
-                    alike.schedule, alike.batch_key, alike.newest_since, alike.keys, alike.records
-                )
+                self._timetable.put_many(alike.schedule, alike.batch_key, alike.newest_since, alike.keys, alike.records)
                 alike.keys, alike.records = [], []
         self._waiting = 0

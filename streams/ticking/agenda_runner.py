@@ -103,16 +103,23 @@ class AgendaRunner:
             work.look_up(number, keys)
             # a monitor is resumed between two sweeps, so no tick is lost or doubled
             async with partition.sweep_lock:
-                changed: list[tuple[Monitor, Monitor | None]] = []
-                async for few in cooperative_chunks(keys):
-                    for key in few:
-                        if change := self.change(work, partition, key, self._clock.now_ms()):
-                            changed.append(change)
+                changed = await self._changes(work, partition, keys)
                 await work.finish()
                 with all_or_worker_ends():
                     for before, after in changed:
                         self._planner.replace(partition, before, after)
             self._store.forget_agenda(number, dated)
+
+    async def _changes(
+        self, work: UnitOfWork, partition: OwnedPartition, keys: list[bytes]
+    ) -> list[tuple[Monitor, Monitor | None]]:
+        """Write what is due on these monitors' agendas into ``work``; return the monitors before and after."""
+        changed: list[tuple[Monitor, Monitor | None]] = []
+        async for few in cooperative_chunks(keys):
+            for key in few:
+                if change := self.change(work, partition, key, self._clock.now_ms()):
+                    changed.append(change)
+        return changed
 
     def change(
         self, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int

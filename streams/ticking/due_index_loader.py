@@ -49,7 +49,7 @@ class DueIndexLoader:
             horizon = self._planner.now_ms() + HORIZON_MS
             while (
                 partition.timetable.loaded_to < (horizon, LAST_KEY)
-                and partition.timetable.delayed < self._most
+                and partition.timetable.loaded_count < self._most
                 and self._partitions.get(partition.number) is partition
             ):
                 self._load_some(partition, horizon)

@@ -19,7 +19,7 @@ from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.schema_gate import SchemaGate
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import INPUT_LAG, INPUT_RECORDS
@@ -28,7 +28,7 @@ from everwatch.timetable import LocalStateWrong
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
 REST_S = 0.02
-# errors of a broker that is away: the code that waits for the broker logs them
+# errors of a broker that is unavailable: the code that waits for the broker logs them
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class RecordBatch:
         self._left = left
         self.taken = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # a batch consumer that was closed meanwhile does not ask how the batch ended: its partitions are lost, and
+        # a batch consumer that stopped reading meanwhile does not ask how the batch ended: its partitions are lost, and
         # asyncio would report that as an error without a reader
         self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
@@ -104,8 +104,8 @@ class BatchConsumer:
         self._sieve: Sieve | None = None
         self._gate: SchemaGate | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{source.topic}")
-        self._open = False
-        # counts openings and closings: a slow opening compares it to see whether it was overtaken
+        self._should_read = False
+        # counts starts and stops of reading: a slow start compares it to see whether it was overtaken
         self._switched = 0
         self._batch: RecordBatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -127,7 +127,7 @@ class BatchConsumer:
         switched = self._switched
         if self._consumer is None:
             self._consumer = self._new_consumer()
-            self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
+            self._sieve = Sieve(self._consumer, self._new_consumer, self._clock)
             self._gate = SchemaGate(self._consumer, registered_schemas.current, self._clock)
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         positions = await self._in_thread(self._positions, self._consumer, wanted)
@@ -140,7 +140,7 @@ class BatchConsumer:
             await self._in_thread(self._commit_positions, known)
         if switched != self._switched:
             return
-        self._open = True
+        self._should_read = True
         self._task = asyncio.create_task(self._run(), name=f"batches of {self._topic}")
         self._task.add_done_callback(self._ended)
 
@@ -149,7 +149,7 @@ class BatchConsumer:
 
         Waits ``patience_s`` at most; an agent that takes longer finds its partitions lost.
         """
-        self._open = False
+        self._should_read = False
         self._switched += 1
         # what is left of these partitions is another worker's
         INPUT_LAG.labels(self._topic).set(0)
@@ -161,7 +161,7 @@ class BatchConsumer:
             task.cancel()
         if self._consumer is not None:
             unassigned = asyncio.ensure_future(self._in_thread(self._consumer.unassign))
-            # one that was still being opened has read nothing
+            # one that was about to start has read nothing
             if task is not None:
                 await asyncio.wait([unassigned], timeout=1.0)
 
@@ -177,7 +177,7 @@ class BatchConsumer:
         reading = self._in_thread(self._read)
         acknowledged: asyncio.Future[None] = _done()
         try:
-            while self._open:
+            while self._should_read:
                 records, unreadable = await reading
                 reading = self._in_thread(self._read)
                 first_ms = records[0].timestamp_ms if records else 0
@@ -196,7 +196,7 @@ class BatchConsumer:
     async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch; False if it was withdrawn: the next owner of the partitions reads it again."""
         left = Bisection(records)
-        while self._open:
+        while self._should_read:
             batch = self._batch = RecordBatch(left)
             try:
                 while not batch.ended.done():
@@ -230,7 +230,7 @@ class BatchConsumer:
         offer.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._open and not task.cancelled() and task.exception() is not None:
+        if self._should_read and not task.cancelled() and task.exception() is not None:
             self._on_ended(task.exception() or Interrupted(self._topic))
 
     def _assign(self, consumer: Consumer, positions: list[TopicPartition]) -> None:
@@ -253,7 +253,7 @@ class BatchConsumer:
 
     def _read(self) -> tuple[list[Record], list[Unreadable]]:
         assert self._sieve is not None
-        # a trickle is gathered by the broker: what it gave out at once comes partition by partition
+        # the broker collects records on a quiet topic: those of one answer come partition by partition
         messages, unreadable, others = self._sieve.take(MOST_AT_ONCE, 0.5, REST_S)
         for message in others:
             error = message.error()

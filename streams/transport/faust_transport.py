@@ -6,13 +6,15 @@ must not be seen anyway, nor may they keep a standby waiting.
 Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
 is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.
 
-A standby reads the changelog by this consumer. A batch that aiokafka cannot read is no end of the worker: that
-partition is not fetched any more, and its standby stays behind. Whoever owns the partition says what is to be done.
+A standby reads the changelog by this consumer. A batch that aiokafka cannot read, or that unpacks to too much, is no
+end of the worker: that partition is not fetched any more, and its standby stays behind. Whoever owns the partition says
+what is to be done.
 """
 
 import logging
 import struct
-from collections.abc import Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Set
+from functools import partial
 from typing import Any
 
 import cramjam
@@ -21,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from everwatch.observability.logs import labelled
+from streams.transport.bounded_unpacking import bound_unpacking
 
 logger = logging.getLogger(__name__)
 # what decoding a batch raises, for bytes that are no batch
@@ -59,33 +62,41 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, consumer: Any, *arguments: Any, **more: Any) -> Any:
-        unread = self.transport.unread  # type: ignore[attr-defined]
-        # the fetcher moves the positions of partitions on before a later one fails, and gives nothing of them then
-        assignment, before = _positions_of(consumer, unread)
-        try:
-            return await super()._fetch_records(consumer, *arguments, **more)
-        except UNREADABLE as error:
-            broken = _unreadable_of(consumer._fetcher)
-            current, now = _positions_of(consumer, unread)
-            if not broken or current is not assignment or now.keys() - before.keys():
-                raise
-            # what this call had taken of other partitions went with the error: it is fetched again
-            for partition, position in before.items():
-                if partition not in broken and now.get(partition, position) != position:
-                    consumer._fetcher.seek_to(partition, position)
-            for partition in broken:
-                # its position stays in front of the batch: nothing is skipped if it is fetched again
-                consumer.pause(partition)
-                del consumer._fetcher._records[partition]
-                logger.error(
-                    "%s, partition %d, cannot be read (%s): this worker's standby of it stays behind until the next"
-                    " rebalance; see 'everwatch doctor'",
-                    partition.topic,
-                    partition.partition,
-                    error or type(error).__name__,
-                    extra=labelled(topic=partition.topic, partition=partition.partition),
-                )
-            return {}
+        fetch = partial(super()._fetch_records, consumer, *arguments, **more)
+        return await fetch_what_can_be_read(consumer, self.transport.unread, fetch)  # type: ignore[attr-defined]
+
+
+async def fetch_what_can_be_read(consumer: Any, unread: Set[str], fetch: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what ``fetch`` takes of aiokafka's ``consumer``; pause a partition before a batch that cannot be read.
+
+    Nothing is returned then, and what was taken of other partitions is fetched again. ``unread``: topics that are not
+    fetched.
+    """
+    # the fetcher moves the positions of partitions on before a later one fails, and gives nothing of them then
+    assignment, before = _positions_of(consumer, unread)
+    try:
+        return await fetch()
+    except UNREADABLE as error:
+        broken = _unreadable_of(consumer._fetcher)
+        current, now = _positions_of(consumer, unread)
+        if not broken or current is not assignment or now.keys() - before.keys():
+            raise
+        for partition, position in before.items():
+            if partition not in broken and now.get(partition, position) != position:
+                consumer._fetcher.seek_to(partition, position)
+        for partition in broken:
+            # its position stays in front of the batch: nothing is skipped if it is fetched again
+            consumer.pause(partition)
+            del consumer._fetcher._records[partition]
+            logger.error(
+                "%s, partition %d, cannot be read (%s): this worker's standby of it stays behind until the next"
+                " rebalance; see 'everwatch doctor'",
+                partition.topic,
+                partition.partition,
+                error or type(error).__name__,
+                extra=labelled(topic=partition.topic, partition=partition.partition),
+            )
+        return {}
 
 
 def _positions_of(consumer: Any, unread: Set[str]) -> tuple[Any, dict[Any, int]]:
@@ -132,3 +143,4 @@ class Transport(driver.Transport):
     def __init__(self, *arguments: Any, unread: Set[str], **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.unread = unread
+        bound_unpacking()

@@ -13,7 +13,6 @@ from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import largest_batch, topic_id
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING
 
 # the broker gathers single records into larger fetches: a fetch costs more than handling a record
 GATHERING: dict[str, object] = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
@@ -51,9 +50,9 @@ class WorkerClients:
         """Make a consumer that reads the changelog to its end."""
         return self.bulk(self._topics.monitors_changelog, isolation)
 
-    def changelog_prober(self) -> Consumer:
-        """Make a consumer that finds the end of a batch that cannot be read (``PROBING``)."""
-        return self._clients.consumer(self._group_of(self._topics.monitors_changelog), **PROBING)
+    def changelog_prober(self, **more: object) -> Consumer:
+        """Make a consumer that finds the end of a batch that cannot be read."""
+        return self._clients.consumer(self._group_of(self._topics.monitors_changelog), **more)
 
     def fenced_producer(self, number: int) -> Producer:
         """Make the transactional producer of a partition, which fences every earlier one of the partition."""

@@ -1,4 +1,7 @@
-"""Everything on PostgreSQL: an empty database is filled, every command reads it, and the server may crash."""
+"""Everything on PostgreSQL: an empty database is filled, every command reads it, and the server may crash.
+
+All in one file: one server and one pipeline are shared, which each test leaves as it finds them.
+"""
 
 import re
 import signal

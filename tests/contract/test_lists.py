@@ -1,4 +1,7 @@
-"""Lists and counts: each database gives what the store in memory gives, page by page, whatever way it takes."""
+"""Lists and counts: each database gives what the store in memory gives, page by page, whatever way it takes.
+
+All in one file: one set of questions, which each store answers.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 from support.notifying import HOUR, MINUTE, START, Notifying, transition
 from support.waiting import wait_until
@@ -19,7 +20,7 @@ from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.doubts import resolve_doubts
-from everwatch.notifier.incidents import after_transition
+from everwatch.notifier.incidents import Phase, after_transition
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.silences import AlertSilence, Selector
 from everwatch.notifier.silencing import end_silences
@@ -71,6 +72,7 @@ async def test_alerts_come_through_and_are_listed(notifying: Notifying) -> None:
     assert [each.state for each in notifying.deliveries()] == ["sent"] * 4
     with notifying.storage.look() as work:
         assert [incident.monitor_id for incident in work.open_incidents("u-1")] == ["job"]
+        assert work.flapping([("u-1", "job")]) is None
     with notifying.storage.begin() as work:
         assert work.due_deliveries(START + HOUR, 1, []) == work.groups_to_flush(START + HOUR, 1) == []
 
@@ -146,6 +148,14 @@ async def test_silences_and_subscribers_are_kept(notifying: Notifying) -> None:
     with notifying.storage.begin() as work:
         assert [each.silence_id for each in work.silences(notifying.clock.now_ms())] == ["s-1"]
         assert work.silences(0, "u-1") == []
+        number, job = work.open_incidents_after(("", ""), 1)[0]
+        flaps = replace(job, phase=Phase.FLAPPING, settles_at=START + HOUR)
+        work.put_incidents([(number, flaps)], {(job.user_id, job.monitor_id): job.incident_id})
+        key = job.user_id, job.monitor_id
+        assert work.flapping([key, ("u-0", "none")]) == {key}
+        assert work.open_incidents(phase=Phase.FLAPPING) == [flaps]
+        assert flaps not in work.open_incidents(phase=Phase.OPEN)
+        work.put_incidents([(number, job)], {key: job.incident_id})
         first, second = work.open_incidents_after(("", ""), 2)
         [(_, last)] = work.open_incidents_after((second[1].user_id, second[1].monitor_id), 2)
         assert [first[1].monitor_id, second[1].monitor_id, last.monitor_id] == ["mail", "shop", "web"]

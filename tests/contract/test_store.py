@@ -1,4 +1,7 @@
-"""Tests of what every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
+"""Tests of what every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory.
+
+All in one file: the contract of one interface, method by method, asked of each store.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +58,7 @@ from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_rows import AT_ONCE
+from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains, StoredPurge, key_of_purge
 from everwatch.store.rollup_counts import RollupStep
 from everwatch.store.selections import ResultSelection, TransitionSelection
 from everwatch.store.sketch import counts_of, merged
@@ -91,6 +95,9 @@ class Feed:
         self.reader = reader
         self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0, LETTERS: 0, REPLIES: 0, AUDIT: 0}
         self.stored_at = 9_000
+
+    def purges(self, *purges: AskedPurge) -> SinkBatch:
+        return self._apply(REPLIES, purges=self._received(REPLIES, purges))
 
     def results(self, *results: Result) -> SinkBatch:
         return self._apply(RESULTS, results=self._received(RESULTS, results))
@@ -1576,3 +1583,37 @@ def test_a_purged_user_who_signs_up_again_is_stored_and_only_the_old_rows_go(fee
     assert left(feed, "anna") == NOTHING_LEFT | {
         "results": 1, "transitions": 1, "history": 1, "letters": 1, "replies": 1, "audit": 1, "monitors": 1, "users": 1,
     }  # fmt: skip
+
+
+def asked_purge(user_id: str, command_id: str = "p-1", *, deletion: int = 0) -> AskedPurge:
+    return AskedPurge(key_of_purge(user_id, command_id), user_id, ENDED, CHANGELOG.number, deletion, True)
+
+
+def test_a_purge_to_carry_out_is_there_once_and_counts_what_went_and_forgets_whose_it_was(feed: Feed) -> None:
+    fill(feed, "anna")
+    feed.delete("anna", at=ENDED)
+    end = feed.next[CHANGELOG]
+    asked = asked_purge("anna", deletion=end)
+    feed.purges(asked)
+    assert feed.store.purges_to_do() == [asked]
+    wanted = replace(purge_of("anna", end=end), key=asked.key)
+    went = purge(feed, wanted)
+    assert feed.reader.purge("anna", "p-1") == StoredPurge(ENDED, True, went, 0, PurgeOutcome())
+    outcome = PurgeOutcome(FAR, (Remains("results", FAR, "retention.ms 7d"), Remains("replies", None, "unbounded")))
+    feed.store.finish_purge(asked.key, outcome, ENDED + 1)
+    over = StoredPurge(ENDED, True, went, ENDED + 1, outcome)
+    assert feed.reader.purge("anna", "p-1") == over
+    # the same answer again, as after the offsets were lost
+    feed.purges(asked)
+    feed.store.finish_purge(asked.key, PurgeOutcome(refused="no"), ENDED + 2)
+    assert (feed.store.purges_to_do(), feed.reader.purge("anna", "p-1")) == ([], over)
+    assert feed.reader.purge("anna", "p-2") is None
+    assert feed.reader.purge("annabel", "p-1") is None
+
+
+def test_a_user_that_is_watched_is_told_from_one_that_signed_up_later(feed: Feed) -> None:
+    feed.put(user("anna"))
+    registered_at = user("anna").registered_at
+    assert feed.store.partition_of_watched("anna", registered_at) == CHANGELOG.number
+    assert feed.store.partition_of_watched("anna", registered_at - 1) is None
+    assert feed.store.partition_of_watched("bert", FAR) is None

@@ -212,6 +212,18 @@ def test_a_laptop_works_through_the_api_and_who_did_it_is_kept(api: str, pipelin
     assert orjson.loads(listed.stdout)["state"] == "paused"
     missing = everwatch(pipeline, api, "user", "show", "nobody")
     assert (missing.returncode, "holds no user 'nobody'" in missing.stderr) == (1, True)
+    for read in (("db", "status"), ("topics", "check")):
+        done = everwatch(pipeline, api, *read, "--json")
+        assert (done.returncode, done.stdout[:1] in "[{") == (0, True), done.stderr
+    purged = everwatch(
+        pipeline, api, "user", "purge", "laptop", "--yes", "--json", "--timeout", f"{60 * PATIENCE:.0f}s"
+    )
+    report = orjson.loads(purged.stdout)
+    assert (report["was_watched"], report["deleted"]["audit_log"]) == (True, 3)
+    with Client(api, TOKEN) as client:
+        assert [user.user_id for user in client.users() if user.user_id == "laptop"] == []
+        kept = wait_until("who asked is kept", lambda: [each for each in client.audit() if each.command == "purge"])
+        assert {each.user_id for each in kept} == {""}
 
 
 def test_a_job_by_filter_is_carried_out_in_the_background(api: str, pipeline: Pipeline) -> None:

@@ -152,7 +152,7 @@ def test_a_database_that_is_younger_than_the_monitors_says_what_it_does_not_know
     said = sink.says("audit", *sink.until_then, "--json")
     told = orjson.loads(said.stdout)
     assert (said.exit_code, told["unknown"], told["missed"], told["on_time"]) == (0, 5, 0, 4), said.output
-    assert "knows nothing of before" in sink.says("audit", *sink.until_then).stderr.replace("\n", " ")
+    assert "has nothing from before" in sink.says("audit", *sink.until_then).stderr.replace("\n", " ")
 
 
 def test_one_user_is_audited_alone(sink: Sink) -> None:

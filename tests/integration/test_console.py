@@ -2,6 +2,8 @@
 
 One server on the store in memory and one browser serve all tests of the module. A test fails if the browser reports an
 error or a violation of the content security policy on any page that the test opens.
+
+All in one file: one browser, one API and one set of data, which take longer to start than the tests.
 """
 
 import json
@@ -22,8 +24,8 @@ from support.console_browser import (
     until,
 )
 from support.identity_provider import CLIENT_ID, CLIENT_SECRET, identity_provider
+from support.pictures import OPERATORS, ROWS, STATUS, Look, show
 from support.pictures import PAGES as PICTURES
-from support.pictures import ROWS, Look, show
 
 from everwatch.api.logins import new_login
 from everwatch.api.operators import new_operator
@@ -55,17 +57,18 @@ async def test_every_page_is_accessible_and_fits_its_screen(console: Console, lo
         size=look.size, name="Ines Moreau", color_scheme=look.theme, locale="en-GB", reduced_motion="reduce"
     ) as context:
         page = await console.page(context)
-        for name in PICTURES:
+        for name in (*PICTURES, STATUS, OPERATORS):
             if name == "sign-in":
                 continue
             await show(page, console.running, name)
-            await page.wait_for_selector(".link-state.live")
+            if name in PICTURES:
+                await page.wait_for_selector(".link-state.live")
             console.pictures[look.name, name] = await page.screenshot()
             await assert_accessible_and_fitting(page, look.theme, look.size)
 
 
 @pytest.mark.parametrize(("theme", "size"), [("dark", WIDE), ("light", PHONE)], ids=["dark", "light phone"])
-async def test_a_status_page_is_accessible_and_needs_no_one_to_sign_in(console: Console, theme: str, size: Any) -> None:
+async def test_a_status_page_needs_no_one_to_sign_in(console: Console, theme: str, size: Any) -> None:
     async with console.context(role=None, size=size, color_scheme=theme) as context:
         page = await context.new_page()
         page.on("console", lambda message: console.reported.append(message.text))
@@ -73,7 +76,6 @@ async def test_a_status_page_is_accessible_and_needs_no_one_to_sign_in(console: 
         await page.get_by_role("heading", name="Saffron Spice").wait_for()
         await page.get_by_role("heading", name="Checkout").wait_for()
         assert await page.locator(".bars").first.locator("i:visible").count() == (30 if size is PHONE else 90)
-        await assert_accessible_and_fitting(page, theme, size)
 
 
 async def test_pages_look_as_they_did(console: Console) -> None:
@@ -115,6 +117,10 @@ async def test_overview_counts_what_there_is_and_names_the_worst_first(console: 
         assert "api.cardpay.example" in await worst.locator("tbody tr").first.inner_text()
         assert "6 monitors: no answer within 10 s" in await worst.inner_text()
         assert "status 503, expected 200-299" in await worst.inner_text()
+        await page.get_by_role("button", name="By plan").click()
+        await page.wait_for_url("**by=plan")
+        plans = page.get_by_role("table", name="Monitors by plan")
+        await plans.get_by_role("link", name="enterprise").wait_for()
         await down.click()
         await page.wait_for_url("**/console/monitors?state=down&sort=state-since")
         await page.get_by_role("table", name="Monitors", exact=True).wait_for()
@@ -136,6 +142,35 @@ async def test_overview_says_which_executor_alone_sees_every_check_fail(console:
         page = await console.page(context)
         warning = page.get_by_role("alert")
         assert "executor-bern-1 sees every check fail while others do not" in await warning.inner_text()
+
+
+async def test_a_target_that_fails_for_many_leads_to_the_users_that_it_hits(console: Console) -> None:
+    async def more(route: Any) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, json={**await answer.json(), "next": "a cursor"})
+
+    async def shared(route: Any) -> None:
+        answer = await route.fetch()
+        fails = {"target": "saffron-spice.example", "failing": 21, "opened_at": START}
+        await route.fulfill(response=answer, json={**await answer.json(), "targets": [fails]})
+
+    async with console.context() as context:
+        await context.route("**/v1/monitors?state=down&sort=state-since&limit=50", more)
+        await context.route("**/v1/incidents/shared", shared)
+        page = await console.page(context)
+        # of a page that is not the last one the API counts all
+        row = page.get_by_role("table", name="Monitors that need attention").locator("tbody tr").first
+        await row.get_by_text("6 monitors: no answer within 10 s", exact=True).wait_for()
+        await row.get_by_role("link", name="6 users", exact=True).click()
+        await page.locator(".page-head").get_by_text("6 of 24").wait_for()
+        await page.goto(f"{console.running.url}/console/{MONITOR}")
+        await page.get_by_text("fails for 21 monitors").wait_for()
+        await page.get_by_role("link", name="Which users does it hit?").click()
+        await page.wait_for_url("**/console/users?target=saffron-spice.example")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("cardpay")
+        await page.get_by_role("option", name="Users that api.cardpay.example hits").click()
+        await page.wait_for_url("**/console/users?target=api.cardpay.example")
 
 
 async def test_a_view_is_its_address(console: Console) -> None:
@@ -374,6 +409,8 @@ async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Con
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
     async with console.opened("incidents") as page:
         targets = page.get_by_role("table", name="Incidents by target")
+        await page.get_by_label("Part of the target").fill("FJORD")
+        await playwright.expect(targets.locator("tbody tr")).to_have_count(1)
         row = targets.locator("tbody tr").filter(has_text="fjord-outfitters.example")
         await row.get_by_role("button", name="Acknowledge").click()
         await row.get_by_text("acknowledged", exact=True).wait_for()
@@ -432,6 +469,7 @@ async def test_a_person_who_has_never_seen_it_finds_what_matters(console: Consol
         # what stands above is there, so that nothing moves any more
         await panel.get_by_text("per second, begun").wait_for()
         # what was refused today, and why?
+        await panel.get_by_text("there is no plan 'platinum'").wait_for()
         await panel.get_by_role("link", name="6 records in the last day").click()
         await page.wait_for_url("**/console/dead-letters?hours=24")
         await page.get_by_role("link", name="expected a duration such as 30s or 5m").click()

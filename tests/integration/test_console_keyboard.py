@@ -1,6 +1,8 @@
 """The console by a person who has a keyboard only: every page is walked, and every action is carried out.
 
 What has the focus must be seen to have it, nothing keeps it, and everything that a pointer can use can have it.
+
+All in one file: one walk of a person through all pages.
 """
 
 import re

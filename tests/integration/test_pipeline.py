@@ -1,4 +1,7 @@
-"""From a signup to a stored result, on a real broker, with everything running."""
+"""From a signup to a stored result, on a real broker, with everything running.
+
+All in one file: one pipeline that all tests share.
+"""
 
 import io
 from itertools import pairwise

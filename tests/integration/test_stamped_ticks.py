@@ -1,4 +1,7 @@
-"""Ticks as stamped batches, on a real broker: what consumers read, and what a broker may do to them."""
+"""Ticks as stamped batches, on a real broker: what consumers read, and what a broker may do to them.
+
+All in one file: one broker, and one reader of its batches.
+"""
 
 import asyncio
 import random

@@ -35,6 +35,7 @@ def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
     pipeline = new_pipeline()
     topics = pipeline.topics
     damaged = damaged_signups(pipeline, broker.folder, 1)
+    silent = silent_signals(pipeline, broker.folder, 0)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
     # everything of this user is on partition 1
@@ -65,10 +66,11 @@ def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
 
     readers = dict.fromkeys((topics.signups, topics.commands, topics.signals), ("worker",))
     readers |= dict.fromkeys(topics.all_ticks, ("executor",)) | {topics.results: ("sink", "worker")}
-    expected = Counter([("worker", topics.signups, *map(str, damaged))])
+    expected = Counter([("worker", topics.signups, "1", *map(str, damaged))])
+    expected["worker", topics.signals, "0", *map(str, silent)] += 1
     expected.update(
-        (reader, topic, str(first), str(first + batch.record_count() - 1))
-        for (topic, _, batch), first in zip(unpackable + too_large, at, strict=True)
+        (reader, topic, str(partition), str(first), str(first + batch.record_count() - 1))
+        for (topic, partition, batch), first in zip(unpackable + too_large, at, strict=True)
         for reader in readers[topic]
         if first is not None
     )
@@ -102,17 +104,41 @@ def damaged_signups(pipeline: Pipeline, kafka_folder: Path, partition: int) -> t
         )
     # not flushed, which may send the first of them by itself
     wait_until("all are sent, in one batch", lambda: producer.poll(0.1) is not None and not len(producer))
-    [segment] = kafka_folder.rglob(f"{topic}-{partition}/*.log")
-    data, begin = segment.read_bytes(), 0
-    place = data.index(b"damaged-1")
-    # of a batch: the base offset, 8 bytes; the length of what follows, 4; behind 11 more, how far the last offset lies
-    while (end := begin + 12 + int.from_bytes(data[begin + 8 : begin + 12])) <= place:
-        begin = end
+    segment, begin, data = batch_with(kafka_folder, topic, partition, b"damaged-1")
     with segment.open("r+b") as stream:
-        stream.seek(place)
+        stream.seek(begin + data[begin:].index(b"damaged-1"))
         stream.write(b"D")
     first = int.from_bytes(data[begin : begin + 8])
     return first, first + int.from_bytes(data[begin + 23 : begin + 27])
+
+
+def silent_signals(pipeline: Pipeline, kafka_folder: Path, partition: int) -> tuple[int, int]:
+    """Send signals, and have one's length point beyond the segment; gives the first and last offset that is lost.
+
+    For these the broker gives nothing, and no error. Its index has an entry for each 4 KB, and so for each signal.
+    """
+    topic = pipeline.topics.signals
+    producer = Producer({"bootstrap.servers": pipeline.settings.bootstrap_servers})
+    for number in range(4):
+        producer.produce(topic, key="nobody", value=f"signal-{number} {'x' * 5_000}", partition=partition)
+        producer.flush()
+    segment, begin, data = batch_with(kafka_folder, topic, partition, b"signal-1")
+    with segment.open("r+b") as stream:
+        stream.seek(begin + 8)
+        stream.write((0x70000000).to_bytes(4))
+    first = int.from_bytes(data[begin : begin + 8])
+    return first, first
+
+
+def batch_with(kafka_folder: Path, topic: str, partition: int, content: bytes) -> tuple[Path, int, bytes]:
+    """Return the segment of a partition, where in it the batch with this content begins, and all of its bytes."""
+    [segment] = kafka_folder.rglob(f"{topic}-{partition}/*.log")
+    data, begin = segment.read_bytes(), 0
+    place = data.index(content)
+    # of a batch: the base offset, 8 bytes; the length of what follows, 4; behind 11 more, how far the last offset lies
+    while (end := begin + 12 + int.from_bytes(data[begin + 8 : begin + 12])) <= place:
+        begin = end
+    return segment, begin, data
 
 
 def told_by_doctor(pipeline: Pipeline, topic: str, says: str) -> bool:
@@ -126,9 +152,9 @@ def results_since(pipeline: Pipeline, begun: int) -> list[Result]:
 
 
 def unreadable(pipeline: Pipeline) -> Counter[tuple[Any, ...]]:
-    """Return who passed over what: topic, first and last offset."""
+    """Return who passed over what: topic, partition, first and last offset."""
     letters = (dict(letter.headers()) for letter in pipeline.read(pipeline.topics.dead_letters))
-    names = ("refused_by", "source_topic", "source_offset", "source_last_offset")
+    names = ("refused_by", "source_topic", "source_partition", "source_offset", "source_last_offset")
     return Counter(
         tuple(headers[name].decode() for name in names) for headers in letters if headers["code"] == b"unreadable"
     )

@@ -1,4 +1,7 @@
-"""Round trips of the codec: every record, in every format in which it can be written."""
+"""Round trips of the codec: every record, in every format in which it can be written.
+
+All in one file: the strategies of all records, which every round trip combines.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Entries encoded by hand against fastavro: the same bytes, and read in whichever way, the same monitor."""
+"""Entries encoded by hand against fastavro: the same bytes, and read in whichever way, the same monitor.
+
+All in one file: the strategies of entries, which every comparison combines.
+"""
 
 from pathlib import Path
 from typing import Any

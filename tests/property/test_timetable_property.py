@@ -3,6 +3,8 @@
 The model keeps a plain list of monitors and the store's index: who is dated when (tasks, beginnings that are held back,
 endings, retries), what was changed since included. As in a worker, what is dated late comes into the timetable by way
 of the index, a few dates at a time.
+
+All in one file: one state machine and its naive model.
 """
 
 from bisect import bisect_right
@@ -458,7 +460,7 @@ class TimetableMachine(RuleBasedStateMachine):
             some[key] = TimetableEntry(key, schedule, since, batch_key, self._record(key, 10 * number))
         self.monitors.update(some)
         each = list(some.values())
-        for place in self.timetable.put_alike(schedule, batch_key, since, list(some), [e.record for e in each]):
+        for place in self.timetable.put_many(schedule, batch_key, since, list(some), [e.record for e in each]):
             self.timetable.put(each[place])
 
     @precondition(lambda self: self.monitors)
@@ -758,7 +760,7 @@ class TimetableMachine(RuleBasedStateMachine):
         ahead = {p.key: self._loaded_ahead(p) for p in self.monitors.values()}
         tasks = sum("task" in dates for dates in ahead.values())
         recurring = [p for p in self.monitors.values() if self._is_here(p)]
-        assert self.timetable.delayed == sum(len(dates) for dates in ahead.values())
+        assert self.timetable.loaded_count == sum(len(dates) for dates in ahead.values())
         assert len(self.timetable) == len(recurring) + tasks
         assert self.timetable.emitted_to == self.emitted_to
         assert self.timetable.loaded_to == self.loaded_to
@@ -781,15 +783,15 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_keeps_no_ring_and_no_group_for_a_schedule_that_nobody_has(self) -> None:
-        seats = self.timetable.seats
+        recurring = self.timetable.recurring
         had = {(p.schedule, p.batch_key) for p in self.monitors.values()}
         intervals = {
             (s.interval_ms, batch_key) for s, batch_key in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT
         }
-        assert {*seats.rings.fine, *seats.rings.coarse} <= intervals
-        assert set(seats.groups.groups) <= had
-        assert all(shelf for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()))
-        for buckets in (seats.ahead, self.timetable.tasks, self.timetable.retries):
+        assert {*recurring.wheels.fine, *recurring.wheels.coarse} <= intervals
+        assert set(recurring.groups.groups) <= had
+        assert all(shelf for *_, shelf in (*recurring.wheels.shelves(), *recurring.groups.shelves()))
+        for buckets in (recurring.ahead, self.timetable.tasks, self.timetable.retries):
             assert min(buckets.shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
 
     @invariant()

@@ -1,4 +1,7 @@
-"""The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
+"""The API's server in the loop of a test, on the store in memory and a worker that answers at once.
+
+All in one file: one server with fakes of everything that it asks.
+"""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,6 +22,7 @@ from everwatch.api.client_address import TrustedProxies
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
 from everwatch.api.edge_options import EdgeOptions
+from everwatch.api.inspecting import Looks
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import redriving
@@ -47,17 +51,25 @@ from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosit
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import RedrivenLetter
+from everwatch.kafka.topic_administration import TopicState
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, Status, User
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
+from everwatch.operations.dead_letter_view import plain
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, changed_signup, sign_up
-from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
+from everwatch.schedule.duration import DAY_MS
+from everwatch.store import CatalogueEntry, MemoryStore, Partition, Purge, Received, SinkBatch
+from everwatch.store.database_status import DatabaseStatus
+from everwatch.store.purged_users import AskedPurge, PurgeOutcome, Remains, key_of_purge
+from everwatch.store.table_status import TableStatus
+from support.notifying import Notifying
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
+REPLIES = Partition("replies", 0)
 
 
 OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
@@ -69,7 +81,8 @@ _packaged = cache(ConsoleFiles)
 class Worker:
     """Carries out commands as a worker does, and stores what came of them as a sink does, at once.
 
-    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused.
+    ``silent``: answers nothing; ``failure``: of every input that is sent; ``unknown``: users of whom all is refused;
+    ``sink_is_away``: no purge is carried out.
     """
 
     def __init__(self, store: MemoryStore, clock: SettableClock) -> None:
@@ -81,6 +94,8 @@ class Worker:
         self.unknown: set[str] = set()
         self._digests: dict[tuple[str, str], str] = {}
         self._offset = 0
+        self._purges = 0
+        self.sink_is_away = False
         self._replies: dict[tuple[str, str], Reply] = {}
 
     async def send(self, inputs: Sequence[Asked]) -> None:
@@ -123,7 +138,26 @@ class Worker:
             offset=self._offset - 1,
         )
         self._replies[asker.user_id, asker.command_id or asker.signup_id or asker.signal_id] = reply
+        if asker.command == CommandType.PURGE:
+            self._purge(reply)
         return reply
+
+    def _purge(self, reply: Reply) -> None:
+        """Store a purge that the sink has to carry out, and carry it out."""
+        was_watched = reply.answer is not CommandOutcome.UNCHANGED
+        key = key_of_purge(reply.user_id, reply.command_id)
+        asked = AskedPurge(key, reply.user_id, reply.at, CHANGELOG.number, reply.offset + 1, was_watched)
+        received = Received(REPLIES, self._purges, reply.at, asked)
+        self._purges += 1
+        self._store.apply(SinkBatch(reply.at, {REPLIES: self._purges}, purges=[received]))
+        if self.sink_is_away:
+            return
+        purge = Purge(reply.user_id, reply.at, reply.at + DAY_MS, {CHANGELOG: self._offset}, key)
+        self._store.begin_purge(purge)
+        while self._store.purge_some(purge, 1_000):
+            pass
+        remains = (Remains("results", reply.at + DAY_MS, "retention.ms 1d"), Remains("audit", None, "unbounded"))
+        self._store.finish_purge(key, PurgeOutcome(purge.kept_until, remains), reply.at)
 
     def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
         if asked.asker.user_id in self.unknown:
@@ -268,6 +302,7 @@ class Api:
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
         self.audit = AuditTopic(self.store)
+        self.topic_states = [TopicState("signups", 12, created=False)]
         self.letters = LetterTopic()
         self.trials = TrialRunner(self.clock)
         self.status_pages = StatusPagesFile(None)
@@ -306,6 +341,11 @@ class Api:
             beat_s=beat_s,
         )
         self.session: aiohttp.ClientSession
+
+    def stand_beside(self, notifying: Notifying) -> None:
+        """Read the database of this notifier, by its clock; it reads requests about incidents at once."""
+        self.storage, self.take_incidents = notifying.storage, notifying.ask
+        self.clock.advance(notifying.clock.now_ms() - self.clock.now_ms())
 
     def _storage(self) -> Storage:
         if self.storage is None:
@@ -384,8 +424,19 @@ class Api:
             self.views,
             "jobs",
             self.used_keys,
+            Looks(self.database_status, lambda: (self.topic_states, []), self._original),
             lambda *asked: self.is_password(*asked),
         )
+
+    def database_status(self) -> DatabaseStatus:
+        """Return what the database's server would say."""
+        return DatabaseStatus("sqlite", 4_096, 0, None, [TableStatus("users", self.store.count_users())])
+
+    def _original(self, partition: int, offset: int) -> Mapping[str, Any] | None:
+        for each in self.letters.held:
+            if isinstance(each, DeadLetter) and each.place[1:] == (partition, offset):
+                return plain(each, None, Topics.of(load_settings()), secrets=True)
+        return None
 
     def take_shared(self, records: list[Record]) -> None:
         """Take in records of the topic of jobs, as a process does."""

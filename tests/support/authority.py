@@ -46,11 +46,22 @@ class Pair(NamedTuple):
 class Authority:
     """Signs certificates; its own is at ``path``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        subject: str = "/CN=Test Root/O=Everwatch Tests",
+        names: str = "DNS:root.example",
+        days: float = 3650,
+    ) -> None:
         self._folder = folder
         self._number = 0
-        self._root = self._sign("/CN=Test Root/O=Everwatch Tests", "DNS:root.example", 3650, is_authority=True)
+        self._root = self._sign(subject, names, days, is_authority=True)
         self.path = self._root.certificate
+
+    @property
+    def own(self) -> ssl.SSLContext:
+        """The context of a server that shows the root itself, which is self-signed."""
+        return _context(self._root)
 
     def certificate(
         self,
@@ -60,9 +71,7 @@ class Authority:
         signer: Pair | None = None,
     ) -> ssl.SSLContext:
         """A server's context; its certificate ends in ``days`` from now. Without ``names`` it has its subject alone."""
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(*self._sign(subject, names, days, signer=signer or self._root))
-        return server
+        return _context(self._sign(subject, names, days, signer=signer or self._root))
 
     def pair(self, subject: str = "/CN=client") -> Pair:
         """A certificate for a client."""
@@ -106,6 +115,12 @@ class Authority:
         if signer is not None and signer.certificate != self.path:
             cert.write_text(cert.read_text() + signer.certificate.read_text())
         return Pair(cert, key)
+
+
+def _context(pair: Pair) -> ssl.SSLContext:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*pair)
+    return server
 
 
 def _in_days(days: float) -> str:

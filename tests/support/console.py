@@ -1,4 +1,7 @@
-"""A console with a company's data: shops with monitors, a day of results and changes, and the lag of processes."""
+"""A console with a company's data: shops with monitors, a day of results and changes, and the lag of processes.
+
+All in one file: one company, whose parts refer to each other.
+"""
 
 import random
 import socket

@@ -154,6 +154,13 @@ class Notifying:
         """Transitions come by their topic."""
         self.take([self.record(each) for each in transitions])
 
+    async def go_down(self, *users: str) -> None:
+        """A monitor of each of these users goes down, which the notifier sends in the ten seconds that pass."""
+        for user in users:
+            self.sign_up(user)
+            self.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))
+        await self.later(10_000)
+
     def ask(self, records: Iterable[Record]) -> None:
         """Requests about incidents come by their topic."""
         self.take([self._record(self._topics.incidents, each.key or b"", each.value) for each in records])

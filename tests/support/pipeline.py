@@ -1,4 +1,7 @@
-"""Everwatch's processes as real subprocesses, and what a client sees of them: topics, database, logs."""
+"""Everwatch's processes as real subprocesses, and what a client sees of them: topics, database, logs.
+
+All in one file: the parts of one pipeline, which start and stop together.
+"""
 
 import os
 import re

@@ -34,8 +34,7 @@ async def populated_api(tmp_path: Path) -> AsyncIterator[Api]:
                 work.put_routes(listed_routes(notifying.rules))
                 work.put_channels([Channel(f"c-{user}", "mail", user, f"{user}@example.com", 1, 1, 1, "gone")])
         await notifying.later(10_000)
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        running.stand_beside(notifying)
         _fill(running)
         for user in (HERS, OTHERS):
             token = running.token(Role.OPERATOR, user)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from support.console import ConsoleApi
-from support.pictures import LOOKS, PAGES, Look, difference, opened, show, smaller
+from support.pictures import LOOKS, OPERATORS, PAGES, STATUS, Look, difference, opened, show, smaller
 
 FOLDER = Path(__file__).parent.parent / "data" / "screens"
 REFERENCED = "--references"
 WIDTH, PHONE_WIDTH, QUALITY = 180, 90, 0.8
 MADE_WITH = FOLDER / "made-with.json"
 COMPARED = [look for look in LOOKS if look.name != "dark"]
-COMPARED_PAGES = [name for name in PAGES if name not in ("tokens", "sign-in")]
-"""All but the one whose order random ids decide on, and the one that is seen without a session."""
+COMPARED_PAGES = [*(name for name in PAGES if name not in ("tokens", "sign-in")), STATUS, OPERATORS]
+"""All, status pages too, but the one whose order random ids decide on, and the one that is seen without a session."""
 DIFFERS_BY, MOST_DIFFERENT = 40, 0.01
 """How far apart (of 255) a pixel's colours are to count as another, and the share of such pixels that is allowed."""
 

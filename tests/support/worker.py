@@ -2,6 +2,8 @@
 
 The engine, its batch consumers, agents, partitions, emitter and store are the real ones; Faust's rebalances and its
 recovery are played by ``Life``. Users are of partition 0. What the broker has outlives the workers.
+
+All in one file: one worker with fakes of everything that it talks to.
 """
 
 import asyncio
@@ -206,7 +208,7 @@ class Stage:
         """Make a timetable, as ``WorkerOptions`` has it."""
         return StagedTimetable(self, packing, emitted_to)
 
-    def write_entries(self, database: Any, batch: WriteBatch) -> None:
+    def write_batch(self, database: Any, batch: WriteBatch) -> None:
         """Write entries, as ``WorkerOptions`` has it."""
         try:
             self.reach("write")
@@ -376,7 +378,7 @@ class Life:
         self.broker = broker
         self.clock = clock
         self.stage = stage = Stage()
-        options = options._replace(new_timetable=stage.new_timetable, write_entries=stage.write_entries)
+        options = options._replace(new_timetable=stage.new_timetable, write_batch=stage.write_batch)
         self.app, self.engine = create_app(
             load_settings(),
             "127.0.0.1:9",

@@ -37,10 +37,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
     made = Notifying(Settings(data_dir=tmp_path), rules=RULES)
     with made.storage.begin() as work:
         work.make_link_secret()
-    for user in ("ann", "bob"):
-        made.sign_up(user)
-        made.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))
-    await made.later(10_000)
+    await made.go_down("ann", "bob")
     yield made
     made.close()
 
@@ -48,8 +45,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
 @pytest.fixture
 async def server(notifying: Notifying) -> AsyncIterator[Api]:
     async with api() as running:
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
+        running.stand_beside(notifying)
         yield running
 
 
@@ -76,7 +72,7 @@ async def test_opening_the_link_changes_nothing_and_its_button_acknowledges_what
     incidents = (await server.call("GET", "/v1/incidents")).json["items"]
     assert [each["ack"] for each in incidents] == [None, None]
     assert not [each for each in server.audit.entries if each.command == "ack"]
-    [action] = re.findall(r'action="([^"]+)"', shown.data.decode())
+    action, _snooze = re.findall(r'action="([^"]+)"', shown.data.decode())
     done = await server.call("POST", unescape(action), token=None, body=b"")
     assert (done.status, b"acknowledged by" in done.data, b"<form" in done.data) == (200, True, False)
     incidents = (await server.call("GET", "/v1/incidents")).json["items"]
@@ -91,6 +87,23 @@ async def test_opening_the_link_changes_nothing_and_its_button_acknowledges_what
     assert len(messages(notifying)) == before, "no reminder of what was acknowledged"
     again = await server.call("POST", path, token=None, body=b"")
     assert (again.status, len(server.audit.entries)) == (200, 2), "nothing is left to do"
+
+
+async def test_a_button_of_the_link_snoozes_what_the_message_told(server: Api, notifying: Notifying) -> None:
+    path = path_of(notifying)
+    form = {"token": None, "Content_Type": "application/x-www-form-urlencoded"}
+    for wrong in (b"snooze=9y", b"snooze=\xff", b"snooze="):
+        assert (await server.call("POST", path, body=wrong, **form)).code == "invalid_form"
+    buttons = re.findall(r'name="snooze" value="(\w+)"', (await server.call("GET", path, token=None)).data.decode())
+    assert buttons == ["1h", "4h", "24h"]
+    done = await server.call("POST", path, body=b"snooze=4h", **form)
+    assert (done.status, b"<h1>Snoozed</h1>" in done.data, b"snoozed until" in done.data) == (200, True, True)
+    incidents = (await server.call("GET", "/v1/incidents")).json["items"]
+    assert {each["ack"]["snoozed_until"] for each in incidents} == {server.clock.now_ms() + 4 * HOUR}
+    assert [(each.command, each.user_id) for each in server.audit.entries] == [("snooze", "ann"), ("snooze", "bob")]
+    before = len(messages(notifying))
+    await notifying.later(2 * HOUR)
+    assert len(messages(notifying)) == before
 
 
 async def test_an_incident_that_is_over_is_said_and_a_later_one_is_not_acknowledged(
@@ -154,9 +167,9 @@ async def test_mail_chat_and_webhooks_carry_it(notifying: Notifying) -> None:
     [message] = messages(notifying)
     relay = Relay("127.0.0.1", 25, "none", "alerts@example.com")
     mail = mail_of(relay, EmailAddress(to=OPS), message)
-    assert f"\nTo acknowledge: {message.ack_link}\n" in mail.get_content()
+    assert f"\nTo acknowledge or snooze: {message.ack_link}\n" in mail.get_content()
     slack = orjson.loads(post_of(SlackAddress(url="https://hooks.slack.com/x"), message, 0).body)
-    assert slack["text"].endswith(f"\n<{message.ack_link}|Acknowledge>")
+    assert slack["text"].endswith(f"\n<{message.ack_link}|Acknowledge or snooze>")
     hook = post_of(WebhookAddress(url="https://hooks.example/", secret="whsec_" + "A" * 32), message, 0)
     assert orjson.loads(hook.body)["data"]["acknowledge"] == message.ack_link
 

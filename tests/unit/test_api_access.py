@@ -1,4 +1,7 @@
-"""Tests of who may do what with the API: every operation of the OpenAPI document with every kind of token."""
+"""Tests of who may do what with the API: every operation of the OpenAPI document with every kind of token.
+
+All in one file: one table of who may do what, and what breaks it.
+"""
 
 import asyncio
 import logging

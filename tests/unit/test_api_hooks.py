@@ -97,8 +97,7 @@ async def test_a_users_monitors_are_scraped_with_a_token_of_that_user_alone(serv
 async def notified(tmp_path: Path) -> AsyncIterator[tuple[Api, Notifying]]:
     notifying = Notifying(Settings(data_dir=tmp_path), rules=RULES + "[contacts]\nverify = true\n")
     async with api() as running:
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        running.stand_beside(notifying)
         yield running, notifying
     notifying.close()
 

@@ -31,10 +31,7 @@ webhook = { url = "https://hooks.example/second" }
 @pytest.fixture
 async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
     made = Notifying(Settings(data_dir=tmp_path), rules=RULES + ESCALATION)
-    for user in ("ann", "bob"):
-        made.sign_up(user)
-        made.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))
-    await made.later(10_000)
+    await made.go_down("ann", "bob")
     yield made
     made.close()
 
@@ -43,9 +40,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
 async def server(notifying: Notifying) -> AsyncIterator[Api]:
     """The API beside a notifier that reads its requests at once."""
     async with api() as running:
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
-        running.storage = notifying.storage
-        running.take_incidents = notifying.ask
+        running.stand_beside(notifying)
         yield running
 
 

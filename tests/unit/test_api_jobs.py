@@ -1,4 +1,7 @@
-"""Bulk jobs: previewed, carried out page by page, taken over after a kill; and monitors that are only judged."""
+"""Bulk jobs: previewed, carried out page by page, taken over after a kill; and monitors that are only judged.
+
+All in one file: one life of a job, from its preview to its end.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any

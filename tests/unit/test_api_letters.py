@@ -193,7 +193,7 @@ async def test_a_redrive_whose_request_is_over_keeps_the_next_one_waiting(server
         assert goes_on.wait(30 * PATIENCE)
         return letters.RedriveOutcome(RedriveView(False, 0, 0, [], [], False), [])
 
-    handlers = letters.Letters(Database(lambda: server.store, server.clock), redrive, server.clock)
+    handlers = letters.Letters(Database(lambda: server.store, server.clock), redrive, lambda *_: None, server.clock)
     call = Call({}, CIMultiDictProxy(CIMultiDict()))
     first = asyncio.create_task(handlers.redrive(call, RedriveBody(code="a")))
     while not begun:

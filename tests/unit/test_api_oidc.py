@@ -1,4 +1,7 @@
-"""Logging in by an identity provider: through it and back, and every answer of it that must not be believed."""
+"""Logging in by an identity provider: through it and back, and every answer of it that must not be believed.
+
+All in one file: one identity provider, played, whose every answer may be wrong.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,7 @@
-"""The console's view of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges."""
+"""The console's view of the system and of a monitor: overview, explanation, latency, diagnosis, alerts, badges.
+
+All in one file: one system that is looked at from several pages.
+"""
 
 import asyncio
 import threading
@@ -405,6 +408,11 @@ async def test_a_badge_shows_the_state_to_whoever_has_its_key(server: Api) -> No
         "message": "new",
         "color": "#5b6472",
     }
+    thin, thick = [
+        int(ElementTree.fromstring((await server.call("GET", f"{where['svg']}?label={text}")).data).attrib["width"])
+        for text in ("illili", "mmWWmm")
+    ]
+    assert 2 * thin < thick + 40, "a label is as wide as its letters"
     share = (await server.call("GET", f"{where['json']}?show=uptime&days=7", token=None)).json
     assert share["message"] == "unknown"
     await server.call("DELETE", "/v1/users/ann/monitors/site")

@@ -98,6 +98,10 @@ async def test_a_page_shows_states_and_outages_to_whoever_has_its_key(server: Ap
     assert "shop&lt;/b&gt; is down" in shown
     assert "for 5 min so far" in shown
     assert "for 1 h" in shown
+    badge = await server.call("GET", (await paths(server))["badge"], token=None)
+    assert (badge.headers["Content-Type"], badge.headers["Cache-Control"]) == ("image/svg+xml", "public, max-age=30")
+    assert badge.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert ElementTree.fromstring(badge.data).attrib["aria-label"] == "Ann & Co: 1 of 2 does not work"
 
 
 async def test_reasons_targets_attributes_and_hidden_monitors_stay_inside(server: Api) -> None:

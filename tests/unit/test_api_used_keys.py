@@ -22,8 +22,7 @@ PATH = "/v1/silences"
 async def server(tmp_path: Path) -> AsyncIterator[Api]:
     notifying = Notifying(Settings(data_dir=tmp_path))
     async with api() as running:
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        running.stand_beside(notifying)
         yield running
     notifying.close()
 

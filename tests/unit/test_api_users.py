@@ -1,5 +1,9 @@
-"""The API's users, monitors and commands, over HTTP, on the store in memory."""
+"""The API's users, monitors and commands, over HTTP, on the store in memory.
 
+All in one file: one resource with its sub-resources.
+"""
+
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 from support.api import START, Api, api
 
+from everwatch.api.batch import BODY_LIMIT, MOST_LINES
 from everwatch.api.permissions import Role
 from everwatch.api.problems import BEHIND
 from everwatch.api.routing import Route
@@ -38,6 +43,29 @@ async def test_a_user_is_signed_up_shown_changed_and_ended(server: Api) -> None:
     assert (ended.status, ended.data) == (204, b"")
     assert (await server.call("GET", "/v1/users/ann")).code == "not_found"
     assert (await server.call("DELETE", "/v1/users/ann")).status == 404
+
+
+async def test_a_purge_is_kept_carried_out_and_its_report_is_shown(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    path, key = "/v1/users/ann/purges", {"Idempotency_Key": "p-1"}
+    assert (await server.call("POST", path, token=server.texts[Role.OPERATOR])).status == 403
+    server.worker.silent = True
+    kept = await server.call("POST", path, **key, Prefer="wait=1")
+    assert (kept.status, kept.json["state"], kept.headers["Location"]) == (202, "asked", f"{path}/p-1")
+    assert (await server.call("GET", f"{path}/p-1")).code == "not_found"
+    server.worker.silent, server.worker.sink_is_away = False, True
+    asked = await server.call("POST", path, **key)
+    assert (asked.status, asked.json["state"], asked.json["was_watched"]) == (202, "ended", True)
+    assert (await server.call("GET", f"{path}/p-1")).json["state"] == "ended"
+    server.worker.sink_is_away = False
+    again = await server.call("POST", path, Idempotency_Key="p-2")
+    assert again.json["was_watched"] is False
+    done = (await server.call("GET", f"{path}/p-2")).json
+    assert (done["state"], done["purge_id"], done["deleted"]["monitor_history"]) == ("done", "p-2", 1)
+    assert [each["topic"] for each in done["remains"]] == ["results", "audit"]
+    assert (await server.call("GET", "/v1/users/ann")).status == 404
+    entry = server.audit.entries[-1]
+    assert (entry.command, entry.user_id, entry.status, entry.outcome) == ("purge", "ann", 202, "accepted")
 
 
 async def test_what_a_process_wrote_it_waits_for_when_it_reads_but_not_for_good() -> None:
@@ -154,6 +182,12 @@ async def test_an_input_that_is_wrong_is_refused_with_its_field_and_nothing_is_s
     assert (await server.call("PUT", "/v1/users/ann", body=b"{")).code == "malformed"
     too_large = await server.call("PUT", "/v1/users/ann", body=b" " * (1024 * 1024 + 1))
     assert (too_large.status, too_large.code) == (413, "too_large")
+    packed = gzip.compress(b" " * (8 * 1024 * 1024))
+    unpacked = await server.call("PUT", "/v1/users/ann", body=packed, Content_Encoding="gzip")
+    assert (len(packed) < 100_000, unpacked.status, unpacked.code) == (True, 413, "too_large")
+    lines = b'{"command": "resume", "user_id": "u", "monitor_id": "m"}\n' * (MOST_LINES + 1)
+    assert (await server.call("POST", "/v1/batch", body=lines)).code == "too_many"
+    assert (await server.call("POST", "/v1/batch", body=b" " * (BODY_LIMIT + 1))).code == "too_large"
     assert server.worker.inputs == []
 
 

@@ -1,4 +1,7 @@
-"""The audit: what each tick is labelled, case by case."""
+"""The audit: what each tick is labelled, case by case.
+
+All in one file: cases of one function, label by label.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -3,6 +3,8 @@
 ``tests/data/golden/<name>.<fingerprint>.bin`` is a record as it was written under that version of the schema;
 ``<name>-<variant>.<fingerprint>.bin`` is another one, of what an older version could not say.
 ``uv run python tests/unit/test_avro_schemas.py`` adds the files of the current versions and touches no other.
+
+All in one file: one check for each schema, with its golden bytes.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""The files of a backup: whole or not, and what a reader at an old offset has of new topics."""
+"""The files of a backup: whole or not, and what a reader at an old offset has of new topics.
+
+All in one file: one format of files, written and read.
+"""
 
 import shutil
 from collections.abc import Mapping

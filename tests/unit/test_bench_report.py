@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import Unmeasured
 from bench.pace import Pace
-from bench.plot import Axis, Line, line_plot, nice_ticks, short
+from bench.plot import WIDTH, Axis, Line, line_plot, nice_ticks, short
 from bench.plots import draw
 from bench.recovery import back_after
 from bench.report import Figure, Outcome, Peer, medians, percentile
@@ -42,6 +42,12 @@ def test_report_says_why_a_peer_is_missing() -> None:
     outcome = Outcome([Figure("x", 1, "s")], [Peer("Faust", problem="Faust was not measured: no.")])
     assert outcome.problem == "Faust was not measured: no."
     assert any("no." in line for line in outcome.as_lines())
+
+
+def test_report_keeps_the_figures_beside_a_part_that_was_not_measured() -> None:
+    outcome = medians([Outcome([Figure("x", 1, "s")], unmeasured=["Tabs: timed out."]), Outcome([Figure("x", 3, "s")])])
+    assert (outcome.problem, outcome.figures[0].value) == ("Tabs: timed out.", 2)
+    assert outcome.as_json("console")["unmeasured"] == ["Tabs: timed out."]
 
 
 def test_pace_runs_from_the_last_look_at_nothing_to_the_last_change() -> None:
@@ -83,6 +89,19 @@ def test_plot_is_well_formed_and_names_its_lines() -> None:
         line_plot("", Axis("x"), Axis("y"), [])
     with pytest.raises(ValueError, match="positive"):
         line_plot("", Axis("x", log=True), Axis("y"), [Line("z", [(0, 1)])])
+
+
+def test_each_line_of_a_plot_is_drawn_and_named_within_its_width() -> None:
+    names = [f"PostgreSQL, results of sort {number}" for number in range(6)]
+    root = ElementTree.fromstring(line_plot("", Axis("x"), Axis("y"), [Line(name, [(0, 1), (1, 2)]) for name in names]))
+    legend = [each for each in root.iter() if each.text in names and each.tag.endswith("text")]
+    assert [each.text for each in legend] == names
+    assert all(float(each.attrib["x"]) + 6 * len(str(each.text)) < WIDTH for each in legend)
+    assert len({(each.attrib["x"], each.attrib["y"]) for each in legend}) == 6
+    lines = [each.attrib["stroke"] for each in root.iter() if each.tag.endswith("polyline")]
+    assert len(set(lines)) == 6
+    with pytest.raises(ValueError, match="at most"):
+        line_plot("", Axis("x"), Axis("y"), [Line(str(number), [(0, 1)]) for number in range(7)])
 
 
 def test_curves_are_drawn_from_saved_reports(tmp_path: Path) -> None:

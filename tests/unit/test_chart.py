@@ -1,4 +1,7 @@
-"""The Helm chart and kustomize's base: valid for Kubernetes, restricted, and of the same mind as the code."""
+"""The Helm chart and kustomize's base: valid for Kubernetes, restricted, and of the same mind as the code.
+
+All in one file: one chart, rendered for each set of values.
+"""
 
 import ipaddress
 import json

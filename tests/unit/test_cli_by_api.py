@@ -1,4 +1,7 @@
-"""The command line through the HTTP API: the same output and exit statuses as with Kafka and the database."""
+"""The command line through the HTTP API: the same output and exit statuses as with Kafka and the database.
+
+All in one file: one API, which all commands go through.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -84,8 +87,8 @@ async def server() -> AsyncIterator[Api]:
 def say(server: Api) -> Say:
     """Run a command through the API, with the token of a role."""
 
-    async def run(name: str, *arguments: str, role: Role = Role.ADMIN) -> Said:
-        way = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": server.texts[role]}
+    async def run(name: str, *arguments: str, role: Role = Role.ADMIN, token: str = "") -> Said:
+        way = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": token or server.texts[role]}
         return await asyncio.to_thread(said, name, *arguments, **way)
 
     return run
@@ -302,8 +305,7 @@ def no_lag() -> Any:
 
 async def test_the_notifier_is_asked_through_the_api(say: Say, server: Api, tmp_path: Path) -> None:
     notifying = Notifying(Settings(data_dir=tmp_path / "notifier"), rules=RULES)
-    server.storage, server.take_incidents = notifying.storage, notifying.ask
-    server.clock.advance(notifying.clock.now_ms() - server.clock.now_ms())
+    server.stand_beside(notifying)
     with notifying.storage.begin() as work:
         work.put_routes(listed_routes(notifying.rules))
     notifying.sign_up("ann")
@@ -363,10 +365,17 @@ async def test_dead_letters_are_shown_and_sent_back_through_the_api(say: Say, se
             place,
             1,
             b"a",
-            b"{}",
+            b'{"password": "hush"}',
         )
         for n in range(2)
     ]
+    assert (await say("dead-letters", "show", "2/0", "--secrets")).status == 10
+    token = server.token(Role.ADMIN, with_secrets=True)
+    assert '"password": "hush"' in (await say("dead-letters", "show", "2/0", "--secrets", token=token)).out
+    assert (await say("dead-letters", "show", "2/7", "--secrets", token=token)).status == 1
+    listed = await say("dead-letters", "list", "--secrets", "--json", token=token)
+    assert [orjson.loads(line)["letter"] for line in listed.out.splitlines()] == ["2/0"]
+    assert "hush" in listed.out
     status, out, _ = await say("dead-letters", "show", "2/0")
     assert status == 0
     assert out.splitlines()[0] == "letter    2/0"
@@ -486,16 +495,31 @@ async def test_roll_ups_and_availability_come_from_the_api(say: Say, server: Api
     assert len((await say("db", "availability", "anna", "site", "--bars", "3", "--json")).out.splitlines()) == 4
 
 
+async def test_a_purge_is_waited_for_and_says_what_went_and_what_remains(say: Say, server: Api) -> None:
+    await say("signup", "ann", "--wait")
+    await say("monitor", "put", "ann", "site", *SITE, "--wait")
+    assert (await say("user", "purge", "ann", "--yes", role=Role.OPERATOR)).status == 10
+    server.worker.sink_is_away = True
+    status, _, error = await say("user", "purge", "ann", "--yes", "--timeout", "50ms")
+    assert (status, "no sink has deleted" in error) == (3, True)
+    server.worker.sink_is_away = False
+    told = await say("user", "purge", "ann", "--yes", "--json")
+    assert told.status == 0, told
+    assert (told.json["was_watched"], told.json["deleted"]["monitor_history"]) == (False, 1)
+    assert [each["topic"] for each in told.json["remains"]] == ["results", "audit"]
+    assert "not bounded" in (await say("user", "purge", "ann", "--yes")).out
+
+
 CANNOT = [
-    ("user", "purge", "ann", "--yes"),
-    ("dead-letters", "show", "2/0", "--secrets"),
     ("dead-letters", "list", "--follow", "--secrets"),
     ("dead-letters", "count", "--from", "topic"),
     ("results", "--from", "topic"),
     ("transitions", "--from", "topic"),
     ("doctor", "--recent", "1h"),
     ("doctor", "--for", "sink"),
-    ("db", "status"),
+    ("topics", "create"),
+    ("topics", "skip", "signups/0/1"),
+    ("secrets", "rotate", "--dry-run"),
     ("db", "archive", "folder"),
     ("db", "rollups", "--rebuild"),
 ]
@@ -506,10 +530,32 @@ async def test_what_the_api_does_not_do_is_said_in_one_sentence(say: Say, comman
     status, out, error = await say(*command)
     assert (status, out) == (2, "")
     assert "takes Kafka or the database itself" in error
-    assert "leave --api and EVERWATCH_API_URL away" in error
+    assert "omit --api and EVERWATCH_API_URL" in error
 
 
-@pytest.mark.parametrize("command", ["topics check", "secrets rotate", "backup create"])
+async def test_tables_and_topics_are_shown_as_the_api_sees_them(say: Say, server: Api) -> None:
+    await say("signup", "ann", "--wait")
+    told = await say("db", "status", role=Role.VIEWER)
+    assert (told.status, "users" in told.out, f"{server.url}: 4.0 KiB on disk" in told.out) == (0, True, True), told
+    assert (await say("db", "status", "--json")).json["tables"][0]["rows"] == 1
+    checked = await say("topics", "check", role=Role.VIEWER)
+    assert (checked.status, "signups" in checked.out, "ok" in checked.out) == (0, True, True)
+
+
+async def test_secrets_are_encrypted_anew_by_the_workers_of_all_users_or_of_one(say: Say) -> None:
+    for user in ("ann", "bob"):
+        await say("signup", user, "--wait")
+    told = await say("secrets", "rotate", "--json")
+    assert (told.status, told.json) == (0, {"users": 2, "unchanged": 2})
+    assert (await say("secrets", "rotate", "--user", "ann")).out == (
+        "1 users: encrypted anew for 0, nothing to do for 1\n"
+    )
+    unknown = await say("secrets", "rotate", "--user", "nobody")
+    assert (unknown.status, "refused for 1 users" in unknown.err) == (1, True)
+    assert (await say("secrets", "rotate", role=Role.OPERATOR)).status == 10
+
+
+@pytest.mark.parametrize("command", ["restore folder", "backup create"])
 async def test_what_works_on_topics_themselves_says_why_it_takes_them(server: Api, command: str) -> None:
     way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
     status, out = await asyncio.to_thread(run_main, *way, *command.split())
@@ -547,8 +593,8 @@ async def test_the_options_before_a_command_name_the_api(server: Api) -> None:
     way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
     status, out = await asyncio.to_thread(run_main, *way, "signup", "ann", "--wait")
     assert (status, "registered: signup ann" in out) == (0, True)
-    status, out = await asyncio.to_thread(run_main, *way, "topics", "check")
-    assert (status, "'everwatch topics' takes Kafka or the database itself" in out) == (2, True)
+    status, out = await asyncio.to_thread(run_main, *way, "restore", "folder")
+    assert (status, "'everwatch restore' takes Kafka or the database itself" in out) == (2, True)
     status, out = await asyncio.to_thread(run_main, *way, "plans", "list")
     assert (status, "no plans are in force" in out) == (0, True)
     status, out = await asyncio.to_thread(run_main, *way, "worker")
@@ -564,5 +610,5 @@ async def test_the_options_before_a_command_name_the_api(server: Api) -> None:
 def test_every_command_says_what_it_works_on() -> None:
     assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.CommandReach.API} == {
         "signup", "monitor", "task", "user", "signal", "results", "transitions", "explain", "lag", "dead-letters",
-        "doctor", "audit", "import", "export", "api-token", "operator", "db",
+        "doctor", "audit", "import", "export", "api-token", "operator", "db", "secrets", "topics",
     }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Commands, signups and signals on the command line, without a broker: what is refused, sent and told."""
+"""Commands, signups and signals on the command line, without a broker: what is refused, sent and told.
+
+All in one file: one table of commands, and what each sends or refuses.
+"""
 
 import os
 import threading
@@ -15,7 +18,7 @@ from support.new_databases import open_new_store
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support.run_parts import commands_given
-from everwatch.cli.support.sending import SendingOptions
+from everwatch.cli.support.sending import SendingOptions, account_here
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.kafka.command_client import Asked, Unanswered
@@ -142,7 +145,7 @@ NOOP = ("--kind", "noop")
         (("task", "create", "u-1", "t", *NOOP, "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at "),
         (("task", "create", "u-1", "t-1", *NOOP, "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
         (("task", "create", "u-1", "t-1", *NOOP, "--at", "2026-11-21T12:00:00"), 2, "--at: '2026-11-21T12:00:00' does"),
-        (("task", "create", "u-1", "--file", "x"), 2, "With --file the lines say it all"),
+        (("task", "create", "u-1", "--file", "x"), 2, "With --file omit USER, TASK and the options of a task"),
         (("task", "create", "--file", "/not/there"), 2, "The file /not/there cannot be read: "),
         (("task", "cancel", "u-1"), 2, "Give either a TASK or --all."),
         (("task", "cancel", "u-1", "t-1", "--all"), 2, "Give either a TASK or --all."),
@@ -205,8 +208,14 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
             },
         ),
         (("monitor", "delete", "u-1", "m"), {"command": "delete", "monitor_id": "m"}),
-        (("monitor", "pause", "u-1", "m"), {"command": "pause", "monitor_id": "m"}),
-        (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON_MS}),
+        (
+            ("monitor", "pause", "u-1", "m"),
+            {"command": "pause", "monitor_id": "m", "reason": f"by {account_here()}"},
+        ),
+        (
+            ("monitor", "pause", "u-1", "m", "--until", NOON, "--reason", "new disks"),
+            {"command": "pause", "monitor_id": "m", "until": NOON_MS, "reason": f"new disks, by {account_here()}"},
+        ),
         (
             ("monitor", "maintain", "u-1", "m", "--until", NOON, "--reason", "new disks"),
             {"command": "maintain", "monitor_id": "m", "until": NOON_MS, "reason": "new disks"},
@@ -500,10 +509,10 @@ def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -
         (("u-1", "--every", "30s"), "A schedule needs a monitor"),
         (("u-1", "--plan", "pro", "--max-runs", "3"), "A schedule needs a monitor"),
         (("u-1", "--heartbeat", ""), "--heartbeat wants a period"),
-        (("--file", "-", "--http", "https://example.com"), "With --file the rows say it all"),
-        (("--file", "-", "--every", "30s"), "With --file the rows say it all"),
-        (("--file", "-", "--attribute", "city=Bern"), "With --file the rows say it all"),
-        (("--file", "-", "--contact", "email=ada@example.com"), "With --file the rows say it all"),
+        (("--file", "-", "--http", "https://example.com"), "With --file omit the options of one user"),
+        (("--file", "-", "--every", "30s"), "With --file omit the options of one user"),
+        (("--file", "-", "--attribute", "city=Bern"), "With --file omit the options of one user"),
+        (("--file", "-", "--contact", "email=ada@example.com"), "With --file omit the options of one user"),
     ],
 )
 def test_an_option_of_a_signup_that_would_change_nothing_is_refused(arguments: tuple[str, ...], told: str) -> None:

@@ -1,4 +1,7 @@
-"""Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part."""
+"""Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part.
+
+All in one file: one topic of letters, which all commands read.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,8 +348,8 @@ def test_the_database_is_read_where_there_is_one_and_the_topic_where_more_is_ask
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--from", "database", "--secrets"), "--follow and --secrets read the topic: leave --from database away."),
-        (("--from", "topic", "--after", "x"), "--after goes through the database page by page: leave"),
+        (("--from", "database", "--secrets"), "--follow and --secrets read the topic: omit --from database."),
+        (("--from", "topic", "--after", "x"), "--after goes through the database page by page: omit"),
         (("--after", "x"), "The cursor is not one of this list"),
     ],
 )

@@ -1,4 +1,7 @@
-"""``everwatch import`` and ``everwatch export`` without a broker: what is told and sent, with which exit status."""
+"""``everwatch import`` and ``everwatch export`` without a broker: what is told and sent, with which exit status.
+
+All in one file: two commands that read each other's output.
+"""
 
 import gzip
 import os
@@ -292,7 +295,7 @@ HERS = [{"user_id": "bea", "monitor": PUT}, {"user_id": "bea", "monitor": TASK}]
 def test_an_export_is_the_signups_and_puts_that_made_what_there_is() -> None:
     said = say("export")
     assert [orjson.loads(line) for line in said.out.splitlines()] == [ANNA, BEA, *HERS]
-    assert said.err == "1 monitors are paused, which an export does not say\n"
+    assert said.err == "1 monitors are paused, which an export does not contain\n"
     assert [orjson.loads(line) for line in say("export", "--users-only").out.splitlines()] == [ANNA, BEA]
     assert [orjson.loads(line) for line in say("export", "--user", "anna").out.splitlines()] == [ANNA]
     everything = [orjson.loads(line) for line in say("export", "--all", "--user", "bea").out.splitlines()]

@@ -1,4 +1,7 @@
-"""``everwatch notify``: what it prints and sends, over a database that a notifier has filled."""
+"""``everwatch notify``: what it prints and sends, over a database that a notifier has filled.
+
+All in one file: one database of messages, which all commands read.
+"""
 
 import asyncio
 import threading

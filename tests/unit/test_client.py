@@ -1,4 +1,7 @@
-"""The Python client: against the API's own server, and against one that fails as it is told to."""
+"""The Python client: against the API's own server, and against one that fails as it is told to.
+
+All in one file: one client, against two servers.
+"""
 
 import asyncio
 import inspect
@@ -8,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from support.api import START, Api, api, listening
@@ -273,8 +277,11 @@ async def test_the_outcome_of_a_command_that_nobody_answered_is_asked_for_later(
     assert told.answer is CommandOutcome.REGISTERED
 
 
+TRANSITION = Transition("ann", "m-0", START, State.NEW, State.UP, "", 1)
+
+
 def changed(offset: int) -> Record:
-    transition = Transition("ann", f"m-{offset}", START, State.NEW, State.UP, "", 1)
+    transition = msgspec.structs.replace(TRANSITION, monitor_id=f"m-{offset}")
     value = codec.encode_transition(transition, OutputFormat.AVRO)
     return Record("transitions", 0, offset, START, b"ann", value)
 
@@ -300,6 +307,13 @@ async def test_live_events_go_on_where_a_stream_broke(server: Api, client: Async
     server.taker([changed(3)])
     assert monitor_of(await anext(events)) == "m-3"
     await events.aclose()
+
+
+async def test_an_event_that_a_break_cut_short_comes_whole_with_the_next_stream() -> None:
+    whole = b"id: 1\nevent: transition\ndata: " + msgspec.json.encode(TRANSITION) + b"\n\n"
+    cut, rest = (web.Response(body=body, content_type="text/event-stream") for body in (whole[:-20], whole))
+    async with scripted(cut, rest) as server, AsyncClient(server.url, sleep=Pauses()) as client:
+        assert await anext(client.live()) == LiveEvent("transition", transition=TRANSITION)
 
 
 def monitor_of(event: LiveEvent) -> str:
@@ -380,3 +394,24 @@ async def test_an_answer_of_a_later_version_is_an_error_of_the_client() -> None:
         with pytest.raises(ApiError) as refused:
             await anext(client.live())
         assert (refused.value.code, len(server.requests)) == ("unknown_answer", 2)
+
+
+async def test_of_two_clients_that_saw_a_user_only_the_first_changes_it(server: Api, client: AsyncClient) -> None:
+    await client.put_user("ann", if_tag="")
+    with pytest.raises(ApiError) as refused:
+        await client.put_user("ann", if_tag="")
+    assert (refused.value.status, refused.value.code) == (412, "version_mismatch")
+    seen = await client.tagged_user("ann")
+    assert seen.user.user_id == "ann"
+    await client.change_user("ann", UserChange(attributes={"city": "Bern"}), if_tag=seen.tag)
+    for late in (
+        client.change_user("ann", UserChange(attributes={"city": "Thun"}), if_tag=seen.tag),
+        client.put_user("ann", if_tag=seen.tag),
+        client.put_user("bob", if_tag="*"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await late
+        assert refused.value.code == "version_mismatch"
+    held = server.store.user("ann")
+    assert held is not None
+    assert held.attributes == {"city": "Bern"}

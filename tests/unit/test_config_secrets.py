@@ -1,4 +1,7 @@
-"""Secrets of configs: encrypted at rest, read with any of the keys, and never shown."""
+"""Secrets of configs: encrypted at rest, read with any of the keys, and never shown.
+
+All in one file: one life of a secret, from the input to the screen.
+"""
 
 import logging
 from collections.abc import Iterator

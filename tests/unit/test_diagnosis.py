@@ -1,4 +1,7 @@
-"""Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
+"""Tests of how checks are run: each fault is a line with a remedy, and one check's trouble is not the others'.
+
+All in one file: one system, whose faults are made one by one.
+"""
 
 import fcntl
 import os

@@ -1,4 +1,7 @@
-"""The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops."""
+"""The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops.
+
+All in one file: one engine, in the order of its life.
+"""
 
 import asyncio
 import shutil
@@ -451,7 +454,7 @@ async def test_a_part_that_fails_while_the_last_unit_of_work_ends_is_not_noticed
         await ticking(life)
         async with life.engine.units.begin():
             revoked = asyncio.create_task(life.revoked())
-            await until("batch consumers are closed", lambda: not life.engine.batch_consumers[0].is_reading)
+            await until("batch consumers have stopped", lambda: not life.engine.batch_consumers[0].is_reading)
             await ended(life)
             assert not life.engine.crashed  # that takes another turn of the event loop
         await revoked

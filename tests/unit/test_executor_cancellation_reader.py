@@ -97,6 +97,9 @@ class FakeConsumer:
             time.sleep(0.001)
         return self._batches.pop(0) if self._batches else []
 
+    def assignment(self) -> list[TopicPartition]:
+        return []
+
     def prober(self) -> "FakeConsumer":
         """A second client, which finds one unreadable batch at offset 1 and the end behind it."""
         end = [FakeMessage(error=KafkaError._PARTITION_EOF, offset=2)]

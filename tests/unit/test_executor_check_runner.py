@@ -1,4 +1,7 @@
-"""The checks in flight, with records made by hand and an outbox that only remembers."""
+"""The checks in flight, with records made by hand and an outbox that only remembers.
+
+All in one file: one class, which moves ticks between parts that are tested on their own.
+"""
 
 import asyncio
 from collections.abc import Iterator

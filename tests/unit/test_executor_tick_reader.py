@@ -1,4 +1,7 @@
-"""Tests of what is taken and committed when partitions come and go, with a consumer that only remembers."""
+"""Tests of what is taken and committed when partitions come and go, with a consumer that only remembers.
+
+All in one file: one class, with a consumer that is made up.
+"""
 
 import threading
 from collections.abc import Callable
@@ -63,6 +66,9 @@ class FakeConsumer:
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         batch, self.arriving = self.arriving[:count], self.arriving[count:]
         return batch
+
+    def assignment(self) -> list[TopicPartition]:
+        return []
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self.committed += [(offset.topic, offset.offset, asynchronous) for offset in offsets]

@@ -1,4 +1,7 @@
-"""A monitor explained: what is said of it, from what is known."""
+"""A monitor explained: what is said of it, from what is known.
+
+All in one file: cases of one function.
+"""
 
 from concurrent.futures import Future
 from typing import Any
@@ -12,6 +15,7 @@ from msgspec.structs import replace
 from everwatch.cli.commands.explain import processes_of
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.consumer_groups import members_of
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.model import (
@@ -310,9 +314,9 @@ class Groups:
         return futures
 
 
-def member(client_id: str, topic: str, *partitions: int) -> MemberDescription:
+def member(client_id: str, topic: str, *partitions: int, instance: str | None = None) -> MemberDescription:
     assigned = [TopicPartition(topic, number) for number in partitions]
-    return MemberDescription(f"{client_id}-id", client_id, "host", MemberAssignment(assigned))
+    return MemberDescription(f"{client_id}-id", client_id, "host", MemberAssignment(assigned), instance)
 
 
 def test_the_owners_of_a_partition_are_the_members_it_is_assigned_to() -> None:
@@ -334,6 +338,16 @@ def test_each_region_has_owners_of_its_own() -> None:
     settings = Settings(regions=("eu", "us"))
     found = owners_of(groups, settings, 0, Priority.NORMAL, regions=("eu", "us", "unnamed"))
     assert found == GroupMembers("w1", "e1", ("e1", "e2"), {"eu": "e1", "us": "", "unnamed": ""})
+
+
+def test_two_workers_of_one_name_are_two_and_the_consumers_of_an_executor_are_one() -> None:
+    groups: Any = Groups(
+        workers=[member("w", "commands", 0, instance="1-a"), member("w", "commands", 1, instance="1-b")],
+        executors=[member("e", "ticks", 0), member("e", "ticks.low", 1)],
+    )
+    found = members_of(groups, ["workers", "executors"])
+    assert [each.partitions for each in found["workers"]] == [{("commands", 0)}, {("commands", 1)}]
+    assert [each.partitions for each in found["executors"]] == [{("ticks", 0), ("ticks.low", 1)}]
 
 
 def test_groups_without_members_own_nothing() -> None:

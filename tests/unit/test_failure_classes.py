@@ -10,7 +10,7 @@ import pytest
 import yarl
 
 from everwatch.core.errors import TargetForbidden
-from everwatch.kinds.failure_classes import FAILURE_CLASSES, failure_class
+from everwatch.kinds.execution.failure_classes import FAILURE_CLASSES, failure_class
 from everwatch.network.curl_transfers import Failed
 from everwatch.network.error_texts import UnusableCertificate, explain_connection_error
 from everwatch.network.guard import Guard
@@ -80,7 +80,7 @@ def test_errors_of_requests(code: int, said: str, expected: str) -> None:
         ("internal error: KeyError: 'oops'", "internal"),
         ("the outgoing proxy cannot be reached, or does not answer as one", "proxy"),
         ("certificate of shop.example expires too soon: 3 days left", "tls"),
-        ("topic orders is not allowed; who runs Everwatch can allow it", "forbidden"),
+        ("topic orders is not allowed; an operator can allow it", "forbidden"),
         ("my own words", "other"),
         ("", "other"),
     ],

@@ -1,4 +1,7 @@
-"""A pass of an import: what is sent, what is refused, what is remembered, whatever ends it."""
+"""A pass of an import: what is sent, what is refused, what is remembered, whatever ends it.
+
+All in one file: one class, and what may end it.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Bad input: each malformed record with the exact reason and path that its sender reads on ``dead-letters``."""
+"""Bad input: each malformed record with the exact reason and path that its sender reads on ``dead-letters``.
+
+All in one file: one table of malformed records.
+"""
 
 import json
 import random

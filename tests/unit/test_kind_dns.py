@@ -1,4 +1,7 @@
-"""The kind dns against a real name server, UDP and TCP, on the loopback address."""
+"""The kind dns against a real name server, UDP and TCP, on the loopback address.
+
+All in one file: one kind and its server.
+"""
 
 import asyncio
 import ipaddress

@@ -1,4 +1,7 @@
-"""The kind http against real servers on the loopback address."""
+"""The kind http against real servers on the loopback address.
+
+All in one file: one kind and its servers.
+"""
 
 import asyncio
 import base64
@@ -9,15 +12,14 @@ import re
 import socket
 import ssl
 import stat
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import rich.pretty
 from aiohttp import web
+from support.authority import Authority
 from support.event_loops import event_loop_policy  # noqa: F401
 from support.kinds import kind_given
 from support.resolving import failing
@@ -562,49 +564,18 @@ def is_socket(fd: int) -> bool:
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
 
-# 'openssl ca' rather than 'req -x509': only it gives a certificate dates in the past on every OpenSSL 3
-CA_CONFIG = """
-[ca]
-default_ca = own
-[own]
-database = {folder}/index
-new_certs_dir = {folder}
-rand_serial = yes
-default_md = sha256
-policy = policy
-x509_extensions = extensions
-[policy]
-commonName = supplied
-[extensions]
-subjectAltName = {san}
-"""
-
-
-def certificate(folder: Path, name: str, end: str = "20490101000000Z") -> ssl.SSLContext:
-    """A server's context with a self-signed certificate for ``name``, which is at ``folder``/cert.pem, too."""
-    cert, key, request, config = (folder / file for file in ("cert.pem", "key.pem", "request.pem", "ca.conf"))
-    san = f"IP:{name}" if name[0].isdigit() else f"DNS:{name}"
-    config.write_text(CA_CONFIG.format(folder=folder, san=san))
-    (folder / "index").touch()
-    for command in (
-        ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
-         "-out", request, "-subj", f"/CN={name}"],
-        ["ca", "-batch", "-selfsign", "-notext", "-config", config, "-in", request, "-keyfile", key, "-out", cert,
-         "-startdate", "20200101000000Z", "-enddate", end],
-    ):  # fmt: skip
-        subprocess.run(["openssl", *command], check=True, capture_output=True)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
-    return server
+def self_signed(folder: Path, name: str = "127.0.0.1", days: float = 90) -> Authority:
+    """A certificate for ``name`` that is signed by nobody else, and ends in ``days`` from now."""
+    return Authority(folder, f"/CN={name}", f"IP:{name}" if name[0].isdigit() else f"DNS:{name}", days)
 
 
 async def test_a_trusted_certificate_is_a_success_with_tls_timed_by_itself(
     serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tls = certificate(tmp_path, "127.0.0.1")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    authority = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
-        outcome = await check(context, url=await serve(ok, tls))
+        outcome = await check(context, url=await serve(ok, authority.own))
     assert outcome.status is Status.SUCCESS, outcome.reason
     assert set(outcome.timings) == {"connect", "tls", "first_byte", "total"}
     assert outcome.timings["connect"] > 0
@@ -615,37 +586,33 @@ async def test_a_trusted_certificate_is_a_success_with_tls_timed_by_itself(
 async def test_a_certificate_that_nobody_signed_is_a_failure_unless_not_verified(
     context: RunContext, serve, tmp_path: Path
 ) -> None:
-    url = await serve(ok, certificate(tmp_path, "127.0.0.1"))
+    url = await serve(ok, self_signed(tmp_path).own)
     outcome = await check(context, url=url)
     assert outcome.reason == "certificate of 127.0.0.1 is not trusted: self-signed certificate"
     assert (await check(context, url=url, verify_tls=False)).status is Status.SUCCESS
 
 
 @pytest.mark.parametrize(
-    ("name", "end", "part"),
+    ("name", "days", "part"),
     [
-        ("127.0.0.1", "20200201000000Z", "certificate has expired"),
-        ("other.example", "20490101000000Z", "certificate is not valid for '127.0.0.1'"),
+        ("127.0.0.1", -1, "certificate has expired"),
+        ("other.example", 90, "certificate is not valid for '127.0.0.1'"),
     ],
 )
 async def test_an_expired_or_foreign_certificate_says_so(
-    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str, part: str
+    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: float, part: str
 ) -> None:
-    tls = certificate(tmp_path, name, end=end)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    authority = self_signed(tmp_path, name, days)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
-        outcome = await check(context, url=await serve(ok, tls))
+        outcome = await check(context, url=await serve(ok, authority.own))
     assert outcome.status is Status.FAILURE
     assert outcome.reason.startswith("certificate of 127.0.0.1 is not trusted: ")
     assert part in outcome.reason
 
 
-def in_days(days: float) -> str:
-    return (datetime.now(UTC) + timedelta(days=days)).strftime("%Y%m%d%H%M%SZ")
-
-
 async def test_a_certificate_that_ends_too_soon_is_a_failure(context: RunContext, serve, tmp_path: Path) -> None:
-    url = await serve(ok, certificate(tmp_path, "127.0.0.1", end=in_days(10.5)))
+    url = await serve(ok, self_signed(tmp_path, days=10.5).own)
     config = {"url": url, "verify_tls": False}
     outcome = await check(context, **config, certificate_days_left=11)
     assert outcome.status is Status.FAILURE
@@ -664,7 +631,7 @@ async def test_a_certificate_that_ends_too_soon_is_a_failure(context: RunContext
 async def test_an_expired_certificate_has_no_days_left_even_where_trust_is_not_asked_for(
     context: RunContext, serve, tmp_path: Path
 ) -> None:
-    url = await serve(ok, certificate(tmp_path, "127.0.0.1", end=in_days(-2.5)))
+    url = await serve(ok, self_signed(tmp_path, days=-2.5).own)
     outcome = await check(context, url=url, verify_tls=False, certificate_days_left=1)
     assert outcome.reason.startswith("certificate of 127.0.0.1 has expired: ")
     assert "expired 2 days ago" in outcome.reason
@@ -676,7 +643,7 @@ async def test_after_a_redirect_the_certificate_of_the_answer_counts(
     folders = [tmp_path / "new", tmp_path / "old"]
     for folder in folders:
         folder.mkdir()
-    new, old = (certificate(f, "127.0.0.1", end=in_days(d)) for f, d in zip(folders, (400, 3), strict=True))
+    new, old = (self_signed(f, days=d).own for f, d in zip(folders, (400, 3), strict=True))
     target = await serve(ok, old)
 
     async def elsewhere(request: web.Request) -> web.Response:

@@ -24,7 +24,7 @@ from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
 
 OnDelivery = Callable[[KafkaError | None, Any], None]
-NOT_ALLOWED = "topic orders is not allowed; who runs Everwatch can allow it with EVERWATCH_PUBLISH_TOPICS"
+NOT_ALLOWED = "topic orders is not allowed; an operator can allow it with EVERWATCH_PUBLISH_TOPICS"
 PATIENCE_S = 10
 
 

@@ -1,4 +1,7 @@
-"""The kind python: callables of an installed package, in processes of their own that may come to any harm."""
+"""The kind python: callables of an installed package, in processes of their own that may come to any harm.
+
+All in one file: one kind and its package of callables.
+"""
 
 import asyncio
 import os

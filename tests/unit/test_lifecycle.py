@@ -1,4 +1,7 @@
-"""States of monitors: which result leads where, and what says nothing of the state."""
+"""States of monitors: which result leads where, and what says nothing of the state.
+
+All in one file: cases of one state machine.
+"""
 
 import itertools
 from typing import Any

@@ -1,6 +1,7 @@
 """Switches of Kafka in memory; what it has in common with a broker is in tests/contract/test_kafka.py."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -8,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from everwatch.core.clock import SettableClock
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 
 NOW = 1_800_000_000_000
 
@@ -74,7 +75,7 @@ def test_a_damaged_batch_is_found_and_measured_and_what_follows_is_read(
     kafka.damaged["t", 0] = range(2, 6)
     consumer = clients.consumer("g")
     consumer.assign([TopicPartition("t", 0, OFFSET_BEGINNING)])
-    sieve = Sieve(consumer, lambda: clients.consumer("probe", **PROBING), SettableClock(NOW))
+    sieve = Sieve(consumer, partial(clients.consumer, "probe"), SettableClock(NOW))
     sifted = [sieve.take(100, 0.1, 0.1) for _ in range(4)]
     assert [message.offset() for each in sifted for message in each.records] == [0, 1, 6, 7, 8]
     assert [(each.first, each.end) for some in sifted for each in some.unreadable] == [(2, 6)]

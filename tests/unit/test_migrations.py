@@ -1,16 +1,20 @@
-"""The database as it is opened: its schema, and what people are told when it cannot be used."""
+"""The database as it is opened: its schema, and what people are told when it cannot be used.
+
+All in one file: one chain of migrations, with a database of each revision.
+"""
 
 import sqlite3
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Boolean, Connection, MetaData, String, Text, create_engine, insert, inspect, text
+from sqlalchemy import Boolean, Connection, LargeBinary, MetaData, String, Text, create_engine, insert, inspect, text
 from support.postgres import Databases
 
 import everwatch.store
@@ -31,6 +35,7 @@ from everwatch.store import (
 from everwatch.store.backfill import filling
 from everwatch.store.database import MAIN, Schema, migrate, open_for_writing, parse_url
 from everwatch.store.paging import Sort
+from everwatch.store.rollup_journal import JournalRow
 from everwatch.store.search import TABLES, index_of
 from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import metadata
@@ -276,6 +281,8 @@ def fill(connection: Connection) -> None:
                 row[column.name] = False
             elif isinstance(column.type, Text | String):
                 row[column.name] = TEXTS.get(column.name, column.name)
+            elif isinstance(column.type, LargeBinary):
+                row[column.name] = msgspec.msgpack.encode(JournalRow(1, ["anna"], ["shop"], [0], [1.5], []))
             else:
                 row[column.name] = 1
         if "status" in row:
@@ -313,6 +320,7 @@ def test_a_database_filled_by_each_older_revision_is_upgraded(
     assert [each.user.user_id for each in reader.list_users(Selection(prefix="AN"))] == ["anna"]
     assert [each.schedule for each in reader.history()] == [Every(60_000)]
     assert [each.to_state for each in reader.transitions()] == [State.DOWN]
+    assert reader.purge("nobody", "p-1") is None
     assert len(list(reader.identities(0, 10))) == 2
     assert len(reader.tasks(now=0)) == (revision >= "0002")
     assert len(reader.dead_letters()) == len(reader.replies("anna")) == (revision >= "0011")

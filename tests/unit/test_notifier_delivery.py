@@ -1,4 +1,7 @@
-"""From a transition to an attempt, and what follows from how it ended. Receivers are played, time is set."""
+"""From a transition to an attempt, and what follows from how it ended. Receivers are played, time is set.
+
+All in one file: one way of a message, from the transition to its outcome.
+"""
 
 import asyncio
 import dataclasses

@@ -11,6 +11,7 @@ from support.notifying import AT_ONCE, HOUR, MINUTE, START, Notifying, transitio
 
 from everwatch.core.config import Settings
 from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.incidents import Phase
 from everwatch.notifier.storage import database_url_of
 from everwatch.store.database import parse_url
 
@@ -61,6 +62,8 @@ async def test_what_the_notifier_asks_and_writes_goes_by_an_index(tmp_path: Path
         await notifying.work()
         with notifying.storage.begin() as work:
             [first, *_] = work.open_incidents()
+            assert work.open_incidents(phase=Phase.FLAPPING) == []
+            assert work.flapping([(first.user_id, first.monitor_id)]) is None
             work.put_ack(Acknowledgement(first.incident_id, first.user_id, first.monitor_id, START, "ada", START + 1))
         notifying.tell(*(transition("down", "up", 90, user, name) for user in users[:3] for name in "ab"))
         await notifying.later(2 * MINUTE)

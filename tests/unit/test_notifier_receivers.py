@@ -1,4 +1,7 @@
-"""Real receivers on the loopback address: what each kind gets, and what their worst answers mean."""
+"""Real receivers on the loopback address: what each kind gets, and what their worst answers mean.
+
+All in one file: one case for each receiver, on the same servers.
+"""
 
 import asyncio
 import contextlib

@@ -107,6 +107,8 @@ async def test_at_its_domain_there_is_the_page_and_neither_the_api_nor_the_conso
     assert "Example &lt;Shops&gt;" in await shown(server, "/", Host=DOMAIN)
     assert 'href="/feed.atom"' in await shown(server, "/", Host=DOMAIN)
     assert "<feed" in await shown(server, "/feed.atom", Host="status.example.com")
+    badge = ElementTree.fromstring(await shown(server, "/badge.svg", Host="status.example.com"))
+    assert badge.attrib["aria-label"] == "Example <Shops>: Everything works"
     for path in ("/v1/users", "/console/", "/status/hosts", "/openapi.json", "/metrics", "/login"):
         assert (await server.call("GET", path, Host=DOMAIN)).status == 404, path
     assert (await server.call("POST", "/login", body={}, Host=DOMAIN)).status == 404
@@ -202,9 +204,12 @@ async def test_a_page_for_people_who_are_signed_in_asks_strangers_to_sign_in(ser
     assert (stranger.status, stranger.headers["Location"]) == (303, "/console/login?to=/status/hosts")
     over = await server.call("GET", "/status/hosts", token=None, Cookie="everwatch_80=none")
     assert (over.status, b"Shop of eve" in over.data) == (303, False)
-    assert (await server.call("GET", "/status/hosts.atom", token=None)).status == 401
+    for path in ("/status/hosts.atom", "/status/hosts.svg"):
+        assert (await server.call("GET", path, token=None)).status == 401
     for how in ({"Cookie": server.session_of(Role.VIEWER)}, {"Authorization": f"Bearer {server.token(Role.VIEWER)}"}):
-        for path, text in (("/status/hosts", b"Shop of eve"), ("/status/hosts.atom", b"<feed")):
+        for path, text in (
+            ("/status/hosts", b"Shop of eve"), ("/status/hosts.atom", b"<feed"), ("/status/hosts.svg", b"<svg"),
+        ):  # fmt: skip
             answered = await server.call("GET", path, token=None, **how)
             assert (answered.status, text in answered.data) == (200, True)
             assert answered.headers["Cache-Control"].startswith("private")

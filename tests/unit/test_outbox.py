@@ -1,4 +1,7 @@
-"""The outbox with a producer that delivers when, and in the order that, the test says."""
+"""The outbox with a producer that delivers when, and in the order that, the test says.
+
+All in one file: one class, with a producer that is made up.
+"""
 
 import asyncio
 import random

@@ -1,4 +1,7 @@
-"""A file of plans: what is refused and where it says so, what a signup becomes, and what a plan allows."""
+"""A file of plans: what is refused and where it says so, what a signup becomes, and what a plan allows.
+
+All in one file: one file format, its refusals and its effects.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The life of a process: how it starts, what ends it, and what probes are told meanwhile."""
+"""The life of a process: how it starts, what ends it, and what probes are told meanwhile.
+
+All in one file: one skeleton, in the order of its life.
+"""
 
 import asyncio
 import os

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from bench.generated import NOW_MS, Scale, generate
+from bench.generated import generate
+from bench.generated_rows import NOW_MS, Scale
 from bench.queries import questions
 from bench.query_plans import full_scans, listening
 from everwatch.core.config import Settings

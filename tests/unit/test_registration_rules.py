@@ -1,4 +1,7 @@
-"""Signups and commands: what they change among a user's monitors, and what they leave alone."""
+"""Signups and commands: what they change among a user's monitors, and what they leave alone.
+
+All in one file: cases of two functions that share their rules.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Repartitioning without a broker: where users go, what is copied, and which generation may be run."""
+"""Repartitioning without a broker: where users go, what is copied, and which generation may be run.
+
+All in one file: one procedure, step by step.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

@@ -29,9 +29,7 @@ async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
 @pytest.fixture
 async def server(notifying: Notifying) -> AsyncIterator[Api]:
     async with api() as running:
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
-        running.storage = notifying.storage
-        running.take_incidents = notifying.ask
+        running.stand_beside(notifying)
         body = {"monitors": [{"monitor_id": "shop", "kind": "noop", "labels": {"team": "shop"}}]}
         for user in ("ann", "bob"):
             await running.call("PUT", f"/v1/users/{user}", body=body)

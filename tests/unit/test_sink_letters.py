@@ -24,6 +24,7 @@ from everwatch.model import AuditEntry, CommandOutcome, Reply
 from everwatch.sink.batch_builder import build_batch
 from everwatch.sink.letter_builder import letter_of
 from everwatch.store.letters import MOST_KEPT, Redrive, StoredLetter
+from everwatch.store.purged_users import AskedPurge, key_of_purge
 
 TOPICS = Topics.of(Settings(topic_prefix="t."))
 AT = 1_795_262_400_000
@@ -232,8 +233,8 @@ def reply(**fields: Any) -> Reply:
 
 
 @pytest.mark.parametrize("output_format", list(OutputFormat))
-def test_replies_are_read_in_either_encoding_and_that_to_a_purge_is_not_kept(output_format: OutputFormat) -> None:
-    replies = [reply(), reply(command="purge"), reply(at=AT + 2 * BROKER_AHEAD_MS)]
+def test_replies_are_read_in_either_encoding_and_that_to_a_purge_is_a_purge(output_format: OutputFormat) -> None:
+    replies = [reply(), reply(command="purge", version=0, partition=1, offset=41), reply(at=AT + 2 * BROKER_AHEAD_MS)]
     records = [
         Record(TOPICS.replies, 1, number, AT, b"anna", encode_reply(one, output_format))
         for number, one in enumerate(replies)
@@ -242,10 +243,22 @@ def test_replies_are_read_in_either_encoding_and_that_to_a_purge_is_not_kept(out
     assert [(each.offset, each.value) for each in batch.replies] == [(0, replies[0])]
     assert [each.record.offset for each in refused] == [2, 3]
     assert list(batch.offsets.values()) == [4]
+    [asked] = batch.purges
+    assert (asked.offset, asked.value) == (1, AskedPurge(key_of_purge("anna", "c-1"), "anna", AT, 1, 42, True))
+
+
+def test_of_purges_those_that_a_worker_refused_are_none_and_one_without_a_user_says_so() -> None:
+    answers = [CommandOutcome.REFUSED, CommandOutcome.UNCHANGED]
+    records = [
+        Record(TOPICS.replies, 1, number, AT, b"anna", encode_reply(one, OutputFormat.JSON))
+        for number, one in enumerate(reply(command="purge", answer=answer, version=0) for answer in answers)
+    ]
+    batch, _ = build_batch(records, TOPICS, AT)
+    assert [(each.offset, each.value.was_watched, each.value.deletion) for each in batch.purges] == [(1, False, 0)]
 
 
 @pytest.mark.parametrize("output_format", list(OutputFormat))
-def test_changes_over_http_are_read_in_either_encoding_and_a_purge_is_not_kept(output_format: OutputFormat) -> None:
+def test_changes_over_http_are_read_in_either_encoding_and_of_a_purge_not_the_user(output_format: OutputFormat) -> None:
     def entry(number: int, **more: Any) -> AuditEntry:
         given = {"at": AT, "command": "pause", "user_id": "anna", "status": 200} | more
         names = ("token_id", "token_name", "role", "address", "forwarded_for", "monitor_id", "outcome", "command_id")
@@ -258,7 +271,8 @@ def test_changes_over_http_are_read_in_either_encoding_and_a_purge_is_not_kept(o
         for number, one in enumerate(entries)
     ]
     batch, refused = build_batch(records, TOPICS, AT)
-    assert [each.value for each in batch.audit] == [entries[0]]
+    purge = msgspec.structs.replace(entries[1], user_id="", command_id="", request_id="")
+    assert [each.value for each in batch.audit] == [entries[0], purge]
     assert [each.record.offset for each in refused] == [2, 3]
 
 

@@ -18,6 +18,7 @@ from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import StoredLetter
 from everwatch.store.plan_keeping import PlanKeeping
+from everwatch.store.purged_users import AskedPurge
 from everwatch.store.stored_values import DatabaseVolume
 
 SETTINGS = Settings()
@@ -74,6 +75,9 @@ class Store:
 
     def volume(self) -> DatabaseVolume:
         return DatabaseVolume(0, 0)
+
+    def purges_to_do(self) -> list[AskedPurge]:
+        return []
 
     def trim(self, now: int, most: int, plans: PlanKeeping) -> int:
         return 0

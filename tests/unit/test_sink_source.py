@@ -21,6 +21,8 @@ class Consumer:
     def __init__(self) -> None:
         self.fetched: dict[tuple[str, int], int] | None = None
         self.errors: list[KafkaError] = []
+        # assigned next
+        self.then: list[TopicPartition] | None = None
         self._given = False
         self.error_cb: Callable[[KafkaError], None] = lambda _: None
 
@@ -38,6 +40,8 @@ class Consumer:
             self._on_assign(self, [TopicPartition(*each) for each in (ONE, TWO)])
         while self.errors:
             self.error_cb(self.errors.pop())
+        if self.then is not None:
+            self._on_assign(self, self.then)
         return []
 
     def assign(self, partitions: list[TopicPartition]) -> None:
@@ -117,4 +121,13 @@ def test_a_topic_that_is_deleted_while_it_is_read_is_the_end_and_one_that_is_not
     assert source.take(10, 0) == ([], [], [])
     consumer.errors = [KafkaError(code, "results [1]: desired partition is no longer available")]
     with pytest.raises(BrokerUnavailable, match=r"deleted, or made anew, while it was read: results \[1\]"):
+        source.take(10, 0)
+
+
+def test_a_deleted_topic_that_a_rebalance_takes_away_at_once_is_the_end_too(consumer: Consumer) -> None:
+    source = Source(Settings(), OneClient(consumer), Store(busy=0), SettableClock(0), ["results"])
+    source.take(10, 0)
+    consumer.errors = [KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "results [1]: topic does not exist")]
+    consumer.then = []
+    with pytest.raises(BrokerUnavailable, match="deleted, or made anew, while it was read"):
         source.take(10, 0)

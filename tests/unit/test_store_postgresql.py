@@ -1,4 +1,7 @@
-"""PostgreSQL beyond the contract of every store: days, copies, locks, and its errors."""
+"""PostgreSQL beyond the contract of every store: days, copies, locks, and its errors.
+
+All in one file: one server, which all tests share.
+"""
 
 import signal
 import threading

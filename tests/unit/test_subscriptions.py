@@ -1,4 +1,7 @@
-"""News of operators' status pages by mail: entered, confirmed, told, ended."""
+"""News of operators' status pages by mail: entered, confirmed, told, ended.
+
+All in one file: one life of a subscription.
+"""
 
 import re
 from collections.abc import AsyncIterator
@@ -120,8 +123,7 @@ async def opened_site(tmp_path: Path, proxies: TrustedProxies) -> AsyncIterator[
     for user in ("ann", "bob"):
         notifying.sign_up(user, name=f"{user.title()} Ltd")
     async with api(proxies=proxies, status_pages=pages) as running:
-        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
-        running.storage, running.take_incidents = notifying.storage, notifying.ask
+        running.stand_beside(notifying)
         yield Site(running, notifying, pages)
     notifying.close()
 

@@ -1,4 +1,7 @@
-"""The timetable, case by case: what a user would notice, and what it costs."""
+"""The timetable, case by case: what a user would notice, and what it costs.
+
+All in one file: cases of one class.
+"""
 
 import sys
 import tracemalloc
@@ -81,8 +84,8 @@ def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tu
 
 
 def chunks(timetable: Timetable) -> list[Chunk]:
-    seats = timetable.seats
-    return [chunk for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()) for chunk in shelf.chunks]
+    recurring = timetable.recurring
+    return [chunk for *_, shelf in (*recurring.wheels.shelves(), *recurring.groups.shelves()) for chunk in shelf.chunks]
 
 
 def due_once_in(name: str, schedule: Every) -> int:
@@ -216,8 +219,8 @@ def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
     for number, each in enumerate(monitors):
         timetable.remove(each)
         assert len(timetable) == len(monitors) - number - 1
-    seats = timetable.seats
-    assert (seats.rings.fine, seats.rings.coarse, seats.groups.groups) == ({}, {}, {})
+    recurring = timetable.recurring
+    assert (recurring.wheels.fine, recurring.wheels.coarse, recurring.groups.groups) == ({}, {}, {})
     assert pass_time(timetable, START + HOUR_MS, 5_000) == []
 
 
@@ -284,9 +287,9 @@ def test_a_task_that_is_cancelled_before_its_time_never_runs() -> None:
     kept, cancelled = planned("ann", At(START + 2_000)), planned("bob", At(START + 2_000))
     timetable = new_timetable()
     timetable.load([(START + 2_000, kept), (START + 2_000, cancelled)], (START + HOUR_MS, LAST_KEY))
-    assert timetable.delayed == 2
+    assert timetable.loaded_count == 2
     timetable.remove(cancelled)
-    assert timetable.delayed == 1
+    assert timetable.loaded_count == 1
     assert pass_time(timetable, START + 10_000, 100) == [(START + 2_000, "ann")]
 
 
@@ -480,11 +483,11 @@ def test_an_end_after_an_outage_is_the_end_of_what_was_missed() -> None:
 def test_an_end_that_lies_far_ahead_takes_no_memory_until_the_index_names_it() -> None:
     ann = planned("ann", Every(1_000))._replace(until=START + 2 * HOUR_MS)
     timetable = loaded(ann)
-    assert (len(timetable), timetable.delayed) == (1, 0)
+    assert (len(timetable), timetable.loaded_count) == (1, 0)
     timetable.load([(ann.until, ann)], (START + 3 * HOUR_MS, LAST_KEY))
-    assert (len(timetable), timetable.delayed) == (1, 1)
+    assert (len(timetable), timetable.loaded_count) == (1, 1)
     timetable.remove(ann)
-    assert (len(timetable), timetable.delayed) == (0, 0)
+    assert (len(timetable), timetable.loaded_count) == (0, 0)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -493,11 +496,11 @@ def test_who_is_held_back_begins_when_its_owner_wants_it_to(schedule: Schedule) 
     ann = planned("ann", schedule, every_due[1])._replace(held_back=True)
     timetable = Timetable(LZ4, START)
     timetable.put(ann)
-    assert (len(timetable), timetable.delayed) == (0, 0)
+    assert (len(timetable), timetable.loaded_count) == (0, 0)
     timetable.load([(ann.since, ann)], HORIZON)
-    assert (len(timetable), timetable.delayed) == (1, 1)
+    assert (len(timetable), timetable.loaded_count) == (1, 1)
     assert pass_time(timetable, START + HOUR_MS, 5_000) == [(due, "ann") for due in every_due[2:]]
-    assert (len(timetable), timetable.delayed) == (1, 0)
+    assert (len(timetable), timetable.loaded_count) == (1, 0)
 
 
 def test_a_sweep_looks_at_nobody_who_begins_or_ends_later() -> None:
@@ -507,7 +510,7 @@ def test_a_sweep_looks_at_nobody_who_begins_or_ends_later() -> None:
         *(planned(f"ends-{n}", Every(HOUR_MS))._replace(until=START + 60_000 + n) for n in range(1_000)),
         planned("soon", Every(1_000), START + 1_500)._replace(held_back=True),
     )
-    assert timetable.delayed == 11_001
+    assert timetable.loaded_count == 11_001
     loose = sum(chunk.is_loose for chunk in chunks(timetable))
     with calls_of(due_in, itemgetter("key")) as asked:
         pass_time(timetable, START + 50_000, 500)
@@ -527,7 +530,7 @@ def test_when_its_dates_are_named_one_by_one_or_again_a_monitor_is_there_once() 
         timetable.load([each], (each[0], each[1].key))
         timetable.load(found, (each[0], each[1].key))
     timetable.load([*found, *found], HORIZON)
-    assert timetable.delayed == 4
+    assert timetable.loaded_count == 4
     # at once
     again = new_timetable(ann, bob)
     again.load([*found, *found], HORIZON)
@@ -543,13 +546,13 @@ def test_when_its_dates_are_named_one_by_one_or_again_a_monitor_is_there_once() 
 def test_a_retry_goes_out_once_at_its_time_and_says_which_tick_it_is_of() -> None:
     retry = Retry(START + 2_345, START - 90_000, framed(b"ann", b"second attempt"))
     timetable = loaded(planned("ann", At(START - 90_000), START - 100_000)._replace(retry=retry))
-    assert (len(timetable), timetable.delayed) == (0, 1)
+    assert (len(timetable), timetable.loaded_count) == (0, 1)
     assert fired(timetable.due(START + 2_300)) == []
     [firing] = timetable.due(START + 2_400)
     assert fired([firing]) == [(START - 90_000, "ann")]
     assert firing.fire[0] + firing.chunk.reach == START - 90_000  # the batch's latest timestamp, too
     timetable.mark_emitted(START + 2_400)
-    assert timetable.delayed == 0
+    assert timetable.loaded_count == 0
     assert pass_time(timetable, START + 10_000) == []
 
 
@@ -573,9 +576,9 @@ def test_to_change_only_the_retry_touches_nothing_else() -> None:
         old = new
     assert not any(chunk.is_loose for chunk in chunks(timetable))
     assert len(timetable) == count
-    assert timetable.delayed == 1
+    assert timetable.loaded_count == 1
     timetable.replace(old, monitors[0])
-    assert timetable.delayed == 0
+    assert timetable.loaded_count == 0
     timetable.replace(monitors[0], monitors[0]._replace(schedule=Every(40_000)))
     assert len(timetable) == count
     with pytest.raises(LocalStateWrong, match="user-0"):
@@ -631,7 +634,9 @@ def test_who_begins_far_ahead_does_not_keep_the_others_from_being_put_away() -> 
 
 
 def test_who_was_put_to_begin_in_hours_marks_nobody_else_as_new() -> None:
-    begins = due_once_in("bob", Every(60 * DAY_MS)) - 1  # nothing is due before it, so it could have a seat
+    begins = (
+        due_once_in("bob", Every(60 * DAY_MS)) - 1
+    )  # nothing is due before it, so it could be in the recurring index
     timetable = loaded(planned("ann", Every(HOUR_MS)), planned("bob", Every(60 * DAY_MS), begins))
     assert begins > START + HOUR_MS
     assert timetable.newest_since == START

@@ -1,7 +1,9 @@
 """Trusted certificates, the same for every kind; the reason where one is not trusted; certificates of clients."""
 
+import asyncio
 import ipaddress
 import ssl
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from rich.pretty import pretty_repr
 from support.authority import Authority
 from support.event_loops import event_loop_policy  # noqa: F401
 from support.tls_server import TlsServer
+from support.waiting import PATIENCE
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -18,9 +21,10 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.connections import connect, open_streams, tls_context, wait_for_refusal
 from everwatch.network.egress import Egress, outgoing_of
 from everwatch.network.guard import Guard
-from everwatch.network.tls_options import ClientCertificate
+from everwatch.network.tls_options import ClientCertificate, TlsOptions
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KINDS = ["http", "webhook", "tcp", "tls"]
@@ -162,6 +166,38 @@ async def test_a_server_that_wants_a_certificate_under_tls_1_3_is_told_as_that(
 ) -> None:
     port = serve(wanting(authority, ssl.TLSVersion.TLSv1_3)).port
     assert await reason_of_failure(context, kind, port) == f"127.0.0.1:{port} wants a client certificate"
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["it is read", "the loop stood still"])
+async def test_a_refusal_that_comes_before_it_is_waited_for_is_told(
+    context: RunContext, serve: Serve, authority: Authority, is_read: bool
+) -> None:
+    server = serve(wanting(authority, ssl.TLSVersion.TLSv1_3))
+    reader, writer = await opened(context, server.port)
+    # uvloop sends at the end of a turn
+    await asyncio.sleep(0)
+    assert server.refused.wait(60 * PATIENCE)
+    async with asyncio.timeout(60 * PATIENCE):
+        while is_read and reader.exception() is None:
+            await asyncio.sleep(0)
+    with pytest.raises(ssl.SSLError, match="certificate required"):
+        await wait_for_refusal(reader, writer, longest_s=0)
+    writer.transport.abort()
+
+
+async def test_a_server_that_has_sent_a_ticket_is_not_waited_for(
+    context: RunContext, serve: Serve, authority: Authority
+) -> None:
+    reader, writer = await opened(context, serve(authority.certificate()).port)
+    async with asyncio.timeout(60 * PATIENCE):
+        await wait_for_refusal(reader, writer, longest_s=86_400)
+    writer.transport.abort()
+
+
+async def opened(context: RunContext, port: int) -> tuple[StreamReader, StreamWriter]:
+    """Connect without a certificate of the client's."""
+    tls = tls_context(TlsOptions(), context.outgoing)
+    return await open_streams(await connect("127.0.0.1", port, context, {}), tls, "127.0.0.1")
 
 
 @pytest.mark.parametrize("kind", KINDS)

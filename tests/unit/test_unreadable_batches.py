@@ -1,4 +1,7 @@
-"""Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
+"""Tests of where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives.
+
+All in one file: one broker that is made up.
+"""
 
 import re
 import threading
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
@@ -70,6 +74,7 @@ class Client:
         self.is_late = is_late
         self.at = log[0].first if log else 0
         self.closed = False
+        self.stats_cb: Callable[[str], None] = lambda _: None
         self._asks_for_made_up = self._is_refused = self._is_stuck = False
 
     def assign(self, positions: list[TopicPartition]) -> None:
@@ -82,6 +87,13 @@ class Client:
 
     def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition("t", 0, self.at)]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("t", 0, self.log[0].first if self.log else 0)]
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        """Return where the log begins, and up to where it may be read."""
+        return 0, self.log[-1].end + self.log[-1].gap if self.log else 0
 
     def close(self) -> None:
         self.closed = True
@@ -110,9 +122,15 @@ class Client:
         return found
 
 
-def sieve_of(client: Client, new_prober: Callable[[], Client], clock: SettableClock) -> Sieve:
-    """A sieve that waits until a look is over, however slow the machine is."""
-    return Sieve(client, new_prober, clock, look_s=60 * PATIENCE)  # type: ignore[arg-type]
+def sieve_of(client: Client, new_prober: Callable[[], Client], clock: SettableClock, look_s: float = 0) -> Sieve:
+    """A sieve that waits until a look is over, however slow the machine is, or for ``look_s``."""
+
+    def opened(**settings: Any) -> Any:
+        prober = new_prober()
+        prober.stats_cb = settings["stats_cb"]
+        return prober
+
+    return Sieve(client, opened, clock, look_s=look_s or 60 * PATIENCE)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -209,7 +227,7 @@ def test_other_partitions_are_read_while_the_end_of_a_batch_is_looked_for() -> N
             assert may_go_on.wait(60 * PATIENCE)
             return super().consume(most, timeout)
 
-    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Slow(log), SettableClock(0), look_s=0.01)
     assert [message.offset() for message in sieve.take(10, 0, 0).records] == [0, 1, 2]
     assert sieve.is_looking
     # the client reports the batch again and again, and gives what other partitions have
@@ -233,7 +251,7 @@ def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_th
             assert may_go_on.wait(60 * PATIENCE)
             return super().consume(most, timeout)
 
-    sieve = Sieve(client, lambda: Slow(log), SettableClock(0), look_s=0.01)  # type: ignore[arg-type,return-value]
+    sieve = sieve_of(client, lambda: Slow(log), SettableClock(0), look_s=0.01)
     assert sieve.take(10, 0, 0) == ([], [], [])
     client.at = 5
     may_go_on.set()
@@ -246,7 +264,10 @@ class BehindDamage(Client):
     """A client of a broker that finds nothing at some offsets: those of a batch of changed length, up to its index.
 
     ``complains``: the broker says so; else it gives nothing. ``then`` is called after each answer, and may change it.
+    ``is_away``: it does not answer. ``throttled_ms``: it makes this client wait.
     """
+
+    FETCHES_A_SECOND = 100
 
     def __init__(
         self,
@@ -259,6 +280,9 @@ class BehindDamage(Client):
         super().__init__(log)
         self.lost, self._clock, self._complains, self._log, self._then = lost, clock, complains, log, then
         self.readable: int | None = None
+        self.is_away = False
+        self.throttled_ms = 0
+        self._fetches = 0
 
     def consume(self, most: int, timeout: float) -> list[Any]:
         found = self._answer(most, timeout)
@@ -266,14 +290,22 @@ class BehindDamage(Client):
         return found
 
     def _answer(self, most: int, timeout: float) -> list[Any]:
-        if self.at not in self.lost:
+        if self.at not in self.lost and not self.is_away:
             return super().consume(most, timeout)
         self._clock.advance(int(1_000 * timeout))
-        return [Message(self.at, KafkaError.INVALID_MSG)] if self._complains else []
+        if self.is_away:
+            return []
+        if self._complains:
+            return [Message(self.at, KafkaError.INVALID_MSG)]
+        self._fetches += int(self.FETCHES_A_SECOND * timeout)
+        partition = {"next_offset": self.at, "ls_offset": self.get_watermark_offsets()[1], "broker": 7}
+        broker = {"nodeid": 7, "req": {"Fetch": self._fetches}, "throttle": {"max": self.throttled_ms}}
+        told = {"brokers": {"b": broker}, "topics": {"t": {"partitions": {"0": partition}}}}
+        self.stats_cb(orjson.dumps(told).decode())
+        return []
 
-    def get_watermark_offsets(self, _place: TopicPartition, _timeout_s: float) -> tuple[int, int]:
-        """Return where the log begins, and up to where it may be read."""
-        return 0, self.readable if self.readable is not None else self._log[-1].first + self._log[-1].count
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, self.readable if self.readable is not None else self._log[-1].end
 
 
 @pytest.mark.parametrize("complains", [True, False])
@@ -286,6 +318,18 @@ def test_what_the_broker_does_not_find_behind_a_batch_of_changed_length_is_passe
     assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 37)]
     assert sieve.take(10, 0, 0).records[0].offset() == 37
+
+
+@pytest.mark.parametrize("complains", [True, False])
+def test_good_records_between_a_batch_and_another_one_of_changed_length_are_read(complains: bool) -> None:
+    # the search for the first one's end goes from offset 10 to 18, where the broker finds nothing for the second one
+    log = [Batch(3, 8, 0, False), Batch(11, 3, 0, True), Batch(14, 3, 0, False), Batch(17, 50, 0, True)]
+    clock = SettableClock(0)
+    client = Client(log)
+    sieve = sieve_of(client, lambda: BehindDamage(log, range(15, 41), clock, complains), clock)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 11)]
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [11, 12, 13]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(14, 41)]
 
 
 @pytest.mark.parametrize("ends_at", [10_000, 10**9], ids=["ends meanwhile", "stays open"])
@@ -326,7 +370,7 @@ def test_a_broker_that_is_away_behind_a_batch_that_cannot_be_read_is_waited_for(
 
     def go_away(client: BehindDamage) -> None:
         # the error was given once; nothing is from then on
-        client.lost = range(100 if is_away else 0)
+        client.is_away = is_away
 
     sieve = sieve_of(Client(log), lambda: BehindDamage(log, range(0), clock, then=go_away), clock)
     assert sieve.take(10, 0, 0) == ([], [], [])

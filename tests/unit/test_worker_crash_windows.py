@@ -1,4 +1,7 @@
-"""Tests of what a worker does when it fails, or loses its partition, between two things that belong together."""
+"""Tests of what a worker does when it fails, or loses its partition, between two things that belong together.
+
+All in one file: one worker, stopped between each two steps.
+"""
 
 import asyncio
 import shutil

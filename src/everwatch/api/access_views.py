@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.permissions import Role
+from everwatch.api.permissions import Role, Scope
 from everwatch.api.views import Instant
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.printable import HIDDEN
@@ -108,3 +108,20 @@ class LoginLinkView(msgspec.Struct, frozen=True):
 
     path: str
     expires_at: Instant
+
+
+class MeView(msgspec.Struct, frozen=True):
+    """The client. ``user_id``: the one user that it is limited to, "" for all; ``expires_at``: ms, 0 for never.
+
+    ``routes``: what it may ask, each a method and a path as in the OpenAPI document; ``version``: of Everwatch.
+    """
+
+    token_id: str
+    name: str
+    role: Role
+    scopes: list[Scope]
+    user_id: str
+    session: bool
+    expires_at: int
+    routes: list[str]
+    version: str

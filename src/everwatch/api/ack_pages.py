@@ -1,11 +1,12 @@
-"""Links in messages that acknowledge incidents: a page that says of which, and its one button.
+"""Links in messages that acknowledge or snooze incidents: a page that says of which, with a button for each.
 
-Opening a link changes nothing: mail scanners and chat programs do so. Its holder may acknowledge the incidents of its
-message until they are over; the signature is checked with the notifier's secret, in its database.
+Opening a link changes nothing: mail scanners and chat programs do so. Its holder may acknowledge and snooze the
+incidents of its message until they are over; the signature is checked with the notifier's secret, in its database.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 from everwatch.api.alerting import NotifierDatabase, with_acks
 from everwatch.api.incident_views import IncidentView
@@ -16,7 +17,7 @@ from everwatch.api.status_drawing import FORM_PAGE_HEADERS, HTML, ack_page
 from everwatch.api.token_routes import RecordSender
 from everwatch.core.clock import Clock
 from everwatch.encoding.codec import user_key
-from everwatch.notifier.ack_links import key_of
+from everwatch.notifier.ack_links import SNOOZES_MS, key_of
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.incident_requests import AckRequest, encode_request
@@ -58,17 +59,19 @@ class AckPages:
         told = await self._told(call)
         if told is None:
             return _over()
-        title = "Acknowledge" if told.unseen else "Nothing is left to acknowledge"
+        title = "Acknowledge or snooze" if told.unseen else "Nothing is left to acknowledge"
         return _page(title, told.incidents, call.raw_path if told.unseen else "")
 
-    async def acknowledge(self, call: Call, _: bytes) -> Answer:
-        """Acknowledge the open incidents of a message that have no acknowledgement yet."""
+    async def acknowledge(self, call: Call, body: bytes) -> Answer:
+        """Acknowledge, or snooze, the open incidents of a message that have no acknowledgement yet."""
+        length_ms = _snooze_of(body)
         told = await self._told(call)
         if told is None:
             return _over()
         now, unseen = self._clock.now_ms(), told.unseen
+        until = now + length_ms if length_ms else 0
         for each in unseen:
-            ack = Acknowledgement(each.incident_id, each.user_id, each.monitor_id, now, told.by)
+            ack = Acknowledgement(each.incident_id, each.user_id, each.monitor_id, now, told.by, until)
             await self._records.send(self._topic, user_key(each.user_id), encode_request(AckRequest(ack)))
         after, is_settled = told.incidents, True
         if unseen:
@@ -76,11 +79,12 @@ class AckPages:
             after, is_settled = await self._database.settled(
                 lambda work: _incidents(work, ids), lambda found: not _unseen(found), WAIT_S
             )
-        title = "Acknowledged" if is_settled else "It will be acknowledged in a moment"
+        did = "snoozed" if until else "acknowledged"
+        title = did.capitalize() if is_settled else f"It will be {did} in a moment"
         by = Principal("", frozenset(), name=told.by)
-        status = 200 if is_settled else 202
+        status, command = 200 if is_settled else 202, "snooze" if until else "ack"
         changes = [
-            AuditedChange("ack", each.user_id, each.monitor_id, "", status, "done" if is_settled else "accepted", by)
+            AuditedChange(command, each.user_id, each.monitor_id, "", status, "done" if is_settled else "accepted", by)
             for each in unseen
         ]
         return _page(title, after, "", changes=changes)
@@ -105,6 +109,15 @@ class AckPages:
             raise Problem(404, "not_found", "There is no such link.")
         expires_at, told = found
         return told if self._clock.now_ms() < expires_at else None
+
+
+def _snooze_of(body: bytes) -> int:
+    """Return for how long a form asks to snooze, ms; 0: it acknowledges. Raises Problem."""
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=5)
+        return SNOOZES_MS[fields["snooze"][0]] if "snooze" in fields else 0
+    except (ValueError, KeyError):
+        raise Problem(400, "invalid_form", f"The form sends snooze ({', '.join(SNOOZES_MS)}) or nothing.") from None
 
 
 def _incidents(work: Work, incident_ids: Sequence[str]) -> list[IncidentView]:

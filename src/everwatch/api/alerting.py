@@ -5,9 +5,10 @@ Without a notifier there is none of it, which is said and is no error.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from everwatch.api.database import LOOK_AGAIN_S, AskedInThreads
 from everwatch.api.incident_views import (
@@ -32,7 +33,7 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.totals import Total
 from everwatch.core.errors import StoreError
 from everwatch.notifier.delivery_rows import Channel, Delivery
-from everwatch.notifier.incidents import Incident
+from everwatch.notifier.incidents import Incident, Phase
 from everwatch.notifier.rows import MOST_KEYS
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.wording import lines_of, subject_of
@@ -42,13 +43,16 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 MOST_EVENTS = 50
 LONGEST_PAUSE_S = 0.5
-_MISSING = "no notifier has been started yet, or its database is away"
+_MISSING = "no notifier has been started yet, or its database is unavailable"
 
 
 class IncidentsQuery(Countable, frozen=True, forbid_unknown_fields=True):
     """Incidents that are not closed."""
 
     user: OfUser = ""
+    phase: Annotated[
+        Literal["open", "flapping"] | None, Meta(description="Only those in this phase; left out: in either.")
+    ] = None
 
 
 class NotifierDatabase(AskedInThreads[Storage]):
@@ -64,7 +68,7 @@ class NotifierDatabase(AskedInThreads[Storage]):
         try:
             return await self.ask(asked)
         except StoreError:
-            raise unavailable("no_notifier", "No notifier has been started yet, or its database is away.") from None
+            raise unavailable("no_notifier", f"{_MISSING.capitalize()}.") from None
 
     async def look_if_there(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
         """Return what a question about it gives, or why there is no database. Raises Problem when too many wait."""
@@ -93,7 +97,7 @@ class NotifierDatabase(AskedInThreads[Storage]):
                 return found, True
             if loop.time() >= end_s:
                 return found, False
-            # there is one thread: those who wait for a notifier that is down must not fill it
+            # there is one thread: requests that wait for a notifier that is down must not fill it
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -123,11 +127,11 @@ class Alerting:
         self._database = database
 
     async def incidents(self, call: Call, query: IncidentsQuery) -> Answer:
-        user_id = narrowed(call.principal, query.user)
+        user_id, phase = narrowed(call.principal, query.user), Phase(query.phase) if query.phase else None
         pages = NotifierPages(
-            ("incidents", user_id),
+            ("incidents", user_id, query.phase or ""),
             tuple[str, str],
-            lambda work, after, most: work.open_incidents(user_id, most, after),
+            lambda work, after, most: work.open_incidents(user_id, most, after, phase),
             lambda incident: (incident.user_id, incident.monitor_id),
         )
         return await self._page(call, query, pages, with_acks)

@@ -99,7 +99,7 @@ class AuditRunWork:
             while not (await asyncio.wait([asked], timeout=NOTED_EVERY_S))[0]:
                 await self._leases.writer.write(self._leases.renewed(run, results_read=reading.results))
                 if not self._leases.holds(run):
-                    return  # another process has it
+                    return  # another process carries it out
             report, problem = asked.result()
         finally:
             # the thread ends with the next result that it reads

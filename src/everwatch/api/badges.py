@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.badge_drawing import COLOURS, OTHERWISE, drawn
+from everwatch.api.address_views import BadgeView
+from everwatch.api.badge_drawing import ANYWHERE, COLOURS, OTHERWISE, SVG, drawn
 from everwatch.api.database import Database
 from everwatch.api.past import DAY_MS
 from everwatch.api.pinging import PingKeys
@@ -15,10 +16,9 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
 from everwatch.encoding.input_models import NO_HIDDEN
 
-SVG = "image/svg+xml"
 # seconds for which caches may keep it: a badge on a page with many visitors costs one query
 _KEPT_S = 30
-_HEADERS = {"Cache-Control": f"public, max-age={_KEPT_S}", "Cross-Origin-Resource-Policy": "cross-origin"}
+_HEADERS = {"Cache-Control": f"public, max-age={_KEPT_S}", **ANYWHERE}
 _GOOD, _POOR = 0.999, 0.99
 
 
@@ -28,14 +28,6 @@ class BadgeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     show: Literal["state", "uptime"] = "state"
     days: Annotated[int, Meta(ge=1, le=90)] = 30
     label: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN)] = ""
-
-
-class BadgeView(msgspec.Struct, frozen=True):
-    """Address of a monitor's badge."""
-
-    key: str
-    svg: str
-    json: str
 
 
 class BadgeJson(msgspec.Struct, frozen=True, rename="camel"):

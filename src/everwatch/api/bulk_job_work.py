@@ -110,7 +110,7 @@ class BulkJobWork:
                     at_once = min(self._pace.pages, at_once + 1) if is_quick else max(1, at_once - 1)
                     job = await self._noted(job, first, items)
                     continue
-                # the broker is away, or no worker answers: the same pages are sent again
+                # the broker is unavailable, or no worker answers: the same pages are sent again
                 await _ended(sent)
                 cursor, at_once = job.cursor, 1
                 job = self._leases.renewed(job)

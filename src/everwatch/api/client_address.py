@@ -14,7 +14,7 @@ FORWARDED_PROTO = "X-Forwarded-Proto"
 
 
 class TrustedProxies:
-    """Reverse proxies whose ``X-Forwarded-`` headers are believed; anybody else may write there what they like."""
+    """Reverse proxies whose ``X-Forwarded-`` headers are trusted; those of all others are ignored."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = networks
@@ -24,7 +24,7 @@ class TrustedProxies:
         """Return the address that a request came from: the last one that is no trusted proxy.
 
         ``peer``: the address of the connection; ``forwarded``: values of ``X-Forwarded-For``, to which each proxy adds
-        at the end whom it was asked by. Text that is no address ends the search, as no proxy of ours wrote it.
+        at the end the address that asked it. Text that is no address ends the search, as no proxy of ours wrote it.
         """
         found = peer
         hops = ",".join(forwarded).split(",")

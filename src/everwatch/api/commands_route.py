@@ -27,7 +27,7 @@ class CommandOutcomes:
     async def _outcome(self, user_id: str, command_id: str) -> Answer:
         reply = self._commands.reply(user_id, command_id)
         if reply is None:
-            # of before this process started, or too many others came since
+            # from before this process started, or too many others came since
             stored = await self._database.ask(lambda reader: reader.replies(user_id, command_id, limit=1))
             if not stored:
                 raise not_found("answer to such a command: none came yet, or it is no longer kept")

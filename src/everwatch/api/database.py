@@ -36,7 +36,7 @@ Asked = TypeVar("Asked", bound=Closable)
 
 
 class AskedInThreads(Generic[Asked]):
-    """Asks a database in a thread. One that is away fails each question at once, and is opened again later."""
+    """Asks a database in a thread. One that is unavailable fails each question at once, and is opened again later."""
 
     def __init__(self, open_reader: Callable[[], Asked], clock: Clock, *, threads: int = THREADS) -> None:
         self._open_reader = open_reader

@@ -138,7 +138,7 @@ class Edge:
         if request.method not in ("GET", "HEAD"):
             if not route.versioned:
                 check_no_precondition(request)
-            # who sends pings and webhooks has headers of its own
+            # senders of pings and webhooks have headers of their own
             if not route.command and not route.permission.is_open:
                 check_no_key(request)
         deadline_s = loop.time() + self._deadline_s
@@ -220,7 +220,7 @@ class Edge:
         if problem.status != 503:
             await noting
             return
-        # Kafka may be away, and has been waited for already
+        # Kafka may be unavailable, and has been waited for already
         task = asyncio.create_task(noting, name="audit entry")
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)

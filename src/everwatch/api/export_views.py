@@ -14,7 +14,8 @@ PAUSED, REDACTED = "Everwatch-Paused", "Everwatch-Redacted"
 class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose rows; ``limit``: users of a page, each with all monitors.
 
-    ``users_only``: no monitors that were put by command. ``everything``: also those that are over.
+    ``users_only``: no monitors that were put by command. ``everything``: also those that are over. ``stream``: all
+    pages in one answer, with a mark behind each.
     """
 
     user: OfUser = ""
@@ -22,3 +23,4 @@ class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     everything: bool = False
     limit: Annotated[int, Meta(ge=1, le=500)] = 100
     cursor: Annotated[str, Meta(max_length=4_096)] = ""
+    stream: bool = False

@@ -64,7 +64,7 @@ class Fetcher:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        # OSError of a file that cannot be read is told like that of a connection
+        # OSError of a file that cannot be read is reported like that of a connection
         return ssl.create_default_context(cafile=None if self._ca_file is None else str(self._ca_file))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from everwatch.api.address_views import HookView
 from everwatch.api.bodies import MOST_SIGNALS
 from everwatch.api.commanding import Commands
 from everwatch.api.pinging import PingKeys
@@ -21,14 +22,6 @@ from everwatch.model import Asker, SignalType
 
 MONITOR_LABEL = "everwatch_monitor"
 """Label of an alert that names the monitor; without it ``alertname`` does."""
-
-
-class HookView(msgspec.Struct, frozen=True):
-    """Address that takes webhooks for a user's monitors."""
-
-    user_id: str
-    key: str
-    path: str
 
 
 class HookSignal(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,10 +20,11 @@ from everwatch.api.batch import NDJSON, line_ids_of
 from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary
 from everwatch.api.importing import NO_ROWS, Importing, kept_of, numbered_rows, refused_rows, row_source
 from everwatch.api.permissions import Principal
-from everwatch.api.problems import Problem, unavailable
+from everwatch.api.problems import Problem
 from everwatch.api.request_ids import request_id_of
 from everwatch.api.responses import SECURITY_HEADERS
 from everwatch.api.routing import Call
+from everwatch.api.stream_places import MOST, StreamPlaces
 from everwatch.core.clock import Clock
 from everwatch.core.errors import SettingsError
 from everwatch.transfer.import_rows import Row
@@ -34,7 +35,6 @@ MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 """Bytes of such rows, about."""
 MOST_BYTES_OF_ROW = 16 * 1024 * 1024
 """Maximum number of bytes without a row, as of an open quote of CSV or of empty lines; then the import stops."""
-MOST_IMPORTS, MOST_OF_ALL_USERS, MOST_OF_USER = 8, 4, 1
 PART_WITHIN_S = 10.0
 """Rows that came within this time are carried out: clients and proxies give up an answer that is silent for long."""
 CHUNK_WITHIN_S = 30.0
@@ -105,12 +105,12 @@ class ImportStream:
         self._is_valid = is_valid
         self._clock = clock
         # threads of its own: those that wait for a body must keep nothing else waiting
-        self._threads = ThreadPoolExecutor(MOST_IMPORTS, thread_name_prefix="import")
-        self._running: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(MOST, thread_name_prefix="import")
+        self._places = StreamPlaces("imports")
 
     async def post(self, call: Call, query: ImportQuery, request: web.Request) -> web.StreamResponse:
         """Carry rows out while they come. Raises Problem for a fault before the first of them."""
-        with self._counted(call.principal.user_id):
+        with self._places.taken(call.principal.user_id):
             body = BodyReader(request)
             try:
                 rows = _bounded(numbered_rows(row_source(io.BufferedReader(body), query), query), body)
@@ -157,22 +157,6 @@ class ImportStream:
 
     async def _part(self, rows: Iterator[Row]) -> _Part:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _read, rows, self._clock)
-
-    @contextmanager
-    def _counted(self, user_id: str) -> Iterator[None]:
-        """Count an import of a token that is limited to a user, "" for one that is not. Raises Problem."""
-        of_users = self._running.total() - self._running[""]
-        # some places are not for tokens of users
-        is_full = bool(user_id) and (self._running[user_id] >= MOST_OF_USER or of_users >= MOST_OF_ALL_USERS)
-        if self._running.total() >= MOST_IMPORTS or is_full:
-            raise unavailable("overloaded", "This process has as many imports as it takes: send it again later.")
-        self._running[user_id] += 1
-        try:
-            yield
-        finally:
-            self._running[user_id] -= 1
-            if not self._running[user_id]:
-                del self._running[user_id]
 
 
 def _bounded(rows: Iterator[Row], body: BodyReader) -> Iterator[Row]:

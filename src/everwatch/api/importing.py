@@ -22,7 +22,7 @@ from everwatch.transfer.row_files import STDIN, FileSource, Format
 OCTETS = "application/octet-stream"
 NO_ROWS = "The file has no rows."
 MOST_REFUSED = 1_000
-"""Refused rows of one request that are told; all are counted."""
+"""Refused rows of one request that are listed; all are counted."""
 # rows between two turns of the event loop
 _AT_ONCE = 100
 _KEPT = 202

@@ -62,7 +62,7 @@ class IncidentWrites:
         if incident.ack is None:
             return _answer(call, "withdraw_ack", incident, 200)
         request = AckWithdrawal(incident.incident_id, incident.user_id, incident.monitor_id, now, name_of(call))
-        # who acknowledges it again meanwhile has done so later
+        # a person who acknowledges it again meanwhile has done so later
         return await self._sent(
             call, "withdraw_ack", incident, request, lambda found: found.ack is None or found.ack.acked_at > now
         )

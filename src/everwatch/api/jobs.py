@@ -49,7 +49,7 @@ class JobRoutes:
 
     async def create(self, call: Call, body: JobBody) -> Answer:
         if body.until is not None and body.action is not JobAction.PAUSE:
-            raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
+            raise Problem(422, "invalid", "Only a pause has an end: omit until.")
         ids = _named(body, call.principal)
         job_id = job_id_of(command_id_of(call), call.principal.user_id)
         if (known := self._jobs.get(job_id)) is not None:
@@ -123,7 +123,7 @@ class JobRoutes:
 
 
 def counted(reader: Reader, which: Selection) -> JobPreview:
-    """Count the monitors that a selection has: by the sink's counters where these have it, else by reading them."""
+    """Count the monitors of a selection: by the sink's counters if they can tell, else by reading monitors."""
     first = reader.list_monitors(which, limit=MOST_SHOWN)
     sample = [JobSample(each.user_id, each.monitor_id) for each in first]
     if (known := monitors_by_counters(reader, which)) is not None:

@@ -16,9 +16,9 @@ from everwatch.api.fetching import FetchFailed
 
 logger = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "Ed25519", "EdDSA")
-"""Signatures that are accepted: of public keys alone, so that who checks a token cannot make one."""
+"""Signatures that are accepted: of public keys alone, so that a process that checks a token cannot make one."""
 LEEWAY_S = 30
-"""How far the clock of who signs may be from ours."""
+"""How far the signer's clock may differ from ours."""
 _PUBLIC_TYPES = ("RSA", "EC", "OKP")
 _PRIVATE_PARTS = frozenset({"d", "p", "q", "k"})
 RENEWED_AFTER_MS = 300_000
@@ -75,7 +75,7 @@ class RemoteKeys:
         """Fetch the keys, unless that was done a moment ago. A failure is logged, and the last ones stay."""
         async with self._asking:
             pause_ms = AGAIN_AFTER_FAILURE_MS if self._has_failed else ASKED_AT_MOST_EVERY_MS
-            # who waited for somebody else's fetch takes what that one got
+            # a request that waited for another one's fetch takes its result
             if self._asked_at and now - self._asked_at < pause_ms:
                 return
             self._asked_at = now

@@ -34,7 +34,7 @@ class LeasedWork(Protocol[Leased]):
         ...
 
     async def carry_out(self, taken: Leased) -> None:
-        """Carry out what this process has; returns when it is over, or another process has it.
+        """Carry out what this process has taken; returns when it is over, or another process has taken it.
 
         Raises StoreError, BrokerUnavailable, Problem; what is left is taken again later.
         """
@@ -56,12 +56,12 @@ class Leases:
         return replace(record, owner=self._name, lease_until=now + LEASE_MS, written_at=now, **changes)
 
     def holds(self, record: BulkJob | AuditRun) -> bool:
-        """Tell whether the work goes on and this process has it."""
+        """Tell whether the work goes on and is this process's."""
         held = self.jobs.held(record)
         return held is not None and held.state is JobState.RUNNING and held.owner == self._name
 
     async def take(self, record: Leased) -> Leased | None:
-        """Take work that no process has; None if another one has it, or was quicker. Raises BrokerUnavailable."""
+        """Take work that no process has taken; None if another one has, or was quicker. Raises BrokerUnavailable."""
         is_free = record.owner == self._name or record.lease_until <= self._clock.now_ms()
         if record.state is not JobState.RUNNING or not is_free:
             return None

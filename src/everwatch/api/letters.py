@@ -1,13 +1,14 @@
 """Dead letters, as the sink keeps them: the first bytes of each refused record, and the reason; and sending it back."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from everwatch.api.bodies import MOST_REDRIVEN, RedriveBody
 from everwatch.api.database import Database
 from everwatch.api.paging import cursors, total_fields, total_of
+from everwatch.api.permissions import Scope
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import LettersQuery, when_of
 from everwatch.api.routing import Answer, AuditedChange, Call
@@ -44,14 +45,20 @@ class RedriveOutcome(NamedTuple):
 
 
 Redriving = Callable[[RedriveBody], RedriveOutcome]
+LookAtLetter = Callable[[int, int], Mapping[str, Any] | None]
+"""Returns the fields of a dead letter as its topic has it, with secrets, by its partition and offset."""
 
 
 class Letters:
-    """Handlers of ``/v1/dead-letters``. ``redrive`` reads the topic and sends, in a thread."""
+    """Handlers of ``/v1/dead-letters``.
 
-    def __init__(self, database: Database, redrive: Redriving, clock: Clock) -> None:
+    ``redrive`` reads the topic and sends, and ``look`` reads one letter of it, in a thread.
+    """
+
+    def __init__(self, database: Database, redrive: Redriving, look: LookAtLetter, clock: Clock) -> None:
         self._database = database
         self._redrive = redrive
+        self._look = look
         self._clock = clock
         # the second one of two at once would not see what the first one sends
         self._turn = asyncio.Lock()
@@ -86,6 +93,15 @@ class Letters:
         if found is None:
             raise not_found("such dead letter")
         return Answer(LetterView(**plain_stored(found)))
+
+    async def original(self, call: Call) -> Answer:
+        if not call.principal.has(Scope.SECRETS):
+            raise Problem(403, "forbidden", "The token may not do this: this takes the scope 'secrets'.")
+        partition, offset = int(call.path["partition"]), int(call.path["offset"])
+        found = await asyncio.to_thread(self._look, partition, offset)
+        if found is None:
+            raise not_found("such dead letter on its topic")
+        return Answer(LetterView(**found))
 
     async def redrive(self, _: Call, body: RedriveBody) -> Answer:
         named = (body.letters, body.source, body.user, body.reason, body.code, body.since, body.everything)

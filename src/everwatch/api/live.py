@@ -41,7 +41,7 @@ BEAT_S = 10.0
 """How often a silent stream is written to, so that a client and what lies between know that it lives."""
 WRITE_WITHIN_S = 10.0
 MOST_REPLAYED = 20_000
-"""Records that are read again for a client that was away; of more the older ones count as dropped."""
+"""Records that are read again for a client that was disconnected; of more the older ones count as dropped."""
 MOST_RESUMED = 1_000
 """Events that such a client gets of them, the newest."""
 REPLAYS_AT_ONCE = 4
@@ -61,7 +61,7 @@ class Following(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """Replay for a client that was away: events, the oldest first, and the number of records that are left out."""
+    """Replay for a client that was disconnected: events, the oldest first, and how many records are left out."""
 
     events: Sequence[tuple[EventKind, Record, Value]]
     dropped: int
@@ -113,7 +113,7 @@ class LiveClient:
         return value if self._monitor_id in ("", value.monitor_id) else None
 
     def take(self, offered: Positions) -> bytes:
-        """Return what waits, as it is sent; nothing if nothing does. ``offered``: up to there all was offered."""
+        """Return the waiting events as bytes to send; empty without any. ``offered``: all before it was offered."""
         self.news.clear()
         queued, self._queue = self._queue, deque()
         sent = self.written(queued, self.dropped)

@@ -8,12 +8,13 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from everwatch import __version__
+from everwatch.api.access_views import MeView
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.cookies import session_cookie
 from everwatch.api.login_audit import LoginAudit, LoginMethod
 from everwatch.api.logins import Logins, new_claim
 from everwatch.api.oidc_provider import OIDC, OidcProvider
-from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
+from everwatch.api.permissions import SCOPES_OF, Principal
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.sessions import Sessions
@@ -55,23 +56,6 @@ class LogoutView(msgspec.Struct, frozen=True):
     """``location``: a page of the identity provider that ends the session there too."""
 
     location: str
-
-
-class MeView(msgspec.Struct, frozen=True):
-    """The client. ``user_id``: the one user that it is limited to, "" for all; ``expires_at``: ms, 0 for never.
-
-    ``routes``: what it may ask, each a method and a path as in the OpenAPI document; ``version``: of Everwatch.
-    """
-
-    token_id: str
-    name: str
-    role: Role
-    scopes: list[Scope]
-    user_id: str
-    session: bool
-    expires_at: int
-    routes: list[str]
-    version: str
 
 
 class OidcLogin(NamedTuple):

@@ -12,6 +12,7 @@ from everwatch.api import paging
 from everwatch.api.bodies import MonitorMaintenanceBody, MonitorPauseBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
+from everwatch.api.flapping import FlappingMonitors
 from everwatch.api.permissions import Scope
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, labelled, narrowed, selection_of
@@ -20,7 +21,7 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
 from everwatch.api.spec_changes import changes_between, changes_text
 from everwatch.api.totals import total_of_monitors
-from everwatch.api.views import FieldChange, RunView, SpecChangesView, SpecChangeView
+from everwatch.api.views import FieldChange, MonitorView, RunView, SpecChangesView, SpecChangeView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode, StoreError
 from everwatch.encoding.input_conversion import monitor_of
@@ -36,8 +37,16 @@ MOST_CHANGES = 50
 class Monitors:
     """Handlers of ``/v1/monitors`` and ``/v1/users/{user_id}/monitors``."""
 
-    def __init__(self, database: Database, commands: Commands, clock: Clock, secrets: ConfigSecrets) -> None:
+    def __init__(
+        self,
+        database: Database,
+        flapping: FlappingMonitors,
+        commands: Commands,
+        clock: Clock,
+        secrets: ConfigSecrets,
+    ) -> None:
         self._database = database
+        self._flapping = flapping
         self._commands = commands
         self._clock = clock
         self._secrets = secrets
@@ -52,7 +61,7 @@ class Monitors:
 
     async def _page(self, call: Call, query: MonitorsQuery, user_id: str) -> Answer:
         which = labelled(call.principal, selection_of(query, user_id))
-        return await paging.page(
+        answer = await paging.page(
             self._database,
             call,
             query,
@@ -62,10 +71,13 @@ class Monitors:
             lambda monitor: self._view(call, monitor),
             lambda reader: total_of_monitors(reader, which),
         )
+        shown = await self._flapping.marked(answer.body.items)
+        return answer._replace(body=msgspec.structs.replace(answer.body, items=shown))
 
     async def get(self, call: Call) -> Answer:
         monitor = await self._found(call)
-        view = msgspec.json.encode(self._view(call, monitor))
+        [shown] = await self._flapping.marked([self._view(call, monitor)])
+        view = msgspec.json.encode(shown)
         # the version, so that it may be sent as If-Match, and what else there is of it
         return Answer(view, headers={"ETag": f'"{monitor.version}.{_digest(view)}"'})
 
@@ -96,7 +108,7 @@ class Monitors:
         except InvalidInput:
             return spec
 
-    def _view(self, call: Call, monitor: Monitor) -> Any:
+    def _view(self, call: Call, monitor: Monitor) -> MonitorView:
         secrets = self._secrets if call.principal.has(Scope.SECRETS) else None
         return monitor_view(monitor, self._clock.now_ms(), secrets)
 

@@ -1,7 +1,7 @@
 """The identity provider, by OpenID Connect: discovery, the authorization code with PKCE, and the ID token.
 
 Requests and claims are those of Authlib, signatures those of joserfc. The provider's metadata is kept for an hour, its
-keys as ``RemoteKeys`` has it. A provider that is away stops no process and no other way to log in.
+keys as ``RemoteKeys`` has it. A provider that is unavailable stops no process and no other way to log in.
 """
 
 import asyncio
@@ -265,7 +265,7 @@ class OidcProvider:
 
 
 def _decoded(text: str, keys: KeySet | None) -> jwt.Token:
-    """Raises ProviderAway, JoseError and what decoding raises."""
+    """Raise ProviderAway, JoseError and what decoding raises."""
     if keys is None:
         raise ProviderAway("its keys cannot be had")
     return jwt.decode(text, keys, algorithms=list(ALGORITHMS))

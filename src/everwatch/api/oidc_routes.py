@@ -82,7 +82,7 @@ class OidcRoutes:
         if begun is None or not hmac.compare_digest(begun.state.encode(), query.state.encode()):
             return self._refused(call, "login_expired")
         if query.error or not query.code:
-            # the text beside it is anybody's
+            # anybody could have written the text beside it
             return self._refused(call, "denied", f"the identity provider says {printable(query.error)[:64]!r}")
         allowance = self._of_addresses.take(call.address, self._clock.monotonic_s())
         if allowance is not None and allowance.retry_in_s:
@@ -101,7 +101,7 @@ class OidcRoutes:
         return await self._entered(call, provider, person, begun.page)
 
     async def _entered(self, call: Call, provider: OidcProvider, person: KnownPerson, page: str) -> Answer:
-        assert person.role is not None  # who has none is refused
+        assert person.role is not None  # a person without a role is refused
         principal = Principal("", SCOPES_OF[person.role], name=person.name, role=person.role)
         opened = await self._sessions.open(call, principal, valid_ms=self._valid_ms, issuer=provider.issuer)
         changes = self._audit.opened(LoginMethod.OIDC, opened.principal, 303)

@@ -14,7 +14,7 @@ from everwatch.api.permissions import Role
 
 _ID_CHARACTERS = 16
 OperatorName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._@+-]{0,63}\Z")]
-"""Lower case, so that nobody is there twice; no "/", which ends the kind of a record in its key."""
+"""Lower case, so that no operator exists twice; no "/", which ends the kind of a record in its key."""
 
 
 class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True, tag="operator", tag_field="type"):

@@ -7,12 +7,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-
 from everwatch.api.database import Database
+from everwatch.api.overview_views import (
+    ChangesView,
+    ExecutorView,
+    LatenessView,
+    OverviewView,
+    RecentResults,
+    RecentTransitions,
+)
 from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import CountView
-from everwatch.api.views import Instant
 from everwatch.core.clock import Clock
 from everwatch.model import INLINE_EXECUTOR, Result, State, Status, Transition
 from everwatch.schedule.duration import MINUTE_MS
@@ -23,62 +28,6 @@ from everwatch.store.stored_values import CatalogueCounts, StoredResult
 RESULTS_LOOKED_AT, RESULTS_WITHIN_MS = 500, MINUTE_MS
 TRANSITIONS_LOOKED_AT, BARS = 1_000, 60
 LOOKED_EVERY_S = 1.0
-
-
-class LatenessView(msgspec.Struct, frozen=True):
-    """From when a check was due until an executor began it, ms; ``checks``: their number."""
-
-    checks: int
-    p50: int
-    p99: int
-    most: int
-
-
-class ExecutorView(msgspec.Struct, frozen=True):
-    """Results of one executor. If it alone finds failures, and nothing else, the fault is its own."""
-
-    executor: str
-    results: int
-    failures: int
-
-
-class RecentResults(msgspec.Struct, frozen=True):
-    """The newest results, at most 500 of the last minute. ``per_s``: results a second meanwhile."""
-
-    looked_at: int
-    since: Instant
-    per_s: float
-    by_status: dict[Status, int]
-    lateness_ms: LatenessView | None
-    executors: list[ExecutorView]
-
-
-class ChangesView(msgspec.Struct, frozen=True):
-    """Transitions of one minute by the state that was entered, without reminders. ``alerts``: those with an alert."""
-
-    at: Instant
-    by_state: dict[State, int]
-    alerts: int
-
-
-class RecentTransitions(msgspec.Struct, frozen=True):
-    """The transitions of the last hour by minute. ``truncated``: only the newest 1,000 are counted."""
-
-    since: Instant
-    until: Instant
-    truncated: bool
-    bars: list[ChangesView]
-
-
-class OverviewView(msgspec.Struct, frozen=True):
-    """The system at ``at``. ``stored_at``: when the newest result was stored, which is how old this may be."""
-
-    at: Instant
-    stored_at: Instant
-    monitors: list[CountView]
-    users: dict[str, int]
-    results: RecentResults
-    transitions: RecentTransitions
 
 
 class Overview:

@@ -100,7 +100,7 @@ class PingKeys:
         return f"{_encoded(name)}.{_mac(self._ordered[0], use + name)}"
 
     def _named(self, key: str, use: bytes) -> str | None:
-        # before the secrets: what is found with old ones goes into a dict that nobody reads any more
+        # before the secrets: what is found with old ones goes into a dict that is not read any more
         checked = self._checked
         if (known := checked.get((use, key))) is not None:
             return known

@@ -109,7 +109,7 @@ def not_found(what: str) -> Problem:
 
 
 def unavailable(code: str, detail: str, retry_after_s: int = 1) -> Problem:
-    """Return the problem of a part that is away: Kafka, the database, or a worker's answer."""
+    """Return the problem of a part that is unavailable: Kafka, the database, or a worker's answer."""
     return Problem(503, code, detail, headers={"Retry-After": str(retry_after_s)})
 
 

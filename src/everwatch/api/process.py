@@ -3,7 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property, partial
+from typing import Any
 
 from confluent_kafka import Producer
 
@@ -19,6 +21,7 @@ from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
 from everwatch.api.edge_options import EdgeOptions
+from everwatch.api.inspecting import Looks
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.leased_work import LeasedRunner, Leases
@@ -40,9 +43,11 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.process_memory import expect_batches
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
+from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
+from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.kafka.following import Follower, OnRecords, Start
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.lag import Lag
@@ -50,16 +55,20 @@ from everwatch.kafka.lasting_admin import LastingAdmin
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import Redriver
 from everwatch.kafka.replaying import replay
+from everwatch.kafka.topic_administration import TopicState, check_topics, problems_of
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.trials import KafkaTrials
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.model import Policy
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
+from everwatch.operations.dead_letter_view import plain
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
 from everwatch.processes.open_files import allow_many_files
 from everwatch.processes.periodic import Periodic
+from everwatch.store.database_status import status_of
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.sql_reader import open_reader
 
 DELIVERED_WITHIN_MS = 8_000
@@ -244,6 +253,11 @@ class Api(Process):
             self._views,
             self._topics.jobs,
             self._used_keys,
+            Looks(
+                lambda: status_of(self.settings, PlanKeeping.of(plans.current.keep_days) if plans else NO_PLANS),
+                lambda: self._admin.ask(self._look_at_topics),
+                self._letter_on_topic,
+            ),
         )
 
     async def _follow_files(self) -> None:
@@ -296,6 +310,15 @@ class Api(Process):
     def _diagnose(self) -> list[Finding]:
         system = System(self.settings, self._bootstrap_servers, self.clock)
         return list(diagnose(system, [check for check in CHECKS if check.name in _DIAGNOSED]))
+
+    def _look_at_topics(self, admin: Admin) -> tuple[Sequence[TopicState], Sequence[str]]:
+        states = check_topics(admin, self.settings)
+        return states, problems_of(states, self.settings)
+
+    def _letter_on_topic(self, partition: int, offset: int) -> Mapping[str, Any] | None:
+        with closing(DeadLetterTopic(self.settings, self._clients, self.clock)) as topic:
+            found = topic.one(SourcePosition(self._topics.dead_letters, partition, offset))
+        return plain(found, None, self._topics, secrets=True) if isinstance(found, DeadLetter) else None
 
     @cached_property
     def _admin(self) -> LastingAdmin:

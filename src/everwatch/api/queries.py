@@ -128,7 +128,7 @@ class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CommandQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """User whose command it is. A token that is limited to a user may leave it away; ids are unique of each user."""
+    """User whose command it is. A token that is limited to a user may omit it; ids are unique per user."""
 
     user: OfUser = ""
 

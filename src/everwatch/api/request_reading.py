@@ -17,7 +17,7 @@ from everwatch.api.routing import Route
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
 
 Hold = Callable[[int], None]
-"""Takes room for so many bytes of a body."""
+"""Reserves room for bytes of a body."""
 MOST_BODY_BYTES = 256 * 1024 * 1024
 """Bodies that a process holds at once."""
 PATH_TYPES: Mapping[str, Any] = {
@@ -25,6 +25,7 @@ PATH_TYPES: Mapping[str, Any] = {
     "monitor_id": Name,
     "task_id": Name,
     "command_id": MonitorId,
+    "purge_id": MonitorId,
     "operator": OperatorName,
     "incident_id": Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")],
     "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],

@@ -102,7 +102,7 @@ def _decisions(
 
 
 def _of_own_user(views: list[RouteView], user_id: str) -> list[RouteView]:
-    """Leave out what a user's own token is not shown: the routes of operators, and who else has routes."""
+    """Leave out what a user's own token must not see: routes of operators, and of other users."""
     found = []
     for each in views:
         if each.belongs_to == "operator":

@@ -88,8 +88,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     ``handler`` takes the call, and then the query and the body, where the route has these types. ``answers``: what it
     answers when all is well, by status; problem documents are added by what the route can meet. ``raw``: the body is
     handed over as bytes. ``versioned``: takes preconditions. ``command``: takes Idempotency-Key and Prefer.
-    ``refusals``: statuses of problems that are not told by the rest. ``documented``: it is for programs, and so in the
-    OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
+    ``refusals``: statuses of problems that do not follow from the rest. ``documented``: it is for programs, so the
+    OpenAPI document has it. ``any_query``: the query is ignored. ``has_head``: HEAD may be asked in place of GET.
     ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
     in the audit log; "": it changes nothing that is logged. ``notes``: its handler writes to the audit log itself.
     ``is_patient``: it may take half a minute. ``claims_key``: its Idempotency-Key is remembered by the API, as no

@@ -6,54 +6,21 @@ A view is one record of the topic ``jobs``, which every API process follows, und
 import logging
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.routing import Answer, AuditedChange, Call
+from everwatch.api.saved_view_types import SavedView, SavedViewBody, SavedViewList
 from everwatch.api.token_routes import RecordSender
 from everwatch.core.clock import Clock
-from everwatch.encoding.input_models import UserId
 from everwatch.kafka.consumed_record import Record
 
 logger = logging.getLogger(__name__)
 PREFIX = b"view/"
 MOST_VIEWS, MOST_OF_USER = 500, 20
 """Views of all who are not limited to a user, and those of one user."""
-ViewName = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\S")]
-PageName = Annotated[str, Meta(pattern=r"^[a-z]+(-[a-z]+)*\Z", max_length=32)]
-QueryText = Annotated[str, Meta(max_length=2_000, pattern=r"^[!-~]*\Z")]
-
-
-class SavedView(msgspec.Struct, frozen=True, kw_only=True):
-    """A view as it is stored and shown. ``query``: of the page's address. ``user_id``: the one user that it is for."""
-
-    view_id: str
-    page: PageName
-    name: ViewName
-    query: QueryText = ""
-    user_id: UserId | None = None
-    created_by: str = ""
-    created_at: int = 0
-
-
-class SavedViewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A view to be saved. One of this page and name is replaced."""
-
-    page: PageName
-    name: ViewName
-    query: QueryText = ""
-
-
-class SavedViewList(msgspec.Struct, frozen=True):
-    """Saved views by page and name."""
-
-    items: list[SavedView]
-
-
 _decoder = msgspec.json.Decoder(SavedView)
 
 

@@ -60,18 +60,12 @@ def version_of(call: Call) -> int | None:
 
     Without any precondition it is 0, so a change by another client is not overwritten. Raises Problem.
     """
-    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
-    if if_match is not None and if_none_match is not None:
-        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
-    if if_none_match is not None:
-        if if_none_match.strip() != "*":
-            raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
+    etag = _etag_of(call)
+    if etag is None:
         return 0
-    if if_match is None:
-        return 0
-    if if_match.strip() == "*":
+    if etag == "*":
         return None
-    found = _VERSION.match(if_match.strip())
+    found = _VERSION.match(etag)
     if found is None or int(found[1]) > 2**31 - 1:
         raise Problem(412, "version_mismatch", "If-Match names no version that there ever was.")
     return int(found[1])
@@ -79,21 +73,25 @@ def version_of(call: Call) -> int | None:
 
 def registration_of(call: Call) -> str:
     """Return what the user's registration must be (see ``rules.registration_tag``), "" for anything. Raises Problem."""
-    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
-    if if_match is not None and if_none_match is not None:
-        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
-    if if_none_match is not None:
-        if if_none_match.strip() != "*":
-            raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
-        return ABSENT
-    if if_match is None:
-        return ""
-    if if_match.strip() == "*":
+    etag = _etag_of(call)
+    if etag is None:
+        return ABSENT if "If-None-Match" in call.headers else ""
+    if etag == "*":
         return PRESENT
-    found = _TAG.match(if_match.strip())
+    found = _TAG.match(etag)
     if found is None:
         raise Problem(412, "version_mismatch", "If-Match is not an ETag of a user.")
     return found[1]
+
+
+def _etag_of(call: Call) -> str | None:
+    """Return what If-Match names, None without it; If-None-Match may only be ``*``. Raises Problem."""
+    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
+    if if_match is not None and if_none_match is not None:
+        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
+    if if_none_match is not None and if_none_match.strip() != "*":
+        raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
+    return None if if_match is None else if_match.strip()
 
 
 def has_precondition(call: Call) -> bool:

@@ -8,6 +8,7 @@ from everwatch.api.auditing import AuditLog
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
 from everwatch.api.explaining import Owners
+from everwatch.api.inspecting import Looks
 from everwatch.api.job_records import Jobs
 from everwatch.api.job_writing import JobWriter
 from everwatch.api.letters import Redriving
@@ -62,4 +63,5 @@ class Services(NamedTuple):
     views: SavedViews
     jobs_topic: str
     used_keys: UsedKeys
+    looks: Looks
     is_password: Callable[[str, str], bool] = is_password

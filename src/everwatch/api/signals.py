@@ -1,4 +1,4 @@
-"""Signals and pings: what jobs say of themselves. They take no database, so they go on while it is away."""
+"""Signals and pings: what jobs say of themselves. They take no database, so they go on while it is unavailable."""
 
 from typing import Annotated
 from uuid import uuid4

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from everwatch.api.badge_drawing import COLOURS, OTHERWISE, drawn
 from everwatch.api.console_routes import PAGE_HEADERS
 from everwatch.api.incident_views import IncidentView
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
+from everwatch.notifier.ack_links import SNOOZES_MS
 from everwatch.notifier.status_file import OperatorPage
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.availability import Bar
@@ -55,6 +57,12 @@ def feed_of(facts: StatusFacts, name: str) -> bytes:
     return feed.render(facts=facts, name=name, updated=updated, verdict=verdict_of(facts)).encode()
 
 
+def badge_of(facts: StatusFacts) -> bytes:
+    """Return the page's badge: its title, and how many parts do not work."""
+    colour = COLOURS["down"] if facts.wrong else COLOURS["up"] if facts.parts else OTHERWISE
+    return drawn(facts.title, _sum_of(facts), colour)
+
+
 def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]]) -> bytes:
     """Return a page that says one thing. ``buttons``: where each sends a form to, and its words."""
     template = _environment.get_template("said.html")
@@ -62,17 +70,22 @@ def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]])
 
 
 def ack_page(title: str, incidents: Sequence[IncidentView], action: str) -> bytes:
-    """Return the page of a link that acknowledges. ``action``: where its button sends a form to, "" for no button."""
+    """Return the page of a link that acknowledges. ``action``: where its buttons send a form to, "" for no buttons."""
     template = _environment.get_template("ack.html")
-    return template.render(title=title, incidents=incidents, action=action, css=_CSS).encode()
+    snoozes = [(sent, describe_duration(ms)) for sent, ms in SNOOZES_MS.items()]
+    return template.render(title=title, incidents=incidents, action=action, snoozes=snoozes, css=_CSS).encode()
 
 
 def verdict_of(facts: StatusFacts) -> str:
     """Return the heading that sums the page up."""
+    named = f": {facts.wrong[0].name}" if len(facts.wrong) == 1 < len(facts.parts) else ""
+    return _sum_of(facts) + named
+
+
+def _sum_of(facts: StatusFacts) -> str:
     wrong, parts = len(facts.wrong), len(facts.parts)
     if wrong:
-        named = f": {facts.wrong[0].name}" if wrong == 1 < parts else ""
-        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work{named}"
+        return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work"
     return "Everything works" if parts else "Nothing is watched yet"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
-from everwatch.notifier.status_file import OperatorPage, PageAccess
+from everwatch.notifier.page_access import PageAccess
+from everwatch.notifier.status_file import OperatorPage
 from everwatch.rules.lifecycle import maintained_until
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS

@@ -6,28 +6,29 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
+from everwatch.api.address_views import OperatorPages, OperatorPageView, StatusPageView
+from everwatch.api.badge_drawing import ANYWHERE, SVG
 from everwatch.api.console_routes import CONSOLE, PAGE_HEADERS
 from everwatch.api.database import Database
 from everwatch.api.permissions import NOBODY, Permission, Principal, Reach, Scope
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem, not_found, unavailable
 from everwatch.api.routing import Answer, Call
-from everwatch.api.status_drawing import HTML, STYLE_SOURCE, feed_of, page_of
+from everwatch.api.status_drawing import HTML, STYLE_SOURCE, badge_of, feed_of, page_of
 from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
 from everwatch.api.subscribing import SUBSCRIBE, SUBSCRIPTION
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
-from everwatch.notifier.status_file import OperatorPage, PageAccess, StatusPagesFile
+from everwatch.notifier.page_access import PageAccess
+from everwatch.notifier.status_file import OperatorPage, StatusPagesFile
 from everwatch.store import Reader
 
 ATOM = "application/atom+xml; charset=utf-8"
 KEPT_S = 30
 """Seconds for which a page is kept, here and in caches in front of the API."""
 MOST_KEPT = 500
-ROOT_FEED = "/feed.atom"
-ROOT_PATHS = frozenset({"/", ROOT_FEED, SUBSCRIBE, "/healthz"})
+ROOT_FEED, ROOT_BADGE = "/feed.atom", "/badge.svg"
+ROOT_PATHS = frozenset({"/", ROOT_FEED, ROOT_BADGE, SUBSCRIBE, "/healthz"})
 """Paths that the domain of an operators' page has."""
 FactsOf = Callable[[Reader, int], StatusFacts | None]
 _POLICY = (
@@ -41,38 +42,11 @@ _PAGE_HEADERS = {**PAGE_HEADERS, **_HEADERS, "Content-Security-Policy": _POLICY}
 _UNKNOWN = "There is no such status page: the key was never made, or not by this Everwatch, or its user has gone."
 
 
-class StatusPageView(msgspec.Struct, frozen=True):
-    """Addresses of a user's status page and its feed."""
-
-    key: str
-    html: str
-    atom: str
-
-
-class OperatorPageView(msgspec.Struct, frozen=True):
-    """A status page of operators: its addresses here, and the host at which it is the only page ("": none).
-
-    ``html`` and ``atom`` are "" where the secret of keys, which a link is made with, is not known yet.
-    """
-
-    slug: str
-    title: str
-    domain: str
-    html: str
-    atom: str
-    access: PageAccess = PageAccess.PUBLIC
-
-
-class OperatorPages(msgspec.Struct, frozen=True):
-    """The status pages of operators."""
-
-    items: list[OperatorPageView]
-
-
 class _Drawn(NamedTuple):
     until_s: float
     html: bytes
     atom: bytes
+    badge: bytes
     access: PageAccess
     # the one user whose monitors it shows; "" for several
     user_id: str
@@ -98,7 +72,7 @@ class StatusPages:
             key = self._keys.status_key_of(user_id)
         except EverwatchError:
             raise unavailable("no_ping_secret", "This process does not know the secret of keys yet.") from None
-        return Answer(StatusPageView(key, f"/status/{key}", f"/status/{key}.atom"))
+        return Answer(StatusPageView(key, *_addresses(key)))
 
     async def list(self, _: Call) -> Answer:
         return Answer(OperatorPages([self._listed(each) for each in self._pages.current.values()]))
@@ -107,8 +81,8 @@ class StatusPages:
         key = page.slug
         if page.access is PageAccess.LINK:
             key = "" if self._keys.is_empty else self._keys.page_key_of(page.slug)
-        places = (f"/status/{key}", f"/status/{key}.atom") if key else ("", "")
-        return OperatorPageView(page.slug, page.title, page.domain, *places, page.access)
+        html, atom, badge = _addresses(key) if key else ("", "", "")
+        return OperatorPageView(page.slug, page.title, page.domain, html, atom, page.access, badge)
 
     async def html(self, call: Call) -> Answer:
         key = call.path["key"]
@@ -122,17 +96,11 @@ class StatusPages:
 
     async def atom(self, call: Call) -> Answer:
         drawn = await self._shown(call.path["key"])
-        if drawn.access is not PageAccess.SIGNED_IN:
-            return Answer(drawn.atom, headers=_HEADERS, media_type=ATOM)
-        if call.principal is NOBODY:
-            raise Problem(
-                401,
-                "unauthorized",
-                "This feed takes a token: send it as 'Authorization: Bearer TOKEN'.",
-                headers={"WWW-Authenticate": 'Bearer realm="everwatch"'},
-            )
-        _check_reader(call.principal, drawn)
-        return Answer(drawn.atom, headers=_HEADERS | _PRIVATE, media_type=ATOM)
+        return Answer(drawn.atom, headers=_headers_for(call.principal, drawn), media_type=ATOM)
+
+    async def badge(self, call: Call) -> Answer:
+        drawn = await self._shown(call.path["key"])
+        return Answer(drawn.badge, headers=_headers_for(call.principal, drawn) | ANYWHERE, media_type=SVG)
 
     async def root(self, call: Call) -> Answer:
         """Show the page of the request's host; where there is none, lead to the console."""
@@ -144,11 +112,19 @@ class StatusPages:
 
     async def root_atom(self, call: Call) -> Answer:
         """Show the feed of the page of the request's host."""
+        drawn = await self._at_root(call)
+        return Answer(drawn.atom, headers={**_HEADERS, "Vary": "Host"}, media_type=ATOM)
+
+    async def root_badge(self, call: Call) -> Answer:
+        """Show the badge of the page of the request's host."""
+        drawn = await self._at_root(call)
+        return Answer(drawn.badge, headers={**_HEADERS, **ANYWHERE, "Vary": "Host"}, media_type=SVG)
+
+    async def _at_root(self, call: Call) -> _Drawn:
         page = self._pages.at(call.headers.get("Host", ""))
         if page is None:
             raise Problem(404, "no_such_path", "There is no such path: /openapi.json lists all there are.")
-        drawn = await self._shown(page.slug, is_root=True)
-        return Answer(drawn.atom, headers={**_HEADERS, "Vary": "Host"}, media_type=ATOM)
+        return await self._shown(page.slug, is_root=True)
 
     def hides(self, host: str, path: str) -> bool:
         """Tell whether a host has a page and nothing else: the API and the console are not at its address."""
@@ -195,7 +171,8 @@ class StatusPages:
             facts = facts_of(reader, now)
             if facts is None:
                 return None
-            return _Drawn(until_s, page_of(facts, feed), feed_of(facts, name), facts.access, facts.user_id)
+            page, atom, badge = page_of(facts, feed), feed_of(facts, name), badge_of(facts)
+            return _Drawn(until_s, page, atom, badge, facts.access, facts.user_id)
 
         drawn = await self._database.ask(draw)
         if drawn is None:
@@ -210,6 +187,26 @@ class StatusPages:
         self._kept[key] = task.result()
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+
+def _addresses(key: str) -> tuple[str, str, str]:
+    """Return where the page of a key, its feed and its badge are."""
+    return f"/status/{key}", f"/status/{key}.atom", f"/status/{key}.svg"
+
+
+def _headers_for(principal: Principal, drawn: _Drawn) -> dict[str, str]:
+    """Return the headers of a page's feed or badge. Raises Problem if the caller may not read the page."""
+    if drawn.access is not PageAccess.SIGNED_IN:
+        return _HEADERS
+    if principal is NOBODY:
+        raise Problem(
+            401,
+            "unauthorized",
+            "Feed and badge of this page take a token: send it as 'Authorization: Bearer TOKEN'.",
+            headers={"WWW-Authenticate": 'Bearer realm="everwatch"'},
+        )
+    _check_reader(principal, drawn)
+    return _HEADERS | _PRIVATE
 
 
 def _check_reader(principal: Principal, drawn: _Drawn) -> None:

@@ -1,4 +1,4 @@
-"""Visitors of operators' status pages who want news by mail: a form, a link to confirm, and an end with one click.
+"""Subscriptions of visitors of operators' status pages by mail: a form, a link to confirm, and an end with one click.
 
 Links in mails lead to the domain that the file of pages names, never to a host that a request brought. A link that is
 opened changes nothing (mail scanners open them): its page has a button.

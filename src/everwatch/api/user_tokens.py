@@ -1,7 +1,7 @@
 """Tokens of end users: JWTs that the product itself signs, so that a user's own monitors can be shown within it.
 
 The keys come from a file (a JWKS, RFC 7517), which is followed, or from an address. ``sub`` is the user's id, and a
-token sees that user's things only. Signatures are of public keys alone: who checks a token cannot make one.
+token sees that user's things only. Signatures are of public keys alone: a process that checks a token cannot make one.
 """
 
 import hashlib

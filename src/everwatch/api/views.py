@@ -47,7 +47,7 @@ class MonitorView(msgspec.Struct, frozen=True):
 
     ``agenda``: what else is to happen to it; what is left out is 0, for nothing. ``outcome``: of one that is done, how
     its last run ended. ``last_body``: what its job printed last, and ``last_body_at``, when; "" and 0 if it never
-    printed anything.
+    printed anything. ``flapping``: it goes down and up too often; ``state`` is that of the last result.
     """
 
     user_id: str
@@ -65,6 +65,7 @@ class MonitorView(msgspec.Struct, frozen=True):
     outcome: Status | None = None
     last_body: str = ""
     last_body_at: Instant = 0
+    flapping: bool = False
 
 
 class ResultView(msgspec.Struct, frozen=True):

@@ -107,7 +107,7 @@ class UnreadableOffsets(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """Contents of a backup. Instants in ms. ``settings``: those that are no secrets, for setting up a new installation.
 
-    ``acls``: the rights on topics and groups, in Kafka's words, where the broker told them; they are not restored.
+    ``acls``: the rights on topics and groups, in Kafka's words, where the broker reports them; they are not restored.
     ``notifier_database``: the notifier's own, which it has beside SQLite; in PostgreSQL its tables are in ``database``.
     ``unreadable``: what the topics held and no file holds.
     """

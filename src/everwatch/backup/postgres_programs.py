@@ -27,7 +27,7 @@ def load(url: URL, file: Path) -> None:
 
 
 def _run(url: URL, program: str, *arguments: str) -> None:
-    # who restores may be another user than the one whose tables they were
+    # the user that restores may be another one than the tables' owner
     command = [program, "--no-owner", "--no-privileges", "--no-password", *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs, without a shell

@@ -44,7 +44,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, digest_of
 
 OWNER, UNFINISHED_OWNER = "restore", "an-unfinished-restore"
-"""Who a record of progress says that it was: for sentences about a changelog that has lost records."""
+"""Name of the owner in a record of progress: for sentences about a changelog that has lost records."""
 _BEYOND_EVERY_OFFSET = 1 << 62
 
 

@@ -20,7 +20,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import bounds_of, committed_of, executors_group
 from everwatch.kafka.to_end import BULK, read_to_end
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
 WORKER_INPUTS = ("signups", "commands", "signals", "results")
 WHOLE = ("monitors_changelog", "access", "jobs", "cancellations")
@@ -119,7 +119,7 @@ class SourceTopics:
             return
         topic = self.names[name]
         with closing(self._consumer(**BULK)) as consumer:
-            sieve = None if name in _STATE else Sieve(consumer, lambda: self._consumer(**PROBING), self._clock)
+            sieve = None if name in _STATE else Sieve(consumer, self._consumer, self._clock)
             note = partial(self._note, name)
             for messages in read_to_end(consumer, topic, wanted, sieve, on_unreadable=note):
                 records = [Record.of(message, with_headers=True) for message in messages]

@@ -187,6 +187,7 @@ COMMANDS = (
         OPERATE,
         "secrets:app",
         "Make keys that encrypt secrets in configs, and encrypt stored ones anew.",
+        CommandReach.API,
     ),
     ListedCommand(
         "api-token",
@@ -209,7 +210,9 @@ COMMANDS = (
         "Check a file of plans, show the signup that it makes of a user, and the plans in force.",
         CommandReach.LOCAL,
     ),
-    ListedCommand("topics", OPERATE, "topics:app", "Create and check topics, skip what cannot be read."),
+    ListedCommand(
+        "topics", OPERATE, "topics:app", "Create and check topics, skip what cannot be read.", CommandReach.API
+    ),
     ListedCommand(
         "lag",
         OPERATE,

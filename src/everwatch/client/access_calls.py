@@ -8,9 +8,12 @@ from everwatch.api.access_views import (
     CreatedToken,
     LoginLinkBody,
     LoginLinkView,
+    MeView,
     OperatorBody,
     OperatorList,
     OperatorView,
+    RoleList,
+    RoleView,
     TokenBody,
     TokenView,
 )
@@ -25,6 +28,14 @@ class AccessCalls(ApiCalls):
     def tokens(self) -> AsyncIterator[TokenView]:
         """Iterate stored tokens, sessions included, the oldest first."""
         return self._iterate("/v1/tokens", Paged(), TokenView)
+
+    async def roles(self) -> list[RoleView]:
+        """Return the roles with their scopes."""
+        return (await self.get("/v1/roles", RoleList)).items
+
+    async def me(self) -> MeView:
+        """Return what this client's token may do."""
+        return await self.get("/v1/me", MeView)
 
     async def create_token(self, body: TokenBody) -> CreatedToken:
         """Make a token; its text is answered this once."""

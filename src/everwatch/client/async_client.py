@@ -5,11 +5,12 @@ from everwatch.client.history_calls import HistoryCalls
 from everwatch.client.job_calls import JobCalls
 from everwatch.client.monitor_calls import MonitorCalls
 from everwatch.client.notifier_calls import NotifierCalls
+from everwatch.client.page_calls import PageCalls
 from everwatch.client.system_calls import SystemCalls
 from everwatch.client.user_calls import UserCalls
 
 
-class AsyncClient(UserCalls, MonitorCalls, NotifierCalls, JobCalls, HistoryCalls, SystemCalls, AccessCalls):
+class AsyncClient(UserCalls, MonitorCalls, NotifierCalls, JobCalls, HistoryCalls, SystemCalls, AccessCalls, PageCalls):
     """A client of the HTTP API at ``url``, for one event loop; an async context manager.
 
     Every method raises ApiError for what the API refuses or cannot serve. A request that may be repeated is, for up to

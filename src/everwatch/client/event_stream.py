@@ -11,8 +11,8 @@ from everwatch.model import Result, Transition
 class LiveEvent(NamedTuple):
     """One event: a result or a transition as it came, or how many events were dropped.
 
-    ``dropped``: so many events, at most, did not come: there were more than 50 a second, or too many while there was
-    no connection.
+    ``dropped``: how many events, at most, did not come, because there were more than 50 a second, or too many while
+    there was no connection.
     """
 
     kind: Literal["result", "transition", "dropped"]
@@ -36,6 +36,10 @@ class EventParser:
         self._id = last_event_id
         self._name = ""
         self._data: list[bytes] = []
+
+    def begin(self) -> None:
+        """Begin another stream: what the last one left incomplete comes again."""
+        self._id, self._name, self._data = self.last_event_id, "", []
 
     def take(self, line: bytes) -> LiveEvent | None:
         """Take a line without its end; give the event that it completes, if it is of a known kind. Raises ApiError."""

@@ -1,7 +1,7 @@
 """Results, transitions, dead letters and live events, as the client asks for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import TypeVar
 
 import msgspec
@@ -75,6 +75,11 @@ class HistoryCalls(ApiCalls):
         """Return one dead letter."""
         return await self.get(place("dead-letters", str(partition), str(offset)), LetterView)
 
+    async def dead_letter_original(self, partition: int, offset: int) -> LetterView:
+        """Return one dead letter as its topic has it, whole and with its secrets."""
+        path = place("dead-letters", str(partition), str(offset), "original")
+        return await self.get(path, LetterView)
+
     async def redrive(self, body: RedriveBody) -> RedriveView:
         """Send dead letters back to where they came from, at most 1,000; with ``dry_run`` say what would be sent.
 
@@ -99,22 +104,45 @@ class HistoryCalls(ApiCalls):
         """
         request = read("/v1/live", LiveQuery(user_id, monitor_id, only), user_id=user_id)
         parser = EventParser()
-        loop = asyncio.get_running_loop()
-        heard_s, attempt = loop.time(), 0
+        silence = _Silence(asyncio.get_running_loop().time, self._patience_s)
         while True:
             try:
                 async with self._transport.stream(request, parser.last_event_id) as lines:
-                    async for line in lines:
-                        heard_s, attempt = loop.time(), 0
-                        if (event := parser.take(line.rstrip(b"\r\n"))) is not None:
-                            yield event
-                raise ApiError(0, UNREACHABLE, "The API ended the stream of events.")
+                    async for event in _events(lines, parser, silence):
+                        yield event
             except ApiError as error:
-                pause = pause_s(error, request, attempt)
-                if pause is None or loop.time() + pause > heard_s + self._patience_s:
-                    raise
-                await self._sleep(pause)
-                attempt += 1
+                await self._sleep(silence.pause_s(error, request))
+
+
+class _Silence:
+    """For how long a stream has been silent, and how often it was opened meanwhile."""
+
+    def __init__(self, monotonic_s: Callable[[], float], patience_s: float) -> None:
+        self._monotonic_s = monotonic_s
+        self._patience_s = patience_s
+        self.end()
+
+    def end(self) -> None:
+        """Note that a line came."""
+        self._since_s, self._attempt = self._monotonic_s(), 0
+
+    def pause_s(self, error: ApiError, request: ApiRequest) -> float:
+        """Return the pause before the stream is opened again; raise ``error`` if it is not to be."""
+        pause = pause_s(error, request, self._attempt)
+        if pause is None or self._monotonic_s() + pause > self._since_s + self._patience_s:
+            raise error
+        self._attempt += 1
+        return pause
+
+
+async def _events(lines: AsyncIterable[bytes], parser: EventParser, silence: _Silence) -> AsyncIterator[LiveEvent]:
+    """Iterate the events of one stream. Raises ApiError, also at its end."""
+    parser.begin()
+    async for line in lines:
+        silence.end()
+        if (event := parser.take(line.rstrip(b"\r\n"))) is not None:
+            yield event
+    raise ApiError(0, UNREACHABLE, "The API ended the stream of events.")
 
 
 AnyQuery = TypeVar("AnyQuery", AllResultsQuery, AllTransitionsQuery)

@@ -1,21 +1,22 @@
 """Bulk jobs, audits and exports, as the client asks for them."""
 
-import re
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import msgspec
 
 from everwatch.api.audit_run_views import AuditRunBody, AuditRunList, AuditRunView
-from everwatch.api.export_views import PAUSED, REDACTED, ExportQuery
+from everwatch.api.export_views import ExportQuery
 from everwatch.api.import_views import ImportQuery, ImportStopped, ImportSummary, RefusedImportRow
 from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobPreview, JobPreviewBody, JobView
 from everwatch.api.queries import FacetsQuery, Paged
 from everwatch.client.api_calls import PAGE, ApiCalls, decoded, read_as
 from everwatch.client.errors import UNREACHABLE, ApiError
 from everwatch.client.requests import ApiRequest, command, place, read
+from everwatch.client.retrying import pause_s
+from everwatch.encoding.export_marks import MARK, ExportLine
 
 EVERYTHING = ExportQuery()
 
@@ -27,7 +28,7 @@ ImportData = bytes | BinaryIO | AsyncIterable[bytes]
 
 
 class ExportedPage(NamedTuple):
-    """One page of an export: its rows, how many monitors are paused, and how many have redacted secrets."""
+    """Rows of some users, how many monitors of them are paused, and how many have redacted secrets."""
 
     rows: list[dict[str, Any]]
     paused: int
@@ -101,24 +102,60 @@ class JobCalls(ApiCalls):
     # --- exports --------------------------------------------------------------------------------------------------
 
     async def export(self, query: ExportQuery = EVERYTHING) -> AsyncIterator[ExportedPage]:
-        """Iterate pages of users and their monitors as rows that an import takes."""
-        if query.limit == ExportQuery().limit:
-            query = msgspec.structs.replace(query, limit=PAGE)
+        """Iterate users and their monitors as rows that an import takes, some users at a time.
+
+        It is one answer of the API, which goes on behind the last page where it breaks, for up to ``patience_s``.
+        """
+        query = msgspec.structs.replace(
+            query, stream=True, limit=PAGE if query.limit == EVERYTHING.limit else query.limit
+        )
+        loop = asyncio.get_running_loop()
+        came_s, attempt = loop.time(), 0
         while True:
-            answer = await self._transport.send(read("/v1/export", query, user_id=query.user))
-            rows = [read_as(dict[str, Any], line, answer.status) for line in answer.body.splitlines()]
-            counts = (int(answer.headers.get(name, "0")) for name in (PAUSED, REDACTED))
-            yield ExportedPage(rows, *counts)
-            cursor = _cursor_in(answer.headers.get("Link", ""))
-            if not cursor:
-                return
-            query = msgspec.structs.replace(query, cursor=cursor)
+            request = read("/v1/export", query, user_id=query.user)
+            try:
+                async for page, cursor in self._exported(request):
+                    came_s, attempt = loop.time(), 0
+                    yield page
+                    if not cursor:
+                        return
+                    query = msgspec.structs.replace(query, cursor=cursor)
+                raise ApiError(0, UNREACHABLE, "The export broke off.")
+            except ApiError as error:
+                pause = pause_s(error, request, attempt)
+                if pause is None or loop.time() + pause > came_s + self._patience_s:
+                    raise
+                await self._sleep(pause)
+                attempt += 1
+
+    async def _exported(self, request: ApiRequest) -> AsyncIterator[tuple[ExportedPage, str]]:
+        """Iterate whole pages of one answer, each with the cursor behind it. Raises ApiError."""
+        rows: list[dict[str, Any]] = []
+        async with self._transport.stream(request, sees_writes=True) as content:
+            async for line in _lines(content.iter_any()):
+                if not line.startswith(MARK):
+                    rows.append(read_as(dict[str, Any], line, 200))
+                    continue
+                mark = read_as(ExportLine, line, 200).export
+                if mark.code:
+                    status = _NO_TOKEN if mark.code == "invalid_token" else _LATER if mark.code != "secrets" else _NEVER
+                    raise ApiError(status, mark.code, mark.reason)
+                yield ExportedPage(rows, mark.paused, mark.redacted), mark.cursor or ""
+                rows = []
 
 
-def _cursor_in(link: str) -> str:
-    """The cursor of the page that a Link header names; "" for none."""
-    found = re.match(r'<([^>]*)>; rel="next"', link)
-    return parse_qs(urlsplit(found[1]).query).get("cursor", [""])[0] if found else ""
+_NO_TOKEN, _NEVER, _LATER = 401, 409, 503
+
+
+async def _lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Iterate lines of any length; what stands behind the last end of a line is part of one that broke off."""
+    parts: list[bytes] = []
+    async for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        for each in others:
+            yield b"".join(parts)
+            parts = [each]
 
 
 def _import_line(line: bytes) -> RefusedImportRow | ImportSummary | ImportStopped:

@@ -41,9 +41,9 @@ EVERY_DELIVERY = DeliveriesQuery()
 class NotifierCalls(ApiCalls):
     """Methods for messages, routes, contacts, incidents and silences."""
 
-    async def incidents(self, user_id: str = "", limit: int = 100) -> Listed[IncidentView]:
-        """Return incidents that are not closed, of a user or of all."""
-        return await self.get("/v1/incidents", Listed[IncidentView], user=user_id, limit=limit)
+    async def incidents(self, user_id: str = "", limit: int = 100, phase: str = "") -> Listed[IncidentView]:
+        """Return incidents that are not closed, of a user or of all; ``phase``: only open or flapping ones."""
+        return await self.get("/v1/incidents", Listed[IncidentView], user=user_id, limit=limit, phase=phase)
 
     async def shared_incidents(self) -> SharedIncidentsView:
         """Return open incidents of many monitors: of targets, and of executors."""
@@ -71,6 +71,24 @@ class NotifierCalls(ApiCalls):
     async def incident(self, incident_id: str) -> IncidentDetail:
         """Return an incident, open or over, with its comments."""
         return await self.get(place("incidents", incident_id), IncidentDetail)
+
+    async def acknowledge_incident(
+        self, incident_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Acknowledge an incident by its id."""
+        return await self._of_incident("POST", incident_id, "ack", None, command_id, wait_s)
+
+    async def withdraw_incident_ack(
+        self, incident_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Take the acknowledgement or snooze of an incident back."""
+        return await self._of_incident("DELETE", incident_id, "ack", None, command_id, wait_s)
+
+    async def snooze_incident(
+        self, incident_id: str, for_: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Send no alert of an incident but its end for a duration such as ``2h``."""
+        return await self._of_incident("POST", incident_id, "snooze", SnoozeBody(for_=for_), command_id, wait_s)
 
     async def resolve_incident(
         self, incident_id: str, *, command_id: str = "", wait_s: float | None = None
@@ -188,4 +206,18 @@ class NotifierCalls(ApiCalls):
         what, user_id, monitor_id = about
         path, command_id = monitor_place(user_id, monitor_id, what), command_id or uuid4().hex
         sent = command(method, path, command_id, user_id=user_id, body=body, wait_s=wait_s)
+        return decoded(await self._transport.send(sent), IncidentView)
+
+    async def _of_incident(
+        self,
+        method: str,
+        incident_id: str,
+        what: str,
+        body: SnoozeBody | None,
+        command_id: str,
+        wait_s: float | None,
+    ) -> IncidentView:
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path, command_id = place("incidents", incident_id, what), command_id or uuid4().hex
+        sent = command(method, path, command_id, user_id="", body=body, wait_s=wait_s)
         return decoded(await self._transport.send(sent), IncidentView)

@@ -93,6 +93,13 @@ def if_version(version: int | None) -> dict[str, str]:
     return {"If-Match": "*" if version is None else f'"{version}"'}
 
 
+def if_registration(tag: str | None) -> dict[str, str]:
+    """Return the header that makes a change take a user's registration of this tag; "": there must be none."""
+    if tag is None:
+        return {}
+    return {"If-Match": tag} if tag else {"If-None-Match": "*"}
+
+
 def _given(query: msgspec.Struct) -> dict[str, Any]:
     """The parameters of a query that are not the default, as text."""
     plain = msgspec.to_builtins(query)

@@ -10,6 +10,8 @@ from everwatch.api.bodies import (
     SignalBody,
     SignalsBody,
 )
+from everwatch.api.inspecting_views import DatabaseView, TopicsView
+from everwatch.api.overview_views import OverviewView
 from everwatch.api.state_views import (
     CountsView,
     DiagnosisView,
@@ -82,6 +84,10 @@ class SystemCalls(ApiCalls):
                 return None
             raise
 
+    async def overview(self) -> OverviewView:
+        """Return the system at a glance: counts, the newest results, the last hour's transitions."""
+        return await self.get("/v1/overview", OverviewView)
+
     async def counts(self) -> CountsView:
         """Return how many monitors there are by state, kind and plan, and users by plan."""
         return await self.get("/v1/counts", CountsView)
@@ -101,6 +107,14 @@ class SystemCalls(ApiCalls):
     async def workers(self) -> WorkersView:
         """Return workers, executors and sinks."""
         return await self.get("/v1/workers", WorkersView)
+
+    async def database(self) -> DatabaseView:
+        """Return size, rows and age of the database's tables, and the next deletions."""
+        return await self.get("/v1/database", DatabaseView)
+
+    async def topics(self) -> TopicsView:
+        """Return the topics, and what is wrong with them."""
+        return await self.get("/v1/topics", TopicsView)
 
     async def diagnosis(self) -> DiagnosisView:
         """Return the faults of the system, each with its remedy."""

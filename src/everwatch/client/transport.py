@@ -82,13 +82,21 @@ class HttpTransport:
 
     @asynccontextmanager
     async def stream(
-        self, request: ApiRequest, last_event_id: str = "", data: Any = None, silent_for_s: float = SILENT_FOR_S
+        self,
+        request: ApiRequest,
+        last_event_id: str = "",
+        data: Any = None,
+        silent_for_s: float = SILENT_FOR_S,
+        *,
+        sees_writes: bool = False,
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """Open a stream, of events behind ``last_event_id`` if that is given; ``data``: what is sent meanwhile.
 
-        Raises ApiError.
+        ``sees_writes``: it reads what this client has written. Raises ApiError.
         """
         headers = request.headers if data is not None else {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if sees_writes and (wanted := self.positions.wanted(request.user_id)):
+            headers["Everwatch-After"] = wanted
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=silent_for_s)

@@ -2,7 +2,7 @@
 
 Made at run time with the standard library alone, because a demo runs where there may be neither openssl nor a package
 for this. Keys are on the curve P-256 (FIPS 186-4), signatures ECDSA with SHA-256, certificates as RFC 5280 and RFC 5480
-say, keys as RFC 5915 does. The arithmetic takes no care to hide the keys from who can measure it: they guard nothing.
+say, keys as RFC 5915 does. The arithmetic does not hide the keys from timing attacks: they guard nothing.
 """
 
 import base64
@@ -63,7 +63,7 @@ def write_certificates(folder: Path, now_ms: int) -> DemoCertificates:
 
 
 def _system_authorities() -> str:
-    # who trusts the demo's authority goes on trusting the others: Kafka may be behind TLS
+    # a client that trusts the demo's authority still trusts the others: Kafka may be behind TLS
     path = ssl.get_default_verify_paths().cafile
     return Path(path).read_text() if path else ""
 

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import TopicPartition
 
@@ -14,7 +15,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.model import INLINE_EXECUTOR, Transition
 
 
@@ -39,7 +40,7 @@ class Observer:
         group = f"{settings.application}-demo-{settings.instance}"
         self._consumer = new_consumer(settings, bootstrap_servers, group, **{"fetch.wait.max.ms": 10})
         # the demo's topics take records of others, too
-        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        self._sieve = Sieve(self._consumer, partial(new_consumer, settings, bootstrap_servers, group), clock)
         names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions, self._topics.progress]
         names += [published] if published else []
         positions = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]

@@ -30,7 +30,7 @@ _REMEDIES: tuple[tuple[type[EverwatchError], str], ...] = (
     (TopicMismatch, "Run 'everwatch topics check' for each topic's count; docs/topics.md says how to change it."),
     (ChangelogLost, "See docs/changelog-loss.md."),
     (SettingsError, "Correct the setting that is named (docs/settings.md)."),
-    # BrokerUnavailable, and what else may pass by itself
+    # BrokerUnavailable, and other errors that may pass by themselves
     (
         Transient,
         "See whether the broker runs and EVERWATCH_BOOTSTRAP_SERVERS names it; then run 'everwatch doctor' again.",

@@ -77,7 +77,7 @@ def signup_of(given: SignupInput) -> Signup:
 
 
 def check_runs(monitors: Iterable[MonitorSpec]) -> None:
-    """Raises InvalidInput if this many ``max_runs`` by the wall clock take too long to look for in one signup."""
+    """Raise InvalidInput if this many ``max_runs`` by the wall clock take too long to look for in one signup."""
     runs = sum([spec.max_runs for spec in monitors if spec.max_runs and is_by_wall_clock(spec.schedule)])
     if runs > MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP:
         raise InvalidInput(

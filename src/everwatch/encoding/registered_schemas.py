@@ -3,7 +3,7 @@
 A record is made into one in single-object encoding, or into JSON, which everything else reads; and the other way round
 for what is written. Ids are looked up once and kept, since what an id means never changes. A lookup asks the registry
 and so blocks: where an event loop decodes, a gate (``kafka/schema_gate.py``) calls ``learn`` in a thread before, and
-decoding asks nobody. One registry for a process, set by ``use``.
+decoding asks no registry. One registry for a process, set by ``use``.
 """
 
 from collections.abc import Callable, Mapping

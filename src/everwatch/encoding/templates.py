@@ -71,7 +71,7 @@ def default_template() -> dict[str, Any]:
 
 
 def check_template(document: object, path: str) -> None:
-    """Raises InvalidInput, with the path of the text that is wrong (``path`` is the document's)."""
+    """Raise InvalidInput, with the path of the text that is wrong (``path`` is the document's)."""
     _check(document, path, 1)
     size = len(msgspec.json.encode(document))
     if size > LARGEST_TEMPLATE_BYTES:

@@ -127,7 +127,7 @@ class CallableProcesses:
 
     def _hand_out(self) -> None:
         while self._free and not self._closed:
-            # the dict is in order of who began to wait first, and min takes the first of equals
+            # the dict is in order of waiting, and min takes the first of equals
             may = [name for name in self._waiting if self._running[name] < self._most]
             if self._slow_under_way() >= self._most:
                 may = [name for name in may if not self._is_slow(name)]
@@ -227,7 +227,7 @@ class _Seat:
         self.spoilt = False
 
     async def run(self, call: CallableRun) -> CallableReply:
-        """Raises OSError if no process can be started. An interruption before its end spoils the seat."""
+        """Raise OSError if no process can be started. An interruption before its end spoils the seat."""
         self.spoilt = True
         if self._starting is not None and (self.serves != call.name or (await self._starting).ended):
             await self.clear()

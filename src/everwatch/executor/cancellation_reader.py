@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -28,7 +29,7 @@ from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.partition_bounds import bounds, ends
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Sifted
+from everwatch.kafka.unreadable_batches import Sieve, Sifted
 from everwatch.observability.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class CancellationReader:
     def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
         group = executors_group(self._settings, self._settings.region)
         consumer = self._clients.consumer(group, error_cb=self._on_error, **_PREFETCH, **{"enable.partition.eof": True})
-        sieve = Sieve(consumer, lambda: self._clients.consumer(group, **PROBING), self._clock)
+        sieve = Sieve(consumer, partial(self._clients.consumer, group), self._clock)
         try:
             partitions = range(self._settings.partitions)
             consumer.assign([self._begin(consumer, number) for number in partitions])

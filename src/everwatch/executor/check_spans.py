@@ -1,7 +1,7 @@
 """Spans of checks: one trace for each tick, one span for each attempt at it."""
 
 from everwatch.kafka.outbox import Headers
-from everwatch.kinds.failure_classes import failure_class
+from everwatch.kinds.execution.failure_classes import failure_class
 from everwatch.model import Outcome, Status, Tick
 from everwatch.tracing.ids import span_id_of, trace_id_of
 from everwatch.tracing.tracer import Span, Tracer

@@ -9,7 +9,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from everwatch.kinds.failure_classes import FAILURE_CLASSES, failure_class
+from everwatch.kinds.execution.failure_classes import FAILURE_CLASSES, failure_class
 from everwatch.model import Outcome, Priority, Status, Tick
 
 _DELAYS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

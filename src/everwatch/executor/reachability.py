@@ -7,7 +7,7 @@ so a result that did not reach its target carries the percentage of targets that
 from collections import OrderedDict
 
 from everwatch.kinds.callable_interface import CALLABLE_TARGET
-from everwatch.kinds.failure_classes import failure_class
+from everwatch.kinds.execution.failure_classes import failure_class
 from everwatch.model import Outcome, Status
 
 WINDOW_S = 60.0

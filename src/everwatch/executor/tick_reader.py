@@ -21,7 +21,7 @@ from everwatch.executor.metrics import LAG, WAITING
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.partition_bounds import ends
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import ASSIGNED
 from everwatch.observability.rebalances import Rebalances
@@ -116,7 +116,7 @@ class TickReader:
 
     def take(self, consumer: Consumer) -> tuple[list[Taken], list[tuple[HeldPartition, Unreadable]]]:
         """Fetch ticks to run, and offsets that cannot be read, in the order of each partition. Raises Transient."""
-        self._sieve = self._sieve or Sieve(consumer, lambda: self._new_consumer(**PROBING), self._clock)
+        self._sieve = self._sieve or Sieve(consumer, self._new_consumer, self._clock)
         messages, unreadable, others = self._sieve.sift(consumer.consume(_BATCH, _CONSUME_S))
         for message in others:
             if (error := message.error()) is not None:

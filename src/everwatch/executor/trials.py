@@ -22,7 +22,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import trials_group
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.kinds.execution.kind_runner import Job, job_of, run_job
 from everwatch.kinds.execution.result_builder import LONGEST_DETAIL, LONGEST_REASON
@@ -179,7 +179,7 @@ class TrialReader:
             self._group,
             **{"enable.auto.commit": True, "enable.auto.offset.store": True, "auto.offset.reset": "latest"},
         )
-        sieve = Sieve(consumer, lambda: self._clients.consumer(self._group, **PROBING), self._clock)
+        sieve = Sieve(consumer, partial(self._clients.consumer, self._group), self._clock)
         try:
             consumer.subscribe([self._topic])
             while not self._stopping.is_set():

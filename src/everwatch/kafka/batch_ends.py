@@ -5,8 +5,10 @@ one: that takes nothing but what every broker answers.
 """
 
 import threading
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
@@ -23,10 +25,23 @@ CODES = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
+PROBING: dict[str, object] = {
+    "enable.partition.eof": True,
+    # an offset behind the end is an answer, too
+    "auto.offset.reset": "error",
+    "fetch.wait.max.ms": 10,
+    "fetch.error.backoff.ms": 10,
+    "fetch.min.bytes": 1,
+    # how often fetches are counted
+    "statistics.interval.ms": 100,
+}
+"""Consumer settings of the second client."""
 _PATIENCE_S = 20.0
-SILENT_S = 5.0
-"""An offset that gives nothing for so long, while the batch before it still gives its error, gives nothing at all."""
-_TAKE_S = 0.5
+SILENT = "Kafka gives nothing, and no error"
+"""Why a partition cannot be read where the broker answers that there is more, and gives none of it."""
+EMPTY_FETCHES = 20
+"""An offset gives nothing when the broker has answered so many fetches with nothing, twice."""
+_TAKE_S = 0.1
 # of one partition at a time: many in a row are found with one client
 MOST_IN_A_ROW = 1_000
 
@@ -42,7 +57,8 @@ class UnreadableSpan(NamedTuple):
 class EndSearch:
     """A search for the end of the batch of offset ``first``, and of those behind it, in a thread of its own."""
 
-    def __init__(self, prober: "Prober", first: int, stands: int) -> None:
+    def __init__(self, prober: "Prober", first: int, stands: int | None) -> None:
+        """``stands``: the offset to look from; None: where the consumer's group begins."""
         self.first = first
         self._stands = stands
         self._prober = prober
@@ -67,20 +83,68 @@ class EndSearch:
 
     def _run(self) -> None:
         try:
-            self._found = self._prober.find(self._stands)
+            self._found = self._prober.find(self._prober.committed() if self._stands is None else self._stands)
         except Exception as error:  # raised where it is asked for
             self._problem = error
         finally:
             self._prober.close()
 
 
-class Prober:
-    """A second client on one partition."""
+class FetchCount:
+    """Count of the fetches that a client has sent for one partition at an offset, from its statistics.
 
-    def __init__(self, consumer: Consumer, topic: str, partition: int, clock: Clock) -> None:
+    Of a partition one fetch is under way at a time, so all but the last one are answered. Those count whose answer is
+    neither an error nor anything that the client could go on behind.
+    """
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self._topic = topic
+        self._partition = str(partition)
+        self._offset = -1
+        self._counted_from: tuple[int, int] | None = None
+        self.answered = 0
+        """Fetches that were answered in this way since the count began."""
+
+    def begin(self, offset: int) -> None:
+        """Count anew, those at this offset."""
+        self._offset = offset
+        self._counted_from = None
+        self.answered = 0
+
+    def note(self, statistics: str) -> None:
+        """Take in statistics of the client. For ``stats_cb``."""
+        told = orjson.loads(statistics)
+        partition = told["topics"].get(self._topic, {}).get("partitions", {}).get(self._partition)
+        brokers = (each for each in told["brokers"].values() if partition and each["nodeid"] == partition["broker"])
+        broker = next(brokers, None)
+        if broker is None or not self._gave_nothing(partition, broker):
+            self.begin(self._offset)
+            return
+        sent = broker["req"].get("Fetch", 0)
+        if self._counted_from is None or self._counted_from[0] != broker["nodeid"]:
+            self._counted_from = broker["nodeid"], sent
+        self.answered = max(0, sent - self._counted_from[1] - 1)
+
+    def _gave_nothing(self, partition: dict[str, Any], broker: dict[str, Any]) -> bool:
+        # an answer without an error has a last stable offset; a broker that throttles a client answers with nothing
+        is_answer = partition["next_offset"] == self._offset and partition["ls_offset"] >= 0
+        return is_answer and not broker["throttle"]["max"]
+
+
+def open_prober(new_consumer: Callable[..., Consumer], topic: str, partition: int, clock: Clock) -> "Prober":
+    """Make a second client; ``new_consumer`` makes a consumer with the settings that it is given beside its own."""
+    fetches = FetchCount(topic, partition)
+    return Prober(new_consumer(**PROBING, stats_cb=fetches.note), topic, partition, fetches, clock)
+
+
+class Prober:
+    """A second client on one partition, and the count of its fetches."""
+
+    def __init__(self, consumer: Consumer, topic: str, partition: int, fetches: FetchCount, clock: Clock) -> None:
         self._consumer = consumer
         self._topic = topic
         self._partition = partition
+        self._fetches = fetches
         self._clock = clock
 
     def close(self) -> None:
@@ -113,7 +177,9 @@ class Prober:
                     last = middle
                 else:
                     end, behind = middle, seen
-            if is_broken and not behind.is_record:
+            if bad.is_brokers and not self._probe(offset).is_brokers:
+                raise BrokerUnavailable("what the broker did not give it gives now")
+            if is_broken and not (behind.is_record or behind.error):
                 # what comes next would not be read either: the broker looks for it from before this batch
                 raise BrokerUnavailable(
                     f"the broker does not read on before more records stand behind it ({bad.error})"
@@ -126,24 +192,9 @@ class Prober:
         """Return what stands at an offset after that of a batch that cannot be read. Raises BrokerUnavailable.
 
         Where the length of the batch, or its format version, was changed, the broker finds nothing behind it up to the
-        next offset of its index. It says so, or gives nothing, while it goes on to give the batch itself: that counts
-        to the batch.
+        next offset of its index. It says so, or gives nothing: that counts to the batch.
         """
-        try:
-            seen = self._probe(offset, SILENT_S)
-        except BrokerUnavailable:
-            began_s = self._clock.monotonic_s()
-            if self._probe(bad.at).error != bad.error:
-                raise
-            # a busy machine gives the record late, as it does the error
-            patience_s = max(SILENT_S, 10 * (self._clock.monotonic_s() - began_s))
-            # records after the begin of an open transaction are not given: they are not of this batch, which was
-            if offset > self._readable_to():
-                return _Standing(offset)
-            try:
-                seen = self._probe(offset, patience_s)
-            except BrokerUnavailable:
-                return bad._replace(is_brokers=True)
+        seen = self._probe(offset)
         return bad._replace(is_brokers=True) if seen.is_brokers else seen
 
     def _readable_to(self) -> int:
@@ -156,11 +207,30 @@ class Prober:
                 f"Kafka does not report the end of {self._topic}/{self._partition}: {error.args[0].str()}."
             ) from None
 
-    def _probe(self, offset: int, patience_s: float = _PATIENCE_S) -> "_Standing":
-        """Return what stands at ``offset`` or after it. Raises BrokerUnavailable if it is not known in time."""
+    def committed(self) -> int:
+        """Return the offset at which the consumer's group begins; the first one where it has committed none.
+
+        Raises BrokerUnavailable.
+        """
+        place = TopicPartition(self._topic, self._partition)
+        try:
+            (found,) = self._consumer.committed([place], _PATIENCE_S)
+            first, _ = self._consumer.get_watermark_offsets(place, _PATIENCE_S)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Kafka does not report what is committed: {error.args[0].str()}.") from None
+        return max(int(first), int(found.offset))
+
+    def _probe(self, offset: int) -> "_Standing":
+        """Return what stands at ``offset`` or after it. Raises BrokerUnavailable if it is not known in time.
+
+        Nothing at all is an answer, too: when the broker has answered fetch after fetch with nothing, or with an error
+        that says nothing, although committed records stand there.
+        """
         place = TopicPartition(self._topic, self._partition, offset)
         self._consumer.assign([place])
-        deadline_s = self._clock.monotonic_s() + patience_s
+        self._fetches.begin(offset)
+        deadline_s = self._clock.monotonic_s() + _PATIENCE_S
+        readable_to, unknown, reason = -1, 0, SILENT
         while self._clock.monotonic_s() < deadline_s:
             for message in self._consumer.consume(1, _TAKE_S):
                 error, at = message.error(), message.offset()
@@ -168,6 +238,9 @@ class Prober:
                     continue
                 if error is not None and error.code() in CODES:
                     return _Standing(at, error.str(), is_brokers=error.code() == KafkaError.INVALID_MSG)
+                if error is not None and error.code() == KafkaError.UNKNOWN and at == offset:
+                    unknown, reason = unknown + 1, error.str()
+                    continue
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     is_answer = at >= offset
                 elif error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -179,6 +252,17 @@ class Prober:
                 # Behind a wrong checksum librdkafka asks for an offset that it made up. That there is none such may be
                 # reported after the next assignment, and then nothing is fetched for that either.
                 self._consumer.assign([place])
+            if max(self._fetches.answered, unknown) < EMPTY_FETCHES:
+                continue
+            if readable_to > offset:
+                return _Standing(offset, reason, is_brokers=True)
+            readable_to = self._readable_to()
+            if readable_to <= offset:
+                # the end, or the begin of an open transaction: what is written behind it is not given yet
+                return _Standing(offset)
+            # what was answered before this was asked says nothing of it
+            self._fetches.begin(offset)
+            unknown = 0
         raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
 
 

@@ -91,7 +91,7 @@ def producer_config(settings: Settings) -> dict[str, object]:
         "linger.ms": 5,
         "message.max.bytes": LARGEST_RECORD_BYTES,
         "queue.buffering.max.messages": 1_000_000,
-        # a broker may be away for minutes; what was accepted here is kept and tried again until then
+        # a broker may be unavailable for minutes; what was accepted here is kept and tried again until then
         "delivery.timeout.ms": 600_000,
     }
 

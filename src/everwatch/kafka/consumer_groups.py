@@ -1,4 +1,4 @@
-"""Consumer groups as the broker reports them: members with their partitions, committed offsets, who reads what."""
+"""Consumer groups as the broker reports them: members with their partitions and topics, committed offsets."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -97,12 +97,14 @@ def members_of(admin: AdminClient, groups: Iterable[str], *, timeout_s: float = 
     found: dict[str, list[Member]] = {}
     for group, future in described.items():
         description = _result(future, timeout_s)
-        # an executor has a member of the group for each topic of ticks
-        processes: dict[tuple[str, str], set[Position]] = {}
+        # an executor has a member of the group for each topic of ticks; two workers of one name, with data folders of
+        # their own on one host, have instance ids of their own
+        processes: dict[tuple[str, str, str], set[Position]] = {}
         for member in [] if description is None else description.members:
-            process = member.client_id, (getattr(member, "host", "") or "").lstrip("/")
+            host = (getattr(member, "host", "") or "").lstrip("/")
+            process = member.client_id, host, getattr(member, "group_instance_id", None) or ""
             processes.setdefault(process, set()).update((p.topic, p.partition) for p in _assigned(member))
-        found[group] = sorted(Member(*process, frozenset(held)) for process, held in processes.items())
+        found[group] = sorted(Member(name, host, frozenset(held)) for (name, host, _), held in processes.items())
     return found
 
 

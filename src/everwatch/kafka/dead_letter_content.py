@@ -118,7 +118,7 @@ def _redacted(name: str, document: Any) -> Any:
     if isinstance(monitor := document.get("monitor"), dict):
         document = document | {"monitor": redacted_monitor(monitor)}
     if "link" in document and str(document.get("type", "")).startswith("subscription"):
-        # who has it may confirm or end the subscription
+        # its holder may confirm or end the subscription
         document = document | {"link": REDACTED_VALUE}
     # a secret under a wrong name, or in a wrong place, may be why it was refused
     return _without_likely(document)

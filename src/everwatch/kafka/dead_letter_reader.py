@@ -1,6 +1,7 @@
 """Reads the topic ``dead-letters``: refused records with reason and origin, and notes of redrives."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -14,7 +15,7 @@ from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosit
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, TO_THE_END_S, Sieve
+from everwatch.kafka.unreadable_batches import TO_THE_END_S, Sieve
 
 _AT_ONCE = 500
 _TAKE_S = 0.25
@@ -30,7 +31,7 @@ class DeadLetterTopic:
         numbers = range(expect_topic(clients.admin(), settings, self._topic))
         group = f"{settings.application}-dead-letters-{settings.instance}"
         self._consumer: Consumer = clients.consumer(group)
-        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock, look_s=TO_THE_END_S)
+        self._sieve = Sieve(self._consumer, partial(clients.consumer, group), clock, look_s=TO_THE_END_S)
         try:
             held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
             self._ends = {number: offsets.stop for number, offsets in held.items()}
@@ -54,7 +55,7 @@ class DeadLetterTopic:
             for message in messages:
                 record = Record.of(message, with_headers=True)
                 self._positions[record.partition] = record.offset + 1
-                # what came after it was opened is for those who follow
+                # what came after it was opened is for readers that follow
                 if follow or record.offset < self._ends[record.partition]:
                     yield letter_or_note(record)
             for stretch in unreadable:

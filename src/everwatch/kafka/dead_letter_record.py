@@ -14,7 +14,8 @@ REDRIVEN_FROM = "redriven_from"
 
 def alike(reason: str) -> str:
     """A reason without what it quotes and counts, so that those of one kind are one."""
-    return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"'[^']*'", "'…'", reason))[:200]
+    # an apostrophe within a word quotes nothing
+    return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"(?<!\w)'[^']*'(?!\w)", "'…'", reason))[:200]
 
 
 class SourcePosition(NamedTuple):

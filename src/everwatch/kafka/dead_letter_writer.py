@@ -42,7 +42,7 @@ class _Written:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # of each those who wait for its delivery; None once it is delivered
+        # of each the waiters for its delivery; None once it is delivered
         self._known: dict[Hashable, list[Callable[[], None]] | None] = {}
 
     def begin(self, letter: Hashable, on_delivered: Callable[[], None] | None) -> OnDelivered | None:
@@ -91,8 +91,8 @@ class DeadLetters:
     A record that is refused once more by the same process (its batch is retried, or its partition came back before its
     offset was committed) has its letter already: no other one is written.
 
-    ``process``: who refuses (``worker``, ``executor``, ``sink``, ``notifier``); a record that two processes read may be
-    refused by each.
+    ``process``: the process that refuses (``worker``, ``executor``, ``sink``, ``notifier``); two processes that read a
+    record may each refuse it.
     """
 
     def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, process: str) -> None:

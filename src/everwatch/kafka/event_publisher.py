@@ -36,7 +36,7 @@ class KafkaPublisher:
         self._thread.start()
 
     async def publish(self, event: Event) -> None:
-        """Returns once all in-sync replicas have the event. Raises NotPublished."""
+        """Return once all in-sync replicas have the event. Raises NotPublished."""
         check_allowed(event.topic, self._allowed)
         delivered: asyncio.Future[KafkaError | None] = self._loop.create_future()
 

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -17,7 +18,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.observability.log_throttle import LogThrottle
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class Follower:
     """Hands every record of some topics to a callback, in the order of each partition.
 
     ``on_records`` is called in the follower's thread; when it raises, its records are handed over one by one, and one
-    that fails alone is logged, once a minute, and passed over. A broker that is away is waited for, and so is a topic
-    that was deleted. Create it in a thread: it asks the broker.
+    that fails alone is logged, once a minute, and skipped. The follower waits while the broker is unavailable or a
+    topic is deleted. Create it in a thread: it asks the broker.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Follower:
     def _opened(self) -> tuple[Consumer, Sieve]:
         new_consumer, group = self._clients.consumer, self._group
         consumer = new_consumer(group, error_cb=self._on_error, **_PROMPT)
-        return consumer, Sieve(consumer, lambda: new_consumer(group, **PROBING), self._clock)
+        return consumer, Sieve(consumer, partial(new_consumer, group), self._clock)
 
     def _on_error(self, error: KafkaError) -> None:
         self._deleted.note(error)

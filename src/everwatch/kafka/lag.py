@@ -16,6 +16,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
+from everwatch.kafka.batch_ends import SILENT
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import (
     OPTIONAL_PROCESS,
@@ -32,8 +33,6 @@ from everwatch.kafka.consumer_groups import (
 from everwatch.kafka.peek import PEEKING, Peek, peek
 from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
-SILENT = "Kafka gives nothing, and no error"
-"""Why a partition is unreadable that gives no record in time: it is damaged, or the broker is slow."""
 # a retry has the instant of the tick that it repeats, so the age is that of the first tick that is none
 LOOKED_AT = 20
 # into the topics that these read others write, with transactions of their own; those of workers are over in a moment

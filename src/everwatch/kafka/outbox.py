@@ -107,7 +107,7 @@ class Outbox:
         return len(self._producer)
 
     async def room(self) -> None:
-        """Wait until the queue is far from full; for those who send very much between two barriers."""
+        """Wait until the queue is far from full; for callers that send many records between two barriers."""
         while len(self._producer) > self._queue_enough:  # noqa: ASYNC110 - librdkafka has no callback for a queue that shrinks
             await asyncio.sleep(0.02)
 

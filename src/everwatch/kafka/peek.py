@@ -27,7 +27,7 @@ TIMEOUT_S = 10.0
 ENDS_TIMEOUT_S = 20.0
 _AT_ONCE = 1_000
 _TAKE_S = 0.2
-# of a partition whose leader changes, or of a broker that is away: another try may read it
+# of a partition whose leader changes, or of a broker that is unavailable: another try may read it
 _PASSING = frozenset({
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,

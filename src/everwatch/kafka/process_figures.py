@@ -47,7 +47,7 @@ class GroupMembers(msgspec.Struct, frozen=True):
     """Members for one partition of users, by client id (``consumer_groups.Member``).
 
     ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
-    there are. ``by_region``: of a monitor in regions, who claims its ticks in each; "" if nobody does.
+    there are. ``by_region``: of a monitor in regions, the executor that claims its ticks in each; "" if none does.
     """
 
     worker: str

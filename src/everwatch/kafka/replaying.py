@@ -1,7 +1,8 @@
-"""Reads stretches of topics again, as for a client that was away for a moment."""
+"""Reads stretches of topics again, as for a client that was disconnected for a moment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -10,7 +11,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Position
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.to_end import read_to_end
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 
 
 def replay(
@@ -22,7 +23,7 @@ def replay(
     """
     group = f"{settings.application}-replaying-{settings.instance}"
     with closing(new_consumer(settings, bootstrap_servers, group, **{"enable.partition.eof": True})) as consumer:
-        sieve = Sieve(consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        sieve = Sieve(consumer, partial(new_consumer, settings, bootstrap_servers, group), clock)
         for topic in sorted({topic for topic, _ in wanted}):
             held = {number: bounds(consumer, topic, number) for name, number in wanted if name == topic}
             kept = {

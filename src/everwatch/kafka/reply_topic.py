@@ -1,6 +1,7 @@
 """Reader of the topic ``replies``: what workers answer to commands, signups and signals."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -15,7 +16,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, TO_THE_END_S, Sieve
+from everwatch.kafka.unreadable_batches import TO_THE_END_S, Sieve
 from everwatch.model import Reply
 
 # of TAKE_S each
@@ -36,7 +37,7 @@ class ReplyTopic:
         topic = self._topic = Topics.of(settings).replies
         group = f"{settings.application}-asking-{settings.instance}"
         self._consumer: Consumer = clients.consumer(group)
-        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock, look_s=TO_THE_END_S)
+        self._sieve = Sieve(self._consumer, partial(clients.consumer, group), clock, look_s=TO_THE_END_S)
         try:
             numbers = range(expect_topic(clients.admin(), settings, topic))
             kept = {n: bounds(self._consumer, topic, n) for n in numbers}

@@ -1,4 +1,4 @@
-"""Keeps back records whose schema is not known while the registry is away; other partitions go on.
+"""Keeps back records whose schema is not known while the registry is unavailable; other partitions go on.
 
 A partition with such a record is paused there, in its order, and goes on when the registry has answered. Nothing of it
 is refused, and nothing is acknowledged.

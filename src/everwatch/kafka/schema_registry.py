@@ -1,7 +1,7 @@
 """The schema registry, by confluent-kafka's own client: schemas by id, and the ids of what Everwatch writes.
 
-Known schemas are kept in the data folder, too: a process that is started while the registry is away goes on with it. An
-id means the same forever, so nothing that is kept grows old.
+Known schemas are kept in the data folder, too: a process that starts while the registry is unavailable uses them. An id
+means the same forever, so no kept schema grows old.
 """
 
 import logging

@@ -48,7 +48,7 @@ class StampedBatch:
         """It is closed."""
 
     def stamp(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
-        """Say who sends it, and its first record's number."""
+        """Set its producer, and its first record's sequence number."""
         self._producer = (producer_id, producer_epoch, base_sequence)
 
     def encoded(self) -> bytearray:

@@ -17,7 +17,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.deleted_topics import DeletedTopics
 from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED
 from everwatch.observability.rebalances import Rebalances
 from everwatch.store import Partition, StoreBusy
@@ -64,6 +64,8 @@ class Source:
         # whether the group has assigned partitions to this sink, or none, and they are being read
         self.is_member = False
         self.assigned: frozenset[Partition] = frozenset()
+        # topics that have been assigned at any time: a rebalance takes one that was deleted away before it is asked for
+        self._once_read: set[str] = set()
         self._consumer = self._new_consumer(
             **{
                 # an offset that the log does not hold must be noticed: the database would take what follows for old
@@ -74,7 +76,7 @@ class Source:
                 "topic.metadata.refresh.interval.ms": 10_000,
             }
         )
-        self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
+        self._sieve = Sieve(self._consumer, self._new_consumer, clock)
         self._gate = SchemaGate(self._consumer, registered_schemas.current, clock)
         self._subscribed = list(topics)
         self._headed = Topics.of(settings).dead_letters
@@ -100,7 +102,7 @@ class Source:
                 self._complain(error)
         if self._refusal is not None:
             raise self._refusal
-        for error in self._deleted.take({each.topic for each in self.assigned}).values():
+        for error in self._deleted.take(self._once_read).values():
             raise BrokerUnavailable(
                 f"A topic was deleted, or made anew, while it was read: {error.str()}. Started again, the"
                 f" {self._process} reads what is there."
@@ -165,6 +167,7 @@ class Source:
         self._gate.forget()
         self.is_member = True
         self.assigned = frozenset(Partition(each.topic, each.partition) for each in assigned)
+        self._once_read.update(each.topic for each in assigned)
         self._rebalances.assigned()
         held = Counter(partition.topic for partition in assigned)
         for topic in self._subscribed:

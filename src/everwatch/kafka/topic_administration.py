@@ -65,8 +65,8 @@ def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> 
 def with_count_of_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> Settings:
     """Return the settings with the partition count of the topics that are there; unchanged if there are none.
 
-    Topics that have different counts leave it as it is: they are refused by whoever compares them with their plan. So
-    do topics without one that only workers write: brokers may have made them when a client wrote.
+    Topics that have different counts change nothing here: every process that compares them with its settings refuses
+    them. Nor do topics without one that only workers write: brokers may have made them when a client wrote.
     Raises BrokerUnavailable.
     """
     there = _partition_counts(admin, timeout_s)

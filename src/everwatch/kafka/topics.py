@@ -8,7 +8,7 @@ from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
-# how long compacted topics keep a deletion: a reader that was away for longer has to read them anew
+# how long compacted topics keep a deletion: a reader that was stopped for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 SUPERSEDED_KEPT_MS = 7 * 24 * HOUR_MS
 
@@ -182,7 +182,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.signups: kept(168),
         topics.commands: kept(168),
         topics.signals: kept(24),
-        # an executor that was away for longer than a day has nothing useful to do with what it missed;
+        # an executor that was stopped for longer than a day has nothing useful to do with what it missed;
         # CreateTime is part of the contract: a tick's scheduled_at is its record's timestamp
         **{name: kept(24) | {"message.timestamp.type": "CreateTime"} for name in topics.all_ticks},
         topics.results: kept(settings.results_retention_hours),

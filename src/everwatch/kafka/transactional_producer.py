@@ -160,6 +160,6 @@ class TransactionalProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             # a producer that was fenced says so once more. It ends with its last reference: close() would abort a
-            # transaction first, and wait for a broker that is away
+            # transaction first, and wait for a broker that is unavailable
             with suppress(KafkaException):
                 producer.purge()

@@ -16,23 +16,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
 from everwatch.kafka import batch_ends
-from everwatch.kafka.batch_ends import EndSearch, Prober
+from everwatch.kafka.batch_ends import EndSearch, open_prober
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.standing_partitions import STILL_S, Place, StandingPartitions
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import UNREADABLE
 
 logger = logging.getLogger(__name__)
 
-PROBING: dict[str, object] = {
-    "enable.partition.eof": True,
-    # an offset behind the end is an answer, too
-    "auto.offset.reset": "error",
-    "fetch.wait.max.ms": 10,
-    "fetch.error.backoff.ms": 10,
-    "fetch.min.bytes": 1,
-}
-"""Consumer settings of the second client."""
 SOME = 1_000
 MOST_BYTES = 32 * 1024 * 1024
 LOOK_S = 1.0
@@ -85,23 +77,27 @@ class Sieve:
     """
 
     def __init__(
-        self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock, look_s: float = LOOK_S
+        self, consumer: Consumer, new_consumer: Callable[..., Consumer], clock: Clock, look_s: float = LOOK_S
     ) -> None:
-        """``new_prober`` makes a consumer with the settings ``PROBING``, in no group that is in use."""
+        """``new_consumer`` makes a second client, with the settings that it is given; it joins no group."""
         self._consumer = consumer
-        self._new_prober = new_prober
+        self._new_consumer = new_consumer
         self._clock = clock
         self._taken: list[Message] = []
         self._look_s = look_s
         self._looks: dict[tuple[str, int], EndSearch] = {}
         # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
+        self._standing = StandingPartitions(consumer, clock)
+        # the look at a partition that stands still, and from where
+        self._silence: tuple[Place, int | None, EndSearch] | None = None
         self._log_throttle = LogThrottle(clock)
 
     @property
     def is_looking(self) -> bool:
         """Tell whether the end of a batch is being looked for; records behind it come later."""
-        return any(not look.is_done() for look in self._looks.values())
+        is_silent = self._silence is not None and not self._silence[2].is_done()
+        return is_silent or any(not look.is_done() for look in self._looks.values())
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
         """Take records: up to ``most``, and about ``MOST_BYTES``.
@@ -129,9 +125,10 @@ class Sieve:
         The caller records it, and only then commits (or stores) any offset behind it. ``messages`` may be empty then:
         one that is too large is let go of at once, and what is read again is before a second client looks there.
         """
-        if all(message.error() is None and len(message) <= LARGEST_RECORD_BYTES for message in messages):
-            return Sifted(messages, [], [])
         sifted = Sifted([], [], [])
+        self._look_at_silence(sifted)
+        if all(message.error() is None and len(message) <= LARGEST_RECORD_BYTES for message in messages):
+            return Sifted(messages, sifted.unreadable, [])
         messages.reverse()
         while messages:
             message = messages.pop()
@@ -145,9 +142,46 @@ class Sieve:
                 # whatever came behind the error is read again
                 messages[:] = [other for other in messages if _place_of(other) != place]
                 self._pass_over(sifted, self._find(message, error))
+            elif error.code() == KafkaError.UNKNOWN and message.offset() is not None:
+                # an error within the broker, as for a batch of a format version that it does not know
+                self._standing.failed(place)
+                if self._log_throttle.may_log(("unknown", place)):
+                    logger.warning("%s, partition %d: %s; trying again", *place, error.str())
             else:
                 sifted.errors.append(message)
         return sifted
+
+    def _look_at_silence(self, sifted: Sifted) -> None:
+        """Look at partitions that stand still, one after the other, and pass over what the broker never gives."""
+        if self._silence is None:
+            for place, offset in self._standing.due():
+                # one that reports errors is looked at for these
+                if place not in self._looks and self._clock.monotonic_s() >= self._tried.get(place, (0,))[0] + STILL_S:
+                    prober = open_prober(self._new_consumer, *place, self._clock)
+                    self._silence = place, offset, EndSearch(prober, offset or 0, offset)
+                    return
+            return
+        place, offset, look = self._silence
+        if not look.is_done():
+            return
+        self._silence = None
+        try:
+            found = [Unreadable(place[0], place[1], *each) for each in look.result()]
+            if found and self._standing.is_at(place, offset):
+                self._move_on(TopicPartition(*place, found[-1].end))
+                self._pass_over(sifted, found)
+                self._tried.pop(place, None)
+            elif not found:
+                self._standing.looked(place, is_readable=True)
+            return
+        except (BrokerUnavailable, KafkaException) as problem:
+            if self._log_throttle.may_log(place):
+                logger.warning("%s, partition %d, stands still at offset %s: %s", *place, offset, problem)
+        self._standing.looked(place, is_readable=False)
+
+    def _move_on(self, behind: TopicPartition) -> None:
+        self._consumer.seek(behind)
+        self._standing.sought((behind.topic, behind.partition), behind.offset)
 
     def _find(self, message: Message, error: KafkaError) -> list[Unreadable]:
         """The batches that cannot be read from where ``error`` was reported; the consumer stands behind them then.
@@ -163,7 +197,10 @@ class Sieve:
             found = self._looked_for(topic, number, first, stands)
             # not only where something was found: behind a wrong checksum librdkafka asks for an offset that it made up,
             # and begins the partition anew when the broker has none such
-            self._consumer.seek(TopicPartition(topic, number, found[-1].end if found else stands))
+            if found:
+                self._move_on(TopicPartition(topic, number, found[-1].end))
+            else:
+                self._consumer.seek(TopicPartition(topic, number, stands))
             return found or []
         except (BrokerUnavailable, KafkaException) as problem:
             with suppress(KafkaException):
@@ -191,7 +228,7 @@ class Sieve:
         if look is None:
             if self._clock.monotonic_s() < due_s:
                 raise BrokerUnavailable("it is looked for again in a while")
-            prober = Prober(self._new_prober(), topic, number, self._clock)
+            prober = open_prober(self._new_consumer, topic, number, self._clock)
             look = self._looks[topic, number] = EndSearch(prober, first, stands)
             look.wait(self._look_s)
         if not look.is_done():

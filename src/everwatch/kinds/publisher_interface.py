@@ -23,7 +23,7 @@ class EventPublisher(Protocol):
     """Writes events to the topics that the operator allows."""
 
     async def publish(self, event: Event) -> None:
-        """Returns once the event is durable. Raises NotPublished.
+        """Return once the event is durable. Raises NotPublished.
 
         Cancelling it does not take the event back: it may still arrive.
         """
@@ -46,11 +46,11 @@ class MemoryPublisher:
 
 
 def check_allowed(topic: str, allowed: Sequence[str]) -> None:
-    """Raises NotPublished unless ``topic`` is in ``allowed``. The error names no other topic: users may read it."""
+    """Raise NotPublished unless ``topic`` is in ``allowed``. The error names no other topic: users may read it."""
     if topic not in allowed:
         raise NotPublished(not_allowed(topic))
 
 
 def not_allowed(topic: str) -> str:
     """The sentence for a topic that may not be written to."""
-    return f"topic {topic} is not allowed; who runs Everwatch can allow it with EVERWATCH_PUBLISH_TOPICS"
+    return f"topic {topic} is not allowed; an operator can allow it with EVERWATCH_PUBLISH_TOPICS"

@@ -19,6 +19,7 @@ from everwatch.network.connections import (
     check_host,
     check_server_name,
     connect,
+    longest_refusal_s,
     milliseconds,
     open_streams,
     tls_context,
@@ -140,7 +141,7 @@ async def _talk(
         if tls is not None:
             timings["tls"] = milliseconds(opened_s - connected_s)
             if not (config.expect or config.expect_start):
-                await wait_for_refusal(reader, writer, timings["connect"])
+                await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"]))
         # a server that stays silent after a wrong answer would otherwise be called silent altogether
         left_s = began_s + tick.timeout_ms / 1000 - opened_s
         allowed_s = left_s - min(_LAST_WORD_S, left_s / 10)

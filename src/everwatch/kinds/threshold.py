@@ -131,7 +131,7 @@ class ThresholdKind:
 
 
 def _has_lasted(config: ThresholdConfig, since: int, at: int) -> bool:
-    # the clock of who sends may be a little ahead of ours
+    # the sender's clock may be a little ahead of ours
     return since > 0 and max(0, at - since) >= config.for_ms
 
 

@@ -14,6 +14,7 @@ from everwatch.network.connections import (
     check_host,
     check_server_name,
     connect,
+    longest_refusal_s,
     milliseconds,
     open_streams,
     tls_context,
@@ -100,7 +101,7 @@ async def _look(config: TlsConfig, context: RunContext, timings: dict[str, float
             certificate = read_certificate(session.getpeercert(binary_form=True) or b"")
         except ValueError as error:
             raise _Unreadable(f"the certificate of {config.host} cannot be read: {error}") from None
-        await wait_for_refusal(reader, writer, timings["connect"])
+        await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"]))
         return certificate, version
     finally:
         writer.close()

@@ -150,7 +150,7 @@ def _judge(status: int) -> str:
 
 
 def check_secret(secret: str, field: str) -> None:
-    """Raises FieldError for text that is no secret of Standard Webhooks."""
+    """Raise FieldError for text that is no secret of Standard Webhooks."""
     # no part of it is quoted: the sentence goes to logs and dead letters
     if not secret.startswith(_SECRET_PREFIX):
         raise FieldError(field, f"a secret begins with {_SECRET_PREFIX}")

@@ -34,9 +34,14 @@ _HEAD_START_S = 0.25
 _HANDSHAKE_S = 11 * 60.0
 # how long the other side may take to say goodbye; the check is over by then
 _SHUTDOWN_S = 1.0
-# how long a refusal of the client's certificate may take beside two round trips
-_REFUSAL_S = 0.05
+# how long a refusal of the client's certificate may take, where nothing else tells that there is none: beside twice the
+# time that it took to connect, with the handshake
+_REFUSAL_S = 0.25
 _LONGEST_REFUSAL_S = 1.0
+# the first of the waits for it, each of which is as long as all before
+_LOOK_S = 0.01
+# turns of an event loop, from bytes in a socket to an exception of its reader, with some to spare
+_TURNS = 6
 
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -60,7 +65,7 @@ class NetworkContext(Protocol):
 
 
 def check_host(field: str, host: str) -> None:
-    """Raises FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
+    """Raise FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
     if not host or _NOT_IN_HOST.search(host):
         raise FieldError(field, f"{host!r} is not a host name or an IP address")
     try:
@@ -70,7 +75,7 @@ def check_host(field: str, host: str) -> None:
 
 
 def check_server_name(name: str) -> None:
-    """Raises FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
+    """Raise FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
     if not name:
         return
     check_host("server_name", name)
@@ -104,18 +109,23 @@ async def open_streams(
 ) -> tuple[StreamReader, StreamWriter]:
     """Streams over ``connection``, which is theirs to close from now on, even if this fails.
 
-    With ``tls`` they are encrypted and the certificate is checked against ``server_name``. Raises OSError.
+    With ``tls`` they are encrypted and the certificate is checked against ``server_name``. Raises OSError, also where
+    the server of TLS 1.3 has refused the client's certificate already.
     """
     try:
         if tls is None:
             return await asyncio.open_connection(sock=connection)
-        return await asyncio.open_connection(
+        reader, writer = await asyncio.open_connection(
             sock=connection,
             ssl=tls,
             server_hostname=to_ascii(server_name).removesuffix("."),
             ssl_handshake_timeout=_HANDSHAKE_S,
             ssl_shutdown_timeout=_SHUTDOWN_S,
         )
+        if _version(writer) is None:
+            await _raise_refusal(reader)
+            raise ConnectionError
+        return reader, writer
     except ConnectionError as error:
         connection.close()
         if tls is None:
@@ -126,16 +136,49 @@ async def open_streams(
         raise
 
 
-async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, connect_ms: float) -> None:
+def longest_refusal_s(opened_ms: float) -> float:
+    """Return how long to wait for a refusal, where connecting and the handshake took ``opened_ms``."""
+    return min(_LONGEST_REFUSAL_S, _REFUSAL_S + 2 * opened_ms / 1000)
+
+
+async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, longest_s: float) -> None:
     """Wait for what a server of TLS 1.3 may have against the client's certificate, or against having none.
 
-    It says so after the handshake is over for the client (RFC 8446, 4.4.2.4): one round trip later. Raises OSError.
+    It says so after the handshake is over for the client (RFC 8446, 4.4.2.4). If it has no objection, most servers send
+    a session ticket then, which those that want a certificate do only once they have looked at it (4.6.1); one that
+    sends nothing is waited for until ``longest_s`` have passed. Raises OSError.
     """
-    if writer.get_extra_info("ssl_object").version() != "TLSv1.3":
+    session = writer.get_extra_info("ssl_object")
+    if _version(writer) not in ("TLSv1.3", None):
         return
-    with suppress(TimeoutError, ConnectionError):
-        async with asyncio.timeout(min(_LONGEST_REFUSAL_S, _REFUSAL_S + 2 * connect_ms / 1000)):
-            await reader.read(1)
+    waited_s, wait_s = 0.0, _LOOK_S
+    with suppress(ConnectionError):
+        while _version(writer) and not session.session.has_ticket:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await reader.read(1)
+                return
+            # counted is what was asked for: a process that stands still for a while has not waited
+            waited_s += wait_s
+            if waited_s > longest_s:
+                break
+            wait_s = waited_s
+    # a timer may ring before the loop has passed on what has come meanwhile (uvloop looks at timers first)
+    await _raise_refusal(reader)
+
+
+def _version(writer: StreamWriter) -> str | None:
+    """Return the version of TLS; None once an error of TLS has ended the session, which its reader may not know yet."""
+    version: str | None = writer.get_extra_info("ssl_object").version()
+    return version
+
+
+async def _raise_refusal(reader: StreamReader) -> None:
+    """Raise the error of TLS that has ended the connection, if one has."""
+    for _ in range(_TURNS):
+        if isinstance(error := reader.exception(), ssl.SSLError):
+            raise error
+        await asyncio.sleep(0)
 
 
 def tls_context(options: TlsOptions, outgoing: Egress) -> ssl.SSLContext:

@@ -35,7 +35,7 @@ class Decoder:
         return _through(self._stages, data)
 
     def check_end(self) -> None:
-        """Raises WrongCoding if the body breaks off in the middle of a coding."""
+        """Raise WrongCoding if the body breaks off in the middle of a coding."""
         if any(stage.is_within for stage in self._stages):
             raise WrongCoding
 

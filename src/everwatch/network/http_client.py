@@ -54,7 +54,7 @@ class _IdleConnection(NamedTuple):
 class HttpClient:
     """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one.
 
-    ``kept_each``: how many connections are kept for one owner, who sends as many requests at once.
+    ``kept_each``: how many connections are kept for one owner, that is, for its requests at once.
     """
 
     def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Egress, kept_each: int = 1) -> None:

@@ -28,7 +28,7 @@ class Request:
 
     ``secret_headers``: names of headers that another server has no business with, after a redirect.
     ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
-    exchange is over. ``within_s``: what has not come so many seconds after the check began is not waited for.
+    exchange is over. ``within_s``: seconds after the check began, after which nothing more is waited for.
     """
 
     method: str

@@ -16,7 +16,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class HttpResponse:
     """A response: the status line's parts, the head, and at most ``body_limit`` bytes of the decoded body.
 
-    ``url`` is who answered, after redirects; ``certificate`` its certificate (DER), where the request wants it.
+    ``url`` is that of the answer, after redirects; ``certificate`` its certificate (DER), where the request wants it.
     ``head_ms``: how long the head took, counted from the beginning of the check, 0 before it is there. ``is_over``: all
     of it came. ``wrong_coding``: why the body cannot be decoded, "" if it can.
     """

@@ -18,8 +18,8 @@ _LONGEST_CHAIN = 16
 class NameServers:
     """The name servers at ``servers`` ("IP:port"; without them those of the system), and the answers they gave.
 
-    Answers are kept for as long as they say, at most an hour: c-ares cannot be told less. Over UDP, and over TCP where
-    an answer does not fit. ``try_s``: for how long the first try waits.
+    Answers are kept for their TTL, at most an hour: c-ares takes no shorter limit. Over UDP, and over TCP where an
+    answer does not fit. ``try_s``: for how long the first try waits.
     """
 
     def __init__(self, servers: Sequence[str] = (), try_s: float = TRY_S) -> None:

@@ -53,7 +53,7 @@ class TlsOptions:
 
 
 def check_certificates(field: str, pem: str) -> None:
-    """Raises FieldError unless ``pem`` is one certificate or several in PEM form."""
+    """Raise FieldError unless ``pem`` is one certificate or several in PEM form."""
     blocks = _BLOCK.findall(pem)
     if not blocks:
         raise FieldError(field, "not a certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----")
@@ -65,7 +65,7 @@ def check_certificates(field: str, pem: str) -> None:
 
 
 def check_ca(ca: str, *, verify: bool, verify_field: str) -> None:
-    """Raises FieldError unless ``ca`` is "", or certificates in a config that checks the server's."""
+    """Raise FieldError unless ``ca`` is "", or certificates in a config that checks the server's."""
     if not ca:
         return
     if not verify:

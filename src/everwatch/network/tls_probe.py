@@ -6,7 +6,15 @@ from asyncio import StreamWriter
 from typing import Any, NamedTuple
 
 from everwatch.network.certificate import Certificate, read_certificate
-from everwatch.network.connections import NetworkContext, connect, open_streams, tls_context, wait_for_refusal
+from everwatch.network.connections import (
+    NetworkContext,
+    connect,
+    longest_refusal_s,
+    milliseconds,
+    open_streams,
+    tls_context,
+    wait_for_refusal,
+)
 from everwatch.network.error_texts import explain_connection_error, spoken
 from everwatch.network.tls_options import TlsOptions
 
@@ -56,12 +64,13 @@ async def refusal_of(host: str, port: int, options: TlsOptions, context: Network
     """
     try:
         async with asyncio.timeout(min(_LONGEST_S, left_s / 2)):
-            timings: dict[str, float] = {}
             tls = tls_context(options, context.outgoing)
-            connection = await connect(host, port, context, timings)
+            began_s = context.clock.monotonic_s()
+            connection = await connect(host, port, context, {})
             reader, writer = await open_streams(connection, tls, host)
+            opened_ms = milliseconds(context.clock.monotonic_s() - began_s)
             try:
-                await wait_for_refusal(reader, writer, timings["connect"])
+                await wait_for_refusal(reader, writer, longest_refusal_s(opened_ms))
             finally:
                 writer.transport.abort()
     except ssl.SSLError as error:

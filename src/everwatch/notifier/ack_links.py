@@ -1,7 +1,7 @@
-"""Links in messages that acknowledge the incidents of these: signed, and over after some days. Pure.
+"""Links in messages that acknowledge or snooze the incidents of these: signed, and over after some days. Pure.
 
 A link names the message, and the database knows its incidents. Opening it changes nothing, as mail scanners and chat
-programs open links: its page has a button.
+programs open links: its page has buttons.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from typing import NamedTuple
 
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
-from everwatch.schedule.duration import DAY_MS
+from everwatch.schedule.duration import DAY_MS, HOUR_MS
 
 PATH = "/ack/"
 SENDERS = frozenset({"email", "slack", "webhook"})
@@ -19,6 +19,8 @@ SENDERS = frozenset({"email", "slack", "webhook"})
 _MAC_BYTES = 18  # a multiple of three: base64 without padding
 _USE = b"ack\0"
 LONGEST_KEY = 200
+SNOOZES_MS = {"1h": HOUR_MS, "4h": 4 * HOUR_MS, "24h": 24 * HOUR_MS}
+"""For how long the buttons of a link's page snooze, by what they send; ms."""
 
 
 class AckLinks(NamedTuple):

@@ -1,6 +1,7 @@
 """Addresses of messages, validated; one type for each kind of receiver. Their reprs show no secret."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -239,6 +240,7 @@ TYPES: dict[str, type[Address]] = {
 """The address of each sender, by the sender's name."""
 
 
+@lru_cache(maxsize=4_096)
 def host_of(url: str) -> str:
     """Return host and port of a URL that was checked."""
     parsed = parse_url(url)

@@ -20,6 +20,7 @@ IN_DOUBT = "in doubt: "
 _event = alert_events.c
 _delivery = deliveries.c
 _channel = alert_channels.c
+_ANY_CHANNEL = select(_channel.channel_id).limit(1)
 
 
 class Delivery(NamedTuple):
@@ -250,6 +251,10 @@ class DeliveryRows(Rows):
     def put_channels(self, changed: Iterable[Channel]) -> None:
         """Store channels."""
         self._deliveries.channels.run(self._connection, [tuple(map(storable, each)) for each in changed])
+
+    def has_channels(self) -> bool:
+        """Tell whether sending has failed at any channel."""
+        return self._connection.execute(_ANY_CHANNEL).first() is not None
 
     def delete_channels(self, channel_ids: Collection[str]) -> None:
         """Forget the failures of channels."""

@@ -216,7 +216,7 @@ class Dispatcher:
     def _settle(self, work: Work, done: list[_Done], now: int) -> None:
         rows: list[tuple[str, int, int, str, str]] = []
         outcomes: list[SettledDelivery] = []
-        worked: set[str] = set()
+        worked: list[_Begun] = []
         failed: list[FailedAttempt] = []
         alone: dict[str, int] = {}
         standing = work.under_way([each.begun.delivery.delivery_id for each in done]) if done else ()
@@ -235,7 +235,7 @@ class Dispatcher:
             rows.append((state, due or now, 0 if state == "pending" else now, outcome.reason, delivery.delivery_id))
             outcomes.append(SettledDelivery(delivery, state, outcome.reason, due or 0))
             if outcome.verdict is Verdict.SENT:
-                worked.add(channel_id_of(route, given, address))
+                worked.append(each.begun)
             elif not (outcome.is_servers and delivery.sender == "email"):
                 # a failure of the relay is no fault of the address
                 channel_id = channel_id_of(route, given, address)
@@ -245,7 +245,8 @@ class Dispatcher:
             work.postpone(lane, until)
         work.settle(rows)
         work.put_outcomes(outcomes, now)
-        work.delete_channels(worked)
+        if worked and work.has_channels():
+            work.delete_channels({channel_id_of(each.route, each.given, each.address) for each in worked})
         if failed:
             note_failures(work, self._rules(), failed, now)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Dialect, Select, and_, bindparam, delete, select, tuple_,
 
 from everwatch.encoding.ended_monitors import with_outcome
 from everwatch.model import Scalar, Transition
-from everwatch.notifier.incidents import Incident
+from everwatch.notifier.incidents import Incident, Phase
 from everwatch.notifier.rows import Rows, chunks, insert_once, text_of
 from everwatch.notifier.tables import (
     alert_acks,
@@ -240,16 +240,35 @@ class IntakeRows(Rows):
         return [(number, _decode_incident(text)) for number, text in rows]
 
     def open_incidents(
-        self, user_id: str = "", most: int = 1_000, after: tuple[str, str] | None = None
+        self,
+        user_id: str = "",
+        most: int = 1_000,
+        after: tuple[str, str] | None = None,
+        phase: Phase | None = None,
     ) -> list[Incident]:
-        """Return the incidents that are not closed, of a user or of all; behind one of this user and monitor."""
+        """Return the incidents that are not closed, of a user or of all; behind one of this user and monitor.
+
+        ``phase``: only those that are in it.
+        """
         statement = select(_incident.document).where(_incident.phase != "closed")
+        if phase is Phase.FLAPPING:
+            # few are, and they have an index
+            statement = statement.where(_incident.settles_at > 0)
+        elif phase is not None:
+            statement = statement.where(_incident.phase == phase.value)
         if user_id:
             statement = statement.where(_incident.user_id == user_id)
         if after is not None:
             statement = statement.where(tuple_(_incident.user_id, _incident.monitor_id) > after)
         rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
         return [_decode_incident(text) for (text,) in rows]
+
+    def flapping(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]] | None:
+        """Return those of these monitors that are flapping; None where no monitor at all is, as is mostly so."""
+        statement = select(_incident.settles_at).where(_incident.settles_at > 0).limit(1)
+        if self._connection.execute(statement).first() is None:
+            return None
+        return {key for key, incident in self.incidents(keys).items() if incident.phase is Phase.FLAPPING}
 
     def open_incidents_after(self, after: tuple[str, str], most: int) -> list[tuple[int, Incident]]:
         """Return open incidents behind one of this user and monitor, with their partitions: of all, in pages."""

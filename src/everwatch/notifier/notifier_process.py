@@ -17,6 +17,7 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import is_retryable
+from everwatch.core.process_memory import expect_batches
 from everwatch.core.retrying import retry
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.clients import Clients, KafkaClients
@@ -65,11 +66,11 @@ Value = TypeVar("Value")
 
 
 class Notifier(Process):
-    """Tells people of transitions by the rules of EVERWATCH_NOTIFY_FILE.
+    """Sends alerts on transitions to people, by the rules of EVERWATCH_NOTIFY_FILE.
 
     Offsets are stored with what is taken in, so a transition is taken in once however the process ends. Waits while no
-    broker answers or the database is away. ``start`` and ``run`` raise StoreError when the database cannot be used, or
-    has a notifier already and takes no other.
+    broker answers or the database is unavailable. ``start`` and ``run`` raise StoreError when the database cannot be
+    used, or has a notifier already and takes no other.
     """
 
     name = "notifier"
@@ -105,6 +106,7 @@ class Notifier(Process):
 
     async def start(self) -> None:
         """Become the database's notifier, and decide on what its last one was sending."""
+        expect_batches()
         url = database_url_of(self.settings)
         self._claim.enter_context(as_writer(url, SCHEMA.process))
         self._storage = await self._in_database(partial(self._open_storage, self.settings))

@@ -5,7 +5,6 @@ import tomllib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,6 +13,7 @@ from msgspec import Meta
 
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.notifier.page_access import PageAccess
 from everwatch.notifier.silences import Selector
 from everwatch.plans.plans_parser import Stamp, read_file
 
@@ -28,14 +28,6 @@ Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=NO_HIDDEN)]
 Text = Annotated[str, Meta(max_length=2_000)]
 Link = Annotated[str, Meta(max_length=500, pattern=r"^https?://[^\s\"<>]+\Z")]
 When = Annotated[datetime, Meta(tz=True)]
-
-
-class PageAccess(StrEnum):
-    """Readers of a status page: all, those with its link, or those signed in at the console or with a token."""
-
-    PUBLIC = "public"
-    LINK = "link"
-    SIGNED_IN = "signed-in"
 
 
 class Announcement(NamedTuple):

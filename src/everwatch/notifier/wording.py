@@ -1,8 +1,10 @@
 """Alerts in plain words, the same for e-mail, chat and incident systems. Pure."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from everwatch.notifier.alerts import Alert, AlertKind, Message
+from everwatch.notifier.incidents import FLAPPING_CHANGES, FLAPPING_WITHIN_MS
 from everwatch.schedule.duration import describe_duration
 
 _HEADLINES = {
@@ -25,6 +27,11 @@ _COUNTED = {
     AlertKind.FLAPPING: "flapping",
     AlertKind.SETTLED: "stable again",
 }
+# what flapping means for the receiver of the alert: nothing follows for a while, whatever the monitor does
+_QUIET = (
+    f"; it went down and up more than {FLAPPING_CHANGES} times in {describe_duration(FLAPPING_WITHIN_MS)}, and the next"
+    f" alert comes when it has been up or down for {describe_duration(FLAPPING_WITHIN_MS)}"
+)
 
 
 def headline_of(alert: Alert) -> str:
@@ -84,6 +91,8 @@ def instant(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+# alerts of one message, and messages of one pass, share most of their instants
+@lru_cache(maxsize=4_096)
 def iso(at: int) -> str:
     """Return an instant in ISO 8601, in UTC."""
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -99,7 +108,8 @@ def _line(alert: Alert, with_user: bool) -> str:
     parts = ", ".join(part for part in (whose, kind, alert.target) if part)
     about = f" ({parts})" if parts else ""
     reason = f": {_one_line(alert.reason)}" if alert.reason and alert.kind is not AlertKind.CLOSED else ""
-    return f"{headline_of(alert)}{about}{reason} — since {instant(alert.opened_at)}"
+    quiet = _QUIET if alert.kind is AlertKind.FLAPPING else ""
+    return f"{headline_of(alert)}{about}{reason} — since {instant(alert.opened_at)}{quiet}"
 
 
 def _one_line(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Operations of people on a whole installation: audit, explanation, purge, dead letters as text."""
+"""Operations of people on a whole installation: audit, explanation, dead letters as text."""

@@ -109,7 +109,7 @@ def audit(history: Iterable[Stretch], identities: Iterable[Identity], terms: Aud
     as the result says.
 
     A tick without a result is waiting where the terms say so, and unknown if it was due before results are known;
-    else it was missed. A result of before the first version that the history knows is no result too many.
+    else it was missed. A result from before the first known version is not superfluous.
 
     A tick of a monitor in regions is due once in each of them, so it counts as many times.
 

@@ -1,5 +1,6 @@
 """A refused record for programs, and written out line by line with the wrong field marked. Pure."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -8,7 +9,9 @@ import orjson
 
 from everwatch.encoding.editable_records import AVRO, CONFLUENT, JSON
 from everwatch.encoding.templates import inside
-from everwatch.kafka.dead_letter_content import shortened
+from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, shortened, without_secrets
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
+from everwatch.kafka.topics import Topics
 from everwatch.store.letters import StoredLetter
 
 
@@ -45,6 +48,40 @@ def plain_stored(letter: StoredLetter) -> dict[str, Any]:
         "cut": list(letter.cut),
         "redriven_at": letter.redriven_at or None,
         "redriven_to": letter.redriven_to or None,
+    }
+
+
+def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
+    """Return a dead letter's value, decoded; without ``secrets`` those in configs are redacted."""
+    name = _schema_of(letter, topics)
+    content = decoded(name, letter.value)
+    return content if secrets else without_secrets(name, content)
+
+
+def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets: bool) -> dict[str, Any]:
+    """A dead letter for ``orjson.dumps``, its value decoded and, unless something in it is redacted, as it was."""
+    content = content_of(letter, topics, secrets)
+    is_whole = secrets or content == decoded(_schema_of(letter, topics), letter.value)
+    source = letter.source
+    return {
+        "letter": f"{letter.place.partition}/{letter.place.offset}",
+        "refused_at": letter.refused_at,
+        "refused_by": letter.refused_by,
+        "reason": letter.reason,
+        "path": letter.path,
+        "code": letter.code,
+        "source_topic": source.topic if source else None,
+        "source_partition": source.partition if source else None,
+        "source_offset": source.offset if source else None,
+        "source_timestamp": letter.source_ms or None,
+        "key": letter.user_id,
+        "encoding": content.encoding,
+        "problem": content.problem,
+        "value": content.value,
+        "value_base64": None if letter.value is None or not is_whole else base64.b64encode(letter.value).decode(),
+        "cut": list(letter.cut),
+        "redriven_at": redriven.at if redriven else None,
+        "redriven_to": str(redriven.to) if redriven and redriven.to else None,
     }
 
 
@@ -90,3 +127,7 @@ def _nearest(path: str, places: list[str]) -> int:
         if is_in and len(place) > len(best):
             best, found = place, number
     return found
+
+
+def _schema_of(letter: DeadLetter, topics: Topics) -> str:
+    return schema_of(letter.source.topic, topics) if letter.source else ""

@@ -1,6 +1,6 @@
 """One plan and all of them: what they make of a signup, and what they allow. Pure, apart from what they remember."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
 
 USUAL_PLAN = "default"
-"""The plan of who names none; where the file does not have it, it means no monitors and no quotas."""
+"""The plan of users that name none; if the file does not have it, it means no monitors and no quotas."""
 MOST_NAMED = 20
 _REMEMBERED = 4_096
 _REMEMBERED_CHARACTERS = 256
@@ -56,7 +56,7 @@ class PlanQuotas(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(spec, policy=msgspec.structs.replace(policy, **more)) if more else spec
 
     def check_schedule(self, spec: MonitorSpec, path: str) -> None:
-        """Raises InvalidInput if a monitor is due more often than the plan allows."""
+        """Raise InvalidInput if a monitor is due more often than the plan allows."""
         if self.shortest_ms is None:
             return
         gap_ms = shortest_gap_ms(spec.schedule)
@@ -244,28 +244,33 @@ class Plans:
 
     def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
         given = PlaceholderUser(signup.user_id, signup.plan, signup.attributes)
-        specs: list[MonitorSpec] = []
-        characters, are_named = 0, False
         try:
-            for monitor in plan.monitors:
-                if taken and monitor.monitor_id in taken:
-                    continue
-                spec = monitor.spec
-                if spec is None:
-                    spec = self._admitted(monitor, given)
-                    characters += len(spec.config) + len(spec.payload)
-                    if not monitor.monitor_id:
-                        are_named = True
-                        if spec.monitor_id in taken:
-                            continue
-                specs.append(spec)
-            if are_named and (twice := _found_twice(specs)):
-                raise InvalidInput(f"filled in, two of its monitors have the id {twice!r}", "$.plan")
-            if characters > codec.LARGEST_INPUT_BYTES:
-                most = codec.LARGEST_INPUT_BYTES
-                raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
+            return self._filled_in(plan.monitors, given, taken)
         except InvalidInput as error:
             raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path, error.code) from None
+
+    def _filled_in(
+        self, monitors: Sequence[PlanMonitor], given: PlaceholderUser, taken: set[str] | tuple[()]
+    ) -> list[MonitorSpec]:
+        specs: list[MonitorSpec] = []
+        characters, are_named = 0, False
+        for monitor in monitors:
+            if taken and monitor.monitor_id in taken:
+                continue
+            spec = monitor.spec
+            if spec is None:
+                spec = self._admitted(monitor, given)
+                characters += len(spec.config) + len(spec.payload)
+                if not monitor.monitor_id:
+                    are_named = True
+                    if spec.monitor_id in taken:
+                        continue
+            specs.append(spec)
+        if are_named and (twice := _found_twice(specs)):
+            raise InvalidInput(f"filled in, two of its monitors have the id {twice!r}", "$.plan")
+        if characters > codec.LARGEST_INPUT_BYTES:
+            most = codec.LARGEST_INPUT_BYTES
+            raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
         return specs
 
     def _admitted(self, monitor: PlanMonitor, given: PlaceholderUser) -> MonitorSpec:

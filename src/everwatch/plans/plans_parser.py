@@ -151,7 +151,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
 
 
 def _check_regions(plan: Plan, known: Collection[str]) -> None:
-    """Raises InvalidInput for a region that has no topics."""
+    """Raise InvalidInput for a region that has no topics."""
     named = [("regions", plan.limits.regions)]
     named += [(f"{each.field}.policy.regions", each.spec.policy.regions) for each in plan.monitors if each.spec]
     for field, regions in named:

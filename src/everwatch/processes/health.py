@@ -1,6 +1,6 @@
 """Health of one process: whether it is alive and whether it is ready, with the reasons.
 
-*Alive* means that the event loop turns, and nothing else: a broker that is away or a long recovery must not make an
+*Alive* means that the event loop turns, and nothing else: neither an unavailable broker nor a long recovery may make an
 orchestrator restart processes. *Ready* means that the process does its work now.
 """
 

@@ -80,7 +80,7 @@ def exporting_metrics(
             export.run()
         export.run()
 
-    # a collector that is away keeps no process from its end
+    # a collector that is unavailable keeps no process from its end
     thread = threading.Thread(target=repeat, name="otlp", daemon=True)
     thread.start()
     try:

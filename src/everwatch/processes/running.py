@@ -135,7 +135,7 @@ async def _until_one_of(
 
 
 class _LastResort:
-    """Ends the process when its stop takes too long: clients may wait for a broker that is away.
+    """Ends the process when its stop takes too long: clients may wait for a broker that is unavailable.
 
     By then everything that must be kept is kept, or is read again as after a kill.
     """

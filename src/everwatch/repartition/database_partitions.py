@@ -4,7 +4,7 @@ The sink and the notifier begin at the first record of topics that they do not k
 table of monitors: read as a whole, its older entries would stand over newer ones for a while.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
@@ -66,13 +66,7 @@ def move_catalogue(settings: Settings, place: Callable[[bytes], int], stages: St
                 some = list(
                     connection.execute(select(column).where(column > last).order_by(column).limit(_AT_ONCE)).scalars()
                 )
-                by_partition: dict[int, list[str]] = {}
-                for user in some:
-                    by_partition.setdefault(place(user.encode()), []).append(user)
-                for number, of_it in sorted(by_partition.items()):
-                    for table in (users, monitors, tasks):
-                        wrong = table.c.user_id.in_(of_it) & (table.c.partition != number)
-                        connection.execute(update(table).where(wrong).values(partition=number))
+                _move(connection, (users, monitors, tasks), some, place)
             moved += len(some)
             stages.advance(len(some))
             if len(some) < _AT_ONCE:
@@ -91,26 +85,30 @@ def move_notifier(settings: Settings, place: Callable[[bytes], int]) -> int:
             return 0
         with clear_errors(engine.url), engine.begin() as connection:
             found = _users(connection)
-            by_partition: dict[int, list[str]] = {}
-            for user in found:
-                by_partition.setdefault(place(user.encode()), []).append(user)
-            for number, all_of_them in by_partition.items():
-                for begin in range(0, len(all_of_them), _AT_ONCE):
-                    some = all_of_them[begin : begin + _AT_ONCE]
-                    for table in (alert_events, incidents):
-                        moved = update(table).where(table.c.user_id.in_(some)).values(partition=number)
-                        connection.execute(moved)
+            for begin in range(0, len(found), _AT_ONCE):
+                _move(connection, (alert_events, incidents), found[begin : begin + _AT_ONCE], place)
             past = connection.execute(select(func.max(alert_events.c.position))).scalar()
             if past is not None and past >= 0:
                 connection.execute(update(alert_events).values(position=alert_events.c.position - past - 1))
             return len(found)
 
 
-def _users(connection: Connection) -> set[str]:
+def _move(connection: Connection, tables: Sequence[Table], some: Iterable[str], place: Callable[[bytes], int]) -> None:
+    """Give these users' rows their partitions."""
+    by_partition: dict[int, list[str]] = {}
+    for user in some:
+        by_partition.setdefault(place(user.encode()), []).append(user)
+    for number, of_it in sorted(by_partition.items()):
+        for table in tables:
+            wrong = table.c.user_id.in_(of_it) & (table.c.partition != number)
+            connection.execute(update(table).where(wrong).values(partition=number))
+
+
+def _users(connection: Connection) -> list[str]:
     found: set[str] = set()
     for table in (alert_events, incidents):
         found.update(connection.execute(select(table.c.user_id).distinct()).scalars())
-    return found
+    return sorted(found)
 
 
 def _offsets(engine: Engine, table: Table, names: dict[str, str]) -> dict[str, dict[int, int]]:

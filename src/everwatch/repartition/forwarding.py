@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from threading import Event
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import committed_of
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 from everwatch.repartition.placing import NewPlaces
 from everwatch.repartition.tail_copy import INPUTS
 
@@ -78,14 +79,14 @@ def forward(
         raise TopicMismatch(f"Consumer group {group} has no offsets: 'everwatch repartition' has not ended.")
     writer, forwarded = TopicWriter(clients), 0
     with closing(clients.consumer(group)) as consumer:
-        sieve = Sieve(consumer, lambda: clients.consumer(group, **PROBING), clock)
+        sieve = Sieve(consumer, partial(clients.consumer, group), clock)
         consumer.assign(starts)
         while not stop.is_set():
             ends: dict[tuple[str, int], int] = {}
             counts: dict[str, int] = {}
             messages, unreadable, errors = sieve.sift(consumer.consume(_AT_ONCE, _TAKE_S))
             for message in errors:
-                # others are of a broker that is away; the client tries again
+                # others are of a broker that is unavailable; the client tries again
                 if (error := message.error()) is not None and (denied := refused(error)):
                     raise denied
             for message in messages:

@@ -133,14 +133,14 @@ class GenerationNotes:
                     " all workers, and run this again."
                 ) from None
             finally:
-                # threads that wait for a broker that is away end then
+                # threads that wait for a broker that is unavailable end then
                 for producer in producers.values():
                     producer.abandon()
         for producer in producers.values():
             producer.close()
 
     def _marks_before(self, numbers: Iterable[int]) -> dict[int, bytes]:
-        """Return the encoded owner's mark of each partition: of a closed one that of before it was closed."""
+        """Return the encoded owner's mark of each partition: of a closed one the mark that it had before."""
         with closing(self._clients.consumer(f"{self._settings.application}-repartition", **BULK)) as consumer:
             tails = read_tails(consumer, self._topics.progress, numbers)
         found = {}

@@ -55,7 +55,7 @@ def reason_closed(mark: Mark | None) -> str:
         return (
             f"'everwatch repartition' has moved these topics to those with the prefix {successor.prefix!r}: set"
             f" EVERWATCH_TOPIC_PREFIX={successor.prefix} and EVERWATCH_PARTITIONS={successor.partitions}. If it was"
-            " interrupted, run it again, or 'everwatch repartition --undo', with the settings of before."
+            " interrupted, run it again, or 'everwatch repartition --undo', with the previous settings."
         )
     if mark is not None and mark.member == UNFINISHED:
         return (

@@ -62,7 +62,7 @@ class CronTimes(Ahead):
 
 
 def cron_times(schedule: Cron) -> CronTimes:
-    """The due instants of ``schedule``, before any spread: one value for all who share expression and zone."""
+    """The due instants of ``schedule``, before any spread: one value for all with the same expression and zone."""
     return _shared(schedule.expression, schedule.timezone)
 
 

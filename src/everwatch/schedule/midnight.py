@@ -37,7 +37,7 @@ def midnight_times(schedule: Every) -> MidnightTimes:
 
 
 def check_alignment(interval_ms: int) -> None:
-    """Raises ValueError, with one sentence, if an interval cannot be counted from midnight."""
+    """Raise ValueError, with one sentence, if an interval cannot be counted from midnight."""
     if interval_ms < 1 or (DAY_MS % interval_ms and interval_ms % DAY_MS):
         raise ValueError(
             f"{describe_duration(interval_ms)} neither divides 24 hours nor is a whole number of days, "

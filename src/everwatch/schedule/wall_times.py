@@ -24,7 +24,7 @@ class Times(Protocol):
 
 
 def wall_times(schedule: Cron | Every) -> CronTimes | MidnightTimes:
-    """The due instants of a schedule that follows a wall clock, before any spread: one value for all who share it.
+    """The due instants of a schedule that follows a wall clock, before any spread: one value for all that share it.
 
     An interval must be aligned to midnight and fit into days; raises ValueError otherwise.
     """

@@ -19,18 +19,19 @@ from everwatch.encoding.codec import (
 )
 from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
-from everwatch.model import AuditEntry, CommandType, Reply, Result, Transition
+from everwatch.model import AuditEntry, CommandOutcome, CommandType, Reply, Result, Transition
 from everwatch.sink.letter_builder import letter_of
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.store.letters import Redrive, StoredLetter
+from everwatch.store.purged_users import AskedPurge, key_of_purge
 
 
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[RefusedRecord]]:
     """Return the rows of ``records`` (in the order of their partitions), and the refused records.
 
-    Other entries of the monitors table than users and monitors are passed over, and so are the answer to a purge and
-    who asked for it: of its user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind
-    all of them, the refused ones too. ``stored_at``: ms, when they are stored.
+    Other entries of the monitors table than users and monitors are passed over. The answer to a purge is a purge to
+    carry out, and who asked for it is kept without the user. Of dead letters none is refused. The batch's offsets lie
+    behind all of them, the refused ones too. ``stored_at``: ms, when they are stored.
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
@@ -40,6 +41,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     letters: list[Received[StoredLetter | Redrive]] = []
     replies: list[Received[Reply]] = []
     audit: list[Received[AuditEntry]] = []
+    purges: list[Received[AskedPurge]] = []
     refused: list[RefusedRecord] = []
     offsets: dict[Partition, int] = {}
     partitions: dict[tuple[str, int], Partition] = {}
@@ -58,10 +60,14 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 reply = _reply(value, latest)
                 if reply.command != CommandType.PURGE:
                     replies.append(Received(source, offset, timestamp, reply))
+                elif (purge := _purge(reply, number)) is not None:
+                    purges.append(Received(source, offset, timestamp, purge))
             elif topic == topics.audit:
                 entry = _audit_entry(value, latest)
-                if entry.command != CommandType.PURGE:
-                    audit.append(Received(source, offset, timestamp, entry))
+                if entry.command == CommandType.PURGE:
+                    # a request or command may be named after its user
+                    entry = msgspec.structs.replace(entry, user_id="", command_id="", request_id="")
+                audit.append(Received(source, offset, timestamp, entry))
             elif topic == topics.dead_letters:
                 if (letter := letter_of(record, topics)) is not None:
                     letters.append(Received(source, offset, timestamp, letter))
@@ -69,7 +75,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
             refused.append(RefusedRecord(record, error))
-    return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit), refused
+    return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit, purges), refused
 
 
 def _result(value: bytes | None, latest: int) -> Result:
@@ -88,6 +94,15 @@ def _reply(value: bytes | None, latest: int) -> Reply:
     reply = decode_reply(value)
     check_not_ahead(reply.at, latest, "$.at")
     return reply
+
+
+def _purge(reply: Reply, number: int) -> AskedPurge | None:
+    """Return the purge that a worker has answered; None if it has refused it. ``number``: of the reply's partition."""
+    if reply.answer is CommandOutcome.REFUSED:
+        return None
+    key = key_of_purge(reply.user_id, reply.command_id)
+    was_watched = reply.answer is not CommandOutcome.UNCHANGED
+    return AskedPurge(key, reply.user_id, reply.at, number, reply.offset + 1, was_watched)
 
 
 def _audit_entry(value: bytes | None, latest: int) -> AuditEntry:

@@ -23,7 +23,8 @@ LAG = Gauge(
     "Age of the oldest record that has been read and is not stored yet; 0 if there is none.",
 )
 RETRIES = Counter(
-    "everwatch_sink_retries", "Database calls made again because another process held the database, or it was away."
+    "everwatch_sink_retries",
+    "Database calls made again because another process held the database or it was unavailable.",
 )
 DATABASE_SIZE = Gauge("everwatch_sink_database_bytes", "Size of the database, measured once a minute.")
 OLDEST_RESULTS = Gauge(

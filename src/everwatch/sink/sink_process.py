@@ -31,6 +31,7 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
 from everwatch.sink.batch_builder import build_batch
 from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES, measure
+from everwatch.sink.purging import Purging
 from everwatch.sink.store_spans import record_stored
 from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
@@ -113,11 +114,16 @@ class Sink(Process):
 
 
 class StoringParts(NamedTuple):
-    """Parts that a sink may do without. ``source`` gives the records; None: one that reads the topics."""
+    """Parts that a sink may do without.
+
+    ``source`` gives the records; None: one that reads the topics. ``open_other``: opens the store that purges use;
+    None: that of the settings.
+    """
 
     plans: PlansFile | None = None
     tracer: Tracer | None = None
     source: Source | None = None
+    open_other: Callable[[], ResultStore] | None = None
 
 
 class Storing:
@@ -137,7 +143,9 @@ class Storing:
         self._clock = clock
         self._stop = stop
         self._store = store
-        self._plans, self._tracer, self._source = parts
+        self._plans, self._tracer, self._source, open_other = parts
+        if open_other is None:
+            open_other = partial(open_store, settings)
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
@@ -145,6 +153,7 @@ class Storing:
         self._log_throttle = LogThrottle(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
+        self._purging = Purging(settings, clients, clock, store, open_other)
         # timestamp of the oldest record that was taken and is not stored
         self._oldest_ms = 0
 
@@ -165,11 +174,13 @@ class Storing:
         try:
             while not self._stop.is_set():
                 await self._trim(await self._step(source))
+                self._purging.look()
         except Stopped:
             # what was not stored is read again
             pass
         finally:
             await asyncio.to_thread(source.close)
+            await self._purging.close()
             if self._outbox is not None:
                 await self._outbox.close(CLOSE_S)
             logger.info("stopped")
@@ -249,6 +260,8 @@ class Storing:
         batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
         await self._bury(refused)
         await _while_busy(partial(self._store.apply, batch), self._stop)
+        if batch.purges:
+            self._purging.expect()
         if self._tracer is not None:
             record_stored(self._tracer, batch.results, batch.stored_at, self._clock.now_ms())
         return batch.offsets

@@ -3,11 +3,12 @@
 A batch is folded and sorted here, so that the server neither meets an identity twice nor walks its index in random
 order. COPY into the table takes the server half the time of an upsert from a staging table, and that takes a third of
 the time of an upsert for each row. Of a batch with results that are stored, those that change nothing but how often
-they were delivered are counted first, by one lookup each; the others are new, as a rule, and copied.
+they were delivered are counted first, by their keys alone and one lookup each; the others are new, as a rule, and
+copied.
 """
 
-from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from msgspec.structs import replace
@@ -55,18 +56,16 @@ TYPES = [_NAMES[type(c.type)] for c in results.c]
 """Of the columns of ``results``, in their order."""
 _SKIPPED = STATUS_CODES[Status.SKIPPED]
 _AT_DELIVERIES = _COLUMNS.index("deliveries")
-# what a result is compared by
 _KEY = [column.name for column in results.primary_key.columns]
-_COMPARED = [*_KEY, "status", "skipped_until", "skipped_count", "deliveries"]
-_compared_of = itemgetter(*map(_COLUMNS.index, _COMPARED))
-_TYPES_COMPARED = [_NAMES[type(results.c[name].type)] for name in _COMPARED]
-# of what changes nothing else; it returns where these were in the batch
+_TYPES_OF_KEY = [_NAMES[type(results.c[name].type)] for name in _KEY]
+# of runs that stand for no skipped tick, once for each stored result; it returns where these were in the batch. That an
+# indexed column is set, to what it is, keeps the server from looking for superfluous entries of the index of instants
+# whenever a page of it is full: each repeat leaves one, but they are vacuumed together
 _REPEAT = f"""
     WITH repeated AS (
-        UPDATE results r SET deliveries = r.deliveries + s.deliveries FROM {_REPEATED} s
+        UPDATE results r SET deliveries = r.deliveries + 1, scheduled_at = r.scheduled_at FROM {_REPEATED} s
         WHERE {" AND ".join(f"r.{name} = s.{name}" for name in _KEY)} AND r.scheduled_at BETWEEN %s AND %s
-        AND (r.status <> {_SKIPPED} OR s.status = {_SKIPPED})
-        AND r.skipped_until >= s.skipped_until AND r.skipped_count >= s.skipped_count
+        AND r.status <> {_SKIPPED}
         RETURNING s.place
     ) SELECT array_agg(place) FROM repeated
 """  # noqa: S608 - own words
@@ -87,31 +86,48 @@ class CopiedResults:
         found = f"FROM {_STAGING} s JOIN results r ON {same} WHERE r.scheduled_at BETWEEN %s AND %s"
         self._stored = f"SELECT s.place, r.status, r.skipped_count, r.deliveries {found}"
         self._attempts = Attempts()
+        self._beside = ThreadPoolExecutor(1, "beside-copy")
         self.staged = 0
 
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         self._days.ensure(engine, {each.value.scheduled_at for each in received}, stored_at)
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
+    def put(
+        self,
+        connection: Connection,
+        fresh: Sequence[Result],
+        stored_at: int,
+        meanwhile: Callable[[list[Row]], None],
+        /,
+    ) -> ResultChanges:
         if not fresh:
             return ResultChanges()
-        batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
         try:
             if self._attempts.is_likely_new():
-                if self._put_directly(connection, batch):
+                batch = _batch_of(fresh, stored_at)
+                # the server takes four times as long to store rows as this process to send them
+                prepared = self._beside.submit(meanwhile, batch)
+                is_new = self._put_directly(connection, batch)
+                prepared.result()
+                if is_new:
                     self._attempts.succeeded()
                     return ResultChanges(batch)
                 self._attempts.failed()
             self.staged += 1
-            if not (others := self._count_repeated(connection, batch)):
+            if not (others := self._count_repeated(connection, fresh)):
                 return ResultChanges()
-            if self._put_directly(connection, others):
-                return ResultChanges(others)
-            return self._put_around_stored(connection, others)
+            batch = _batch_of(others, stored_at)
+            # skipped ones are not counted by their keys, and may be stored too
+            if any(map(_is_plain_run, others)) and self._put_directly(connection, batch):
+                return ResultChanges(batch)
+            return self._put_around_stored(connection, batch)
         except CheckViolation as error:
             # a partition that was there has been dropped meanwhile
             self._days.forget()
             raise StoreBusy("A day of results was dropped while some were stored into it.") from error
+
+    def close(self) -> None:
+        self._beside.shutdown()
 
     def _put_directly(self, connection: Connection, batch: list[Row]) -> bool:
         try:
@@ -121,22 +137,33 @@ class CopiedResults:
             return False
         return True
 
-    def _count_repeated(self, connection: Connection, batch: list[Row]) -> list[Row]:
-        """Count deliveries of stored results that a batch changes in nothing else; return the other rows."""
+    def _count_repeated(self, connection: Connection, fresh: Sequence[Result]) -> Sequence[Result]:
+        """Count deliveries of stored results that a batch changes in nothing else; return the other results.
+
+        One that the batch has twice is counted once, and is among the others for the second time.
+        """
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {_REPEATED} ON COMMIT DELETE ROWS AS"  # noqa: S608 - own words
-            f" SELECT {', '.join(_COMPARED)}, 0 AS place FROM results LIMIT 0"
+            f" SELECT {', '.join(_KEY)}, 0 AS place FROM results LIMIT 0"
         )
         _look_up_each(connection)
-        placed = ((*_compared_of(row), place) for place, row in enumerate(batch))
-        copy_rows(connection, _REPEATED, [*_COMPARED, "place"], [*_TYPES_COMPARED, "int4"], placed)
-        places = connection.exec_driver_sql(_REPEAT, _instants_of(batch)).scalar_one()
+        keys = sorted(
+            (each.user_id, each.scheduled_at, each.monitor_id, each.attempt, each.region, place)
+            for place, each in enumerate(fresh)
+            if _is_plain_run(each)
+        )
+        if not keys:
+            return fresh
+        copy_rows(connection, _REPEATED, [*_KEY, "place"], [*_TYPES_OF_KEY, "int4"], keys)
+        places = connection.exec_driver_sql(_REPEAT, _instants_of(keys)).scalar_one()
         if places is None:
-            return batch
-        others: list[Row | None] = list(batch)
+            return fresh
+        if len(places) == len(fresh):
+            return []
+        others: list[Result | None] = list(fresh)
         for place in places:
             others[place] = None
-        return [row for row in others if row is not None]
+        return [each for each in others if each is not None]
 
     def _put_around_stored(self, connection: Connection, batch: list[Row]) -> ResultChanges:
         connection.exec_driver_sql(
@@ -172,6 +199,14 @@ def _look_up_each(connection: Connection) -> None:
     """Let each row be looked up by the key: the planner knows nothing of a table that was filled just now."""
     connection.exec_driver_sql("SET LOCAL enable_hashjoin = off")
     connection.exec_driver_sql("SET LOCAL enable_mergejoin = off")
+
+
+def _is_plain_run(result: Result) -> bool:
+    return result.status is not Status.SKIPPED and not result.skipped_until and not result.skipped_count
+
+
+def _batch_of(some: Sequence[Result], stored_at: int) -> list[Row]:
+    return folded((row_of(result, stored_at) for result in some), _SKIPPED)
 
 
 def _instants_of(batch: list[Row]) -> tuple[int, int]:

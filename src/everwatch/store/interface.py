@@ -14,7 +14,7 @@ from everwatch.store.letters import EVERY_LETTER, LetterCount, LetterSelection, 
 from everwatch.store.paging import Sort, StoredPage
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
-from everwatch.store.purged_users import Purge
+from everwatch.store.purged_users import AskedPurge, Purge, PurgeOutcome, StoredPurge
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.selections import (
     ALWAYS,
@@ -40,7 +40,7 @@ from everwatch.store.stored_values import (
 
 
 class StoreBusy(StoreError):
-    """The database is locked by another process, or its server is away; the same call may succeed a moment later."""
+    """Another process has locked the database, or its server is unavailable; the call may succeed a moment later."""
 
 
 class Unstorable(EverwatchError):
@@ -64,7 +64,7 @@ class ResultStore(Protocol):
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
         held, so a repetition changes none. The identity of a dead letter is its place on the topic, that of a reply
-        its content, that of an entry of the audit log its id. Raises StoreError, StoreBusy.
+        its content, that of an entry of the audit log its id, that of a purge its key. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -76,8 +76,20 @@ class ResultStore(Protocol):
         """Delete at most ``most`` rows of each table that are the user's from up to ``purge.ended_at``.
 
         Returns the number of deleted rows by table, empty when nothing is left. Later rows of a user who signed up
-        again stay. Raises StoreError, StoreBusy.
+        again stay. A stored purge of ``purge.key`` counts them. Raises StoreError, StoreBusy.
         """
+        ...
+
+    def purges_to_do(self) -> list[AskedPurge]:
+        """Return some stored purges that are not over, the oldest first. Raises StoreError, StoreBusy."""
+        ...
+
+    def partition_of_watched(self, user_id: str, until: int) -> int | None:
+        """Return the partition of a user that registered up to ``until`` (ms). Raises StoreError, StoreBusy."""
+        ...
+
+    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
+        """Note that a purge is over, and forget whose it was. Raises StoreError, StoreBusy."""
         ...
 
     def drop_old_pages(self) -> None:
@@ -162,6 +174,10 @@ class Reader(Protocol):
         self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[Reply]:
         """The newest answers to a user's commands, signups and signals (to that with one id), the latest first."""
+        ...
+
+    def purge(self, user_id: str, command_id: str) -> StoredPurge | None:
+        """The purge of a user by a command, if the sink knows of it; it is kept for a week after it was over."""
         ...
 
     def audit(

@@ -61,7 +61,7 @@ class Redrive(msgspec.Struct, frozen=True):
 class LetterSelection(NamedTuple):
     """A filter of dead letters; an empty field matches all.
 
-    ``alike`` is a reason as counts have it; ``text`` a part of the reason itself, whatever the case of ASCII letters.
+    ``alike`` is a reason as in counts; ``text`` a part of the reason itself, whatever the case of ASCII letters.
     """
 
     user_id: str = ""

@@ -20,6 +20,7 @@ from everwatch.store.letters import (
 from everwatch.store.paging import Sort, StoredPage, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
+from everwatch.store.purged_users import AskedPurge, StoredPurge, key_of_purge
 from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
 from everwatch.store.queries.letters import ReplyPlace, place_of_reply
 from everwatch.store.queries.matching import Facts, is_selected
@@ -78,9 +79,15 @@ class MemoryReader:
         # rows by user, monitor and begin
         self._hours: dict[Key, Row] = {}
         self._days: dict[Key, Row] = {}
+        # by key: each with the record of it
+        self._purges: dict[str, tuple[AskedPurge, StoredPurge]] = {}
 
     def offsets(self) -> dict[Partition, int]:
         return dict(self._offsets)
+
+    def purge(self, user_id: str, command_id: str) -> StoredPurge | None:
+        _, found = self._purges.get(key_of_purge(user_id, command_id), (None, None))
+        return found
 
     def results(
         self, which: ResultSelection = EVERY_RESULT, *, when: When = ALWAYS, after: str = "", limit: int = 100

@@ -1,4 +1,7 @@
-"""A store in memory, for tests and trials: the same promises as the database, and nothing kept."""
+"""A store in memory, for tests and trials: the same promises as the database, and nothing kept.
+
+All in one file: what is written, purged and deleted by age are the same few dictionaries.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -17,7 +20,7 @@ from everwatch.store.memory_reader import MemoryReader
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import KEEP_ALL, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_filter import without_purged
-from everwatch.store.purged_users import Purge, hash_of
+from everwatch.store.purged_users import MOST_TO_DO, AskedPurge, Purge, PurgeOutcome, StoredPurge, hash_of
 from everwatch.store.rollup_rows import first_day
 from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions, condensed
 from everwatch.store.row_mapping import result_row
@@ -65,6 +68,10 @@ class MemoryStore(MemoryReader):
         for noted in batch.audit:
             if noted.offset >= stored.get(noted.source, 0):
                 self._audit.setdefault(noted.value.entry_id, noted.value)
+        for asked in batch.purges:
+            if asked.offset >= stored.get(asked.source, 0):
+                begun = StoredPurge(asked.value.ended_at, asked.value.was_watched, {}, 0, PurgeOutcome())
+                self._purges.setdefault(asked.value.key, (asked.value, begun))
         for entry in batch.entries:
             if entry.offset >= stored.get(entry.source, 0):
                 self._put_entry(entry)
@@ -120,7 +127,24 @@ class MemoryStore(MemoryReader):
             "monitors": _drop(self._monitors, monitors[:most]),
             "users": _drop(self._users, users[:most]),
         }
-        return {name: count for name, count in deleted.items() if count}
+        deleted = {name: count for name, count in deleted.items() if count}
+        if purge.key in self._purges:
+            asked, known = self._purges[purge.key]
+            total = {name: known.deleted.get(name, 0) + deleted.get(name, 0) for name in known.deleted | deleted}
+            self._purges[purge.key] = asked, replace(known, deleted=total)
+        return deleted
+
+    def purges_to_do(self) -> list[AskedPurge]:
+        return [asked for asked, stored in self._purges.values() if not stored.over_at][:MOST_TO_DO]
+
+    def partition_of_watched(self, user_id: str, until: int) -> int | None:
+        user, partition = self._users.get(user_id, (None, None))
+        return partition if user is not None and user.registered_at <= until else None
+
+    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
+        asked, known = self._purges[key]
+        if not known.over_at:
+            self._purges[key] = replace(asked, user_id=""), replace(known, over_at=now, outcome=outcome)
 
     def drop_old_pages(self) -> None:
         """Nothing is kept of deleted rows."""

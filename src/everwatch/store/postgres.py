@@ -51,7 +51,7 @@ def new_writer(url: URL) -> Engine:
 
 def new_reader(url: URL) -> Engine:
     """Return an engine on which nothing can be written."""
-    # who follows results keeps a connection for long, and the server may have been restarted meanwhile
+    # a command that follows results keeps a connection for long, and the server may have been restarted meanwhile
     engine = _new_engine(url, "everwatch", {}, pre_ping=True)
     event.listen(engine, "connect", _set_up_reader)
     # not by a setting of the session: target_session_attrs=read-write would then find no server

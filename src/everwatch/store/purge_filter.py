@@ -41,6 +41,6 @@ def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
             for r in batch.letters
             if not isinstance(r.value, StoredLetter) or is_kept(r.value.user_id, r.value.known_at)
         ],
-        # a deletion changes nothing where there is nothing; a put of before is followed by one
+        # a deletion changes nothing where there is nothing; an earlier put is followed by one
         entries=[e for e in batch.entries if e.value.value is None or is_kept(e.value.user_id, e.timestamp + 1)],
     )

@@ -70,30 +70,30 @@ def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]
 
 def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition, int], most: int) -> dict[str, int]:
     """Delete at most ``most`` rows of each table that are a purged user's from before; gives how many of which."""
-    overwrite_what_goes(connection)
     deleted: dict[str, int] = {}
-    for table, is_old in old_rows(purge.ended_at, purge.is_passed(stored)):
-        key = list(table.primary_key.columns)
-        found = connection.execute(select(*key).where(table.c.user_id == purge.user_id, is_old).limit(most))
-        if places := [tuple(row) for row in found]:
-            Counters(connection.dialect).remove(connection, table.name, places)
-            _deletion_of(table, connection).run(connection, places)
-            deleted[table.name] = len(places)
-    _delete_texts(connection, purge.user_id, most)
+    with overwriting(connection):
+        for table, is_old in old_rows(purge.ended_at, purge.is_passed(stored)):
+            key = list(table.primary_key.columns)
+            found = connection.execute(select(*key).where(table.c.user_id == purge.user_id, is_old).limit(most))
+            if places := [tuple(row) for row in found]:
+                Counters(connection.dialect).remove(connection, table.name, places)
+                _deletion_of(table, connection).run(connection, places)
+                deleted[table.name] = len(places)
+        _delete_texts(connection, purge.user_id, most)
     return deleted
-
-
-def overwrite_what_goes(connection: Connection) -> None:
-    """Let SQLite overwrite what this connection deletes: else it stays readable in pages that are free."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
 @contextmanager
 def overwriting(connection: Connection) -> Iterator[None]:
-    """Let SQLite overwrite rows that the block deletes, and no later ones: each costs a write."""
+    """Let SQLite overwrite rows that the block deletes, else they stay readable in pages that are free.
+
+    Not later ones of this connection: each costs a write.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
     before = connection.exec_driver_sql("PRAGMA secure_delete").scalar_one()
-    overwrite_what_goes(connection)
+    connection.exec_driver_sql("PRAGMA secure_delete = ON")
     try:
         yield
     finally:
@@ -104,7 +104,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     """Every table with users' rows, and which rows are from up to ``ended_at``.
 
     Where the sink has not passed the user's deletion (``is_passed``), all of the catalogue is from before. Where it
-    has, monitors and labels of before are gone, and what is there may be a new registration's.
+    has, earlier monitors and labels are gone, and what is there may be a new registration's.
     """
     everything = false() if is_passed else true()
     history = monitor_history.c
@@ -137,7 +137,7 @@ def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
 
 
 def _deletion_of(table: Table, connection: Connection) -> Bulk:
-    """Deletes rows of a table by their primary key."""
+    """Return the statement that deletes rows of a table by their primary key."""
     key = list(table.primary_key.columns)
     is_it = and_(*(column == bindparam(f"b_{column.name}", type_=column.type) for column in key))
     return Bulk(delete(table).where(is_it), [f"b_{column.name}" for column in key], connection.dialect)

@@ -1,6 +1,6 @@
 """Results into the table: how two of one identity become one, and the seam that each kind of database fills."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -24,8 +24,23 @@ class ResultsWriter(Protocol):
         """Prepare the transaction before it begins."""
         ...
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
-        """Store results, each once for its identity, as ``interface.Store.apply`` says; return what that changed."""
+    def put(
+        self,
+        connection: Connection,
+        fresh: Sequence[Result],
+        stored_at: int,
+        meanwhile: Callable[[list[Row]], None],
+        /,
+    ) -> ResultChanges:
+        """Store results, each once for its identity, as ``interface.Store.apply`` says; return what that changed.
+
+        ``meanwhile`` may be called in another thread, before this returns, with rows that are inserted if none of them
+        was stored before.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
         ...
 
 
@@ -85,7 +100,9 @@ class UpsertedResults:
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         """Nothing to prepare."""
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
+    def put(
+        self, connection: Connection, fresh: Sequence[Result], stored_at: int, _meanwhile: object, /
+    ) -> ResultChanges:
         if not fresh:
             return ResultChanges()
         batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
@@ -103,6 +120,9 @@ class UpsertedResults:
         stored = self._stored(connection, batch, newest)
         self._upsert.run(connection, [batch[place] for place, *_ in stored])
         return compared(batch, stored)
+
+    def close(self) -> None:
+        """Nothing to release."""
 
     def _stored(self, connection: Connection, batch: list[Row], newest: int = MOST_ROWID) -> list[tuple[int, str, int]]:
         """Return which rows of the batch, by their place, are stored: with what status and how many skipped.

@@ -231,7 +231,7 @@ def _first_or_all(deletions: Iterable[Callable[[], int]], *, until_one_deletes: 
 
 
 def _is_alone(connection: Connection) -> bool:
-    """Take the lock of who makes and drops days, if it is free, and wait for no other lock for long.
+    """Take the lock for making and dropping days, if it is free, and wait for no other lock for long.
 
     A day is dropped under a lock of the whole table. While that lock is waited for, all that begins later waits too, so
     the day is dropped another time instead.

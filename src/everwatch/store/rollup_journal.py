@@ -134,9 +134,8 @@ class RollupJournal:
     def __init__(self, on_postgresql: bool) -> None:
         self._on_postgresql = on_postgresql
 
-    def put(self, connection: Connection, changes: ResultChanges, since: Since) -> None:
-        """Write down what a batch adds."""
-        rows = written(changes, since)
+    def put(self, connection: Connection, rows: list[tuple[int, bytes]]) -> None:
+        """Write down what a batch adds: ``written``."""
         if not rows:
             return
         if self._on_postgresql:

@@ -1,6 +1,6 @@
 """The tables of roll-ups: adding to them, merging hours into days, and building them anew from results."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -23,7 +23,7 @@ from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, lower_facts, put_fact
 from everwatch.store.plan_keeping import looked_at
 from everwatch.store.rollup_counts import Rollup, RollupStep
-from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, RollupJournal, waiting
+from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, RollupJournal, waiting, written
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, by_hour, condensed, rollup
 from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
@@ -42,20 +42,35 @@ class RollupRows:
         self._days = _Adding(daily_rollups, dialect)
         self._journal = RollupJournal(dialect.name == "postgresql")
         self._fewest_journaled = fewest_journaled
+        self._prepared: tuple[list[Row], list[tuple[int, bytes]]] | None = None
+
+    def preparing(self, connection: Connection) -> Callable[[list[Row]], None]:
+        """Return what prepares counting rows that will be inserted, as a rule, and uses no connection."""
+        from_when = since(facts(connection))
+
+        def prepare(rows: list[Row]) -> None:
+            if len(rows) >= self._fewest_journaled:
+                self._prepared = (rows, written(ResultChanges(rows), from_when))
+
+        return prepare
 
     def count(self, connection: Connection, changes: ResultChanges) -> int:
         """Add what a batch changed of the results; once in a transaction. Return how many results are in the journal.
 
         Of a large batch it is written into the journal.
         """
+        prepared, self._prepared = self._prepared, None
         if not (changes.inserted or changes.merged):
             return 0
+        if prepared is not None and prepared[0] is changes.inserted and not changes.merged:
+            self._journal.put(connection, prepared[1])
+            return len(prepared[0])
         from_when = since(facts(connection))
         inserted = list(changes.inserted)
         if len(inserted) < self._fewest_journaled:
             self._hours.add(connection, additions(ResultChanges(inserted, changes.merged), from_when))
             return 0
-        self._journal.put(connection, ResultChanges(inserted, changes.merged), from_when)
+        self._journal.put(connection, written(ResultChanges(inserted, changes.merged), from_when))
         return len(inserted)
 
     def parts_to_fold(self, connection: Connection, buckets: Collection[int]) -> list[list[int]]:

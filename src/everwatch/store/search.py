@@ -38,7 +38,7 @@ def user_text(user_id: str) -> str:
 
 def needles_of(which: Selection) -> list[str]:
     """Return the texts that must all be in a found row."""
-    # ids and names have no line breaks, and no NUL, which no database takes: who asks for one finds nothing
+    # ids and names have no line breaks, and no NUL, which no database takes: a search for one finds nothing
     contains, prefix = (part.lower().translate(_IN_NO_TEXT) for part in (which.contains, which.prefix))
     return [contains] * bool(contains) + [SEPARATOR + prefix] * bool(prefix)
 

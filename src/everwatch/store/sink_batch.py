@@ -8,6 +8,7 @@ import msgspec
 from everwatch.model import AuditEntry, Monitor, Reply, Result, Transition, User
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.partition import Partition
+from everwatch.store.purged_users import AskedPurge
 
 Value = TypeVar("Value")
 
@@ -47,3 +48,4 @@ class SinkBatch(msgspec.Struct, frozen=True):
     letters: list[Received[StoredLetter | Redrive]] = []
     replies: list[Received[Reply]] = []
     audit: list[Received[AuditEntry]] = []
+    purges: list[Received[AskedPurge]] = []

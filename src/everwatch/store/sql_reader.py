@@ -28,6 +28,8 @@ from everwatch.store.offsets import stored_offsets
 from everwatch.store.paging import Sort, StoredPage, is_descending, no_state_of_users, page_at, page_of, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
+from everwatch.store.purge_records import find_purge
+from everwatch.store.purged_users import StoredPurge, key_of_purge
 from everwatch.store.queries import events
 from everwatch.store.queries.audit_log import audit_page
 from everwatch.store.queries.letters import (
@@ -124,6 +126,10 @@ class SqlReader:
         question = ("replies", user_id, asked_id, when)
         statement = replies_page(user_id, asked_id, when, place_of(question, after, ReplyPlace), limit + 1)
         return page_of(self._all(statement, letter_rows.reply), limit, question, place_of_reply)
+
+    def purge(self, user_id: str, command_id: str) -> StoredPurge | None:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
+            return find_purge(connection, key_of_purge(user_id, command_id))
 
     def audit(
         self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100

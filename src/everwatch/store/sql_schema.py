@@ -496,3 +496,21 @@ purged_users = Table(
     Column("ended_at", BigInteger, nullable=False),
     Column("kept_until", BigInteger, nullable=False),
 )
+
+# purges by a hash of user and command; user_id is "" once it is over, deleted (rows by table) and outcome are JSON
+purges = Table(
+    "purges",
+    metadata,
+    Column("purge_key", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    # of the changelog: where the user's deletion stands, and an offset behind it
+    Column("partition", Integer, nullable=False),
+    Column("deletion", BigInteger, nullable=False),
+    Column("was_watched", Boolean, nullable=False),
+    Column("deleted", Text, nullable=False),
+    # ms; 0: not yet
+    Column("over_at", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Index("purges_by_over_at", "over_at"),
+)

@@ -1,16 +1,16 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine
 
 from everwatch.core.config import Settings
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, User
-from everwatch.store import letter_rows, purge_rows, row_mapping, search
+from everwatch.store import letter_rows, purge_records, purge_rows, row_mapping, search
 from everwatch.store.audit_log import entry_row
 from everwatch.store.batch_statements import BatchStatements
 from everwatch.store.bulk_statements import Row
@@ -26,13 +26,13 @@ from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import KEEP_ALL, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_filter import users_of, without_purged
-from everwatch.store.purged_users import Purge
+from everwatch.store.purged_users import AskedPurge, Purge, PurgeOutcome
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import Trimmer
 from everwatch.store.rollup_journal import BUCKETS, FEWEST_JOURNALED, FoldingTurns, bucket_of
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
-from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
+from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch, Value
 from everwatch.store.sqlite import READS_ONLY
 from everwatch.store.stored_values import DatabaseVolume
 from everwatch.store.task_records import is_first, task_of
@@ -103,7 +103,22 @@ class SqlStore:
             # before any roll-up, as batches and rebuilding do
             stored = self._offsets.lock(connection, known)
             self._rollups.fold(connection, [bucket_of(purge.user_id)], all_of_it=True)
-            return purge_rows.delete_some(connection, purge, stored, most)
+            deleted = purge_rows.delete_some(connection, purge, stored, most)
+            if purge.key:
+                purge_records.add_deleted(connection, purge.key, deleted)
+            return deleted
+
+    def purges_to_do(self) -> list[AskedPurge]:
+        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+            return purge_records.purges_to_do(connection)
+
+    def partition_of_watched(self, user_id: str, until: int) -> int | None:
+        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+            return purge_records.partition_of_watched(connection, user_id, until)
+
+    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
+        with self._overwriting() as connection:
+            purge_records.finish(connection, key, outcome, now)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":
@@ -118,9 +133,18 @@ class SqlStore:
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _merge_index(self, table: str, *, begins: bool) -> bool:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
-            purge_rows.overwrite_what_goes(connection)
+        with self._overwriting() as connection:
             return search.merge_on_sqlite(connection, table, begins=begins)
+
+    @contextmanager
+    def _overwriting(self) -> Iterator[Connection]:
+        """A transaction whose deletions SQLite overwrites."""
+        with (
+            clear_errors(self._engine.url),
+            self._engine.begin() as connection,
+            purge_rows.overwriting(connection),
+        ):
+            yield connection
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
@@ -152,6 +176,7 @@ class SqlStore:
         self._closing.set()
         if self._folding is not None:
             self._folding.close()
+        self._results.close()
         self._engine.dispose()
 
     def _apply(self, connection: Connection, batch: SinkBatch) -> int:
@@ -165,17 +190,18 @@ class SqlStore:
             batch = without_purged(batch, purged)
         if begins:
             run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
-        changes = self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+        results = fresh.of(batch.results)
+        changes = self._results.put(connection, results, batch.stored_at, self._rollups.preparing(connection))
         journaled = self._rollups.count(connection, changes)
-        run.transitions.run(
-            connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
-        )
-        run.replies.run(connection, [letter_rows.reply_row(r.value) for r in batch.replies if fresh.has(r)])
-        run.audit.run(connection, [entry_row(r.value) for r in batch.audit if fresh.has(r)])
+        run.transitions.run(connection, [row_mapping.transition_row(each) for each in fresh.of(batch.transitions)])
+        run.replies.run(connection, [letter_rows.reply_row(each) for each in fresh.of(batch.replies)])
+        run.audit.run(connection, [entry_row(each) for each in fresh.of(batch.audit)])
+        if batch.purges:
+            purge_records.put_purges(connection, fresh.of(batch.purges))
         if batch.letters:
-            self._apply_letters(connection, [r.value for r in batch.letters if fresh.has(r)])
+            self._apply_letters(connection, fresh.of(batch.letters))
         tally = Tally()
-        for wave in into_waves(r for r in batch.entries if fresh.has(r)):
+        for wave in into_waves(fresh.received(batch.entries)):
             self._apply_entries(connection, wave, tally)
         self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
@@ -279,8 +305,15 @@ class _Fresh:
     def __init__(self, stored: dict[Partition, int]) -> None:
         self._stored = stored
 
-    def has(self, received: Received[Any]) -> bool:
-        return received.offset >= self._stored.get(received.source, 0)
+    def received(self, some: Sequence[Received[Value]]) -> list[Received[Value]]:
+        """Return those of some records that are new."""
+        stored_to = self._stored.get
+        return [each for each in some if each.offset >= stored_to(each.source, 0)]
+
+    def of(self, some: Sequence[Received[Value]]) -> list[Value]:
+        """Return the values of those that are new."""
+        stored_to = self._stored.get
+        return [each.value for each in some if each.offset >= stored_to(each.source, 0)]
 
 
 def _results_writer(dialect: Dialect) -> ResultsWriter:

@@ -71,7 +71,7 @@ def sole_writer(url: URL, process: str) -> Iterator[None]:
     file = file_of(url)
     try:
         make_private_folder(file.parent)
-        # beside the database: who closes a second descriptor of its own file gives up SQLite's locks
+        # beside the database: closing a second descriptor of its file would release SQLite's locks
         descriptor = os.open(f"{file}-{process}", os.O_RDWR | os.O_CREAT, FILE_MODE)
     except OSError as error:
         raise StoreError(f"The folder {file.parent} of the database cannot be used: {error.strerror}.") from None

@@ -155,7 +155,7 @@ class DayReplacing:
 
     def _put_in_place(self, connection: Connection, day: Day, begun_at: int) -> None:
         table = self.table_for(day)
-        # who stores into this day now waits; others do not
+        # sinks that store into this day wait now; others do not
         connection.exec_driver_sql(f"LOCK TABLE {day.table} IN SHARE MODE")
         same = " AND ".join(f"t.{name} = d.{name}" for name in _KEY)
         # what was purged meanwhile

@@ -41,7 +41,7 @@ class Buckets:
         return chunk
 
     def between(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, Shelf]]:
-        """All buckets in after < t <= upto (both whole steps): base, line and shelf, in the order of time."""
+        """All buckets in after < t <= upto (both whole steps): base, batch key and shelf, in the order of time."""
         for number in self._numbers(after, upto):
             for batch_key, shelf in self.shelves[number].items():
                 yield number * PHASE_STEP_MS, batch_key, shelf

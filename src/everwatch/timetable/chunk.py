@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, Self
 from zlib import crc32
 
@@ -146,6 +147,10 @@ class Shelf:
 
     def __bool__(self) -> bool:
         return any(chunk.count for chunk in self.chunks)
+
+    def entries(self, packing: Packing) -> Iterator[FramedRecord]:
+        """The records of all its chunks."""
+        return chain.from_iterable(chunk.entries(packing) for chunk in self.chunks)
 
     def add(self, entry: FramedRecord, packing: Packing, limits: ChunkLimits) -> Chunk:
         """Add a record; gives the chunk that was changed."""

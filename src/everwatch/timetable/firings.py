@@ -18,7 +18,7 @@ def all_of(batch_key: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterat
 
 
 def by_misfire_rule(batch_key: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
-    """Yield the firings of a shelf whose records were all due, as the line's misfire rule divides the instants."""
+    """Yield the firings of a shelf whose records were all due, as their misfire rule divides the instants."""
     if due:
         fire, skipped = divide(due, now, batch_key.misfire, batch_key.misfire_grace_ms)
         for chunk in shelf.chunks:
@@ -27,7 +27,7 @@ def by_misfire_rule(batch_key: BatchKey, shelf: Shelf, due: Sequence[int], now: 
 
 
 class Gathering:
-    """Records of one line with due instants of their own; records with the same instants share a chunk."""
+    """Records of one batch key with due instants of their own; records with the same instants share a chunk."""
 
     __slots__ = ("_alike", "_batch_key")
 
@@ -40,7 +40,7 @@ class Gathering:
         self._add(record, due, NONE)
 
     def add_by_misfire_rule(self, record: bytes, due: Sequence[int], now: int) -> None:
-        """Add a record that was due at these instants, which the line's misfire rule divides."""
+        """Add a record that was due at these instants, which the misfire rule divides."""
         self._add(record, *divide(due, now, self._batch_key.misfire, self._batch_key.misfire_grace_ms))
 
     def firings(self, packing: Packing, limits: ChunkLimits) -> Iterator[Firing]:

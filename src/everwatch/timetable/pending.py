@@ -19,24 +19,24 @@ class Pending:
         self.order: list[int] = []
         self.count = 0
 
-    def __contains__(self, planned: TimetableEntry) -> bool:
-        return planned.key in self.seconds.get(_second(self._instant_of(planned)), ())
+    def __contains__(self, entry: TimetableEntry) -> bool:
+        return entry.key in self.seconds.get(_second(self._instant_of(entry)), ())
 
-    def add(self, planned: TimetableEntry) -> None:
+    def add(self, entry: TimetableEntry) -> None:
         """Let a monitor wait; once, if it does already."""
-        number = _second(self._instant_of(planned))
+        number = _second(self._instant_of(entry))
         bucket = self.seconds.get(number)
         if bucket is None:
             bucket = self.seconds[number] = {}
             insort(self.order, number)
-        self.count += planned.key not in bucket
-        bucket[planned.key] = planned
+        self.count += entry.key not in bucket
+        bucket[entry.key] = entry
 
-    def discard(self, planned: TimetableEntry) -> bool:
+    def discard(self, entry: TimetableEntry) -> bool:
         """Take a monitor out; False if it was not there."""
-        number = _second(self._instant_of(planned))
+        number = _second(self._instant_of(entry))
         bucket = self.seconds.get(number)
-        if bucket is None or bucket.pop(planned.key, None) is None:
+        if bucket is None or bucket.pop(entry.key, None) is None:
             return False
         self.count -= 1
         if not bucket:
@@ -52,15 +52,15 @@ class Pending:
     def take(self, instant: int) -> list[TimetableEntry]:
         """The same; they do not wait any more."""
         taken = list(self.upto(instant))
-        for planned in taken:
-            self.discard(planned)
+        for entry in taken:
+            self.discard(entry)
         return taken
 
     def _upto(self, instant: int, last: int) -> Iterator[TimetableEntry]:
         for number in self.order[: bisect_right(self.order, last)]:
-            for planned in self.seconds[number].values():
-                if number < last or self._instant_of(planned) <= instant:
-                    yield planned
+            for entry in self.seconds[number].values():
+                if number < last or self._instant_of(entry) <= instant:
+                    yield entry
 
 
 def _second(instant: int) -> int:

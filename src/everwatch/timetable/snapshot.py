@@ -20,7 +20,7 @@ class _Chunk(msgspec.Struct, array_like=True, gc=False):
 
 
 class SavedShelf(msgspec.Struct, array_like=True, gc=False):
-    """One shelf: a slot of a ring (``interval_ms``) or of the group of ``schedule``."""
+    """One shelf: a slot of a wheel (``interval_ms``) or of the group of ``schedule``."""
 
     destination: Destination
     misfire: Misfire

@@ -1,4 +1,4 @@
-"""Intervals that are counted from the epoch: a ring for each, divided into slots.
+"""Timing wheels: one for each interval that is counted from the epoch, divided into slots.
 
 A monitor in a slot is due each time the hand passes it.
 """
@@ -56,7 +56,7 @@ class TimingWheel:
 
 
 class TimingWheels:
-    """The rings of a timetable: *fine* ones, whose slots are sent as they are, and *coarse* ones.
+    """The wheels of a timetable: *fine* ones, whose slots are sent as they are, and *coarse* ones.
 
     ``emitted_to``: everything due up to then is done with.
     """
@@ -68,18 +68,18 @@ class TimingWheels:
         self.fine: dict[tuple[int, BatchKey], TimingWheel] = {}
         self.coarse: dict[tuple[int, BatchKey], TimingWheel] = {}
 
-    def seat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
-        """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
-        interval_ms, phase = schedule.interval_ms, phase_of(planned.key, schedule)
-        following, since = self.emitted_to + 1, planned.since
+    def add(self, entry: TimetableEntry, schedule: Every) -> Chunk | None:
+        """Add a monitor; gives the changed chunk, None if it is not added, as it would be due before it begins."""
+        interval_ms, phase = schedule.interval_ms, phase_of(entry.key, schedule)
+        following, since = self.emitted_to + 1, entry.since
         if since >= following and since >= following + (phase - following) % interval_ms:
             return None
-        ring = self.ring(interval_ms, planned.batch_key)
-        slot, delta = divmod(phase, ring.width_ms)
-        shelf = ring.slots.get(slot)
+        wheel = self.wheel(interval_ms, entry.batch_key)
+        slot, delta = divmod(phase, wheel.width_ms)
+        shelf = wheel.slots.get(slot)
         if shelf is None:
-            shelf = ring.slots[slot] = Shelf()
-        return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
+            shelf = wheel.slots[slot] = Shelf()
+        return shelf.add(FramedRecord(delta, entry.record), self._packing, self._limits)
 
     def due_before(self, since: int, interval_ms: int, phases: Sequence[int]) -> list[int]:
         """Return which of the monitors with these phases would be due before they begin at ``since``: they must wait.
@@ -92,12 +92,12 @@ class TimingWheels:
             return []
         return [place for place, phase in enumerate(phases) if (phase - following) % interval_ms <= wait]
 
-    def seat_alike(
+    def add_many(
         self, interval_ms: int, batch_key: BatchKey, phases: Sequence[int], records: Sequence[bytes]
     ) -> Iterator[Chunk]:
-        """Take in monitors of one interval, none of which must wait; yields the chunks that were changed."""
-        ring = self.ring(interval_ms, batch_key)
-        width, slots = ring.width_ms, ring.slots
+        """Add monitors of one interval, none of which must wait; yields the chunks that were changed."""
+        wheel = self.wheel(interval_ms, batch_key)
+        width, slots = wheel.width_ms, wheel.slots
         by_slot: defaultdict[int, list[FramedRecord]] = defaultdict(list)
         for phase, record in zip(phases, records, strict=True):
             by_slot[phase // width].append(FramedRecord(phase % width, record))
@@ -110,64 +110,62 @@ class TimingWheels:
             else:
                 yield from shelf.add_all(some, self._packing, self._limits)
 
-    def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
+    def remove(self, entry: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
-        name = schedule.interval_ms, planned.batch_key
-        rings = self.fine if schedule.interval_ms <= FINE_UP_TO_MS else self.coarse
-        ring = rings.get(name)
-        if ring is None:
+        name = schedule.interval_ms, entry.batch_key
+        wheels = self.fine if schedule.interval_ms <= FINE_UP_TO_MS else self.coarse
+        wheel = wheels.get(name)
+        if wheel is None:
             return None
-        slot, delta = divmod(phase_of(planned.key, schedule), ring.width_ms)
-        chunk = discard_from(ring.slots, slot, FramedRecord(delta, planned.record), self._packing)
-        if not ring.slots:
-            del rings[name]
+        slot, delta = divmod(phase_of(entry.key, schedule), wheel.width_ms)
+        chunk = discard_from(wheel.slots, slot, FramedRecord(delta, entry.record), self._packing)
+        if not wheel.slots:
+            del wheels[name]
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Yield the monitors in coarse rings that are due in after < t <= upto: instant, line and record."""
-        for (interval_ms, batch_key), ring in self.coarse.items():
+        """Yield the monitors in coarse wheels that are due in after < t <= upto: instant, batch key and record."""
+        for (interval_ms, batch_key), wheel in self.coarse.items():
             every = Every(interval_ms)
-            for start, shelf in ring.passed(after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        for due in due_between(every, start + delta, after, upto):
-                            yield due, batch_key, record
+            for start, shelf in wheel.passed(after, upto):
+                for delta, record in shelf.entries(self._packing):
+                    for due in due_between(every, start + delta, after, upto):
+                        yield due, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
-        """Yield the firings of fine rings in after < t <= upto (both whole steps), step by step."""
+        """Yield the firings of fine wheels in after < t <= upto (both whole steps), step by step."""
         for step in range(after // PHASE_STEP_MS + 1, upto // PHASE_STEP_MS + 1):
-            for (_, batch_key), ring in self.fine.items():
-                shelf = ring.slots.get(step % ring.size)
+            for (_, batch_key), wheel in self.fine.items():
+                shelf = wheel.slots.get(step % wheel.size)
                 if shelf is not None:
                     yield from all_of(batch_key, shelf, [step * PHASE_STEP_MS])
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
         """Yield the missed firings in after < t <= upto, divided under the misfire rules at ``now``."""
-        for (interval_ms, batch_key), ring in self.fine.items():
+        for (interval_ms, batch_key), wheel in self.fine.items():
             every = Every(interval_ms)
-            for phase, shelf in ring.passed(after, upto):
+            for phase, shelf in wheel.passed(after, upto):
                 yield from by_misfire_rule(batch_key, shelf, due_between(every, phase, after, upto), now)
-        for (interval_ms, batch_key), ring in self.coarse.items():
+        for (interval_ms, batch_key), wheel in self.coarse.items():
             every, missed = Every(interval_ms), Gathering(batch_key)
-            for start, shelf in ring.passed(after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        due = due_between(every, start + delta, after, upto)
-                        if due:
-                            missed.add_by_misfire_rule(record, due, now)
+            for start, shelf in wheel.passed(after, upto):
+                for delta, record in shelf.entries(self._packing):
+                    due = due_between(every, start + delta, after, upto)
+                    if due:
+                        missed.add_by_misfire_rule(record, due, now)
             yield from missed.firings(self._packing, self._limits)
 
     def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:
-        """All shelves: interval, line and number of the slot of each."""
-        for rings in (self.fine, self.coarse):
-            for (interval_ms, batch_key), ring in rings.items():
-                for slot, shelf in ring.slots.items():
+        """All shelves: interval, batch key and number of the slot of each."""
+        for wheels in (self.fine, self.coarse):
+            for (interval_ms, batch_key), wheel in wheels.items():
+                for slot, shelf in wheel.slots.items():
                     yield interval_ms, batch_key, slot, shelf
 
-    def ring(self, interval_ms: int, batch_key: BatchKey) -> TimingWheel:
-        """The ring of an interval, made if there is none."""
-        rings = self.fine if interval_ms <= FINE_UP_TO_MS else self.coarse
-        ring = rings.get((interval_ms, batch_key))
-        if ring is None:
-            ring = rings[interval_ms, batch_key] = TimingWheel(interval_ms)
-        return ring
+    def wheel(self, interval_ms: int, batch_key: BatchKey) -> TimingWheel:
+        """The wheel of an interval, made if there is none."""
+        wheels = self.fine if interval_ms <= FINE_UP_TO_MS else self.coarse
+        wheel = wheels.get((interval_ms, batch_key))
+        if wheel is None:
+            wheel = wheels[interval_ms, batch_key] = TimingWheel(interval_ms)
+        return wheel

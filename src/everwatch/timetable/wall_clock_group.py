@@ -68,42 +68,41 @@ class WallClockGroups:
         self.groups: dict[tuple[Cron | Every, BatchKey], WallClockGroup] = {}
         self._next = NEVER
 
-    def seat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
-        """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
-        offset = offset_of(planned.key, schedule)
-        if planned.since > self.emitted_to:
+    def add(self, entry: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
+        """Add a monitor; gives the changed chunk, None if it is not added, as it would be due before it begins."""
+        offset = offset_of(entry.key, schedule)
+        if entry.since > self.emitted_to:
             following = wall_times(schedule).next_after(self.emitted_to - offset)
-            if following is not None and following + offset <= planned.since:
+            if following is not None and following + offset <= entry.since:
                 return None
-        group = self.group(schedule, planned.batch_key)
+        group = self.group(schedule, entry.batch_key)
         slot, delta = divmod(offset, group.width_ms)
         shelf = group.slots.get(slot)
         if shelf is None:
             shelf = group.slots[slot] = Shelf()
-        return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
+        return shelf.add(FramedRecord(delta, entry.record), self._packing, self._limits)
 
-    def unseat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
+    def remove(self, entry: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
-        name = schedule, planned.batch_key
+        name = schedule, entry.batch_key
         group = self.groups.get(name)
         if group is None:
             return None
-        slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
-        chunk = discard_from(group.slots, slot, FramedRecord(delta, planned.record), self._packing)
+        slot, delta = divmod(offset_of(entry.key, schedule), group.width_ms)
+        chunk = discard_from(group.slots, slot, FramedRecord(delta, entry.record), self._packing)
         if not group.slots:
             del self.groups[name]
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Yield the monitors with a spread that are due in after < t <= upto: instant, line and record."""
+        """Yield the monitors with a spread that are due in after < t <= upto: instant, batch key and record."""
         for (_, batch_key), group in self.groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
             for start, shelf in group.passed(instants, after, upto):
-                for chunk in shelf.chunks:
-                    for delta, record in chunk.entries(self._packing):
-                        offset = start + delta
-                        for instant in _between(instants, after - offset, upto - offset):
-                            yield instant + offset, batch_key, record
+                for delta, record in shelf.entries(self._packing):
+                    offset = start + delta
+                    for instant in _between(instants, after - offset, upto - offset):
+                        yield instant + offset, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Yield the firings without a spread in after < t <= upto."""
@@ -134,7 +133,7 @@ class WallClockGroups:
             self._next = min((group.next for group in self.groups.values()), default=NEVER)
 
     def shelves(self) -> Iterator[tuple[Cron | Every, BatchKey, int, Shelf]]:
-        """All shelves: schedule, line and number of the slot of each."""
+        """All shelves: schedule, batch key and number of the slot of each."""
         for (schedule, batch_key), group in self.groups.items():
             for slot, shelf in group.slots.items():
                 yield schedule, batch_key, slot, shelf
@@ -154,13 +153,12 @@ class WallClockGroups:
         # monitors that missed the same shared instants, and as many of them by more than the grace, share a firing
         alike: dict[tuple[int, int, int], list[FramedRecord]] = {}
         for start, shelf in group.passed(instants, after, upto):
-            for chunk in shelf.chunks:
-                for delta, record in chunk.entries(self._packing):
-                    offset = start + delta
-                    first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
-                    if first < last:
-                        late = bisect_left(instants, now - offset - batch_key.misfire_grace_ms, first, last)
-                        alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
+            for delta, record in shelf.entries(self._packing):
+                offset = start + delta
+                first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
+                if first < last:
+                    late = bisect_left(instants, now - offset - batch_key.misfire_grace_ms, first, last)
+                    alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
         for (first, _, last), entries in alike.items():
             missed = instants[first:last]
             fire, skipped = divide(missed, now - entries[0].delta, batch_key.misfire, batch_key.misfire_grace_ms)

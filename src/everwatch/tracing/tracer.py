@@ -94,7 +94,7 @@ async def open_tracer(
     try:
         yield Tracer(provider, ids)
     finally:
-        # a collector that is away keeps no process from its end
+        # a collector that is unavailable keeps no process from its end
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(provider.shutdown))], timeout=last_within_s)
 
 

@@ -38,7 +38,7 @@ def export_rows(
 
     ``secrets``: with what those in configs are decrypted; None: they are redacted. Raises EverwatchError where a key is
     missing. ``everything``: for those that are over too. A monitor that a signup named is in its row in any case, also
-    when it is over or was put anew by command since: a signup without it would take it away.
+    when it is over or was put anew by command since: a signup without it would delete it.
     """
 
     def written(monitor: Monitor) -> MonitorSpec:

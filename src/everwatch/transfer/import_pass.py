@@ -241,9 +241,13 @@ class Pass:
         if not load:
             return
         tally.sent += len(load)
-        if not ship:
+        if ship:
+            self._send(load, marks, changed)
+        else:
             self._note(marks)
-            return
+
+    def _send(self, load: list[Row], marks: list[LedgerMark], changed: list[bytes]) -> None:
+        """Send rows, and note those that have arrived. ``changed``: keys of rows that were sent otherwise before."""
         if self._courier is None:
             self._courier = self._courier_of()
             if self._outcomes is not None:
@@ -257,7 +261,7 @@ class Pass:
             self._outcomes.expect(load, marks)
 
     def _check(self, row: Row) -> None:
-        """Raises InvalidInput if the worker would refuse the row."""
+        """Raise InvalidInput if the worker would refuse the row."""
         if len(row.value) > codec.LARGEST_INPUT_BYTES - ID_BYTES:
             raise InvalidInput(f"the row has more than {codec.LARGEST_INPUT_BYTES - ID_BYTES} bytes as JSON")
         if row.monitor_id:

@@ -65,7 +65,7 @@ class Columns:
     """Columns of a table, by purpose."""
 
     def __init__(self, names: Sequence[str], reading: RowReading, where: str) -> None:
-        """Raises SettingsError if no column is the user_id, or two are the same field."""
+        """Raise SettingsError if no column is the user_id, or two are the same field."""
         self._width = len(names)
         self._reading = reading
         self._at: dict[str, int] = {}

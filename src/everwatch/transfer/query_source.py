@@ -26,7 +26,7 @@ class QuerySource:
     position = 0
 
     def __init__(self, url: str, sql: str, reading: RowReading) -> None:
-        """Raises SettingsError if that is no database URL, or one whose driver is not installed."""
+        """Raise SettingsError if that is no database URL, or one whose driver is not installed."""
         self._url = _parsed(url)
         self._sql = sql
         self._reading = reading
@@ -36,7 +36,7 @@ class QuerySource:
 
     @property
     def name(self) -> str:
-        """Return what the source is called in messages: the database, without who opens it."""
+        """Return what the source is called in messages: the database, without user and password."""
         return self._url.database or self._url.host or self._url.drivername
 
     @property

@@ -13,6 +13,7 @@ from typing import IO, BinaryIO, cast
 
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.codec import LARGEST_INPUT_BYTES
+from everwatch.encoding.export_marks import MARK
 from everwatch.transfer.import_rows import Columns, Objects, Row, RowReading
 from everwatch.transfer.text_lines import MOST_CHARACTERS, TextLine, TextLines, holds_objects, json_lines
 
@@ -88,7 +89,7 @@ class FileSource:
                 for line in json_lines(stream):
                     if line.problem:
                         yield Row(line.number, "", "", b"", line.problem)
-                    else:
+                    elif not line.value.startswith(MARK):
                         yield make(line.number, line.value)
 
     def document(self) -> bytes:

@@ -1,6 +1,8 @@
 """Routes of badges."""
 
-from everwatch.api.badges import SVG, BadgeJson, BadgeQuery, Badges, BadgeView
+from everwatch.api.address_views import BadgeView
+from everwatch.api.badge_drawing import SVG
+from everwatch.api.badges import BadgeJson, BadgeQuery, Badges
 from everwatch.api.permissions import BY_KEY
 from everwatch.api.routes.parts import MONITOR, READ_USER
 from everwatch.api.routing import Example, Route

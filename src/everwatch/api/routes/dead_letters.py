@@ -29,6 +29,15 @@ def dead_letter_routes(letters: Letters) -> list[Route]:
             answers={200: Example(LetterView, "The dead letter.")},
         ),
         Route(
+            method="GET",
+            path="/v1/dead-letters/{partition}/{offset}/original",
+            permission=ADMIN,
+            handler=letters.original,
+            summary="Show a refused record whole, with its secrets, as its topic has it; takes the scope secrets, too.",
+            answers={200: Example(LetterView, "The dead letter.")},
+            is_patient=True,
+        ),
+        Route(
             method="POST",
             path="/v1/dead-letters/redrive",
             permission=ADMIN,

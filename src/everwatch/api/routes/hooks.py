@@ -1,6 +1,7 @@
 """Routes of webhooks in, and of a user's metrics."""
 
-from everwatch.api.hooks import Hooks, HookView
+from everwatch.api.address_views import HookView
+from everwatch.api.hooks import Hooks
 from everwatch.api.permissions import BY_KEY, Permission, Reach, Scope
 from everwatch.api.routes.parts import READ_USER, USER
 from everwatch.api.routing import Example, Route

@@ -1,6 +1,7 @@
 """Routes of the console's sessions, and of the token itself."""
 
-from everwatch.api.login_routes import LoginBody, LoginOptions, LoginQuery, LoginRoutes, LogoutView, MeView
+from everwatch.api.access_views import MeView
+from everwatch.api.login_routes import LoginBody, LoginOptions, LoginQuery, LoginRoutes, LogoutView
 from everwatch.api.oidc_provider import CALLBACK, OIDC
 from everwatch.api.oidc_routes import OidcAnswer, OidcBegin, OidcRoutes
 from everwatch.api.password_routes import PasswordBody, PasswordRoutes

@@ -3,7 +3,8 @@
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.routes.parts import READ_LIST
 from everwatch.api.routing import Example, Route
-from everwatch.api.saved_views import SavedView, SavedViewBody, SavedViewList, SavedViewRoutes
+from everwatch.api.saved_view_types import SavedView, SavedViewBody, SavedViewList
+from everwatch.api.saved_views import SavedViewRoutes
 
 
 def saved_view_routes(views: SavedViewRoutes) -> list[Route]:

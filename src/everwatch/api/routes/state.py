@@ -3,7 +3,8 @@
 from everwatch.api.auditing import Auditing
 from everwatch.api.diagnosing import Diagnosing
 from everwatch.api.explaining import Explaining
-from everwatch.api.overview import Overview, OverviewView
+from everwatch.api.overview import Overview
+from everwatch.api.overview_views import OverviewView
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.queries import AuditQuery
 from everwatch.api.routes.parts import MONITOR, READ_MONITOR, READ_WHOLE

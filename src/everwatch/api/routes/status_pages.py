@@ -1,10 +1,12 @@
 """Routes of status pages."""
 
+from everwatch.api.address_views import OperatorPages, StatusPageView
+from everwatch.api.badge_drawing import SVG
 from everwatch.api.permissions import BY_KEY, OPEN
 from everwatch.api.routes.parts import READ_USER, READ_WHOLE, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.status_drawing import HTML
-from everwatch.api.status_pages import ATOM, ROOT_FEED, OperatorPages, StatusPages, StatusPageView
+from everwatch.api.status_pages import ATOM, ROOT_BADGE, ROOT_FEED, StatusPages
 from everwatch.api.subscribing import LONGEST_FORM, SUBSCRIBE, SUBSCRIPTION, Subscribing
 
 _SAID = {200: Example(str, "A page that says what follows.")}
@@ -64,7 +66,7 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
             path=f"{USER}/status-page",
             permission=READ_USER,
             handler=pages.key,
-            summary="Show the URL of a user's status page, which shows the user's monitors without a token.",
+            summary="Show the URLs of a user's status page, feed and badge, which show its monitors without a token.",
             answers={200: Example(StatusPageView, "The paths.")},
         ),
         Route(
@@ -96,6 +98,27 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
         ),
         Route(
             method="GET",
+            path=ROOT_BADGE,
+            permission=OPEN,
+            handler=pages.root_badge,
+            summary="The badge of the status page whose domain this is.",
+            answers={200: Example(bytes, "SVG.")},
+            documented=False,
+            any_query=True,
+        ),
+        Route(
+            method="GET",
+            path="/status/{key}.svg",
+            permission=BY_KEY,
+            handler=pages.badge,
+            summary="A badge of a status page: its title, and how many of its monitors are down.",
+            answers={200: Example(bytes, "SVG.")},
+            media_type=SVG,
+            knows_readers=True,
+            refusals=(401, 403),
+        ),
+        Route(
+            method="GET",
             path="/status/{key}.atom",
             permission=BY_KEY,
             handler=pages.atom,
@@ -113,7 +136,7 @@ def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Rou
             summary="A user's status page by its key, or one of operators by its slug or its key.",
             answers={
                 200: Example(str, "HTML, without scripts."),
-                303: Example(None, "Only who is signed in may read it: to the console's page for that."),
+                303: Example(None, "Only people who are signed in may read it: to the console's page for signing in."),
             },
             media_type=HTML,
             knows_readers=True,

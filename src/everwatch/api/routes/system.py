@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from everwatch.api.inspecting import Inspecting
+from everwatch.api.inspecting_views import DatabaseView, TopicsView
 from everwatch.api.permissions import OPEN
 from everwatch.api.routes.parts import READ_WHOLE
 from everwatch.api.routing import Example, Route
@@ -9,7 +11,7 @@ from everwatch.api.state_views import CountsView, LagView, PartitionsView, Plans
 from everwatch.api.system import Installation, ProbeView
 
 
-def system_routes(system: Installation) -> list[Route]:
+def system_routes(system: Installation, inspecting: Inspecting) -> list[Route]:
     """Return the routes of processes, counts, plans, probes, metrics and the OpenAPI document."""
     probe = {200: Example(ProbeView, "It is.")}
     return [
@@ -52,6 +54,22 @@ def system_routes(system: Installation) -> list[Route]:
             handler=system.plans,
             summary="List plans.",
             answers={200: Example(PlansView, "The plans, by name.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/database",
+            permission=READ_WHOLE,
+            handler=inspecting.database,
+            summary="Show size, rows and oldest row of each table, for how long rows are kept, and the next deletions.",
+            answers={200: Example(DatabaseView, "The tables, at most a minute old.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/topics",
+            permission=READ_WHOLE,
+            handler=inspecting.topics,
+            summary="Compare the topics with the settings.",
+            answers={200: Example(TopicsView, "The topics, at most 5 s old.")},
         ),
         Route(
             method="GET",

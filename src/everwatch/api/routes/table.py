@@ -9,10 +9,12 @@ from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.exporting import Exporting
 from everwatch.api.facets import Facets
+from everwatch.api.flapping import FlappingMonitors
 from everwatch.api.hooks import Hooks
 from everwatch.api.import_stream import ImportStream
 from everwatch.api.importing import Importing, ImportRoutes
 from everwatch.api.incident_writes import IncidentWrites
+from everwatch.api.inspecting import Inspecting
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
 from everwatch.api.login_audit import LoginAudit
@@ -23,6 +25,7 @@ from everwatch.api.oidc_routes import OidcRoutes
 from everwatch.api.operator_routes import OperatorRoutes
 from everwatch.api.password_routes import PasswordRoutes
 from everwatch.api.past import Past
+from everwatch.api.purging import Purges
 from everwatch.api.route_listing import RouteListing
 from everwatch.api.routes.alerts import ack_link_routes, alert_routes, notifier_request_routes
 from everwatch.api.routes.badges import badge_routes
@@ -43,7 +46,7 @@ from everwatch.api.routes.status_pages import status_page_routes
 from everwatch.api.routes.system import system_routes
 from everwatch.api.routes.tasks import task_routes
 from everwatch.api.routes.tokens import token_routes
-from everwatch.api.routes.users import user_routes
+from everwatch.api.routes.users import purge_routes, user_routes
 from everwatch.api.routing import Route
 from everwatch.api.saved_views import SavedViewRoutes
 from everwatch.api.services import Services
@@ -75,7 +78,8 @@ def status_pages_of(services: Services) -> StatusPages:
 def routes(services: Services, system: Installation, pages: StatusPages) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
-    monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
+    flapping = FlappingMonitors(services.alerts, services.clock)
+    monitors = Monitors(services.database, flapping, services.commands, services.clock, services.secrets)
     trying = Trying(services.database, services.trials, services.secrets, services.clock)
     signals = Signals(services.commands, services.ping_keys, services.clock)
     clock, tokens = services.clock, services.tokens
@@ -90,12 +94,13 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     )
     importing = Importing(services.commands, services.plans)
     found = [
-        *user_routes(users, Exporting(services.database, services.secrets)),
+        *user_routes(users, Exporting(services.database, services.secrets, tokens.is_valid, clock)),
+        *purge_routes(Purges(services.database, services.commands)),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
         *past_routes(Past(services.database, services.clock), Timelines(services.database, services.clock)),
         *state_routes(services),
-        *dead_letter_routes(Letters(services.database, services.redrive, services.clock)),
+        *dead_letter_routes(Letters(services.database, services.redrive, services.looks.letter, services.clock)),
         *alert_routes(
             Alerting(services.alerts),
             RouteListing(services.alerts, services.database),
@@ -127,7 +132,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             OperatorRoutes(tokens.operators, services.records, services.access_topic, clock),
         ),
         *login_routes(logins, passwords, oidc_logins),
-        *system_routes(system),
+        *system_routes(system, Inspecting(services.looks, services.clock)),
         *console_routes(ConsoleRoutes(services.console)),
     ]
     logins.describe(found)

@@ -3,6 +3,9 @@
 from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
 from everwatch.api.export_views import ExportQuery
 from everwatch.api.exporting import NDJSON, Exporting
+from everwatch.api.permissions import Permission, Reach, Scope
+from everwatch.api.purge_views import PurgeView
+from everwatch.api.purging import Purges
 from everwatch.api.queries import UsersQuery
 from everwatch.api.routes.parts import (
     CREATED,
@@ -19,6 +22,31 @@ from everwatch.api.routes.parts import (
 from everwatch.api.routing import Example, Route
 from everwatch.api.users import Users
 from everwatch.api.views import Page, UserView
+
+
+def purge_routes(purges: Purges) -> list[Route]:
+    """Return the routes of purges."""
+    admin = Permission(Scope.ADMIN, Reach.USER)
+    return [
+        Route(
+            method="POST",
+            path=f"{USER}/purges",
+            permission=admin,
+            handler=purges.post,
+            summary="End a user, and delete all that the database holds of it, in the background.",
+            audited="purge",
+            answers={202: Example(PurgeView, "It is kept; Location says how far it has come.")},
+            command=True,
+        ),
+        Route(
+            method="GET",
+            path=f"{USER}/purges/{{purge_id}}",
+            permission=admin,
+            handler=purges.get,
+            summary="Show how far a purge has come, what it deleted, and what remains on topics until when.",
+            answers={200: Example(PurgeView, "The purge.")},
+        ),
+    ]
 
 
 def user_routes(users: Users, exporting: Exporting) -> list[Route]:
@@ -112,10 +140,11 @@ def user_routes(users: Users, exporting: Exporting) -> list[Route]:
             method="GET",
             path="/v1/export",
             permission=READ_LIST,
-            handler=exporting.page,
-            summary="Export users with their monitors as rows, a page of users at a time.",
+            handler=exporting.get,
+            summary="Export users with their monitors as rows, a page of users at a time, or all as one stream.",
             query=ExportQuery,
             media_type=NDJSON,
-            answers={200: Example(bytes, "The rows; Link names the next page.")},
+            answers={200: Example(bytes, "The rows; Link names the next page. In a stream marks stand between them.")},
+            streams=True,
         ),
     ]

@@ -75,7 +75,7 @@ def create(
     if label is not None:
         _check("--label", label, TokenLabel)
     if secrets and (user is not None or label is not None):
-        raise SettingsError("A token that is limited to a user or a label shows no secrets: leave --secrets away.")
+        raise SettingsError("A token that is limited to a user or a label shows no secrets: omit --secrets.")
     now = now_ms()
     expires_at = 0 if expires is None else now + duration_of("--expires", expires)
     settings = settings_of(common.data_dir, common.bootstrap_servers)
@@ -184,7 +184,7 @@ def login_link(
 
 
 def _check(option: str, text: str, wanted: object) -> None:
-    """Raises SettingsError for a name or id that no token can have."""
+    """Raise SettingsError for a name or id that no token can have."""
     try:
         msgspec.convert(text, wanted)
     except msgspec.ValidationError:

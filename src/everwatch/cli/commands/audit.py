@@ -110,12 +110,12 @@ def audit(
     if report.counts[Label.UNKNOWN]:
         since_when = time_text(known_since) if known_since else "then"
         console.print(
-            f"The database knows nothing of before {since_when}: it was begun later than the monitors, or"
-            " what is older is deleted (EVERWATCH_KEEP_RESULTS_DAYS).",
+            f"The database has nothing from before {since_when}: it was begun later than the monitors, or"
+            " older results are deleted (EVERWATCH_KEEP_RESULTS_DAYS).",
             style="yellow",
         )
     if problem:
-        console.print(f"Whether what is missed still waits for an executor is not known: {problem}", style="yellow")
+        console.print(f"Whether missed ticks still wait for an executor is not known: {problem}", style="yellow")
     if end > settled:
         console.print(
             f"What was due after {time_text(settled)} is younger than {describe_duration(settle_ms)} and may still"

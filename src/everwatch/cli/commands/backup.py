@@ -127,7 +127,7 @@ def create(
     settings = settings_of(data_dir, bootstrap_servers)
     clock = SystemClock()
     if folder is not None and keep:
-        raise SettingsError("--keep is for backups in EVERWATCH_BACKUP_DIR: leave it, or the folder, away.")
+        raise SettingsError("--keep is for backups in EVERWATCH_BACKUP_DIR: omit it or the folder.")
     if folder is None:
         folder = _next_folder(settings, clock.now_ms())
         # before the backup, which finds no room for itself beside many of them
@@ -177,13 +177,13 @@ def verify(
 
     The scratch Kafka and the scratch SQLite database are in a temporary folder and go when this ends. A PostgreSQL dump
     is restored into a new database on --scratch-server, by a role that may create one, and compared as a file
-    without it. Which files are damaged is said, one line each.
+    without it. Prints a line for each damaged file.
 
     Examples: `everwatch backup verify /backups/monday` · `everwatch backup verify /backups/monday --files-only --json`
     · `everwatch backup verify /backups/monday --scratch-server postgresql://verifier@db-test/postgres`
     """
     if files_only and scratch_server:
-        raise SettingsError("--files-only restores nothing: leave it, or --scratch-server, away.")
+        raise SettingsError("--files-only restores nothing: omit it or --scratch-server.")
     settings = settings_of(data_dir)
     interrupt_by_sigterm()
     clock = SystemClock()
@@ -195,13 +195,13 @@ def verify(
         raise typer.Exit(1) from None
     has_dump = has_postgresql(manifest)
     if scratch_server and not has_dump:
-        raise SettingsError("The backup holds no PostgreSQL database: leave --scratch-server away.")
+        raise SettingsError("The backup holds no PostgreSQL database: omit --scratch-server.")
     with StageProgress(is_quiet=as_json) as stages:
         found = damages(folder, manifest, stages)
         restored = not found and not files_only
         if restored:
-            stages.begin("starting a scratch Kafka")
             with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
+                stages.begin("starting a scratch Kafka")
                 elsewhere = msgspec.structs.replace(settings, data_dir=Path(scratch), kafka_port=0)
                 with start_broker(elsewhere, clock) as kafka:
                     servers = ScratchServers(kafka.bootstrap_servers, scratch_server)

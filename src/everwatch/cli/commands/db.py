@@ -30,11 +30,12 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.store.archive import Archive
 from everwatch.store.availability import MOST_BARS, Bar
 from everwatch.store.database import open_for_writing, shown_url
-from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
+from everwatch.store.database_status import DatabaseStatus, status_of
 from everwatch.store.interface import StoreBusy
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_writer import open_store
+from everwatch.store.table_status import TableStatus
 
 app = typer.Typer(
     no_args_is_help=True, help="Show size and age of the database's tables, the next deletions, and roll-ups."
@@ -62,15 +63,19 @@ def _db() -> None:
 def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
     """Show size, rows and oldest row of each table, for how long rows are kept, and the next deletions.
 
-    How long is what the settings (EVERWATCH_KEEP_…) and the file of plans say here: give this command the sink's. On
-    PostgreSQL rows are the server's estimates; on SQLite they are counted, which takes longer the more there are.
+    How long is what the settings (EVERWATCH_KEEP_…) and the file of plans say here: give this command the sink's; with
+    --api what they say where the API runs. On PostgreSQL rows are the server's estimates; on SQLite they are counted,
+    which takes longer the more there are.
 
     Examples: `everwatch db status` · `everwatch db status --json | jq .size`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    _refuse_api(settings, "status", "sizes and retention are those of the database's server and of the sink")
-    plans = plans_of(settings)
-    found = status_of(settings, PlanKeeping.of(plans.keep_days) if plans else NO_PLANS)
+    if settings.api_url:
+        found, where = _status_by_api(settings), settings.api_url
+    else:
+        plans = plans_of(settings)
+        found = status_of(settings, PlanKeeping.of(plans.keep_days) if plans else NO_PLANS)
+        where = shown_url(settings.database_url)
     if as_json:
         typer.echo(orjson.dumps(to_builtins(found)).decode())
         return
@@ -82,7 +87,16 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     Console().print(table)
     for sentence in _of_plans(found):
         typer.echo(sentence)
-    typer.echo(f"{shown_url(settings.database_url)}: {_whole(found)}")
+    typer.echo(f"{where}: {_whole(found)}")
+
+
+def _status_by_api(settings: Settings) -> DatabaseStatus:
+    """Return what the API says of its database. Raises ApiError."""
+    from everwatch.cli.support.api_connection import api_client  # aiohttp takes a while to import
+
+    with api_client(settings) as client:
+        found = client.database()
+    return DatabaseStatus(found.kind, found.size, found.free, found.days, found.tables)
 
 
 class RollupSpan(NamedTuple):

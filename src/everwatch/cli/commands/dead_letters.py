@@ -12,14 +12,17 @@ from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.database_reading import AfterOption, has_database, reading, say_next
 from everwatch.cli.support.dead_letter_output import (
     RedriveLine,
-    content_of,
     facts,
-    plain,
     print_content,
     print_line,
     print_stored,
 )
-from everwatch.cli.support.dead_letters_by_api import follow_by_api, redrive_by_api, show_by_api
+from everwatch.cli.support.dead_letters_by_api import (
+    follow_by_api,
+    list_originals_by_api,
+    redrive_by_api,
+    show_by_api,
+)
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
@@ -41,7 +44,7 @@ from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import plain_stored
+from everwatch.operations.dead_letter_view import content_of, plain, plain_stored
 from everwatch.operations.redriving import ChosenLetters, Wanted
 from everwatch.schedule.instant import Bare
 from everwatch.store.letters import LetterCount, StoredLetter
@@ -102,7 +105,7 @@ def list_(
 
     The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), answers without reading all of
     it, and is a moment behind. It holds the first 4 KiB of key and value, without secrets and not as bytes. With
-    --follow or --secrets the topic is read; with --follow through the API, the database again and again.
+    --follow or --secrets the topic is read; with --follow through the API, the database is read repeatedly.
 
     Examples: `everwatch dead-letters list --since 1h --source signups` ·
     `everwatch dead-letters list --follow --json | jq .reason`
@@ -112,6 +115,10 @@ def list_(
     if settings.api_url and follow and not secrets and from_ is not OutputSource.TOPIC:
         refuse_cursor_of_topic(page.after, OutputSource.TOPIC, follow=follow)
         follow_by_api(settings, wanted.selection(settings.topic_prefix), _since_ms(chosen.since), page.limit, as_json)
+        return
+    if settings.api_url and secrets and not follow and from_ is None:
+        which = wanted.selection(settings.topic_prefix)
+        list_originals_by_api(settings, which, _since_ms(chosen.since), page.after, page.limit, as_json)
         return
     if _is_from_database(settings, from_, needs_topic=follow or secrets):
         with reading(settings) as reader:
@@ -158,9 +165,7 @@ def show(
     topics = Topics.of(settings)
     [(partition, offset)] = _places([letter])
     if settings.api_url:
-        if secrets:
-            raise not_by_api("A dead letter with its secrets", "the database keeps it without them")
-        show_by_api(settings, partition, offset, as_json)
+        show_by_api(settings, partition, offset, as_json, secrets=secrets)
         return
     with closing(_opened(settings, None)) as topic:
         found = topic.one(SourcePosition(topics.dead_letters, partition, offset))
@@ -270,10 +275,10 @@ def _redriven(
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
     """Tell whether to read the database. Raises SettingsError if the database cannot answer."""
     if source is OutputSource.DATABASE and needs_topic:
-        raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
+        raise SettingsError("--follow and --secrets read the topic: omit --from database.")
     if settings.api_url:
         if needs_topic or source is OutputSource.TOPIC:
-            raise not_by_api("What reads the topic (--secrets, --from topic)", "the API reads the database")
+            raise not_by_api("What reads all of the topic (--from topic, --follow --secrets)", "it has the database")
         return True
     return source is OutputSource.DATABASE or (source is None and not needs_topic and has_database(settings))
 

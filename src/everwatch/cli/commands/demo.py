@@ -75,15 +75,7 @@ def demo(
     if data_dir is None and "data_dir" not in given_settings():
         # made-up users must not end up among real ones
         settings = settings_of(settings.data_dir / "demo", bootstrap_servers)
-    stop = threading.Event()
-
-    def on_signal(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        run_parts().on_signal(number, on_signal)
+    stop = _stop_on_signal()
     console = Console(stderr=True)
     clock = SystemClock()
     topic = f"{settings.topic_prefix}demo-greetings"
@@ -100,7 +92,6 @@ def demo(
         # not before the folder is ours: a demo that runs there goes by these files
         ports = choose_ports(settings.data_dir)
         cast = Cast(users, mix, every, ports, topic)
-        broken = Counter(part.health for part in cast.all_parts())
         api = _start_processes(local, settings, clock, cast, ports)
         console.print(f"Console: {api.link}  (opens once, within 10 minutes)", soft_wrap=True, highlight=False)
         console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True, highlight=False)
@@ -113,6 +104,7 @@ def demo(
     if as_json:
         typer.echo(orjson.dumps(summary).decode())
     else:
+        broken = Counter(part.health for part in cast.all_parts())
         print_summary(
             Console(), summary, account.redelivered, {"down": broken[DemoState.DOWN], "late": broken[DemoState.LATE]}
         )
@@ -120,6 +112,20 @@ def demo(
         Console().print(f"  [dim]look inside: everwatch results --data-dir {settings.data_dir}[/]", highlight=False)
     if account.missed or account.waiting or account.duplicates or any(ending.problem for ending in endings):
         raise typer.Exit(1)
+
+
+def _stop_on_signal() -> threading.Event:
+    """Return an event that the first SIGINT or SIGTERM sets; a second one interrupts."""
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        run_parts().on_signal(number, on_signal)
+    return stop
 
 
 def _start_processes(local: Local, settings: Settings, clock: Clock, cast: Cast, ports: DemoPorts) -> ConsoleAccess:

@@ -1,4 +1,4 @@
-"""``everwatch explain``: why a monitor is as it is, and what happens to it next."""
+"""``everwatch explain``: why a monitor is in its state, and what happens to it next."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from everwatch.cli.support.database_reading import no_user, reading
+from everwatch.cli.support.flapping_reading import flapping_among
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -64,6 +65,7 @@ def explain(
         if found is None:
             raise _unknown(reader, user, monitor, now)
         explanation, problem = _explained(settings, reader, found, now, secrets)
+        is_flapping = bool(flapping_among(settings, reader, [found]))
     try:
         spec = config_secrets(settings).decrypted_spec(found.spec) if secrets else redacted_spec(found.spec)
     except InvalidInput as error:
@@ -73,10 +75,11 @@ def explain(
             "schedule_text": schedule_text(found.spec, instant_text),
             "broker": problem,
             "config": msgspec.Raw(spec.config.encode()),
+            "flapping": is_flapping,
         }
         typer.echo(msgspec.json.encode(said).decode())
         return
-    _show(explanation, found, spec.config, problem, now)
+    _show(explanation, found, spec.config, problem, now, is_flapping=is_flapping)
 
 
 def _explained(
@@ -124,7 +127,9 @@ def _unknown(reader: "SqlReader | ApiReader", user: str, monitor: str, now: int)
     return EverwatchError(f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}.")
 
 
-def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str, now: int) -> None:
+def _show(
+    explanation: Explanation, monitor: Monitor, config: str, problem: str, now: int, *, is_flapping: bool
+) -> None:
     words = state_colours.state_words(explanation.state, explanation.outcome)
     state = typer.style(words, fg=state_colours.OF_STATE.get(explanation.state), bold=True)
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
@@ -133,6 +138,12 @@ def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str,
         f"{explanation.user_id}/{explanation.monitor_id} is {state} since {time_text(explanation.state_since)}"
         f" ({lasting}){why}"
     )
+    if is_flapping:
+        typer.secho(
+            "flapping: it has gone down and up more than 5 times in 10 minutes, so changes send no alerts until one"
+            " state has lasted for 10 minutes",
+            fg=typer.colors.YELLOW,
+        )
     if (silence := explanation.silence) is not None:
         typer.secho(
             f"no results since {time_text(silence.since)}, although it was due at {time_text(silence.due_at)}:"

@@ -78,7 +78,7 @@ def export(
     elif output is not None:
         typer.echo(f"{told.users} users and {told.monitors} monitors put by command are in {output}", err=True)
     if told.paused and not as_json:
-        typer.echo(f"{told.paused} monitors are paused, which an export does not say", err=True)
+        typer.echo(f"{told.paused} monitors are paused, which an export does not contain", err=True)
     if told.redacted and not as_json:
         typer.echo(f"{told.redacted} configs have secrets, which are redacted: --secrets writes them", err=True)
 

@@ -93,7 +93,7 @@ def import_(source_options: SourceOptions, passes: PassOptions, common: CommonOp
     """
     settings = settings_of(common.data_dir, common.bootstrap_servers)
     if passes.every is not None and source_options.file == STDIN:
-        raise SettingsError("stdin can be read only once: leave --every away.")
+        raise SettingsError("stdin can be read only once: omit --every.")
     every_s = None if passes.every is None else duration_of("--every", passes.every) / 1000
     if every_s is not None and every_s < 1:
         raise SettingsError("--every must be at least 1s.")

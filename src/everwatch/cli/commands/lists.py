@@ -1,7 +1,8 @@
 """Lists over all users: ``everwatch monitor list`` and ``everwatch user list``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from itertools import chain
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -9,6 +10,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.database_reading import AfterOption, no_user, print_columns, reading, say_next
+from everwatch.cli.support.flapping_reading import Keys, flapping_among, with_flapping
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.support.run_parts import now_ms
@@ -98,18 +100,22 @@ def list_monitors(
     """
     which = _selection(user, wanted)._replace(contains=search, prefix=prefix)
     now = now_ms()
-    with reading(settings_of(paging.data_dir)) as reader:
+    settings = settings_of(paging.data_dir)
+    with reading(settings) as reader:
 
         def page(cursor: str, count: int) -> StoredPage[Monitor]:
             return reader.list_monitors(which, cursor, sort=sort, reverse=paging.reverse, limit=count)
 
         pages = _Pages(page, paging.after, paging.limit)
         if paging.as_json:
-            for monitor in pages.items():
-                typer.echo(orjson.dumps(_monitor_json(monitor, now)).decode())
+            for some in pages:
+                flapping = flapping_among(settings, reader, some)
+                for monitor in some:
+                    typer.echo(orjson.dumps(_monitor_json(monitor, now, flapping)).decode())
             say_next(pages.next)
             return
         monitors = list(pages.items())
+        flapping = flapping_among(settings, reader, monitors)
         if user is not None and not monitors and reader.user(user) is None:
             raise no_user(user)
     if not monitors:
@@ -117,7 +123,7 @@ def list_monitors(
         return
     header = ("monitor", "kind", "state", "since", "schedule", "next run", "labels")
     of_all = ("user", *header)
-    rows = ((monitor.user_id, *_monitor_row(monitor, now)) for monitor in monitors)
+    rows = ((monitor.user_id, *_monitor_row(monitor, now, flapping)) for monitor in monitors)
     print_columns(*((of_all, rows) if user is None else (header, (row[1:] for row in rows))))
     say_next(pages.next)
 
@@ -174,16 +180,20 @@ class _Pages(Generic[Item]):
         self._limit = limit
         self.next = after
 
-    def items(self) -> Iterator[Item]:
-        """Each item, in order; ask once."""
+    def __iter__(self) -> Iterator[Sequence[Item]]:
+        """Return the pages, in order; ask once."""
         left = self._limit
         while not self._limit or left:
             some = self._page(self.next, min(left, PAGE) if self._limit else PAGE)
             left -= len(some)
             self.next = some.next
-            yield from some
+            yield some
             if not some.next:
                 return
+
+    def items(self) -> Iterator[Item]:
+        """Return each item, in order; ask once."""
+        return chain.from_iterable(self)
 
 
 def _selection(user: str | None, wanted: MonitorFilter) -> Selection:
@@ -197,7 +207,7 @@ def _selection(user: str | None, wanted: MonitorFilter) -> Selection:
     return Selection(user or "", state, wanted.kind, wanted.plan, tuple(labels), target=wanted.target.lower())
 
 
-def _monitor_json(monitor: Monitor, now: int) -> dict[str, Any]:
+def _monitor_json(monitor: Monitor, now: int, flapping: Keys) -> dict[str, Any]:
     coming = upcoming(monitor, now, 1)
     return {
         "user_id": monitor.user_id,
@@ -209,19 +219,20 @@ def _monitor_json(monitor: Monitor, now: int) -> dict[str, Any]:
         "state_since": monitor.state_since,
         "reason": monitor.reason,
         "outcome": monitor.outcome,
+        "flapping": (monitor.user_id, monitor.monitor_id) in flapping,
         "version": monitor.version,
         "schedule": schedule_text(monitor.spec, instant_text),
         "next_run": coming[0] if coming else None,
     }
 
 
-def _monitor_row(monitor: Monitor, now: int) -> tuple[str, ...]:
+def _monitor_row(monitor: Monitor, now: int, flapping: Keys) -> tuple[str, ...]:
     coming = upcoming(monitor, now, 1)
     name = f" ({monitor.spec.name})" if monitor.spec.name else ""
     return (
         f"{monitor.monitor_id}{name}",
         monitor.spec.kind,
-        state_words(monitor.state, monitor.outcome),
+        with_flapping(state_words(monitor.state, monitor.outcome), (monitor.user_id, monitor.monitor_id), flapping),
         time_text(monitor.state_since),
         schedule_text(monitor.spec),
         time_text(coming[0]) if coming else "-",

@@ -21,7 +21,7 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.resume_options import ResumeFor, ResumeUntil, resumed_at
 from everwatch.cli.support.run_parts import now_ms
 from everwatch.cli.support.schedule_options import ScheduleOptions, schedule_of, with_schedule
-from everwatch.cli.support.sending import Sending, send, with_sending
+from everwatch.cli.support.sending import Sending, account_here, send, with_sending
 from everwatch.core.errors import SettingsError
 
 app = typer.Typer(
@@ -108,13 +108,15 @@ def pause(
 ) -> None:
     """Pause a monitor: until it is resumed, or for a while.
 
+    Its reason ends with the account that runs this and the host, as in "new disks, by ann@ops-1".
+
     Examples: `everwatch monitor pause u-1 site --reason "new disks"` ·
     `everwatch monitor pause u-1 site --for 2h --wait` ·
     `everwatch monitor pause u-1 site --until 2026-11-21T09:00:00+01:00`
     """
     until_ms = resumed_at(until, for_, now_ms())
-    why = {"reason": reason} if reason else {}
-    send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms | why, sending)
+    why = f"{reason}, by {account_here()}" if reason else f"by {account_here()}"
+    send({"command": "pause", "user_id": user, "monitor_id": monitor, "reason": why} | until_ms, sending)
 
 
 @app.command()

@@ -148,7 +148,7 @@ def _decrypted(spec: MonitorSpec, config: Any, secrets: ConfigSecrets) -> orjson
 
 
 def _merged(option: str, before: dict[str, Any], changes: object) -> dict[str, Any]:
-    """The fields of before with those that are given; a null takes one away. Raises SettingsError."""
+    """The previous fields with the given ones; a null removes one. Raises SettingsError."""
     if not isinstance(changes, dict):
         raise SettingsError(f"{option} wants a JSON object.")
     return {name: value for name, value in (before | changes).items() if value is not None}

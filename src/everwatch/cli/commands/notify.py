@@ -71,7 +71,7 @@ def _note_reach(context: typer.Context) -> None:
 for command in (explain, incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify, rota):
     app.command()(command)
 app.command("given-up")(given_up)
-# its name of before
+# its former name
 app.command("dead", hidden=True)(given_up)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
@@ -298,6 +298,6 @@ def _told(each: Delivery | DeliveryView) -> dict[str, Any]:
         shown: dict[str, Any] = to_builtins(each)
         return shown
     told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
-    # who sees a list of messages must not be able to do what their receivers may
+    # a person who sees a list of messages must not be able to do what their receivers may
     message = replace(each.message, code="", link="", ack_link="")
     return told | {"summary": subject_of(each.message), "message": to_builtins(message)}

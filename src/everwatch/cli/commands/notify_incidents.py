@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +20,7 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.acknowledging import LONGEST_SNOOZE_MS, SHORTEST_SNOOZE_MS, Acknowledgement
 from everwatch.notifier.executor_outages import ExecutorOutage
-from everwatch.notifier.incidents import Incident
+from everwatch.notifier.incidents import Incident, Phase
 from everwatch.notifier.storage import Work, open_storage
 from everwatch.notifier.target_incidents import TargetIncident
 from everwatch.schedule.duration import parse_duration_ms
@@ -31,8 +32,18 @@ ByOption = Annotated[
 _REPLAYED = ("dead", "skipped", "sent")
 
 
+class OpenPhase(StrEnum):
+    """The phases of an incident that is not closed."""
+
+    OPEN = Phase.OPEN.value
+    FLAPPING = Phase.FLAPPING.value
+
+
 def incidents(
     user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = "",
+    phase: Annotated[
+        OpenPhase | None, typer.Option("--phase", help="Only monitors in this phase.", show_default=False)
+    ] = None,
     limit: LimitOption = 100,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -40,26 +51,28 @@ def incidents(
     """List open incidents: of executors, of targets, and of monitors.
 
     Examples: `everwatch notify incidents` · `everwatch notify incidents --user u-1 --json`
+    · `everwatch notify incidents --phase flapping`
     """
+    of_monitors_only = bool(user or phase)
     settings = settings_of(data_dir)
     executors: list[ExecutorOutage] = []
     targets: list[TargetIncident] = []
     if settings.api_url:
         with api_client(settings) as client:
-            listed = client.incidents(user, limit)
+            listed = client.incidents(user, limit, phase.value if phase else "")
             if not listed.available:
                 raise EverwatchError(f"Incidents are not known: {listed.reason}.")
             found: Sequence[Incident] = listed.items
             acks = {each.incident_id: each.ack for each in listed.items if each.ack is not None}
-            if not user:
+            if not of_monitors_only:
                 shared = client.shared_incidents()
                 executors, targets = shared.executors, shared.targets[:limit]
     else:
         with reading_notifier(settings) as storage, storage.look() as work:
-            if not user:
+            if not of_monitors_only:
                 executors = [each for each in work.outages().values() if each.is_open]
                 targets = work.open_targets(limit)
-            found = work.open_incidents(user, limit)
+            found = work.open_incidents(user, limit, phase=Phase(phase.value) if phase else None)
             acks = work.acks({incident.incident_id for incident in found})
     if as_json:
         told: dict[str, Any] = {
@@ -171,7 +184,7 @@ def replay(
 def check_no_name(by: str) -> None:
     """Refuse a name with a command that goes through the API. Raises SettingsError."""
     if by:
-        raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
+        raise SettingsError("Omit --by with --api: the API notes the name of the token.")
 
 
 def _open_incident(work: Work, user: str, monitor: str) -> Incident:

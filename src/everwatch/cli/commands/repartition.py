@@ -217,7 +217,7 @@ def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) ->
     elif successor is None:
         typer.echo("nothing to undo: these topics are not closed")
     else:
-        typer.secho("undone: start the processes again with the settings of before", fg=typer.colors.GREEN)
+        typer.secho("undone: start the processes again with the previous settings", fg=typer.colors.GREEN)
         typer.echo(f"the topics with the prefix {successor.prefix!r} are left, and no worker runs them")
 
 

@@ -1,10 +1,12 @@
 """``everwatch secrets``: keys that encrypt secrets in configs, and their rotation."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.database_reading import database
 from everwatch.cli.support.input_way import SendingOptions
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, settings_of
@@ -42,8 +44,11 @@ def rotate(
     """Have workers encrypt anew each secret that is plaintext or encrypted with an older key than the first.
 
     First put a new key in front of the old one, for workers, executors and this command; then run this. The old key is
-    needed until the ticks of before are run (1 day). The encrypted configs are read from the database; monitors keep
-    version and state. Exit status 1 if something stays as it is.
+    needed until older ticks are run (1 day). The encrypted configs are read from the database; monitors keep
+    version and state. Exit status 1 if a secret could not be encrypted.
+
+    With --api no key is needed here, and nothing is read with one: each user's workers look at all of its secrets, so
+    there is no --dry-run, and a config that no key reads stays as it is without a word.
 
     Examples: `everwatch secrets rotate --dry-run` · `EVERWATCH_SECRETS_KEY=$NEW,$OLD everwatch secrets rotate`
     """
@@ -51,6 +56,9 @@ def rotate(
         settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
     )
     settings = delivery.settings
+    if settings.api_url:
+        _rotate_by_api(user, dry_run, delivery)
+        return
     if not settings.secrets_keys:
         raise SettingsError("Set EVERWATCH_SECRETS_KEY, the new key first, as workers and executors have it.")
     with database(settings) as reader:
@@ -83,6 +91,28 @@ def rotate(
                 err=True,
             )
     if unreadable or len(answers) > said["encrypted"]:
+        raise typer.Exit(1)
+
+
+def _rotate_by_api(user: str, dry_run: bool, delivery: SendingOptions) -> None:
+    """Have the workers of all users, or of one, look at their secrets. Raises ApiError, Unanswered."""
+    if dry_run:
+        raise not_by_api("'everwatch secrets rotate --dry-run'", "only who has the keys can tell")
+    from everwatch.cli.support.api_connection import api_client  # aiohttp takes a while to import
+
+    users = [user]
+    if not user:
+        with api_client(delivery.settings) as client:
+            users = [each.user_id for each in client.users()]
+    answers = Counter(reply.answer for reply in (_reencrypted(users, delivery) if users else []))
+    said = {"users": len(users)} | {answer.value: answers[answer] for answer in CommandOutcome if answers[answer]}
+    if delivery.as_json:
+        typer.echo(orjson.dumps(said).decode())
+    else:
+        done, unchanged = answers[CommandOutcome.DONE], answers[CommandOutcome.UNCHANGED]
+        typer.echo(f"{len(users)} users: encrypted anew for {done}, nothing to do for {unchanged}")
+    if answers[CommandOutcome.REFUSED]:
+        typer.echo(f"refused for {answers[CommandOutcome.REFUSED]} users", err=True)
         raise typer.Exit(1)
 
 

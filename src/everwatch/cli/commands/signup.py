@@ -71,30 +71,37 @@ def signup(
     `everwatch signup u-4 --http https://example.com --every 6h --align midnight --timezone Europe/Berlin` ·
     `everwatch signup --file users.jsonl --wait --json`
     """
-    (http, tcp, heartbeat), (plan, attribute, contact) = checks, about
-    if (user is None) == (file is None):
-        raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
-    if file is not None:
-        if sending.asked_id is not None:
-            raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
-        if http or tcp or attribute or contact or heartbeat is not None or schedule != NOT_GIVEN:
+    if user is not None and file is None:
+        _sign_up_user(user, checks, schedule, about, sending)
+    elif file is not None and user is None:
+        if any(each not in (None, []) for each in checks) or about.attribute or about.contact or schedule != NOT_GIVEN:
             raise SettingsError(
-                "With --file the rows say it all: leave the options of one user away (--plan is that of rows without)."
+                "With --file omit the options of one user, which are in the rows (--plan is for rows without one)."
             )
-        reading = RowReading(plan=plan, has_shorthand=True)
-        source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
-        delivery = delivery_of(sending)
-        signups = _signups_of(source.rows(), plans_of(delivery.settings), delivery.wait)
-        send_file(source, signups, delivery, "Signing up")
-        return
-    assert user is not None  # one of the two is given
+        _sign_up_file(file, about.plan, sending)
+    else:
+        raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
+
+
+def _sign_up_file(file: str, plan: str, sending: Sending) -> None:
+    if sending.asked_id is not None:
+        raise SettingsError("With --file each signup gets an id of its own: omit --id.")
+    reading = RowReading(plan=plan, has_shorthand=True)
+    source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
+    delivery = delivery_of(sending)
+    signups = _signups_of(source.rows(), plans_of(delivery.settings), delivery.wait)
+    send_file(source, signups, delivery, "Signing up")
+
+
+def _sign_up_user(
+    user: str, checks: CheckOptions, schedule: ScheduleOptions, about: AboutOptions, sending: Sending
+) -> None:
+    (http, tcp, heartbeat), (plan, attribute, contact) = checks, about
     if heartbeat == "":
         raise SettingsError("--heartbeat wants a period, e.g. 1h.")
     attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
     if schedule != NOT_GIVEN and not (http or tcp or heartbeat):
-        raise SettingsError(
-            "A schedule needs a monitor: give --http, --tcp or --heartbeat, or leave the schedule away."
-        )
+        raise SettingsError("A schedule needs a monitor: give --http, --tcp or --heartbeat, or omit the schedule.")
     try:
         monitors = monitors_of(http or [], tcp or [], heartbeat, schedule_of(schedule))
     except InvalidInput as error:

@@ -101,7 +101,7 @@ def create(
     fields, (user, task), (at, in_) = documents_of(documents), named, due
     if file is not None:
         if fields or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
-            raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
+            raise SettingsError("With --file omit USER, TASK and the options of a task: they are in the lines.")
         source = FileSource(file, Format.JSONL, RowReading(), stdin=sys.stdin.buffer if file == STDIN else None)
         send_file(source, commands_of(source.lines()), delivery_of(sending), "Creating", path_in_line)
         return

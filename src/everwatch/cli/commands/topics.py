@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from everwatch.cli.support.api_refusals import not_by_api
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -27,6 +28,8 @@ from everwatch.kafka.skipping import delete_before, first_readable, is_readable
 from everwatch.kafka.topic_administration import TopicState, check_topics, ensure_topics, problems_of
 from everwatch.kafka.topics import plan_topics
 
+_WHY_NOT = "it creates topics or deletes records, for which processes of the API have no rights"
+
 app = typer.Typer(no_args_is_help=True, help="Create and check topics, skip what cannot be read.")
 
 
@@ -37,6 +40,7 @@ def create(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     Example: `EVERWATCH_REPLICATION_FACTOR=3 everwatch topics create --bootstrap-servers kafka-1:9092`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    _refuse_api(settings, "create")
     admin = new_admin(settings, broker_of(settings))
     _show(ensure_topics(admin, fitted(settings, admin)), as_json)
 
@@ -48,11 +52,14 @@ def check(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
     Example: `everwatch topics check --json | jq '.[] | select(.problem != "")'`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    admin = new_admin(settings, broker_of(settings))
-    settings = fitted(settings, admin)
-    states = check_topics(admin, settings)
+    if settings.api_url:
+        states, wrong = _checked_by_api(settings)
+    else:
+        admin = new_admin(settings, broker_of(settings))
+        settings = fitted(settings, admin)
+        states = check_topics(admin, settings)
+        wrong = problems_of(states, settings)
     _show(states, as_json)
-    wrong = problems_of(states, settings)
     for sentence in wrong if not as_json else ():
         typer.secho(sentence, fg=typer.colors.RED, err=True)
     if wrong:
@@ -78,6 +85,7 @@ def skip(
     Example: `everwatch topics skip signups/4/1042 --dry-run`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    _refuse_api(settings, "skip")
     at = _place_to_skip(place, settings)
     admin = new_admin(settings, broker_of(settings))
     held = bounds_of(admin, [(at.topic, at.partition)]).get((at.topic, at.partition))
@@ -99,6 +107,23 @@ def skip(
         typer.confirm(f"Give up {what}? {unreadable.capitalize()}, and they cannot be brought back.", abort=True)
     delete_before(admin, at.topic, at.partition, found)
     typer.echo(f"Given up: {what}.")
+
+
+def _checked_by_api(settings: Settings) -> tuple[list[TopicState], list[str]]:
+    """Return the topics as the API sees them, and sentences about faults. Raises ApiError."""
+    from everwatch.cli.support.api_connection import api_client  # aiohttp takes a while to import
+
+    with api_client(settings) as client:
+        found = client.topics()
+    return [
+        TopicState(each.name, each.partitions, False, each.problem, each.hidden) for each in found.items
+    ], found.problems
+
+
+def _refuse_api(settings: Settings, what: str) -> None:
+    """Raise SettingsError if the settings name an API."""
+    if settings.api_url:
+        raise not_by_api(f"'everwatch topics {what}'", _WHY_NOT)
 
 
 def _place_to_skip(place: str, settings: Settings) -> SourcePosition:

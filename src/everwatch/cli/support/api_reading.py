@@ -29,6 +29,7 @@ from everwatch.operations.explanation import Explanation
 from everwatch.store.availability import Availability, Bar
 from everwatch.store.letters import LetterCount, LetterSelection
 from everwatch.store.paging import Sort, StoredPage
+from everwatch.store.purged_users import PurgeOutcome, StoredPurge
 from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
 from everwatch.store.stored_values import ListedUser, StoredResult, StoredTask, TaskStatus
 
@@ -57,12 +58,14 @@ class ApiReader:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.flapping: set[tuple[str, str]] = set()
+        """Of the monitors that were read, those that are flapping (user and monitor id)."""
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
     ) -> StoredPage[Monitor]:
         query = AllMonitorsQuery(**_filters(which, reverse), sort=sort, user=which.user_id)
-        return self._pages("/v1/monitors", query, MonitorView, _monitor, after, limit)
+        return self._pages("/v1/monitors", query, MonitorView, self._monitor, after, limit)
 
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
@@ -77,12 +80,19 @@ class ApiReader:
         found = _known(lambda: self._client.user(user_id))
         return None if found is None else _user(found)
 
+    def purge(self, user_id: str, command_id: str) -> StoredPurge | None:
+        found = _known(lambda: self._client.purge(user_id, command_id))
+        if found is None:
+            return None
+        outcome = PurgeOutcome(found.guarded_until, found.remains, found.reason)
+        return StoredPurge(found.ended_at, found.was_watched is not False, found.deleted, found.over_at, outcome)
+
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
         found = _known(lambda: self._client.monitor(user_id, monitor_id))
-        return None if found is None else _monitor(found)
+        return None if found is None else self._monitor(found)
 
     def monitors(self, user_id: str) -> list[Monitor]:
-        return list(map(_monitor, self._client.monitors(AllMonitorsQuery(user=user_id))))
+        return list(map(self._monitor, self._client.monitors(AllMonitorsQuery(user=user_id))))
 
     def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:  # noqa: ARG002  # the API has a clock
         found = _known(lambda: self._client.task(user_id, task_id))
@@ -159,6 +169,11 @@ class ApiReader:
         view = self._client.explain(monitor.user_id, monitor.monitor_id)
         told = {name: getattr(view, name) for name in Explanation.__struct_fields__ if name != "schedule"}
         return Explanation(**told, schedule=monitor.spec.schedule), view.broker
+
+    def _monitor(self, view: MonitorView) -> Monitor:
+        if view.flapping:
+            self.flapping.add((view.user_id, view.monitor_id))
+        return _monitor(view)
 
     def shows_secrets(self) -> bool:
         """Tell whether the token may see the secrets of configs."""

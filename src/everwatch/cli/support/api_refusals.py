@@ -6,8 +6,6 @@ _WHY_NOT = {
     "backup": "it copies topics and the database whole",
     "restore": "it fills topics and a database that no process uses yet",
     "repartition": "it copies all topics, and stops what works on them",
-    "secrets": "keys that encrypt secrets stay on the machines that have them",
-    "topics": "it makes and repairs topics, for which processes of the API have no rights",
 }
 
 
@@ -20,6 +18,6 @@ def not_by_api(what: str, why: str = "") -> SettingsError:
     """Return what to say of something that the API does not do, and why it does not."""
     because = f" ({why})" if why else ""
     return SettingsError(
-        f"{what} takes Kafka or the database itself{because}: leave --api and EVERWATCH_API_URL away, and run it where"
+        f"{what} takes Kafka or the database itself{because}: omit --api and EVERWATCH_API_URL, and run it where"
         " they are."
     )

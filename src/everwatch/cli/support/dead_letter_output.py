@@ -1,6 +1,5 @@
 """Dead letters as they are printed: a line each, all that is known of one, JSON."""
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,11 +8,11 @@ import typer
 
 from everwatch.cli.support.time_display import time_text
 from everwatch.encoding.editable_records import AVRO, CONFLUENT, JSON
-from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, without_secrets
-from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
+from everwatch.kafka.dead_letter_content import Decoded
+from everwatch.kafka.dead_letter_record import DeadLetter
 from everwatch.kafka.redrive import History
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import shown
+from everwatch.operations.dead_letter_view import plain, shown
 
 
 class RedriveLine(NamedTuple):
@@ -57,40 +56,6 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         yield "cut", f"{kept} of {letter.lengths.get(part) or '?'} bytes of the {part} are kept"
 
 
-def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
-    """Return a dead letter's value, decoded; without ``secrets`` those in configs are redacted."""
-    name = _schema_of(letter, topics)
-    content = decoded(name, letter.value)
-    return content if secrets else without_secrets(name, content)
-
-
-def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets: bool) -> dict[str, Any]:
-    """A dead letter for ``orjson.dumps``, its value decoded and, unless something in it is redacted, as it was."""
-    content = content_of(letter, topics, secrets)
-    is_whole = secrets or content == decoded(_schema_of(letter, topics), letter.value)
-    source = letter.source
-    return {
-        "letter": f"{letter.place.partition}/{letter.place.offset}",
-        "refused_at": letter.refused_at,
-        "refused_by": letter.refused_by,
-        "reason": letter.reason,
-        "path": letter.path,
-        "code": letter.code,
-        "source_topic": source.topic if source else None,
-        "source_partition": source.partition if source else None,
-        "source_offset": source.offset if source else None,
-        "source_timestamp": letter.source_ms or None,
-        "key": letter.user_id,
-        "encoding": content.encoding,
-        "problem": content.problem,
-        "value": content.value,
-        "value_base64": None if letter.value is None or not is_whole else base64.b64encode(letter.value).decode(),
-        "cut": list(letter.cut),
-        "redriven_at": redriven.at if redriven else None,
-        "redriven_to": str(redriven.to) if redriven and redriven.to else None,
-    }
-
-
 def print_stored(letter: Mapping[str, Any], as_json: bool) -> None:
     """Print a dead letter of the database, as ``plain_stored`` says it, as one line."""
     if as_json:
@@ -117,7 +82,3 @@ def _echo(refused_at: int, place: str, refused: tuple[str, str, str, str], redri
     at_path = f" (at {path})" if path else ""
     since = f"  [redriven {time_text(redriven_at)}]" if redriven_at else ""
     typer.echo(f"{time_text(refused_at)}  {place:<8} {source:<10} {who}  {reason}{at_path}{since}")
-
-
-def _schema_of(letter: DeadLetter, topics: Topics) -> str:
-    return schema_of(letter.source.topic, topics) if letter.source else ""

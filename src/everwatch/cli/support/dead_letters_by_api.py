@@ -7,6 +7,7 @@ import msgspec
 import orjson
 import typer
 
+from everwatch.cli.support.database_reading import say_next
 from everwatch.cli.support.dead_letter_output import RedriveLine, print_content, print_stored
 from everwatch.cli.support.run_parts import run_parts
 from everwatch.cli.support.time_display import time_text
@@ -24,18 +25,22 @@ LATE_MS = 60_000
 MOST_AT_ONCE = 2_000
 
 
-def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) -> None:
-    """Print a dead letter as the database has it: the first 4 KiB, without secrets. Raises ApiError."""
+def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool, *, secrets: bool = False) -> None:
+    """Print a dead letter as the database has it: the first 4 KiB, without secrets. Raises ApiError.
+
+    ``secrets``: as its topic has it, whole and with its secrets.
+    """
     from everwatch.cli.support.api_connection import api_client
     from everwatch.client import ApiError
 
     with api_client(settings) as client:
         try:
-            found = client.dead_letter(partition, offset)
+            found = (client.dead_letter_original if secrets else client.dead_letter)(partition, offset)
         except ApiError as error:
             if error.status != 404:
                 raise
-            raise EverwatchError(f"The database holds no dead letter {partition}/{offset}.") from None
+            where = "topic" if secrets else "database"
+            raise EverwatchError(f"The {where} holds no dead letter {partition}/{offset}.") from None
     if as_json:
         typer.echo(orjson.dumps(msgspec.to_builtins(found)).decode())
         return
@@ -43,6 +48,34 @@ def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) 
         typer.echo(f"{name:<9} {text}")
     typer.echo("")
     print_content(Decoded(found.encoding, found.value, found.problem), found.path, found.reason)
+
+
+def list_originals_by_api(
+    settings: Settings, which: LetterSelection, since_ms: int, after: str, limit: int, as_json: bool
+) -> None:
+    """Print dead letters as their topic has them, with secrets; those that are in the database alone, as it has them.
+
+    Raises ApiError.
+    """
+    from everwatch.cli.support.api_connection import api_client
+    from everwatch.cli.support.api_reading import ApiReader
+    from everwatch.client import ApiError
+
+    with api_client(settings) as client:
+        found = ApiReader(client).dead_letters(which, when=When(since_ms), after=after, limit=limit)
+        for each in reversed(found):
+            try:
+                original = client.dead_letter_original(*map(int, each["letter"].split("/")))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                print_stored(each, as_json)
+                continue
+            redriven = {name: each[name] for name in ("redriven_at", "redriven_to")}
+            print_stored(msgspec.to_builtins(original) | redriven, as_json)
+    say_next(found.next)
+    if not found and not as_json:
+        typer.echo("no such dead letters")
 
 
 def follow_by_api(settings: Settings, which: LetterSelection, since_ms: int, limit: int, as_json: bool) -> None:

@@ -110,7 +110,7 @@ def _file_source(options: SourceOptions, file: str, reading: RowReading) -> RowS
     if convert is None:
         return opened
     if options.monitors is not None or options.renamed or options.ignored:
-        raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
+        raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: omit them.")
     return ForeignSource(opened, convert, options.user, options.plan)
 
 

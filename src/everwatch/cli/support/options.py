@@ -140,7 +140,7 @@ def _way_in(bootstrap_servers: str | None) -> dict[str, str | None]:
     name, reach = global_options.COMMAND.get()
     if reach is CommandReach.LOCAL:
         if api is not None:
-            raise SettingsError(f"'everwatch {name}' works on what is here, not through an API: leave --api away.")
+            raise SettingsError(f"'everwatch {name}' works on what is here, not through an API: omit --api.")
         return {"api_url": ""}
     if bootstrap_servers is None:
         return {"api_url": api}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import typer
@@ -22,7 +23,7 @@ from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.schedule.instant import Bare
 from everwatch.store import Reader
 from everwatch.store.selections import When
@@ -146,7 +147,7 @@ def interval_of(since: str | None, until: str | None, begins: str = "--since") -
 def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -> None:
     """Refuse a cursor where the topic is read. Raises SettingsError."""
     if cursor and (follow or source is OutputSource.TOPIC):
-        raise SettingsError("--after goes through the database page by page: leave --follow and --from topic away.")
+        raise SettingsError("--after goes through the database page by page: omit --follow and --from topic.")
 
 
 def from_topic(
@@ -160,7 +161,7 @@ def from_topic(
     numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
     group = f"{settings.application}-cli-{settings.instance}"
     with closing(new_consumer(settings, bootstrap, group, **{"enable.partition.eof": not follow})) as consumer:
-        sieve = Sieve(consumer, lambda: new_consumer(settings, bootstrap, group, **PROBING), SystemClock())
+        sieve = Sieve(consumer, partial(new_consumer, settings, bootstrap, group), SystemClock())
         if follow:
             consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in numbers])
             read = _following(consumer, topic, sieve)

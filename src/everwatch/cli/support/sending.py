@@ -1,5 +1,8 @@
 """Options and output that all inputs to a worker share: how one is sent, and how its answer is printed."""
 
+import os
+import pwd
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -67,6 +70,17 @@ def delivery_of(sending: Sending) -> SendingOptions:
     timeout_s = duration_of("--timeout", sending.timeout) / 1000
     settings = settings_of(sending.data_dir, sending.bootstrap_servers)
     return SendingOptions(settings, sending.wait, timeout_s, sending.as_json)
+
+
+def account_here() -> str:
+    """Return the operating system's account of this process and its host, as ACCOUNT@HOST, for people to read."""
+    number = os.getuid()
+    try:
+        account = pwd.getpwuid(number).pw_name
+    except KeyError:
+        # of a container that was given a number only
+        account = str(number)
+    return f"{account}@{socket.gethostname()}"
 
 
 OnRefusal = Callable[[Reply, Settings], None]

@@ -1,7 +1,7 @@
 """Check of the executors: gone without being asked to, frozen, or slower than the ticks come."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -56,9 +56,27 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
             _START,
         )
         return
-    faults = 0
+    present = _names_of(members)
+    names = sorted({*present, *traces.finished, *traces.notes})
+    stopped = {name: pid for name in names if (pid := _stopped_process(system, name)) is not None}
+    waits_for: list[str] = []
+    faults = [
+        *_unclaimed_faults(system, rows),
+        *(_stopped_fault(name, pid, is_present=name in present) for name, pid in stopped.items()),
+        *_behind_faults(system, traces, stopped.keys(), waits_for),
+        *_ended_faults(system, traces, present, stopped.keys()),
+    ]
+    yield from faults
+    if not faults:
+        ids = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
+        also = "".join(f"; {each}" for each in waits_for)
+        gone = _gone(system, traces.finished, present, traces.notes)
+        yield well("executors", f"{ids}: {waiting(rows, 'tick')}{gone}{_uneven(rows)}{also}")
+
+
+def _unclaimed_faults(system: System, rows: Sequence[PartitionLag]) -> Iterator[Finding]:
+    """Yield a fault for each region, and for the topics of none, of which no executor claims a partition."""
     for region, alone in _unclaimed(system, rows).items():
-        faults += 1
         topics = ", ".join(sorted({row.topic for row in alone}))
         if not region:
             yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
@@ -68,30 +86,31 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
             f"no executor of region {region} claims partitions {numbers_of(alone)} of {topics}",
             f"Start one with EVERWATCH_REGION={region}: 'everwatch executor'.",
         )
-    seen, notes, late_ticks = traces
-    waits_for: list[str] = []
-    present = _names_of(members)
-    stopped: set[str] = set()
-    for name in sorted({*present, *seen, *notes}):
-        if (pid := _stopped_process(system, name)) is not None:
-            faults += 1
-            stopped.add(f"everwatch-{name}")
-            work = "it holds its partitions until its session ends" if name in present else "others have its partitions"
-            yield fault(
-                "executors",
-                f"everwatch-{name} is frozen: process {pid} of this machine is stopped by a signal; {work}",
-                f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
-            )
-    for (owner, topic), behind in by_owner(_late(rows)).items():
-        if owner in stopped:
+
+
+def _stopped_fault(name: str, pid: int, *, is_present: bool) -> Finding:
+    work = "it holds its partitions until its session ends" if is_present else "others have its partitions"
+    return fault(
+        "executors",
+        f"everwatch-{name} is frozen: process {pid} of this machine is stopped by a signal; {work}",
+        f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
+    )
+
+
+def _behind_faults(
+    system: System, traces: ExecutorTraces, stopped: Collection[str], waits_for: list[str]
+) -> Iterator[Finding]:
+    """Yield a fault for each executor that is behind; one whose checks may take that long is added to ``waits_for``."""
+    for (owner, topic), behind in by_owner(_late(system.lag.of("executor"))).items():
+        name = owner.removeprefix("everwatch-")
+        if name in stopped:
             continue  # reported already
-        opened = late_ticks.get((owner, topic), OpenTicks(0, ()))
+        opened = traces.open_ticks.get((owner, topic), OpenTicks(0, ()))
         if opened.open and not opened.overdue(BEHIND_S):
             waits_for.append(f"{owner} waits for {_named(opened)}, whose checks may take so long by their timeout")
             continue
-        faults += 1
         waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
-        active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS
+        active = system.clock.now_ms() - traces.finished.get(name, 0) < ACTIVE_MS
         if opened.is_of_few_targets:
             yield fault(
                 "executors",
@@ -107,18 +126,22 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
                 "Start another executor or raise EVERWATCH_MAX_IN_FLIGHT; see docs/executors.md.",
             )
         else:
-            host = behind[0].host
             yield fault(
                 "executors",
-                f"{owner} ({host}) is frozen: it holds its partitions and finishes nothing; {waits}",
+                f"{owner} ({behind[0].host}) is frozen: it holds its partitions and finishes nothing; {waits}",
                 "See its log and its process (stopped? out of memory or CPU?), then restart it.",
             )
-    unasked = ended_unasked(notes, seen, present, system.clock.now_ms())
+
+
+def _ended_faults(
+    system: System, traces: ExecutorTraces, present: Collection[str], stopped: Collection[str]
+) -> Iterator[Finding]:
+    """Yield a fault for each executor that ended without being asked to."""
+    unasked = ended_unasked(traces.notes, traces.finished, present, system.clock.now_ms())
     # one that joins at this moment is there at the second look
     there = _names_of(system.later_lag.members["executor"]) if unasked else set()
     for name, last in sorted(unasked.items()):
-        if name not in there and f"everwatch-{name}" not in stopped:
-            faults += 1
+        if name not in there and name not in stopped:
             yield fault(
                 "executors",
                 f"everwatch-{name} ended without leaving its group, or is frozen or cut off from Kafka: it was at work"
@@ -127,12 +150,6 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
                 " its log, or the kernel's, why it ended; end it if it hangs, and start another in its place."
                 " One that is stopped by SIGTERM, and is given 10 s, is no fault.",
             )
-    if not faults:
-        names = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
-        told = "".join(f"; {each}" for each in waits_for)
-        yield well(
-            "executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present, notes)}{_uneven(rows)}{told}"
-        )
 
 
 def _late(rows: Iterable[PartitionLag]) -> list[PartitionLag]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
-from everwatch.kafka.lag import SILENT
+from everwatch.kafka.batch_ends import SILENT
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
 
@@ -14,8 +14,9 @@ def _remedy(system: System, row: PartitionLag) -> str:
         return UNREADABLE_REMEDY
     place = f"{row.topic}/{row.partition}/{row.committed or 0}"
     return (
-        "Processes pass over most of such batches within half a minute. If this one stays, take the partition from a"
-        f" whole replica, or give it up: 'everwatch topics skip {place} --dry-run' says what that deletes."
+        "Processes pass over such a batch within two minutes, once records that can be read stand after it. If this one"
+        " stays, take the partition from a whole replica, or give it up:"
+        f" 'everwatch topics skip {place} --dry-run' says what that deletes."
     )
 
 

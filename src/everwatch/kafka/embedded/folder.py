@@ -1,4 +1,4 @@
-"""The folder of an embedded Kafka: who holds it, whose data it keeps, and which broker was left running in it."""
+"""The folder of an embedded Kafka: which process holds it, whose data it keeps, which broker was left running in it."""
 
 import base64
 import fcntl

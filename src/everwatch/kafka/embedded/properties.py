@@ -15,7 +15,7 @@ _BROKER = {
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "4",
-    # Nobody reads past a transaction that a client leaves open. Clients' libraries ask for a minute, and a broker would
+    # No reader passes a transaction that a client leaves open. Clients' libraries ask for a minute, and a broker would
     # grant a quarter of an hour.
     "transaction.max.timeout.ms": "60000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",

@@ -109,7 +109,7 @@ def _told(outcome: Outcome, kind: str) -> Outcome:
 
 
 def check_outcome(outcome: object, kind: str) -> None:
-    """Raises TypeError if what a kind gave is no Outcome, or has something else in it than its fields say."""
+    """Raise TypeError if what a kind gave is no Outcome, or has something else in it than its fields say."""
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the kind '{kind}' gave {type(outcome).__name__} instead of an Outcome")
     for field in ("reason", "detail"):

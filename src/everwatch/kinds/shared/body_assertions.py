@@ -57,7 +57,7 @@ def encoded(text: str, charset: str | None) -> bytes:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises ValueError with one sentence unless ``pattern`` is one of RE2's and not too costly."""
+    """Raise ValueError with one sentence unless ``pattern`` is one of RE2's and not too costly."""
     try:
         compiled = _compiled(pattern)
     except re2.error as error:

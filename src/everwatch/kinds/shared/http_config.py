@@ -236,7 +236,7 @@ def _is_ipv4(host: str) -> bool:
 
 
 def check_headers(headers: dict[str, str], secret_headers: dict[str, str]) -> None:
-    """Raises FieldError that quotes no value."""
+    """Raise FieldError that quotes no value."""
     if (count := len(headers) + len(secret_headers)) > _MOST_HEADERS:
         raise FieldError("headers", f"{count} headers, and at most {_MOST_HEADERS} are sent")
     for field, some in (("headers", headers), ("secret_headers", secret_headers)):

@@ -43,7 +43,7 @@ def replaced(config: Any, paths: tuple[Path, ...], replace: Replace) -> Any:
 
 
 def refuse_stand_ins(config: Any, config_type: type[msgspec.Struct]) -> None:
-    """Raises InvalidInput if something stands for a secret in a config that comes from outside."""
+    """Raise InvalidInput if something stands for a secret in a config that comes from outside."""
 
     def look(value: Any, place: str) -> Any:
         if isinstance(value, Mapping) and value.keys() & {ENCRYPTED, REDACTED}:
@@ -59,7 +59,7 @@ def refuse_stand_ins(config: Any, config_type: type[msgspec.Struct]) -> None:
 
 
 def check_apart(headers: Collection[str], secret_headers: Collection[str]) -> None:
-    """Raises FieldError for a header that is in both."""
+    """Raise FieldError for a header that is in both."""
     if secret_headers:
         given = {name.lower() for name in headers}
         for name in secret_headers:

@@ -148,7 +148,7 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     mail["Auto-Submitted"] = "auto-generated"
     text = "\n".join(lines_of(message, with_user=not message.user_id))
     if message.ack_link:
-        text += f"\n\nTo acknowledge: {message.ack_link}"
+        text += f"\n\nTo acknowledge or snooze: {message.ack_link}"
     if not message.to:
         _set_text(mail, f"{text}\n\n-- \nEverwatch, route {message.route}\n")
         return mail
@@ -162,7 +162,7 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
 
 
 def _set_text(mail: EmailMessage, text: str) -> None:
-    """Set the text as it is, for who reads it raw, unless a line is longer than SMTP takes (RFC 5321, 4.5.3.1.6)."""
+    """Set the text unencoded, to keep raw mail readable, unless a line is too long for SMTP (RFC 5321, 4.5.3.1.6)."""
     is_short = all(len(line.encode()) <= _LONGEST_LINE for line in text.splitlines())
     mail.set_content(text, cte="8bit" if is_short else None)
 

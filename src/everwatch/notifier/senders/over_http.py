@@ -144,7 +144,7 @@ def _slack(address: SlackAddress, message: Message) -> Post:
     lines += [f"• {_escaped(line)}" for line in lines_of(message, with_user=not message.user_id)]
     text = "\n".join(lines)[:_LONGEST_SLACK]
     if message.ack_link:
-        text += f"\n<{message.ack_link}|Acknowledge>"
+        text += f"\n<{message.ack_link}|Acknowledge or snooze>"
     return Post(address.url, {}, _json({"text": text}), is_final=True)
 
 

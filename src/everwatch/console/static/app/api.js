@@ -4,7 +4,7 @@ import { encode } from "./router.js";
 
 /** Set when the API does not know who asks; the shell shows the sign-in form then. */
 export const signedOut = signal(false);
-/** Grows when the API is back after it was away: views load again. */
+/** Grows when the API is back after it was unavailable: views load again. */
 export const epoch = signal(0);
 /** Set when a request did not reach the API. */
 export const unreachable = signal(false);

@@ -126,6 +126,12 @@ export function nextRun({ next_run: at, spec }) {
 /** What the notifier decided about an alert, in words for people. */
 export const verdictText = (verdict) => verdict.replace(/^told: /, "sent to ").replace(/^not told\b/, "nobody was told");
 
+// as the API groups reasons: without what they quote and count
+const groupOf = (reason) => reason.replace(/(?<![\p{L}\p{N}_])'[^']*'(?![\p{L}\p{N}_])/gu, "'…'").replace(/\d+(?:\.\d+)?/g, "N").slice(0, 200);
+
+/** A reason in full of a group of dead letters, if one of the letters is at hand; else what the group is named by. */
+export const sampleOf = (group, letters) => letters.find((each) => each.code === group.code && each.source_topic === group.source && groupOf(each.reason) === group.reason)?.reason ?? group.reason;
+
 /** The host that a monitor checks, "" where there is none. */
 export function hostOf(spec) {
   const { url, host = "" } = spec.config ?? {};

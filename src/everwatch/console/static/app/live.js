@@ -47,7 +47,7 @@ class Stream {
       if (!response.ok) get(first.session()).catch(() => undefined);
       else await this.read(response.body);
     } catch {
-      // an API that is away: tried again below
+      // an API that is unavailable: tried again below
     }
     if (!stopped.aborted || this.silent) this.retry();
   }

@@ -26,7 +26,7 @@ const USER = lazily(() => import("../pages/user.js"), "UserPage");
 const INCIDENT = lazily(() => import("../pages/incident.js"), "IncidentPage");
 const MONITOR = lazily(() => import("../pages/monitor.js"), "MonitorPage");
 
-/** Load the modules of all pages, so that the next one is there at once, also while the API is away. */
+/** Load the modules of all pages, so that the next one is there at once, also while the API is unavailable. */
 export async function loadAll() {
   await window.everwatch.rest().catch(() => undefined);
   for (const page of [...PAGES.map((each) => each.page), USER, MONITOR, INCIDENT]) page.load();

@@ -55,7 +55,8 @@ export function TimeChart({ label, times, series, height = 180 }) {
         legend: { live: true },
         hooks: { setCursor: [(self) => (self.cursor.idx === null || self.cursor.idx === undefined) && showLast(self)], ready: [showLast] },
         axes: [
-          { ...axis, values: [[86400, "{D} {MMM}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [60, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] },
+          // as high as two lines of text
+          { ...axis, size: 38, values: [[86400, "{D} {MMM}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [60, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] },
           { ...axis, size: 58, values: (_, splits) => splits.map((ms) => duration(ms)) },
         ],
         scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
@@ -109,6 +110,6 @@ export function Phases({ timings }) {
   const phases = phasesOf(timings);
   const sum = phases.reduce((all, [, ms]) => all + ms, 0);
   if (!sum) return null;
-  const looks = ["fresh", "late", "up", "idle", "down"];
-  return html`<div class="phases" title=${phases.map(([name, ms]) => `${name.replace("_", " ")} ${duration(ms)}`).join(", ")}>${phases.map(([name, ms], i) => html`<span key=${name} class=${`bg-${looks[i % looks.length]}`} style=${{ flex: `${ms} 1 0` }}></span>`)}</div>`;
+  const looks = 5;
+  return html`<div class="phases" title=${phases.map(([name, ms]) => `${name.replace("_", " ")} ${duration(ms)}`).join(", ")}>${phases.map(([name, ms], i) => html`<span key=${name} class=${`of-${i % looks}`} style=${{ flex: `${ms} 1 0` }}></span>`)}</div>`;
 }

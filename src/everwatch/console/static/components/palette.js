@@ -6,9 +6,9 @@ import { nextTheme, nextZone } from "../app/prefs.js";
 import { go, to } from "../app/router.js";
 import { seesAll } from "../app/session.js";
 import { pages } from "../app/pages.js";
-import { targetOf } from "../app/format.js";
+import { hostOf, plural, targetOf } from "../app/format.js";
 import { Icon } from "./icon.js";
-import { iconOf, STATES } from "./state.js";
+import { iconOf, lookOf, STATES } from "./state.js";
 
 const [MOST, LOOKED_AT] = [6, 100];
 
@@ -17,6 +17,16 @@ const hasAll = (monitor, words) => {
   const text = [monitor.user_id, monitor.monitor_id, monitor.spec.name, targetOf(monitor.spec)].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 };
+
+/** The hosts with a text in them that several users' monitors share, and the number of these users. */
+function sharedBy(monitors, text) {
+  const of = new Map();
+  for (const each of monitors) {
+    const host = hostOf(each.spec);
+    if (host.includes(text)) of.set(host, (of.get(host) ?? new Set()).add(each.user_id));
+  }
+  return [...of].map(([host, hit]) => [host, hit.size]).filter(([, hit]) => hit > 1);
+}
 
 const closed = (name) => () => overlay.value === name && (overlay.value = "");
 
@@ -37,6 +47,7 @@ export function Palette() {
   const first = exact.data ? (down.data?.items ?? []) : [];
   const others = found.filter((each) => each.state !== "down" || !first.length).sort((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state));
   const all = [...first, ...others].slice(0, MOST);
+  const shared = sharedBy(first, wanted.toLowerCase());
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
   useLayoutEffect(() => element.current.showModal(), []);
   useLayoutEffect(() => setAt(0), [text]);
@@ -46,9 +57,12 @@ export function Palette() {
   const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
   const groups = [
     ["Monitors", (wanted ? all : []).map((each) => ({
-      id: `m-${each.user_id}-${each.monitor_id}`, icon: iconOf(each.state), what: each.spec.name || each.monitor_id, hint: `${each.user_id} · ${targetOf(each.spec) || each.spec.kind}`,
+      id: `m-${each.user_id}-${each.monitor_id}`, icon: iconOf(each.state), look: lookOf(each.state), what: each.spec.name || each.monitor_id, hint: `${each.user_id} · ${targetOf(each.spec) || each.spec.kind}`,
       act: () => go(to(["users", each.user_id, "monitors", each.monitor_id])),
     }))],
+    ["Targets", seesAll.value ? shared.map(([host, hit]) => ({
+      id: `t-${host}`, icon: "users", what: `Users that ${host} hits`, hint: `down for ${plural(hit, "user")} or more`, act: () => go(to(["users"], { target: host })),
+    })) : []],
     ["Users", (wanted ? users.data?.items ?? [] : []).map((each) => ({
       id: `u-${each.user_id}`, icon: "users", what: String(each.attributes.name ?? each.user_id), hint: each.user_id, act: () => go(to(["users", each.user_id])),
     }))],
@@ -93,7 +107,7 @@ export function Palette() {
     <div role="listbox" id="palette-list" aria-label="Found">
       ${groups.map(([name, some]) => html`<div role="group" aria-label=${name} key=${name}>
         <div class="group" aria-hidden="true">${name}</div>
-        ${some.map((item) => html`<div key=${item.id} id=${`option-${item.id}`} role="option" aria-selected=${item === chosen} onPointerMove=${() => setAt(items.indexOf(item))} onClick=${() => pick(item)}><${Icon} name=${item.icon} /><span class="what">${item.what}</span>${item.hint && html`<span class="hint">${item.hint}</span>`}</div>`)}
+        ${some.map((item) => html`<div key=${item.id} id=${`option-${item.id}`} role="option" aria-selected=${item === chosen} onPointerMove=${() => setAt(items.indexOf(item))} onClick=${() => pick(item)}><span class=${`mark${item.look ? ` of-${item.look}` : ""}`}><${Icon} name=${item.icon} /></span><span class="what">${item.what}</span>${item.hint && html`<span class="hint">${item.hint}</span>`}</div>`)}
       </div>`)}
     </div>
     <div class="foot not-narrow"><span><kbd>↑</kbd> <kbd>↓</kbd> choose</span><span><kbd>Enter</kbd> open</span><span><kbd>Esc</kbd> close</span></div>

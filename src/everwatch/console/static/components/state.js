@@ -39,6 +39,9 @@ export const shownOf = (state, outcome) => {
   return outcome === "failure" ? "failed" : outcome;
 };
 
+/** What stands for a monitor in a list: while it changes to and fro, that. */
+export const shownOfMonitor = (monitor) => (monitor.flapping ? "flapping" : monitor.state);
+
 /** What stands for an incident: while its monitor changes to and fro, that; else the monitor's state. */
 export const shownOfIncident = (incident) => (incident.phase === "flapping" ? "flapping" : incident.state);
 

@@ -12,7 +12,7 @@ import { Instant } from "../components/time.js";
 import { UserFilter } from "../components/user-filter.js";
 
 const PAGE = 50;
-const RANGES = [["", "All that is kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
+const RANGES = [["", "Any time"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 const went = (each) => each.status < 300 || each.status === 303;
 
 // what the id of an entry without a user is of, by the end of its command
@@ -45,10 +45,10 @@ export function Audit() {
       ${token && html`<button class="tag" type="button" onClick=${() => setQuery({ token: "" })}>by ${list.data?.items[0]?.token_name || `token ${token}`} ×</button>`}
     </div>
     <section class="panel" aria-label="Audit log"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
-      ? html`<${Empty} title="Nothing was changed" icon="audit">No change over HTTP fits these filters.</${Empty}>`
+      ? html`<${Empty} title="Nothing was changed over HTTP" icon="audit">No entry fits these filters. Commands that were sent by Kafka are not here: a monitor's page says why it was paused, and by whom where the command says so.</${Empty}>`
       : html`<${Table} label="Changes over HTTP" rows=${items} keyOf=${(each) => each.entry_id} tall columns=${[
           { id: "at", label: "At", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.at} /></span>` },
-          { id: "who", label: "Who", width: "w-who", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint not-narrow">${each.role}</span><span class=${`small narrow-only ${went(each) ? "faint" : "bad"}`}>${wordsOf(each)}</span></span>` },
+          { id: "who", label: "Who", width: "w-who", cell: (each) => html`<span class="two"><a class="name" href=${to(["audit"], { token: each.token_id })} title=${`Changes by token ${each.token_id}`}>${each.token_name || each.token_id || "–"}</a><span class="small faint not-narrow">${each.role}</span><span class=${`small narrow-only ${went(each) ? "faint" : "bad"}`}>${wordsOf(each)} · <${Instant} ms=${each.at} /></span></span>` },
           { id: "what", label: "What", width: "w-m", narrow: false, cell: (each) => html`<span title=${each.route} class=${went(each) ? "" : "bad"}>${wordsOf(each)}</span>` },
           { id: "of", label: "Of", cell: (each) => html`<${Subject} entry=${each} /><${SpecChanges} entry=${each} />`, wrap: true },
           { id: "outcome", label: "Outcome", width: "w-m", narrow: false, cell: (each) => html`<span class=${went(each) ? "" : "bad"} title=${`HTTP ${each.status}, request ${each.request_id}`}>${each.command === "job" && went(each) ? "accepted" : each.outcome.replaceAll("_", " ")}</span>` },

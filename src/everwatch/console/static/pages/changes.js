@@ -30,8 +30,8 @@ export function Changes() {
       <${Search} value=${target} set=${(each) => setQuery({ target: each }, { replace: true })} label="Target (the host)" />
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       <${Choice} label="Alerts" value=${alerts} set=${(each) => setQuery({ alerts: each })} options=${[["", "All changes"], ["true", "Only alerts"]]} />
+      <${Views} page="changes" />
     </div>
-    <${Views} page="changes" />
     <section class="panel" aria-label="Changes"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="Nothing changed" icon="changes">No change of state fits these filters.</${Empty}>`
       : html`<${Table} label="Changes of state" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.monitor_id}\n${each.at}\n${each.to_state}`} keyboard tall href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])} columns=${[

@@ -1,7 +1,7 @@
 // Dead letters: records that were refused, by reason; each one decoded, with the wrong field named.
 import { html } from "../app/html.js";
 import { useGet } from "../app/load.js";
-import { count, plural } from "../app/format.js";
+import { count, plural, sampleOf } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
 import { mendMany, mendOne, redrive } from "../app/letter-actions.js";
 import { has } from "../app/session.js";
@@ -16,7 +16,7 @@ import { UserFilter } from "../components/user-filter.js";
 
 const MOST = 100;
 const REDRIVE = "POST /v1/dead-letters/redrive";
-const RANGES = [["", "All that are kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
+const RANGES = [["", "Any time"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 
 export function DeadLetters() {
   const { source = "", user = "", code = "", reason = "", hours = "", letter = "", cursor = "" } = query.value;
@@ -49,12 +49,12 @@ export function DeadLetters() {
           <section class="panel" aria-label="Dead letters">${selected.length > 0 && html`<${Bulk} selected=${selected} selection=${selection} done=${done} />`}
             <${Table} label="Dead letters" rows=${items} keyOf=${(each) => each.letter} tall keyboard selection=${has(REDRIVE) ? selection : undefined} href=${(each) => to(["dead-letters"], { ...query.value, letter: each.letter })} changed=${new Set(letter ? [letter] : [])} columns=${[
             { id: "at", label: "Refused", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.refused_at} /></span>` },
-            { id: "why", label: "Why", cell: (each) => html`<span class="two"><a class="name" href=${to(["dead-letters"], { ...query.value, letter: each.letter })} title=${each.reason}>${each.reason}</a><span class="small faint">${each.path || each.code}${each.redriven_at ? " · sent again" : ""}</span></span>` },
+            { id: "why", label: "Why", cell: (each) => html`<span class="two"><a class="name lines-2" href=${to(["dead-letters"], { ...query.value, letter: each.letter })} title=${each.reason}>${each.reason}</a><span class="small faint">${each.path || each.code}${each.redriven_at ? " · sent again" : ""}</span></span>` },
             { id: "user", label: "User", width: "w-m", cell: (each) => each.key && html`<a href=${to(["users", each.key])}>${each.key}</a>` },
             { id: "from", label: "From", width: "w-m", narrow: false, cell: (each) => html`<span class="muted" title=${each.source_topic ? `${each.source_topic}, partition ${each.source_partition}, offset ${each.source_offset}` : ""}>${each.source_topic ?? "–"}</span>` },
           ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "dead letter" : "dead letters"} /></section>
           <div class="stack">
-            ${chosen ? html`<${Letter} letter=${chosen} reload=${done} />` : html`<${Reasons} counts=${counts} />`}
+            ${chosen ? html`<${Letter} letter=${chosen} reload=${done} />` : html`<${Reasons} counts=${counts} letters=${items} />`}
           </div>
         </div>`)}</${Loaded}>`;
 }
@@ -72,9 +72,9 @@ function Bulk({ selected, selection, done }) {
 // of whatever encoding: it is sent again in the same one
 const isDocument = (letter) => ["json", "avro", "confluent"].includes(letter.encoding) && !letter.problem && letter.value !== null && typeof letter.value === "object" && !letter.cut?.includes("value");
 
-function Reasons({ counts }) {
+function Reasons({ counts, letters }) {
   return html`<${Panel} title="Why"><${Table} label="Dead letters by reason" rows=${counts} keyOf=${(each) => `${each.source}\n${each.code}\n${each.reason}`} columns=${[
-    { id: "reason", label: "Reason", wrap: true, cell: (each) => html`<span class="lines-3" title=${each.reason}>${each.reason}</span>` },
+    { id: "reason", label: "Reason", wrap: true, cell: (each) => html`<span class="lines-3" title=${sampleOf(each, letters)}>${sampleOf(each, letters)}</span>` },
     { id: "from", label: "From", width: "w-s", narrow: false, cell: (each) => html`<span class="muted">${each.source}</span>` },
     { id: "count", label: "Count", width: "w-s", num: true, cell: (each) => count(each.count) },
   ]} /></${Panel}>`;

@@ -13,7 +13,7 @@ export function Feed({ items, scroll = false, own = false, withUser = true }) {
     <span class="said">
       ${own ? html`<span>${each.reminder ? "still so" : `was ${wordOf(each.from_state).toLowerCase()}${each.lasted_ms ? ` for ${duration(each.lasted_ms)}` : ""}`}</span>`
         : html`<a href=${to(["users", each.user_id, "monitors", each.monitor_id])}><b>${each.monitor_id}</b> ${withUser && html`<span class="faint">${each.user_id}</span>`}</a>`}
-      ${(each.reason || each.reminder) && html`<span class="faint" title=${each.reason}>${each.reminder && !own ? "still so: " : ""}${each.reason}</span>`}
+      ${(each.reason || each.reminder) && html`<span class="faint reason" title=${each.reason}>${each.reminder && !own ? "still so: " : ""}${each.reason}</span>`}
     </span>
   </li>`)}</ol>`;
 }

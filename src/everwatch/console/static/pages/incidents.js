@@ -7,7 +7,7 @@ import { query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { Ack } from "../components/ack.js";
-import { Action, Segments } from "../components/form.js";
+import { Action, Search, Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
@@ -20,28 +20,33 @@ const MOST = 500;
 const SHOWN_USERS = 3;
 
 export function Incidents() {
-  const { user = "", view = "" } = query.value;
+  const { user = "", view = "", target = "" } = query.value;
   const list = useGet("/v1/incidents", { user, limit: MOST }, { every: 15_000 });
   const shared = useGet(seesAll.value && has("GET /v1/incidents/shared") ? "/v1/incidents/shared" : null, undefined, { every: 15_000 });
   const silences = useSilences();
   const soon = useThrottled(() => [list, shared].forEach((each) => each.reload()), 2_000);
   useLive(ONLY_TRANSITIONS, soon);
-  const targets = useMemo(() => byTarget(list.data?.items ?? []), [list.data]);
+  const targets = useMemo(() => byTarget(ofTarget(list.data?.items ?? [], target)), [list.data, target]);
   return html`
     <div class="page-head"><h1>Incidents</h1>${canSilence() && html`<div class="end"><${NewSilence} done=${silences.reload} /></div>`}</div>
     <div class="filters">
       <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${[["", "By target"], ["each", "Each incident"]]} />
+      <${Search} value=${target} set=${(each) => setQuery({ target: each }, { replace: true })} label="Part of the target" />
       <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
     </div>
-    ${shared.data?.executors.map((each) => html`<${Banner} key=${each.executor} tone="bad" icon="incidents"><b>Executor ${each.executor}</b> did not reach ${each.percent} % of its targets since <${Ago} ms=${each.began_at} suffix=${false} />: ${plural(each.doubted, "monitor")} of it in doubt. Look at its network first; users' alerts are held.</${Banner}>`)}
-    ${shared.data?.targets.map((each) => html`<${Banner} key=${each.target} tone="warn" icon="incidents"><b>${each.target}</b> fails for ${plural(each.failing, "monitor")} since <${Ago} ms=${each.opened_at} suffix=${false} />: operators got one alert for all of them. <a class="link" href=${to(["users"], { target: each.target })}>Which users</a></${Banner}>`)}
+    ${shared.data?.executors.map((each) => html`<${Banner} key=${each.executor} tone="bad" icon="incidents"><b>Executor ${each.executor}</b> did not reach ${each.percent} % of its targets for <${Ago} ms=${each.began_at} suffix=${false} />: the failures of ${plural(each.doubted, "monitor")} are in doubt. Look at its network first; users' alerts are held.</${Banner}>`)}
+    ${shared.data?.targets.map((each) => html`<${Banner} key=${each.target} tone="warn" icon="incidents"><b>${each.target}</b> has failed for ${plural(each.failing, "monitor")} for <${Ago} ms=${each.opened_at} suffix=${false} />: operators got one alert for all of them. <a class="link" href=${to(["users"], { target: each.target })}>Which users does it hit?</a></${Banner}>`)}
     <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
       if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
-      return view === "each" ? html`<${Each} items=${items.slice().sort((a, b) => b.opened_at - a.opened_at)} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
+      if (!targets.length) return html`<${Empty} title="No incident of such a target" icon="search">Search for another part, or clear the search.</${Empty}>`;
+      return view === "each" ? html`<${Each} items=${ofTarget(items, target).sort((a, b) => b.opened_at - a.opened_at)} list=${`${user}\n${target}`} done=${list.reload} />` : html`<${Targets} rows=${targets} isPart=${Boolean(list.data.next)} done=${list.reload} />`;
     }}</${Loaded}></section>
     <${Silences} list=${silences} />`;
 }
+
+/** Those of targets that have a text in them; of a monitor without a target, in its id. */
+const ofTarget = (items, text) => items.filter((each) => (each.target || `${each.user_id}/${each.monitor_id}`).toLowerCase().includes(text.toLowerCase()));
 
 function byTarget(items) {
   const of = new Map();
@@ -60,21 +65,21 @@ function byTarget(items) {
 }
 
 /** How many a target's outage hits, and who. */
-function Hits({ row }) {
+function Hits({ row, isPart }) {
   const all = row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id]);
   const some = [...row.users].slice(0, SHOWN_USERS);
-  return html`<span class="two"><a href=${all} title="Users with a monitor of this target">${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>
+  return html`<span class="two"><a href=${all} title="Users with a monitor of this target">${isPart && row.items.length > 1 ? "at least " : ""}${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>
     <span class="small faint" title=${[...row.users].join(", ")}>${some.map((user, i) => html`${i ? ", " : ""}<a key=${user} href=${to(["users", user])}>${user}</a>`)}${row.users.size > some.length ? ", …" : ""}</span></span>`;
 }
 
 const canAct = () => may("run") && has("POST /v1/users/{user_id}/monitors/{monitor_id}/ack");
 const unseen = (items) => items.filter((each) => !each.ack);
 
-function Targets({ rows, done }) {
+function Targets({ rows, isPart, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.isFlapping ? "flapping" : row.state} />` },
     { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}><span class="narrow-only">${plural(row.users.size, "user")}, <${Ago} ms=${row.since} suffix=${false} />: </span>${row.items[0].reason}</span></span>` },
-    { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} />` },
+    { id: "hits", label: "Hits", width: "w-xl", narrow: false, cell: (row) => html`<${Hits} row=${row} isPart=${isPart} />` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
     { id: "since", label: "For", width: "w-s", num: true, narrow: false, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
     canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="row end small faint"><${Icon} name="done" size="14" /><span class="unseen-narrow">acknowledged</span></span>`) },

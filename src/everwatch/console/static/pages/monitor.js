@@ -4,7 +4,7 @@ import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
-import { certificateEnd, clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
+import { certificateEnd, clock, count, DAY, duration, full, hostOf, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
@@ -33,6 +33,9 @@ const LONG = "30d";
 const STEPS = 240;
 const ROUTE = "/v1/users/{user_id}/monitors/{monitor_id}";
 const RESULTS_PAGE = 20;
+// a line over fewer steps would say what was in between
+const FEWEST_STEPS = 4;
+const MOST_RUNS = 300;
 
 export function MonitorPage({ user: userId, monitor: monitorId }) {
   const path = (rest = "") => monitorPath(userId, monitorId, rest);
@@ -107,11 +110,14 @@ const LEAD = {
 };
 
 const BY_COMMAND = "paused by command";
+// the database has a change some moments after the API has logged who asked for it
+const TOLD_WITHIN_MS = 600_000;
 
 /** Who paused a monitor, as far as it was over HTTP. */
 function PausedBy({ monitor }) {
   const found = useGet(has("GET /v1/audit") ? "/v1/audit" : null, { user: monitor.user_id, limit: 50 });
-  const entry = found.data?.items.find((each) => each.command === "pause" && each.status < 300 && (!each.monitor_id || each.monitor_id === monitor.monitor_id));
+  // not an earlier pause: a later one came by a command, and its reason says who sent it if that is known
+  const entry = found.data?.items.find((each) => each.command === "pause" && each.status < 300 && (!each.monitor_id || each.monitor_id === monitor.monitor_id) && Math.abs(each.at - monitor.state_since) < TOLD_WITHIN_MS);
   if (!entry) return monitor.reason === BY_COMMAND ? html`<p class="why">${BY_COMMAND}</p>` : null;
   return html`<p class="small muted">Paused by <b>${entry.token_name || entry.token_id}</b> (${entry.role}) <${Ago} ms=${entry.at} />. <a class="link" href=${to(["audit"], { user: monitor.user_id, monitor: entry.monitor_id })}>Audit</a></p>`;
 }
@@ -129,6 +135,14 @@ function IncidentLine({ incident, done }) {
   </div>`;
 }
 
+/** Says so if the target fails for many users: then it is no fault of this one. */
+function SharedTarget({ host }) {
+  const shared = useGet(seesAll.value && has("GET /v1/incidents/shared") ? "/v1/incidents/shared" : null);
+  const found = shared.data?.targets.find((each) => each.target === host);
+  if (!found) return null;
+  return html`<p class="small muted"><b>${host}</b> fails for ${plural(found.failing, "monitor")}. <a class="link" href=${to(["users"], { target: host })}>Which users does it hit?</a></p>`;
+}
+
 /** For how long the certificate is valid still that the last run saw. */
 function Certificate({ path, nonce }) {
   const last = useGet(path("/results"), { limit: 1 });
@@ -143,7 +157,7 @@ function Verdict({ path, nonce, monitor, incident, seen, explained, whole, month
   const { reason, spec } = monitor;
   const state = shownOf(monitor.state, monitor.outcome);
   // who paused it says more
-  const why = reason === BY_COMMAND ? "" : reason;
+  const why = reason === BY_COMMAND ? "" : state === "paused" ? reason.replace(/^paused: /, "") : reason;
   const target = targetOf(spec);
   return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
     <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
@@ -152,6 +166,7 @@ function Verdict({ path, nonce, monitor, incident, seen, explained, whole, month
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
         ${(spec.policy?.maintenance ?? []).filter((each) => !each.end || msOf(each.end) > now.value).map((each) => html`<p class="small muted" key=${each.start ?? each.cron}>Maintenance ${each.cron ? `by ${each.cron} (${each.timezone}) for ${each.duration}` : html`<${Instant} ms=${msOf(each.start)} /> to <${Instant} ms=${msOf(each.end)} />`}.${may("write") && html` <button class="link" type="button" aria-label="Withdraw this maintenance" onClick=${() => withdrawFromMonitor(monitor, each, changed)}>Withdraw</button>`}</p>`)}
         ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}
+        ${(state === "down" || state === "late") && hostOf(spec) && html`<${SharedTarget} host=${hostOf(spec)} />`}
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">
@@ -174,9 +189,9 @@ function Latency({ path, length, until, nonce }) {
   const day = length > 14 * DAY;
   const rollups = useGet(rolled ? path("/latency") : null, { step: day ? "day" : "hour", since: until - length });
   const points = (rollups.data?.items ?? []).filter((each) => each.mean_ms !== null && each.mean_ms !== undefined);
-  // of a monitor that is younger than two of these steps each run is shown
-  const each = !rolled || (rollups.data && points.length < 2);
-  const recent = useGet(each ? path("/results") : null, { limit: 300, since: until - length });
+  // of a monitor that is younger than some of these steps the newest runs are shown
+  const each = !rolled || (rollups.data && points.length < FEWEST_STEPS);
+  const recent = useGet(each ? path("/results") : null, { limit: MOST_RUNS, since: until - length });
   useEffect(() => {
     if (nonce && each) recent.reload();
   }, [nonce]);
@@ -227,11 +242,11 @@ function Results({ path, nonce }) {
 function notes(result) {
   const said = [];
   if (result.region) said.push(result.region);
-  if (result.manual) said.push("by hand");
+  if (result.manual) said.push("unscheduled");
   if (result.attempt > 1) said.push(`attempt ${result.attempt}`);
   if (result.skipped_count > 1) said.push(plural(result.skipped_count, "run"));
   if (result.deliveries > 1) said.push(`delivered ${count(result.deliveries)} times`);
-  return said.length ? html`<span class="tag">${said.join(", ")}</span> ` : "";
+  return said.length ? html`<span class="tag" title=${result.manual ? "A first check of a new monitor, or a run that somebody asked for" : undefined}>${said.join(", ")}</span> ` : "";
 }
 
 function NextRuns({ path, monitor }) {
@@ -297,8 +312,6 @@ function Config({ monitor }) {
 }
 
 const BY_ORIGIN = { signup: "A signup, or its plan", command: "A command" };
-// the database has a change some moments after the API has logged who asked for it
-const TOLD_WITHIN_MS = 600_000;
 
 /** Which fields of the specification changed, by whichever way, the latest first; and who asked, where that was over HTTP. */
 function Edits({ monitor, path }) {

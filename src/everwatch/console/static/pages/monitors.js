@@ -12,7 +12,7 @@ import { beginJob, canRunJobs, filterOf } from "../app/job-actions.js";
 import { Action, Choice, Search, Segments } from "../components/form.js";
 import { MiniBar } from "../components/bar.js";
 import { Empty, Loaded } from "../components/notice.js";
-import { State, STATES, wordOf } from "../components/state.js";
+import { shownOfMonitor, State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
 import { Ago, CertificateLeft, NextRun } from "../components/time.js";
 import { Views } from "../components/views.js";
@@ -28,7 +28,6 @@ export function Monitors() {
   return html`
     <div class="page-head"><h1>Monitors</h1>${canRunJobs() && html`<div class="end"><button class="button" type="button" title="Pause, resume, run or delete every monitor that these filters have" onClick=${() => beginJob(filterOf(Object.fromEntries(FILTERS.map((name) => [name, given[name]]))))}>Bulk job…</button></div>`}</div>
     <${Filters} given=${given} />
-    <${Views} page="monitors" />
     <${MonitorList} filters=${Object.fromEntries(FILTERS.map((name) => [name, given[name]]))} order=${given} withUser />`;
 }
 
@@ -50,6 +49,7 @@ function Filters({ given }) {
       ${given.label && html`<button class="tag" type="button" onClick=${() => setQuery({ label: "" })}>label ${given.label} ×</button>`}
       ${given.user && html`<button class="tag" type="button" onClick=${() => setQuery({ user: "" })}>user ${given.user} ×</button>`}
       ${active && html`<button class="button plain" type="button" onClick=${() => setQuery(Object.fromEntries(FILTERS.map((name) => [name, ""])))}>Clear</button>`}
+      <${Views} page="monitors" />
     </div>
   </div>`;
 }
@@ -66,8 +66,8 @@ function facets(monitors, given) {
   return found;
 }
 
-/** A list of monitors with its pages, its selection and its actions. ``filters``: as the API takes them. */
-export function MonitorList({ filters, order = {}, withUser = false, empty }) {
+/** A list of monitors with its pages, its selection and its actions. ``filters``: as the API takes them; ``worstFirst``: where all are on one page. */
+export function MonitorList({ filters, order = {}, withUser = false, worstFirst = false, empty }) {
   const { sort = "", reverse = "", cursor = "" } = order;
   const asked = { ...filters, sort, reverse, cursor, limit: PAGE };
   const list = useGet(first.monitors(asked));
@@ -89,7 +89,8 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
     if (filters.state && !cursor) soon();
   });
   return html`<section class="panel" aria-label="Monitors">
-    <${Loaded} of=${list} lines="10">${({ items, next }) => {
+    <${Loaded} of=${list} lines="10">${({ items: found, next }) => {
+      const items = worstFirst && !next && !cursor && !sort ? found.slice().sort((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state)) : found;
       const chosen = items.filter((each) => selection.has(keyOf(each)));
       const done = () => {
         selection.clear();
@@ -101,8 +102,8 @@ export function MonitorList({ filters, order = {}, withUser = false, empty }) {
         <${Table} label="Monitors" rows=${items} keyOf=${keyOf} keyboard tall changed=${changed} selection=${may("run") ? selection : undefined}
           href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])}
           columns=${[
-            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} outcome=${each.outcome} />` },
-            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? html`${targetOf(each.spec) || (each.spec.name ? each.monitor_id : "")}<${Certificate} past=${past.get(keyOf(each))} />` : each.reason || targetOf(each.spec)}</span></span>` },
+            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${shownOfMonitor(each)} outcome=${each.outcome} />` },
+            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint" title=${each.state === "up" ? targetOf(each.spec) : each.reason}>${withUser && html`<span class="narrow-only">${each.user_id} · </span>`}${each.state === "up" ? html`${targetOf(each.spec) || (each.spec.name ? each.monitor_id : "")}<${Certificate} past=${past.get(keyOf(each))} />` : each.reason || targetOf(each.spec)}</span></span>` },
             roomy.matches && { id: "past", label: "Last day", width: withUser ? "w-bars" : "w-bars-few", wide: true, narrow: false, cell: (each) => html`<${MiniBar} past=${past.get(keyOf(each))} />` },
             withUser && { id: "user", label: "User", width: "w-user", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
             { id: "kind", label: "Kind", width: "w-s", narrow: false, cell: (each) => html`<a href=${to(["monitors"], { kind: each.spec.kind })}>${each.spec.kind}</a>` },

@@ -4,15 +4,16 @@ import { html, useEffect, useMemo, useState } from "../app/html.js";
 import { first, PAGE } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
-import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, targetOf } from "../app/format.js";
-import { to } from "../app/router.js";
+import { brief, compact, count, DAY, duration, hostOf, now, plural, rate, sampleOf, targetOf } from "../app/format.js";
+import { query, setQuery, to } from "../app/router.js";
 import { has, seesAll } from "../app/session.js";
 import { MiniBar, Shares } from "../components/bar.js";
 import { Flow } from "../components/chart.js";
+import { Segments } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { State, STATES, wordOf } from "../components/state.js";
+import { shownOfMonitor, State, STATES, wordOf } from "../components/state.js";
 import { Table } from "../components/table.js";
 import { Ago } from "../components/time.js";
 import { Feed } from "./feed.js";
@@ -26,6 +27,7 @@ const LATE_S = 60;
 const keyOf = (each) => `${each.user_id}\n${each.monitor_id}`;
 // the last day moves by steps, so that not every second is another request
 const REFUSED_STEP_MS = 60_000;
+const REASONS_LOOKED_AT = 20;
 
 export function Overview() {
   const numbers = useGet(has("GET /v1/overview") ? first.overview() : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
@@ -55,7 +57,7 @@ export function Overview() {
       <div class="stack">
         <${Worst} down=${down} late=${late} past=${past} />
         <${LastHour} bars=${numbers.data?.transitions} feed=${feed} />
-        ${numbers.data?.monitors.length > 0 && html`<${ByKind} monitors=${numbers.data.monitors} />`}
+        ${numbers.data?.monitors.length > 0 && html`<${Parts} monitors=${numbers.data.monitors} />`}
       </div>
       <div class="stack">
         ${seesAll.value && html`<${System} lag=${lag} results=${numbers.data?.results} />`}
@@ -101,8 +103,8 @@ function Counters({ monitors, users }) {
   </section>`;
 }
 
-/** Monitors as rows; those of one target that several share are one row, and come first. */
-function rowsOf(monitors) {
+/** Monitors as rows; those of one target that several share are one row, and come first. ``isPart``: there are more. */
+function rowsOf(monitors, isPart) {
   const of = new Map();
   for (const each of monitors) {
     const host = hostOf(each.spec);
@@ -111,14 +113,28 @@ function rowsOf(monitors) {
   const isShared = (each) => hostOf(each.spec) && of.get(hostOf(each.spec)).length >= SHARED_FROM;
   const shared = [...of.entries()].filter(([, some]) => isShared(some[0])).sort(([, one], [, other]) => other.length - one.length);
   return [
-    ...shared.map(([host, some]) => ({ key: host, host, first: `${some[0].user_id}\n${some[0].monitor_id}`, all: some.length, users: new Set(some.map((each) => each.user_id)).size, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
-    ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: each.state, reason: each.reason, since: each.state_since })),
+    ...shared.map(([host, some]) => ({ key: host, host, first: `${some[0].user_id}\n${some[0].monitor_id}`, all: some.length, users: new Set(some.map((each) => each.user_id)).size, isPart, state: some[0].state, reason: some[0].reason, since: Math.min(...some.map((each) => each.state_since)) })),
+    ...monitors.filter((each) => !isShared(each)).map((each) => ({ key: `${each.user_id}\n${each.monitor_id}`, monitor: each, state: shownOfMonitor(each), reason: each.reason, since: each.state_since })),
   ].slice(0, MOST_SHOWN);
 }
 
-function What({ row: { monitor, host, all, reason } }) {
-  if (host) return html`<span class="two"><a class="name" href=${to(["monitors"], { target: host })}>${host}</a><span class="small faint">${plural(all, "monitor")}: ${reason}</span></span>`;
-  return html`<span class="two"><a class="name" href=${to(["users", monitor.user_id, "monitors", monitor.monitor_id])}>${monitor.spec.name || monitor.monitor_id}</a><span class="small faint"><span class="narrow-only">${monitor.user_id} · </span>${reason || targetOf(monitor.spec) || monitor.spec.kind}</span></span>`;
+/** How many there are of a target: of a page that is not the last one, the API counts them. */
+function useTotal(path, query, { isPart, some }) {
+  const { data } = useGet(isPart ? path : null, { ...query, limit: 1, total: true }, { every: 30_000 });
+  if (!isPart) return [some, ""];
+  return data ? [Math.max(some, data.total), data.total_at_least ? "at least " : ""] : [some, "at least "];
+}
+
+function What({ row: { monitor, host, state, all, isPart, reason } }) {
+  const [number, atLeast] = useTotal("/v1/monitors", { target: host, state }, { isPart, some: all });
+  if (host) return html`<span class="two"><a class="name" href=${to(["monitors"], { target: host })}>${host}</a><span class="small faint" title=${reason}>${atLeast}${plural(number, "monitor")}: ${reason}</span></span>`;
+  return html`<span class="two"><a class="name" href=${to(["users", monitor.user_id, "monitors", monitor.monitor_id])}>${monitor.spec.name || monitor.monitor_id}</a><span class="small faint"><span class="narrow-only">${monitor.user_id} · </span><span title=${reason}>${reason || targetOf(monitor.spec) || monitor.spec.kind}</span></span></span>`;
+}
+
+/** The users that a target's outage hits. */
+function Hit({ row: { host, users, isPart } }) {
+  const [number, atLeast] = useTotal("/v1/users", { target: host }, { isPart, some: users });
+  return html`<a href=${to(["users"], { target: host })}>${atLeast}${plural(number, "user")}</a>`;
 }
 
 /** The last day of those that are down or late, by user and monitor; a phone does not load it. */
@@ -136,7 +152,7 @@ function usePast(lists) {
 }
 
 function Worst({ down, late, past }) {
-  const [data, error] = [down.data && late.data ? { items: rowsOf([...down.data.items, ...late.data.items]) } : undefined, down.error ?? late.error];
+  const [data, error] = [down.data && late.data ? { items: rowsOf([...down.data.items, ...late.data.items], Boolean(down.data.next)) } : undefined, down.error ?? late.error];
   const of = { ...down, data, error, loading: down.loading || late.loading };
   return html`<${Panel} title="Needs attention" aside=${html`<a class="link" href=${to(["monitors"], { state: "down", sort: "state-since" })}>All that are down</a>`}>
     <${Loaded} of=${of}>${({ items }) => items.length === 0
@@ -146,7 +162,7 @@ function Worst({ down, late, past }) {
             { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
             { id: "what", label: "Monitor or target", cell: (row) => html`<${What} row=${row} />` },
             roomy.matches && { id: "past", label: "Last day", width: "w-bars-few", wide: true, narrow: false, cell: (row) => html`<${MiniBar} past=${past.get(row.first ?? row.key)} />` },
-            { id: "user", label: "User", width: "w-user", narrow: false, cell: (row) => (row.host ? html`<a href=${to(["users"], { target: row.host })}>${plural(row.users, "user")}</a>` : html`<a href=${to(["users", row.monitor.user_id])}>${row.monitor.user_id}</a>`) },
+            { id: "user", label: "User", width: "w-user", narrow: false, cell: (row) => (row.host ? html`<${Hit} row=${row} />` : html`<a href=${to(["users", row.monitor.user_id])}>${row.monitor.user_id}</a>`) },
             { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
           ]} />`}</${Loaded}>
   </${Panel}>`;
@@ -175,18 +191,20 @@ function LastHour({ bars, feed }) {
   </${Panel}>`;
 }
 
-function ByKind({ monitors }) {
-  const kinds = new Map();
+/** Monitors by their kind or their plan. */
+function Parts({ monitors }) {
+  const field = query.value.by === "plan" ? "plan" : "kind";
+  const of = new Map();
   for (const each of monitors) {
-    const row = kinds.get(each.kind) ?? { kind: each.kind, all: 0, by: {} };
+    const row = of.get(each[field]) ?? { part: each[field], all: 0, by: {} };
     row.all += each.monitors;
     row.by[each.state] = (row.by[each.state] ?? 0) + each.monitors;
-    kinds.set(each.kind, row);
+    of.set(each[field], row);
   }
-  const rows = [...kinds.values()].sort((a, b) => (b.by.down ?? 0) - (a.by.down ?? 0) || b.all - a.all);
-  const cell = (state) => (row) => (row.by[state] ? html`<a href=${to(["monitors"], { kind: row.kind, state })}>${count(row.by[state])}</a>` : html`<span class="faint">0</span>`);
-  return html`<${Panel} title="By kind"><${Table} label="Monitors by kind" rows=${rows} keyOf=${(row) => row.kind} columns=${[
-    { id: "kind", label: "Kind", cell: (row) => html`<a class="name" href=${to(["monitors"], { kind: row.kind })}>${row.kind}</a>` },
+  const rows = [...of.values()].sort((a, b) => (b.by.down ?? 0) - (a.by.down ?? 0) || b.all - a.all);
+  const cell = (state) => (row) => (row.by[state] ? html`<a href=${to(["monitors"], { [field]: row.part, state })}>${count(row.by[state])}</a>` : html`<span class="faint">0</span>`);
+  return html`<${Panel} title="Monitors" aside=${html`<${Segments} label="Counted" value=${field} set=${(by) => setQuery({ by: by === "plan" ? by : "" }, { replace: true })} options=${[["kind", "By kind"], ["plan", "By plan"]]} />`}><${Table} label=${`Monitors by ${field}`} rows=${rows} keyOf=${(row) => row.part} columns=${[
+    { id: "part", label: field === "kind" ? "Kind" : "Plan", cell: (row) => html`<a class="name" href=${to(["monitors"], { [field]: row.part })}>${row.part}</a>` },
     { id: "share", label: "Share", width: "w-m", narrow: false, cell: (row) => html`<${Shares} counts=${row.by} />` },
     ...["down", "late", "up"].map((state) => ({ id: state, label: wordOf(state), width: "w-count", num: true, cell: cell(state) })),
     { id: "all", label: "All", width: "w-s", num: true, narrow: false, cell: (row) => count(row.all) },
@@ -221,12 +239,13 @@ function System({ lag, results }) {
 /** How many records were refused in the last day, and why most of them. */
 function Refused() {
   const begin = Math.floor(now.value / REFUSED_STEP_MS) * REFUSED_STEP_MS - DAY;
-  const found = useGet(has("GET /v1/dead-letters") ? "/v1/dead-letters" : null, { since: begin, limit: 1 });
+  const found = useGet(has("GET /v1/dead-letters") ? "/v1/dead-letters" : null, { since: begin, limit: REASONS_LOOKED_AT });
   if (!found.data) return null;
   const counts = found.data.counts.slice().sort((a, b) => b.count - a.count);
   const all = counts.reduce((sum, each) => sum + each.count, 0);
+  const why = all ? sampleOf(counts[0], found.data.items) : "";
   return html`<ul class="explain"><li><span class=${all ? "warn" : "ok"}><${Icon} name=${all ? "letters" : "up"} /></span><span>Refused</span>
-    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy lines-2" title=${counts[0].reason}>most of them: ${counts[0].reason}</span>` : "nothing in the last day"}</span></li></ul>`;
+    <span class="value">${all ? html`<a class="link" href=${to(["dead-letters"], { hours: 24 })}>${plural(all, "record")} in the last day</a><br /><span class="remedy lines-2" title=${why}>${counts.length > 1 ? "most of them: " : ""}${why}</span>` : "nothing in the last day"}</span></li></ul>`;
 }
 
 function summed(items) {

@@ -23,6 +23,7 @@ export function StatusPages() {
           { id: "access", label: "For", width: "w-m", cell: (each) => html`<span class="tag" title=${ACCESS[each.access]?.[1]}>${ACCESS[each.access]?.[0] ?? each.access}</span>` },
           { id: "domain", label: "Domain", width: "w-l", narrow: false, cell: (each) => each.domain || html`<span class="faint">none</span>` },
           { id: "address", label: "Address", width: "w-xxl", narrow: false, wide: true, cell: (each) => html`<${Copy} text=${`${window.location.origin}${each.html}`} />` },
+          { id: "badge", label: "Badge", width: "w-s", narrow: false, cell: (each) => html`<a class="link" href=${each.badge} target="_blank" rel="noreferrer">SVG</a>` },
           { id: "feed", label: "Feed", width: "w-s", cell: (each) => html`<a class="link" href=${each.atom} target="_blank" rel="noreferrer">Atom</a>` },
         ]} />`)}</${Loaded}></section>`;
 }

@@ -34,8 +34,8 @@ export function Tasks() {
     <div class="filters">
       <${Segments} label="Status" value=${status} set=${(each) => setQuery({ status: each === FIRST ? "" : each })} options=${[...STATUSES.map((each) => [each, wordOf(each)]), [ALL, "All"]]} />
       <${UserFilter} value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} />
+      <${Views} page="tasks" />
     </div>
-    <${Views} page="tasks" />
     <section class="panel" aria-label="Tasks"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="No tasks" icon="tasks">${status !== FIRST || user ? "No task fits these filters." : html`A delayed task is a check or a call that runs once, at an instant. Make one with <code>everwatch task create</code>, or with POST /v1/users/USER/tasks.`}</${Empty}>`
       : html`<${TaskTable} items=${items} withUser keyboard reload=${list.reload} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "task" : "tasks"} />`}</${Loaded}></section>`;

@@ -41,7 +41,7 @@ export function UserPage({ user: userId }) {
       ${user.data && html`<div class="end"><${UserActions} user=${user.data} done=${() => { user.reload(); }} /></div>`}</div>
     <${Loaded} of=${user} lines="4">${(data) => html`<div class="columns main-aside">
       <div class="stack">
-        <${MonitorList} filters=${{ user: userId }} order=${query.value} empty=${html`<${Empty} title="No monitors yet" icon="monitors">This user has no monitors. ${may("write") ? "Make one with New monitor." : ""}</${Empty}>`} />
+        <${MonitorList} filters=${{ user: userId }} order=${query.value} worstFirst empty=${html`<${Empty} title="No monitors yet" icon="monitors">This user has no monitors. ${may("write") ? "Make one with New monitor." : ""}</${Empty}>`} />
         ${tasks.data?.items.length > 0 && html`<${Panel} title="Delayed tasks"><${TaskTable} items=${tasks.data.items} reload=${tasks.reload} /></${Panel}>`}
       </div>
       <div class="stack">
@@ -79,6 +79,7 @@ function StatusPage({ user, done }) {
   };
   return html`<${Panel} title="Status page" aside=${page.data && html`<a class="link" href=${page.data.html} target="_blank" rel="noopener">Open</a>`} pad><${Loaded} of=${page} lines="1">${(data) => html`<div class="stack">
     <${Copy} text=${`${window.location.origin}${data.html}`} />
+    ${data.badge && isOpen && html`<p><img src=${data.badge} alt="Badge of the page: whether everything works" height="20" /></p><${Copy} label="Copy the Markdown of the badge" text=${`[![Status](${window.location.origin}${data.badge})](${window.location.origin}${data.html})`} />`}
     <p class="small faint">${isOpen ? "Whoever has this address sees names, states and outages of the monitors, without signing in." : "Only people who are signed in here and may see this user read names, states and outages of the monitors."} A monitor with the label <code>status=hidden</code> is left out.</p>
     ${may("write") && html`<p><${Action} act=${change}>${isOpen ? "Ask visitors to sign in" : "Open it to anyone with the address"}</${Action}></p>`}
   </div>`}</${Loaded}></${Panel}>`;
@@ -102,7 +103,7 @@ function Contacts({ userId }) {
   return html`<${Panel} title="Contacts" aside=${may("run") && html`
       ${waiting && html`<button class="link" type="button" onClick=${verify}>Enter a code</button>`}
       ${test && html`<${Action} act=${() => told("A test message is on its way: see Notifications.", () => write("POST", userPath(userId, "/contacts/test"), { body: {} }))}>Send a test</${Action}>`}`}>
-    ${!own.length && html`<p class="body small muted">No address waits for a code. ${has("GET /v1/routes") && seesAll.value ? html`Alerts go where the <a class="link" href=${to(["routes"], { user: userId })}>routes</a> lead.` : ""}</p>`}
+    ${!own.length && html`<p class="body small muted">This user has entered no mail address. ${has("GET /v1/routes") && seesAll.value ? html`See <a class="link" href=${to(["routes"], { user: userId })}>Routes</a> for where alerts go.` : ""}</p>`}
     <ul class="explain">${own.map((each) => html`<li key=${each.contact_id}><span class=${each.verified_at ? "ok" : "warn"}><${Icon} name=${each.verified_at ? "up" : "late"} /></span><span class="faint">mail</span>
       <span class="value">${each.address}<br /><span class="remedy">${each.verified_at ? html`confirmed <${Ago} ms=${each.verified_at} />` : html`waits for its code since <${Ago} ms=${each.asked_at} suffix=${false} />`}</span></span></li>`)}</ul>
   </${Panel}>`;

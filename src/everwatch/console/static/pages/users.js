@@ -15,12 +15,18 @@ const PAGE = 50;
 // what has not run yet is no worse than what is up
 const WORST_FIRST = ["down", "late", "up", "new", "paused", "done"];
 
+/** How many there are of those that fit, as far as that is known. */
+function fitting(data, cursor) {
+  if (data?.total !== undefined) return `${data.total_at_least ? "at least " : ""}${count(data.total)}`;
+  return data && !data.next && !cursor ? count(data.items.length) : "some";
+}
+
 export function Users() {
   const { q = "", plan = "", state = "", target = "", sort = "", reverse = "", cursor = "" } = query.value;
-  const list = useGet("/v1/users", { q, plan, state, target, sort, reverse, cursor, limit: PAGE });
+  const list = useGet("/v1/users", { q, plan, state, target, sort, reverse, cursor, limit: PAGE, total: Boolean(target) });
   const plans = Object.entries(counts.value?.users ?? {}).sort();
   return html`
-    <div class="page-head"><h1>Users</h1>${counts.value && html`<span class="sub">${q || plan || state || target ? "some of " : ""}${count(plans.reduce((sum, [, n]) => sum + n, 0))}</span>`}</div>
+    <div class="page-head"><h1>Users</h1>${counts.value && html`<span class="sub">${q || plan || state || target ? `${fitting(list.data, cursor)} of ` : ""}${count(plans.reduce((sum, [, n]) => sum + n, 0))}</span>`}</div>
     <div class="filters">
       <${Search} main value=${q} set=${(text) => setQuery({ q: text }, { replace: true })} label="Part of the id" />
       <${Choice} label="Plan" value=${plan} set=${(each) => setQuery({ plan: each })} options=${[["", "Any plan"], ...plans.map(([name, n]) => [name, `${name} (${compact(n)})`])]} />
