@@ -47,6 +47,9 @@ def without_broker(unused: Pipeline) -> Iterator[dict[str, Started]]:
 def test_topics_are_created_once_however_often_it_is_asked_for(unused: Pipeline) -> None:
     admin = new_admin(unused.settings, unused.settings.bootstrap_servers)
     assert all("does not exist" in state.problem for state in check_topics(admin, unused.settings))
+    # there is one broker
+    with pytest.raises(TopicMismatch, match=r"fewer brokers than .* replicas, 3\. Set EVERWATCH_REPLICATION_FACTOR"):
+        ensure_topics(admin, msgspec.structs.replace(unused.settings, replication_factor=3))
 
     first = ensure_topics(admin, unused.settings)
     assert {(state.created, state.partitions, state.problem) for state in first} == {(True, PARTITIONS, "")}

@@ -238,6 +238,12 @@ def _create(admin: Admin, plans: list[TopicPlan], timeout_s: float) -> Iterator[
             denied = refused(reason, Right(Operation.CREATE, Resource.TOPIC, name))
             if denied is not None:
                 raise denied from None
+            if reason.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+                raise TopicMismatch(
+                    f"Topic {name} could not be created: the cluster has fewer brokers than the topic is to have"
+                    f" replicas, {plans[0].replication_factor}. Set EVERWATCH_REPLICATION_FACTOR to the number of"
+                    " brokers at most (in the Helm chart kafka.replicationFactor)."
+                ) from None
             raise TopicMismatch(f"Topic {name} could not be created: {reason.str()}.") from None
         yield name
 
