@@ -235,6 +235,9 @@ async def test_monitor_says_why_and_its_bar_is_read_by_keyboard(console: Console
         assert "up" in str(await bar.get_attribute("aria-valuetext"))
         await page.get_by_role("button", name="Show as a table").click()
         await page.get_by_role("table", name="States in the last 24h, as a table").wait_for()
+        # of the last hour each run is charted, with what it waited for
+        await page.get_by_role("button", name="1 h", exact=True).click()
+        await page.get_by_role("img", name=re.compile("Duration: from .* first byte: from")).wait_for()
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

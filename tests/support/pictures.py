@@ -50,6 +50,8 @@ _SMALLER = """async ([data, width, quality]) => {
   canvas.getContext("2d").drawImage(small, 0, 0);
   return canvas.toDataURL("image/webp", quality);
 }"""
+_WHOLE = """() => [...document.querySelectorAll(".mini-bar")].every((bar) => bar.firstElementChild)
+  && [...document.images].every((image) => image.complete)"""
 # the share of pixels of which a colour differs by more than so much
 _DIFFERENCE = """async ([one, other, most]) => {
   const [now, then] = await Promise.all([one, other].map(async (data) => {
@@ -118,6 +120,10 @@ async def show(page: Any, running: ConsoleApi, name: str) -> None:
         await page.wait_for_selector(".link-state.live")
         running.tell_some()
         await page.wait_for_selector(".stream tbody tr")
+    if name == "overview":
+        await page.get_by_text("in the last day", exact=False).first.wait_for()
+    # bars of days and badges come after what they stand beside
+    await page.wait_for_function(_WHOLE)
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

@@ -4,7 +4,7 @@ import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
-import { certificateEnd, clock, count, DAY, duration, full, hostOf, now, percent, plural, schedule, targetOf, verdictText } from "../app/format.js";
+import { certificateEnd, clock, count, DAY, duration, full, hostOf, now, percent, phasesOf, plural, schedule, targetOf, verdictText } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may, seesAll } from "../app/session.js";
 import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
@@ -36,6 +36,7 @@ const RESULTS_PAGE = 20;
 // a line over fewer steps would say what was in between
 const FEWEST_STEPS = 4;
 const MOST_RUNS = 300;
+const PHASES = ["--phase-5", "--phase-3", "--late-bar", "--text-3", "--phase-2"];
 
 export function MonitorPage({ user: userId, monitor: monitorId }) {
   const path = (rest = "") => monitorPath(userId, monitorId, rest);
@@ -198,7 +199,7 @@ function Latency({ path, length, until, nonce }) {
   const chart = useMemo(() => {
     if (each && recent.data) {
       const items = recent.data.items.filter((run) => run.status === "success" || run.status === "failure").slice().reverse();
-      return { times: items.map((run) => run.scheduled_at), series: [{ label: "Duration", token: "--accent", fill: true, values: items.map((run) => run.duration_ms) }] };
+      return { times: items.map((run) => run.scheduled_at), series: [{ label: "Duration", token: "--accent", fill: true, values: items.map((run) => run.duration_ms) }, ...phaseLines(items)] };
     }
     if (!each && rollups.data) {
       return { times: points.map((step) => step.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late-bar", "p95_ms"], ["p99", "--text-3", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: points.map((step) => step[field] ?? null) })) };
@@ -209,6 +210,13 @@ function Latency({ path, length, until, nonce }) {
   return html`<${Panel} title="Duration of runs" pad aside=${each ? "each run" : day ? "by day" : "by hour"}>
     <${Loaded} of=${of} lines="4">${() => (chart && chart.times.length > 1 ? html`<${TimeChart} times=${chart.times} series=${chart.series} label=${summary(chart)} />` : html`<${Empty} title="Too few runs for a chart">It appears after the second run in this range.</${Empty}>`)}</${Loaded}>
   </${Panel}>`;
+}
+
+/** A line for each phase of runs that have several: what a slow one waited for. */
+function phaseLines(runs) {
+  const of = runs.map((run) => new Map(phasesOf(run.timings ?? {})));
+  const names = [...new Set(of.flatMap((each) => [...each.keys()]))];
+  return names.length < 2 ? [] : names.map((name, i) => ({ label: name.replace("_", " "), token: PHASES[i % PHASES.length], values: of.map((each) => each.get(name) ?? null) }));
 }
 
 function summary(chart) {
