@@ -1,7 +1,7 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -60,6 +60,8 @@ class SqlStore:
         self._turns = FoldingTurns()
         self._closing = threading.Event()
         self._folding = FoldingBeside(self._fold) if engine.dialect.name == "postgresql" else None
+        # whose turn has come; folded while the server stores a batch, since both want this process at other times
+        self._due: set[int] = set()
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
@@ -68,14 +70,12 @@ class SqlStore:
     def apply(self, batch: SinkBatch) -> None:
         with clear_errors(self._engine.url):
             self._results.prepare(self._engine, batch.results, batch.stored_at)
+            self._due.update(self._turns.due(batch.stored_at))
             with self._engine.begin() as connection:
                 journaled = self._apply(connection, batch)
             self._turns.note(journaled)
-            due = self._turns.due(batch.stored_at)
-            if self._folding is None:
-                self._fold(due)
-            else:
-                self._folding.begin(due)
+            # if that did not begin it
+            self._begin_folding()
 
     def _fold(self, buckets: Collection[int]) -> None:
         """Fold buckets of the journal of roll-ups, apart from the batches before: these are stored already."""
@@ -88,6 +88,24 @@ class SqlStore:
                 return  # the rest is in the journal for the next sink
             with self._engine.begin() as connection:
                 self._rollups.fold(connection, part)
+
+    def _begin_folding(self) -> None:
+        due, self._due = self._due, set()
+        if self._folding is None:
+            self._fold(due)
+        else:
+            self._folding.begin(due)
+
+    def _meanwhile(self, connection: Connection) -> Callable[[list[Row]], None]:
+        """Return what is done beside, while the server stores rows."""
+        prepare = self._rollups.preparing(connection)
+
+        def work(rows: list[Row]) -> None:
+            prepare(rows)
+            if self._folding is not None:
+                self._begin_folding()
+
+        return work
 
     def begin_purge(self, purge: Purge) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
@@ -191,7 +209,7 @@ class SqlStore:
         if begins:
             run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
         results = fresh.of(batch.results)
-        changes = self._results.put(connection, results, batch.stored_at, self._rollups.preparing(connection))
+        changes = self._results.put(connection, results, batch.stored_at, self._meanwhile(connection))
         journaled = self._rollups.count(connection, changes)
         run.transitions.run(connection, [row_mapping.transition_row(each) for each in fresh.of(batch.transitions)])
         run.replies.run(connection, [letter_rows.reply_row(each) for each in fresh.of(batch.replies)])
