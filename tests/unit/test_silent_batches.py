@@ -1,9 +1,9 @@
 """Tests of batches for which a broker gives nothing and no error, and of all that looks like one and must not be lost.
 
-The broker is made up; what its client gives is what librdkafka gives.
+All in one file: one broker that is made up; what its client gives is what librdkafka gives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
 UNKNOWN_OFFSET = -1001
 FETCHES_A_SECOND = 100
+BROKERS_OWN = (KafkaError.UNKNOWN, KafkaError.INVALID_MSG)
 
 
 class Message:
@@ -43,7 +44,7 @@ class Message:
 class Partition:
     """A partition of a broker: offsets with records, and those that a fetch gets nothing for."""
 
-    def __init__(self, records: set[int], silent: range = range(0)) -> None:
+    def __init__(self, records: set[int], silent: Collection[int] = ()) -> None:
         self.records = records
         self.silent = silent
         self.end = self.stable = max(records) + 1
@@ -66,9 +67,11 @@ class Client:
         self._assigned: int | None = None
         self._has_told_end = False
         self._fetches = 0
+        self.assignments = 0
         self.is_paused = False
 
     def assign(self, positions: list[TopicPartition]) -> None:
+        self.assignments += 1
         self._assigned = positions[0].offset
         self._at = self._assigned if self._assigned >= 0 else self._log.committed
         self._position = UNKNOWN_OFFSET
@@ -114,8 +117,8 @@ class Client:
             if log.error is None:
                 return []
             self._clock.advance(50)
-            # the broker's own error tells of the fetch, that of the client of the batch
-            return [Message(self._at if log.error == KafkaError.UNKNOWN else log.silent.start, log.error)]
+            # the broker's own error names the offset of the fetch, that of the client the one of the batch
+            return [Message(self._at if log.error in BROKERS_OWN else min(log.silent), log.error)]
         at = min((each for each in log.records if self._at <= each < log.stable), default=None)
         if at is not None and not any(each in log.silent for each in range(self._at, at + 1)):
             self._at = self._position = at + 1
@@ -183,6 +186,25 @@ def test_what_the_broker_never_gives_is_passed_over(log: Partition, error: int |
     assert reading.spans == [(3, 7)]
     assert reading.records == [0, 1, 2, 7, 8, 9]
     assert (reading.passed[0].reason == SILENT) == (error is None)
+
+
+@pytest.mark.parametrize("error", [None, *BROKERS_OWN], ids=["silent", "unknown", "refused"])
+def test_good_records_between_two_stretches_of_nothing_are_read(log: Partition, error: int | None) -> None:
+    log.error, log.silent = error, [*range(3, 7), *range(9, 21)]
+    log.records, log.end, log.stable = set(range(40)), 40, 40
+    reading = Reading(log)
+    reading.run(300)
+    assert reading.spans == [(3, 7), (9, 21)]
+    assert reading.records == [0, 1, 2, 7, 8, *range(21, 40)]
+
+
+def test_a_long_stretch_of_nothing_takes_few_looks(log: Partition) -> None:
+    log.error, log.silent = KafkaError.INVALID_MSG, range(3, 50_000)
+    log.records, log.end, log.stable = set(range(50_010)), 50_010, 50_010
+    reading = Reading(log)
+    reading.run(60)
+    assert reading.spans == [(3, 50_000)]
+    assert reading.probers[0].assignments < 200
 
 
 @pytest.mark.parametrize("begin", [3, UNKNOWN_OFFSET], ids=["assigned", "committed"])

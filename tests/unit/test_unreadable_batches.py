@@ -332,6 +332,16 @@ def test_good_records_between_a_batch_and_another_one_of_changed_length_are_read
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(14, 41)]
 
 
+def test_a_good_record_between_a_batch_and_what_its_end_is_sought_in_is_read() -> None:
+    # from offset 6 the search goes to 10, behind all damage, and halves what lies between
+    log = [Batch(3, 4, 0, False), Batch(7, 1, 0, True), Batch(8, 2, 0, False), Batch(10, 5, 0, True)]
+    clock = SettableClock(0)
+    client = Client(log)
+    sieve = sieve_of(client, lambda: BehindDamage(log, range(8, 10), clock), clock)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 7)]
+    assert [message.offset() for message in sieve.take(1, 0, 0).records] == [7]
+
+
 @pytest.mark.parametrize("ends_at", [10_000, 10**9], ids=["ends meanwhile", "stays open"])
 def test_a_transaction_under_way_behind_a_damaged_batch_is_not_given_up_with_it(ends_at: int) -> None:
     log = [Batch(0, 10, 0, False), Batch(10, 4, 0, True)]

@@ -42,6 +42,8 @@ SILENT = "Kafka gives nothing, and no error"
 EMPTY_FETCHES = 20
 """An offset gives nothing when the broker has answered so many fetches with nothing, twice."""
 _TAKE_S = 0.1
+ONE_BY_ONE = 64
+"""Offsets for which the broker gives nothing are tried one by one at first, so many of them."""
 # of one partition at a time: many in a row are found with one client
 MOST_IN_A_ROW = 1_000
 
@@ -158,44 +160,47 @@ class Prober:
         found: list[UnreadableSpan] = []
         seen = self._probe(offset)
         while seen.error and len(found) < MOST_IN_A_ROW:
-            bad, is_broken = seen, seen.is_brokers
-            last, step = offset, 1
-            # gallop to an offset behind the batch, then halve what lies between
-            while (seen := self._behind(last + step, bad)).at == bad.at and seen.error:
-                if seen.is_brokers and not is_broken and step > 1:
-                    # the batch may end before it, and this be of another one
-                    step = 1
-                    continue
-                is_broken |= seen.is_brokers
-                last, step = last + step, 2 * step
-            end, behind = last + step, seen
-            while end - last > 1:
-                middle = (last + end) // 2
-                seen = self._behind(middle, bad)
-                if seen.at == bad.at and seen.error:
-                    is_broken |= seen.is_brokers
-                    last = middle
-                else:
-                    end, behind = middle, seen
+            bad, end = seen, offset
+            if not bad.is_brokers:
+                end, seen = self._end_of(offset, bad)
+            is_broken = seen.is_brokers
+            if is_broken:
+                # Where the length of the batch, or its format version, was changed, the broker finds nothing behind it
+                # up to the next offset of its index. It says so, or gives nothing: that counts to the batch. Nothing
+                # tells such a stretch from the next one, with good records in between: it is mostly short.
+                end, seen = self._end_of(end, bad, is_broken=True)
             if bad.is_brokers and not self._probe(offset).is_brokers:
                 raise BrokerUnavailable("what the broker did not give it gives now")
-            if is_broken and not (behind.is_record or behind.error):
+            if is_broken and not (seen.is_record or seen.error):
                 # what comes next would not be read either: the broker looks for it from before this batch
                 raise BrokerUnavailable(
                     f"the broker does not read on before more records stand behind it ({bad.error})"
                 )
             found.append(UnreadableSpan(offset, end, bad.error))
-            offset, seen = end, behind
+            offset = end
         return found
 
-    def _behind(self, offset: int, bad: "_Standing") -> "_Standing":
-        """Return what stands at an offset after that of a batch that cannot be read. Raises BrokerUnavailable.
+    def _end_of(self, first: int, bad: "_Standing", *, is_broken: bool = False) -> "tuple[int, _Standing]":
+        """Return the end of a batch that ``first`` is of, and what stands there. Raises BrokerUnavailable.
 
-        Where the length of the batch, or its format version, was changed, the broker finds nothing behind it up to the
-        next offset of its index. It says so, or gives nothing: that counts to the batch.
+        ``is_broken``: offsets that the broker itself cannot read count to it. A short stretch of others between these
+        may be missed behind those that are tried one by one.
         """
-        seen = self._probe(offset)
-        return bad._replace(is_brokers=True) if seen.is_brokers else seen
+        last, step = first, 1
+        one_by_one = ONE_BY_ONE if is_broken else 0
+        # gallop to an offset behind it, then halve what lies between
+        while (behind := self._probe(last + step)).is_part_of(bad, is_broken=is_broken):
+            last += step
+            if last - first >= one_by_one:
+                step *= 2
+        end = last + step
+        while end - last > 1:
+            middle = (last + end) // 2
+            if (seen := self._probe(middle)).is_part_of(bad, is_broken=is_broken):
+                last = middle
+            else:
+                end, behind = middle, seen
+        return end, behind
 
     def _readable_to(self) -> int:
         """Return the last stable offset. Raises BrokerUnavailable."""
@@ -277,3 +282,7 @@ class _Standing(NamedTuple):
     error: str = ""
     is_brokers: bool = False
     is_record: bool = False
+
+    def is_part_of(self, bad: "_Standing", *, is_broken: bool) -> bool:
+        """Tell whether this counts to the same batch; ``is_broken``: with whatever the broker itself cannot read."""
+        return is_broken if self.is_brokers else bool(self.error) and self.at == bad.at
