@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock
+from everwatch.core.errors import SettingsError
 from everwatch.kafka.batch_ends import SILENT
 from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
@@ -68,6 +69,7 @@ class Client:
         self._has_told_end = False
         self._fetches = 0
         self.assignments = 0
+        self.fault: Exception | None = None
         self.is_paused = False
 
     def assign(self, positions: list[TopicPartition]) -> None:
@@ -99,6 +101,8 @@ class Client:
         self._assigned = None
 
     def consume(self, most: int, timeout: float) -> list[Any]:
+        if self.fault is not None:
+            raise self.fault
         found = self._fetched()
         if not found:
             self._clock.advance(int(1_000 * timeout))
@@ -150,7 +154,8 @@ class Reading:
         self.client = Client(log, self.clock)
         self.client.assign([TopicPartition("t", 0, begin)])
         self.probers: list[Client] = []
-        self.sieve = Sieve(self.client, self._prober, self.clock)  # type: ignore[arg-type]
+        self.new_prober: Callable[..., Any] = self._prober
+        self.sieve = Sieve(self.client, lambda **settings: self.new_prober(**settings), self.clock)  # type: ignore[arg-type]
         self.records: list[int] = []
         self.passed: list[Unreadable] = []
 
@@ -367,3 +372,39 @@ def test_a_consumer_that_was_moved_meanwhile_stays_where_it_is(log: Partition) -
     assert reading.probers
     assert reading.passed == []
     assert reading.records == [0, 1, 2, 8, 9]
+
+
+FAULTS = [
+    KafkaException(KafkaError(KafkaError._INVALID_ARG)),
+    SettingsError("EVERWATCH_SSL_CA_FILE: there is no file"),
+    OSError("no file descriptor is left"),
+]
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["no client can be made", "the client fails"])
+@pytest.mark.parametrize("fault", FAULTS, ids=["of Kafka", "of the settings", "any"])
+def test_a_look_that_fails_ends_nothing_and_is_made_again(
+    log: Partition, fault: Exception, is_open: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading = Reading(log)
+    new_prober, is_faulty = reading.new_prober, True
+
+    def fail(**settings: Any) -> Any:
+        if is_open:
+            prober = new_prober(**settings)
+            prober.fault = fault if is_faulty else None
+            return prober
+        if is_faulty:
+            raise fault
+        return new_prober(**settings)
+
+    reading.new_prober = fail
+    reading.run(200)
+    assert reading.passed == []
+    # what nobody has thought of is logged with its traceback
+    (record, *_) = [each for each in caplog.records if "stands still" in each.message]
+    assert bool(record.exc_info) == isinstance(fault, OSError)
+    is_faulty = False
+    reading.run(1_000)
+    assert reading.spans == [(3, 7)]
+    assert reading.records == [0, 1, 2, 7, 8, 9]

@@ -7,14 +7,14 @@ second implementation of the protocol.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everwatch.core.clock import Clock
-from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
+from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode, SettingsError
 from everwatch.kafka import batch_ends
 from everwatch.kafka.batch_ends import EndSearch, open_prober
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
@@ -152,20 +152,24 @@ class Sieve:
         return sifted
 
     def _look_at_silence(self, sifted: Sifted) -> None:
-        """Look at partitions that stand still, one after the other, and pass over what the broker never gives."""
+        """Look at partitions that stand still, one after the other, and pass over what the broker never gives.
+
+        No error of such a look is raised: records are taken without it.
+        """
         if self._silence is None:
             for place, offset in self._standing.due():
                 # one that reports errors is looked at for these
                 if place not in self._looks and self._clock.monotonic_s() >= self._tried.get(place, (0,))[0] + STILL_S:
-                    prober = open_prober(self._new_consumer, *place, self._clock)
-                    self._silence = place, offset, EndSearch(prober, offset or 0, offset)
-                    return
+                    with self._optional_look(place, offset):
+                        prober = open_prober(self._new_consumer, *place, self._clock)
+                        self._silence = place, offset, EndSearch(prober, offset or 0, offset)
+                        return
             return
         place, offset, look = self._silence
         if not look.is_done():
             return
         self._silence = None
-        try:
+        with self._optional_look(place, offset):
             found = [Unreadable(place[0], place[1], *each) for each in look.result()]
             if found and self._standing.is_at(place, offset):
                 self._move_on(TopicPartition(*place, found[-1].end))
@@ -173,11 +177,19 @@ class Sieve:
                 self._tried.pop(place, None)
             elif not found:
                 self._standing.looked(place, is_readable=True)
-            return
-        except (BrokerUnavailable, KafkaException) as problem:
+
+    @contextmanager
+    def _optional_look(self, place: Place, offset: int | None) -> Iterator[None]:
+        """Log an error of a look at a partition that stands still; the next look is later then."""
+        try:
+            yield
+        except Exception as problem:
+            self._standing.looked(place, is_readable=False)
             if self._log_throttle.may_log(place):
-                logger.warning("%s, partition %d, stands still at offset %s: %s", *place, offset, problem)
-        self._standing.looked(place, is_readable=False)
+                is_known = isinstance(problem, BrokerUnavailable | KafkaException | SettingsError)
+                where = "" if offset is None or offset < 0 else f" at offset {offset}"
+                text = "%s, partition %d, stands still%s, and could not be looked at: %s"
+                logger.warning(text, *place, where, problem, exc_info=not is_known)
 
     def _move_on(self, behind: TopicPartition) -> None:
         self._consumer.seek(behind)
