@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_STORED, KafkaError, KafkaException, TopicPartition
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock
@@ -75,7 +75,8 @@ class Client:
     def assign(self, positions: list[TopicPartition]) -> None:
         self.assignments += 1
         self._assigned = positions[0].offset
-        self._at = self._assigned if self._assigned >= 0 else self._log.committed
+        named = {OFFSET_BEGINNING: 0, OFFSET_END: self._log.end}
+        self._at = self._assigned if self._assigned >= 0 else named.get(self._assigned, self._log.committed)
         self._position = UNKNOWN_OFFSET
         self._has_told_end = False
 
@@ -224,6 +225,31 @@ def test_it_is_passed_over_where_the_consumer_begins_at_it_and_only_once(log: Pa
     reading.run(4_000)
     assert reading.spans == [(3, 7)]
     assert reading.records == [8]
+
+
+@pytest.mark.parametrize("begin", [OFFSET_STORED, UNKNOWN_OFFSET, OFFSET_BEGINNING, OFFSET_END])
+def test_a_consumer_that_has_read_nothing_is_looked_at_where_it_was_assigned(log: Partition, begin: int) -> None:
+    # the group's offset is of another use of it, and what it has committed is damaged
+    log.committed = 3
+    reading = Reading(log, begin)
+    reading.client.is_paused = True
+    reading.run(1_000)
+    is_of_group = begin in (OFFSET_STORED, UNKNOWN_OFFSET)
+    assert reading.spans == ([(3, 7)] if is_of_group else [])
+    assert bool(reading.probers) == (begin != OFFSET_END)
+    log.records, log.end, log.stable = set(range(12)), 12, 12
+    reading.client.is_paused = False
+    reading.run(100)
+    read = {OFFSET_BEGINNING: [0, 1, 2, 7, 8, 9, 10, 11], OFFSET_END: [10, 11]}
+    assert reading.records == read.get(begin, [7, 8, 9, 10, 11])
+
+
+def test_a_batch_at_the_beginning_is_passed_over_wherever_the_group_stands(log: Partition) -> None:
+    log.committed, log.silent = 8, range(4)
+    reading = Reading(log, OFFSET_BEGINNING)
+    reading.run(100)
+    assert reading.spans == [(0, 4)]
+    assert reading.records == [4, 5, 6, 7, 8, 9]
 
 
 def test_a_batch_that_cannot_be_unpacked_at_the_end_is_passed_over_once(log: Partition) -> None:

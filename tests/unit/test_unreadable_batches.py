@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import BrokerUnavailable
+from everwatch.core.errors import BrokerUnavailable, SettingsError
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
@@ -216,6 +216,32 @@ def test_a_batch_whose_end_is_not_found_is_read_from_no_earlier_offset_and_looke
         assert client.at == 3
         clock.advance(1_000)
     assert 3 <= tried <= 6
+
+
+@pytest.mark.parametrize(
+    "fault", [SettingsError("there is no file"), KafkaException(KafkaError(KafkaError._INVALID_ARG))], ids=["s", "k"]
+)
+def test_where_no_second_client_can_be_made_the_partition_waits_and_others_go_on(fault: Exception) -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True)]
+    clock, tried, is_faulty = SettableClock(0), 0, True
+
+    def new_prober() -> Client:
+        nonlocal tried
+        tried += 1
+        if is_faulty:
+            raise fault
+        return Client(log)
+
+    client = Client(log)
+    sieve = sieve_of(client, new_prober, clock)
+    other: Any = Message(7)
+    other.partition = lambda: 1
+    for _ in range(3):
+        assert sieve.sift([*client.consume(1, 0), other]) == ([other], [], [])
+    assert tried == 1
+    is_faulty = False
+    clock.advance(60_000)
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]
 
 
 def test_other_partitions_are_read_while_the_end_of_a_batch_is_looked_for() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable
@@ -59,8 +59,8 @@ class UnreadableSpan(NamedTuple):
 class EndSearch:
     """A search for the end of the batch of offset ``first``, and of those behind it, in a thread of its own."""
 
-    def __init__(self, prober: "Prober", first: int, stands: int | None) -> None:
-        """``stands``: the offset to look from; None: where the consumer's group begins."""
+    def __init__(self, prober: "Prober", first: int, stands: int) -> None:
+        """``stands``: the offset to look from; OFFSET_BEGINNING, or another negative one: where the group begins."""
         self.first = first
         self._stands = stands
         self._prober = prober
@@ -85,7 +85,7 @@ class EndSearch:
 
     def _run(self) -> None:
         try:
-            self._found = self._prober.find(self._prober.committed() if self._stands is None else self._stands)
+            self._found = self._prober.find(self._stands if self._stands >= 0 else self._prober.begin(self._stands))
         except Exception as error:  # raised where it is asked for
             self._problem = error
         finally:
@@ -212,17 +212,19 @@ class Prober:
                 f"Kafka does not report the end of {self._topic}/{self._partition}: {error.args[0].str()}."
             ) from None
 
-    def committed(self) -> int:
-        """Return the offset at which the consumer's group begins; the first one where it has committed none.
+    def begin(self, named: int) -> int:
+        """Return the first offset for OFFSET_BEGINNING, else the one at which the consumer's group begins.
 
-        Raises BrokerUnavailable.
+        That is the first one where it has committed none. Raises BrokerUnavailable.
         """
         place = TopicPartition(self._topic, self._partition)
         try:
-            (found,) = self._consumer.committed([place], _PATIENCE_S)
             first, _ = self._consumer.get_watermark_offsets(place, _PATIENCE_S)
+            if named == OFFSET_BEGINNING:
+                return int(first)
+            (found,) = self._consumer.committed([place], _PATIENCE_S)
         except KafkaException as error:
-            raise BrokerUnavailable(f"Kafka does not report what is committed: {error.args[0].str()}.") from None
+            raise BrokerUnavailable(f"Kafka does not report where the group begins: {error.args[0].str()}.") from None
         return max(int(first), int(found.offset))
 
     def _probe(self, offset: int) -> "_Standing":

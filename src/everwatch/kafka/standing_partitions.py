@@ -7,7 +7,7 @@ an aborted transaction): it is the reason to look with a second client (``batch_
 
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
 
@@ -19,12 +19,13 @@ Place = tuple[str, int]
 
 
 class _Stand(NamedTuple):
-    """Where a partition stands (None: where its group begins), when it is looked at, and the pause after that.
+    """Where a partition stands, when it is looked at, and the pause after that.
 
+    ``offset``: a negative one as it was assigned: OFFSET_BEGINNING, OFFSET_END, or that its group's is meant.
     ``end``: the partition's, when a look began. ``seen_end``: the same of one that found that all of it can be read.
     """
 
-    offset: int | None
+    offset: int
     due_s: float
     pause_s: float = SHORTEST_PAUSE_S
     end: int = -1
@@ -53,8 +54,11 @@ class StandingPartitions:
         """Note an error of the broker that says nothing."""
         self._failing.add(place)
 
-    def due(self) -> list[tuple[Place, int | None]]:
-        """Return partitions to look at, and where each stands; None: where its group begins."""
+    def due(self) -> list[tuple[Place, int]]:
+        """Return partitions to look at, and where each stands: an offset, or negative the name of one.
+
+        A consumer that began at the end has nothing behind it until it has read a record: where that was is not known.
+        """
         now_s = self._clock.monotonic_s()
         if now_s < self._check_at_s:
             return []
@@ -69,15 +73,15 @@ class StandingPartitions:
             if now_s >= stand.due_s:
                 stand = stand._replace(end=self._end(place))
                 # one offset alone is mostly the mark of a transaction, and would have no record behind it to go on from
-                if place in self._failing or (stand.end > (offset or 0) + 1 and stand.end != stand.seen_end):
+                has_more = stand.end > max(offset, 0) + 1 and stand.end != stand.seen_end
+                if offset != OFFSET_END and (place in self._failing or has_more):
                     found.append((place, offset))
             self._stands[place] = stand
         return found
 
-    def is_at(self, place: Place, offset: int | None) -> bool:
+    def is_at(self, place: Place, offset: int) -> bool:
         """Tell whether the consumer still stands there."""
-        now = self._offsets()
-        return place in now and now[place] == offset
+        return self._offsets().get(place) == offset
 
     def looked(self, place: Place, *, is_readable: bool) -> None:
         """Note that a look has passed over nothing; the next one is later, or waits for more if all is readable."""
@@ -97,20 +101,19 @@ class StandingPartitions:
         except (KafkaException, RuntimeError):
             return {}  # it is being closed
 
-    def _offsets(self) -> dict[Place, int | None]:
-        """Return the offset of the next record of each assigned partition; None: where its group begins."""
+    def _offsets(self) -> dict[Place, int]:
+        """Return the offset of the next record of each assigned partition; until one is read, the assigned offset."""
         assigned = self._assigned()
         try:
             positions = self._consumer.position([TopicPartition(*place) for place in assigned]) if assigned else []
         except (KafkaException, RuntimeError):
             return {}
         self._sought = {place: each for place, each in self._sought.items() if assigned.get(place) == each[1]}
-        found: dict[Place, int | None] = {}
+        found: dict[Place, int] = {}
         for each in positions:
             place = each.topic, each.partition
             offset = max(each.offset, self._sought.get(place, (-1, 0))[0])
-            offset = offset if offset >= 0 else assigned[place]
-            found[place] = offset if offset >= 0 else None
+            found[place] = offset if offset >= 0 else assigned[place]
         return found
 
     def _end(self, place: Place) -> int:

@@ -33,6 +33,8 @@ TO_THE_END_S = 300.0
 """The same for a command, which has a limited patience and nothing else to do."""
 # where an end cannot be found (not even the broker reads on behind it) others wait for that less and less often
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 640.0
+# a look may fail with these, and is made again
+_FAILURES = (BrokerUnavailable, KafkaException, SettingsError)
 
 
 def is_unreadable(message: Message) -> bool:
@@ -90,7 +92,7 @@ class Sieve:
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._standing = StandingPartitions(consumer, clock)
         # the look at a partition that stands still, and from where
-        self._silence: tuple[Place, int | None, EndSearch] | None = None
+        self._silence: tuple[Place, int, EndSearch] | None = None
         self._log_throttle = LogThrottle(clock)
 
     @property
@@ -162,7 +164,7 @@ class Sieve:
                 if place not in self._looks and self._clock.monotonic_s() >= self._tried.get(place, (0,))[0] + STILL_S:
                     with self._optional_look(place, offset):
                         prober = open_prober(self._new_consumer, *place, self._clock)
-                        self._silence = place, offset, EndSearch(prober, offset or 0, offset)
+                        self._silence = place, offset, EndSearch(prober, max(offset, 0), offset)
                         return
             return
         place, offset, look = self._silence
@@ -179,15 +181,15 @@ class Sieve:
                 self._standing.looked(place, is_readable=True)
 
     @contextmanager
-    def _optional_look(self, place: Place, offset: int | None) -> Iterator[None]:
+    def _optional_look(self, place: Place, offset: int) -> Iterator[None]:
         """Log an error of a look at a partition that stands still; the next look is later then."""
         try:
             yield
         except Exception as problem:
             self._standing.looked(place, is_readable=False)
             if self._log_throttle.may_log(place):
-                is_known = isinstance(problem, BrokerUnavailable | KafkaException | SettingsError)
-                where = "" if offset is None or offset < 0 else f" at offset {offset}"
+                is_known = isinstance(problem, _FAILURES)
+                where = f" at offset {offset}" if offset >= 0 else ""
                 text = "%s, partition %d, stands still%s, and could not be looked at: %s"
                 logger.warning(text, *place, where, problem, exc_info=not is_known)
 
@@ -214,7 +216,7 @@ class Sieve:
             else:
                 self._consumer.seek(TopicPartition(topic, number, stands))
             return found or []
-        except (BrokerUnavailable, KafkaException) as problem:
+        except _FAILURES as problem:
             with suppress(KafkaException):
                 # the consumer reports the batch again
                 self._consumer.seek(TopicPartition(topic, number, stands))
@@ -235,12 +237,16 @@ class Sieve:
 
         ``stands``: the offset to look from.
         """
-        due_s, pause_s = self._tried.get((topic, number), (0.0, SHORTEST_PAUSE_S))
+        due_s, _ = self._tried.get((topic, number), (0.0, SHORTEST_PAUSE_S))
         look = self._looks.get((topic, number))
         if look is None:
             if self._clock.monotonic_s() < due_s:
                 raise BrokerUnavailable("it is looked for again in a while")
-            prober = open_prober(self._new_consumer, topic, number, self._clock)
+            try:
+                prober = open_prober(self._new_consumer, topic, number, self._clock)
+            except _FAILURES:
+                self._look_later((topic, number))
+                raise
             look = self._looks[topic, number] = EndSearch(prober, first, stands)
             look.wait(self._look_s)
         if not look.is_done():
@@ -250,12 +256,15 @@ class Sieve:
             return None  # the partition was given away and came back meanwhile
         try:
             found = [Unreadable(topic, number, *each) for each in look.result()]
-        except BrokerUnavailable:
-            due_s = self._clock.monotonic_s() + pause_s
-            self._tried[topic, number] = due_s, min(2 * pause_s, LONGEST_PAUSE_S)
+        except _FAILURES:
+            self._look_later((topic, number))
             raise
         self._tried.pop((topic, number), None)
         return found
+
+    def _look_later(self, place: Place) -> None:
+        _, pause_s = self._tried.get(place, (0.0, SHORTEST_PAUSE_S))
+        self._tried[place] = self._clock.monotonic_s() + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _pass_over(self, sifted: Sifted, found: list[Unreadable]) -> None:
         sifted.unreadable.extend(found)
