@@ -21,7 +21,14 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.connections import connect, open_streams, tls_context, wait_for_refusal
+from everwatch.network.connections import (
+    connect,
+    longest_refusal_s,
+    looks_within,
+    open_streams,
+    tls_context,
+    wait_for_refusal,
+)
 from everwatch.network.egress import Egress, outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.tls_options import ClientCertificate, TlsOptions
@@ -192,6 +199,30 @@ async def test_a_server_that_has_sent_a_ticket_is_not_waited_for(
     async with asyncio.timeout(60 * PATIENCE):
         await wait_for_refusal(reader, writer, longest_s=86_400)
     writer.transport.abort()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_a_server_that_sends_no_tickets_and_refuses_nobody_is_fine(
+    context: RunContext, serve: Serve, authority: Authority, kind: str
+) -> None:
+    tls = authority.certificate()
+    tls.num_tickets = 0
+    outcome = await check(context, kind, serve(tls).port)
+    assert (outcome.status, outcome.reason) == (Status.SUCCESS, "")
+
+
+@pytest.mark.parametrize("longest_s", [0.0, 0.004, 0.25, 0.651, 1.0])
+def test_looks_for_a_refusal_last_no_longer_than_they_may(longest_s: float) -> None:
+    assert sum(looks_within(longest_s)) == pytest.approx(longest_s)
+
+
+@pytest.mark.parametrize(
+    ("opened_ms", "left_s", "longest_s"), [(100, 9, 0.45), (2_000, 9, 1), (400, 0.6, 0.45), (10, 0.2, 0.15), (9, -1, 0)]
+)
+def test_a_refusal_is_waited_for_within_what_is_left_of_the_timeout(
+    opened_ms: float, left_s: float, longest_s: float
+) -> None:
+    assert longest_refusal_s(opened_ms, left_s) == pytest.approx(longest_s)
 
 
 async def opened(context: RunContext, port: int) -> tuple[StreamReader, StreamWriter]:

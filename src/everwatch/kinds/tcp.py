@@ -138,12 +138,13 @@ async def _talk(
     reader, writer = await open_streams(connection, tls, config.server_name or config.host)
     try:
         opened_s = clock.monotonic_s()
+        left_s = began_s + tick.timeout_ms / 1000 - opened_s
         if tls is not None:
             timings["tls"] = milliseconds(opened_s - connected_s)
             if not (config.expect or config.expect_start):
-                await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"]))
+                await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"], left_s))
+                left_s = began_s + tick.timeout_ms / 1000 - clock.monotonic_s()
         # a server that stays silent after a wrong answer would otherwise be called silent altogether
-        left_s = began_s + tick.timeout_ms / 1000 - opened_s
         allowed_s = left_s - min(_LAST_WORD_S, left_s / 10)
         answer = bytearray()
         try:

@@ -65,7 +65,7 @@ class TlsKind:
         began_s = clock.monotonic_s()
         timings: dict[str, float] = {}
         try:
-            certificate, version = await _look(config, context, timings)
+            certificate, version = await _look(config, context, timings, began_s + tick.timeout_ms / 1000)
             now_ms = clock.now_ms()
             reason = _judge(config, certificate, version, now_ms)
             timings[TIME_LEFT] = certificate.expires_at - now_ms
@@ -87,7 +87,9 @@ class _Unreadable(Exception):
     """The server's certificate is none that we can read."""
 
 
-async def _look(config: TlsConfig, context: RunContext, timings: dict[str, float]) -> tuple[Certificate, str]:
+async def _look(
+    config: TlsConfig, context: RunContext, timings: dict[str, float], deadline_s: float
+) -> tuple[Certificate, str]:
     options = TlsOptions(config.verify, config.ca, config.client_certificate)
     tls = tls_context(options, context.outgoing)
     connection = await connect(config.host, config.port, context, timings)
@@ -101,7 +103,8 @@ async def _look(config: TlsConfig, context: RunContext, timings: dict[str, float
             certificate = read_certificate(session.getpeercert(binary_form=True) or b"")
         except ValueError as error:
             raise _Unreadable(f"the certificate of {config.host} cannot be read: {error}") from None
-        await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"]))
+        left_s = deadline_s - context.clock.monotonic_s()
+        await wait_for_refusal(reader, writer, longest_refusal_s(timings["connect"] + timings["tls"], left_s))
         return certificate, version
     finally:
         writer.close()

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from tempfile import NamedTemporaryFile
@@ -38,7 +39,9 @@ _SHUTDOWN_S = 1.0
 # time that it took to connect, with the handshake
 _REFUSAL_S = 0.25
 _LONGEST_REFUSAL_S = 1.0
-# the first of the waits for it, each of which is as long as all before
+# of what is left of the check's time
+_REFUSAL_SHARE = 0.75
+# the first of the waits for it
 _LOOK_S = 0.01
 # turns of an event loop, from bytes in a socket to an exception of its reader, with some to spare
 _TURNS = 6
@@ -136,9 +139,21 @@ async def open_streams(
         raise
 
 
-def longest_refusal_s(opened_ms: float) -> float:
-    """Return how long to wait for a refusal, where connecting and the handshake took ``opened_ms``."""
-    return min(_LONGEST_REFUSAL_S, _REFUSAL_S + 2 * opened_ms / 1000)
+def longest_refusal_s(opened_ms: float, left_s: float) -> float:
+    """Return how long to wait for a refusal, where connecting and the handshake took ``opened_ms``.
+
+    ``left_s``: what is left of the check's time, of which some is kept, for a slow server that refuses nothing.
+    """
+    return max(0.0, min(_LONGEST_REFUSAL_S, _REFUSAL_S + 2 * opened_ms / 1000, _REFUSAL_SHARE * left_s))
+
+
+def looks_within(longest_s: float) -> Iterator[float]:
+    """Yield waits that last ``longest_s`` together, each as long as all before."""
+    waited_s, wait_s = 0.0, min(_LOOK_S, longest_s)
+    while wait_s > 0:
+        yield wait_s
+        waited_s += wait_s
+        wait_s = min(waited_s, longest_s - waited_s)
 
 
 async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, longest_s: float) -> None:
@@ -151,18 +166,15 @@ async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, longest_s
     session = writer.get_extra_info("ssl_object")
     if _version(writer) not in ("TLSv1.3", None):
         return
-    waited_s, wait_s = 0.0, _LOOK_S
     with suppress(ConnectionError):
-        while _version(writer) and not session.session.has_ticket:
+        # counted is what was asked for: a process that stands still for a while has not waited
+        for wait_s in looks_within(longest_s):
+            if not _version(writer) or session.session.has_ticket:
+                break
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await reader.read(1)
                 return
-            # counted is what was asked for: a process that stands still for a while has not waited
-            waited_s += wait_s
-            if waited_s > longest_s:
-                break
-            wait_s = waited_s
     # a timer may ring before the loop has passed on what has come meanwhile (uvloop looks at timers first)
     await _raise_refusal(reader)
 

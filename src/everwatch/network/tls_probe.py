@@ -62,15 +62,16 @@ async def refusal_of(host: str, port: int, options: TlsOptions, context: Network
 
     Under TLS 1.3 the request is on its way by then, and a server that closes with it unread loses what it had to say.
     """
+    allowed_s = min(_LONGEST_S, left_s / 2)
     try:
-        async with asyncio.timeout(min(_LONGEST_S, left_s / 2)):
+        async with asyncio.timeout(allowed_s):
             tls = tls_context(options, context.outgoing)
             began_s = context.clock.monotonic_s()
             connection = await connect(host, port, context, {})
             reader, writer = await open_streams(connection, tls, host)
             opened_ms = milliseconds(context.clock.monotonic_s() - began_s)
             try:
-                await wait_for_refusal(reader, writer, longest_refusal_s(opened_ms))
+                await wait_for_refusal(reader, writer, longest_refusal_s(opened_ms, allowed_s - opened_ms / 1000))
             finally:
                 writer.transport.abort()
     except ssl.SSLError as error:
