@@ -156,11 +156,20 @@ class Reading:
         self.client.assign([TopicPartition("t", 0, begin)])
         self.probers: list[Client] = []
         self.new_prober: Callable[..., Any] = self._prober
-        self.sieve = Sieve(self.client, lambda **settings: self.new_prober(**settings), self.clock)  # type: ignore[arg-type]
+        self.is_paused = False
+        self.sieve = Sieve(
+            self.client,  # type: ignore[arg-type]
+            lambda **settings: self.new_prober(**settings),
+            self.clock,
+            is_paused=lambda place: self.is_paused and place == ("t", 0),
+        )
         self.records: list[int] = []
         self.passed: list[Unreadable] = []
 
     def _prober(self, **settings: Any) -> Any:
+        # a process that is nearly full of what it reads makes this client beside it
+        assert settings["queued.min.messages"] == 1
+        assert settings["queued.max.messages.kbytes"] <= 1_024
         self.probers.append(Client(self.log, self.clock, settings["stats_cb"]))
         return self.probers[-1]
 
@@ -336,6 +345,17 @@ def test_a_paused_partition_or_one_whose_records_are_not_taken_yet_loses_nothing
     reading.client.is_paused = False
     reading.run(10)
     assert reading.records == list(range(10))
+
+
+def test_a_partition_that_its_owner_has_paused_is_looked_at_once_it_goes_on(log: Partition) -> None:
+    reading = Reading(log)
+    reading.is_paused = reading.client.is_paused = True
+    reading.run(4_000)
+    assert reading.probers == []
+    reading.is_paused = reading.client.is_paused = False
+    reading.run(100)
+    assert reading.spans == [(3, 7)]
+    assert reading.records == [0, 1, 2, 7, 8, 9]
 
 
 @pytest.mark.parametrize(("end", "looks"), [(11, 0), (50, 1)], ids=["a mark of a transaction", "an aborted one"])

@@ -116,7 +116,8 @@ class TickReader:
 
     def take(self, consumer: Consumer) -> tuple[list[Taken], list[tuple[HeldPartition, Unreadable]]]:
         """Fetch ticks to run, and offsets that cannot be read, in the order of each partition. Raises Transient."""
-        self._sieve = self._sieve or Sieve(consumer, self._new_consumer, self._clock)
+        if self._sieve is None:
+            self._sieve = Sieve(consumer, self._new_consumer, self._clock, is_paused=lambda at: at[1] in self._paused)
         messages, unreadable, others = self._sieve.sift(consumer.consume(_BATCH, _CONSUME_S))
         for message in others:
             if (error := message.error()) is not None:

@@ -32,6 +32,11 @@ PROBING: dict[str, object] = {
     "fetch.wait.max.ms": 10,
     "fetch.error.backoff.ms": 10,
     "fetch.min.bytes": 1,
+    # one record is an answer; what comes with it is of no use, and the memory is that of a process that reads, too
+    "queued.min.messages": 1,
+    "queued.max.messages.kbytes": 1_024,
+    # a queue that was full before an assignment holds up the fetch behind it for so long
+    "fetch.queue.backoff.ms": 10,
     # how often fetches are counted
     "statistics.interval.ms": 100,
 }

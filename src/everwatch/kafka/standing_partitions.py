@@ -5,6 +5,7 @@ is a partition without new records. That a partition stands still proves nothing
 an aborted transaction): it is the reason to look with a second client (``batch_ends``).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -35,9 +36,10 @@ class _Stand(NamedTuple):
 class StandingPartitions:
     """The partitions of one consumer, and how long each has stood where it stands. Used in the consumer's thread."""
 
-    def __init__(self, consumer: Consumer, clock: Clock) -> None:
+    def __init__(self, consumer: Consumer, clock: Clock, is_paused: Callable[[Place], bool]) -> None:
         self._consumer = consumer
         self._clock = clock
+        self._is_paused = is_paused
         self._stands: dict[Place, _Stand] = {}
         # a consumer says where it stands only once it has read a record there: where it was moved to, and the offset
         # of the assignment in which it was
@@ -70,6 +72,8 @@ class StandingPartitions:
             if stand is None or stand.offset != offset:
                 self._failing.discard(place)
                 stand = _Stand(offset, now_s + STILL_S)
+            elif self._is_paused(place):
+                stand = stand._replace(due_s=max(stand.due_s, now_s + STILL_S))
             if now_s >= stand.due_s:
                 stand = stand._replace(end=self._end(place))
                 # one offset alone is mostly the mark of a transaction, and would have no record behind it to go on from

@@ -76,8 +76,8 @@ class Source:
                 "topic.metadata.refresh.interval.ms": 10_000,
             }
         )
-        self._sieve = Sieve(self._consumer, self._new_consumer, clock)
-        self._gate = SchemaGate(self._consumer, registered_schemas.current, clock)
+        self._gate = gate = SchemaGate(self._consumer, registered_schemas.current, clock)
+        self._sieve = Sieve(self._consumer, self._new_consumer, clock, is_paused=lambda at: not gate.passes(*at))
         self._subscribed = list(topics)
         self._headed = Topics.of(settings).dead_letters
         self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored, on_revoke=self._let_go)

@@ -79,9 +79,17 @@ class Sieve:
     """
 
     def __init__(
-        self, consumer: Consumer, new_consumer: Callable[..., Consumer], clock: Clock, look_s: float = LOOK_S
+        self,
+        consumer: Consumer,
+        new_consumer: Callable[..., Consumer],
+        clock: Clock,
+        look_s: float = LOOK_S,
+        is_paused: Callable[[Place], bool] = lambda _: False,
     ) -> None:
-        """``new_consumer`` makes a second client, with the settings that it is given; it joins no group."""
+        """``new_consumer`` makes a second client, with the settings that it is given; it joins no group.
+
+        ``is_paused`` tells whether the owner has paused a partition of the consumer: that it stands still says nothing.
+        """
         self._consumer = consumer
         self._new_consumer = new_consumer
         self._clock = clock
@@ -90,7 +98,7 @@ class Sieve:
         self._looks: dict[tuple[str, int], EndSearch] = {}
         # unreadable batches whose end was not found: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
-        self._standing = StandingPartitions(consumer, clock)
+        self._standing = StandingPartitions(consumer, clock, is_paused)
         # the look at a partition that stands still, and from where
         self._silence: tuple[Place, int, EndSearch] | None = None
         self._log_throttle = LogThrottle(clock)
