@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock, SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import Transient
 from everwatch.executor.assignment import ReaderLimits
 from everwatch.executor.tick_reader import TickReader
-from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES, Clients
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import Topics
 
@@ -103,13 +103,14 @@ PARTITION = TopicPartition(TOPICS.ticks, 0)
 class Rig:
     """A reader whose thread's steps are taken by hand."""
 
-    def __init__(self, max_in_flight: int = 10, clock: Clock | None = None, **limits: Any) -> None:
+    def __init__(
+        self, max_in_flight: int = 10, clock: Clock | None = None, clients: Clients | None = None, **limits: Any
+    ) -> None:
         self.clock: Any = clock or SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
         settings = Settings(max_in_flight=max_in_flight)
-        self.ticks = TickReader(
-            TOPICS.ticks, settings, MemoryClients(MemoryKafka()), self.clock, ReaderLimits(**limits)
-        )
+        clients = clients or MemoryClients(MemoryKafka())
+        self.ticks = TickReader(TOPICS.ticks, settings, clients, self.clock, ReaderLimits(**limits))
         self.ticks.on_assign(self.consumer, [PARTITION])
 
     @property
@@ -170,6 +171,41 @@ def test_one_commit_waits_for_the_one_before() -> None:
         rig.finish(offset)
         rig.pass_second()
     assert len(rig.consumer.committed) == 1
+
+
+class CountingClients(MemoryClients):
+    """Makes no consumer, and counts what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryKafka())
+        self.asked = 0
+
+    def consumer(self, group_id: str, **overrides: object) -> Any:
+        self.asked += 1
+        raise KafkaException(KafkaError(KafkaError._INVALID_ARG))
+
+
+def test_a_partition_that_is_paused_since_much_waits_is_not_taken_for_one_that_stands_still() -> None:
+    clients = CountingClients()
+    rig = Rig(max_in_flight=10, clients=clients)
+    rig.consumer.high = 10_000
+    rig.arrive(*range(520))
+    rig.consumer.assignment = lambda: [TopicPartition(TOPICS.ticks, 0, 0)]
+    rig.consumer.position = lambda _: [TopicPartition(TOPICS.ticks, 0, 520)]
+    for _ in range(20):
+        rig.arrive()
+        rig.ticks.take(rig.consumer)
+        rig.pass_second()
+        rig.clock.advance(10_000)
+    assert rig.consumer.paused_partitions == {0}
+    assert clients.asked == 0
+    rig.finish(*range(520))
+    rig.pass_second()
+    assert rig.consumer.paused_partitions == set()
+    for _ in range(5):
+        rig.clock.advance(10_000)
+        rig.ticks.take(rig.consumer)
+    assert clients.asked > 0
 
 
 def test_too_much_work_pauses_its_topic_and_room_resumes_it() -> None:
