@@ -308,6 +308,8 @@ class BehindDamage(Client):
         self.readable: int | None = None
         self.is_away = False
         self.throttled_ms = 0
+        # where it goes on if what it does not find is in a segment that is full
+        self.next_segment = 0
         self._fetches = 0
 
     def consume(self, most: int, timeout: float) -> list[Any]:
@@ -316,6 +318,8 @@ class BehindDamage(Client):
         return found
 
     def _answer(self, most: int, timeout: float) -> list[Any]:
+        if self.at in self.lost and self.next_segment:
+            self.at = self.next_segment
         if self.at not in self.lost and not self.is_away:
             return super().consume(most, timeout)
         self._clock.advance(int(1_000 * timeout))
@@ -356,6 +360,23 @@ def test_good_records_between_a_batch_and_another_one_of_changed_length_are_read
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 11)]
     assert [message.offset() for message in sieve.take(3, 0, 0).records] == [11, 12, 13]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(14, 41)]
+
+
+@pytest.mark.parametrize("length", [2, 33, 400])
+def test_where_the_broker_goes_on_with_the_next_segment_the_rest_of_the_damaged_one_is_read(length: int) -> None:
+    # the batch's length was changed: behind it the broker finds nothing up to the next offset of its index
+    log = [Batch(0, 3, 0, True), Batch(3, 3, 0, False), Batch(6, 1_000, 0, True), Batch(1_006, 50, 0, True)]
+    clock, first = SettableClock(0), 4 + length
+
+    def prober() -> BehindDamage:
+        made = BehindDamage(log, range(4, first), clock)
+        made.next_segment = 1_006
+        return made
+
+    sieve = sieve_of(Client(log), prober, clock)
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, first)]
+    assert sieve.take(10, 0, 0).records[0].offset() == first
 
 
 def test_a_good_record_between_a_batch_and_what_its_end_is_sought_in_is_read() -> None:

@@ -174,6 +174,8 @@ class Prober:
                 # up to the next offset of its index. It says so, or gives nothing: that counts to the batch. Nothing
                 # tells such a stretch from the next one, with good records in between: it is mostly short.
                 end, seen = self._end_of(end, bad, is_broken=True)
+            if seen.is_record:
+                end, seen = self._left_out(end, seen)
             if bad.is_brokers and not self._probe(offset).is_brokers:
                 raise BrokerUnavailable("what the broker did not give it gives now")
             if is_broken and not (seen.is_record or seen.error):
@@ -206,6 +208,32 @@ class Prober:
             else:
                 end, behind = middle, seen
         return end, behind
+
+    def _left_out(self, end: int, behind: "_Standing") -> "tuple[int, _Standing]":
+        """Return the first offset from ``end`` on from which more comes than the record that comes from ``end``.
+
+        Where the broker finds nothing behind a batch in a segment that is full, it goes on with the next segment, and
+        leaves out what it finds from a later offset. Offsets that hold nothing give the same record, all of them.
+        Raises BrokerUnavailable.
+        """
+        last, step = end, 1
+        while last + 1 < behind.at:
+            found = min(last + step, behind.at - 1)
+            seen = self._probe(found)
+            if seen.comes_before(behind):
+                break
+            last = found
+            if last - end >= ONE_BY_ONE:
+                step *= 2
+        else:
+            return end, behind
+        while found - last > 1:
+            middle = (last + found) // 2
+            if (other := self._probe(middle)).comes_before(behind):
+                found, seen = middle, other
+            else:
+                last = middle
+        return found, seen
 
     def _readable_to(self) -> int:
         """Return the last stable offset. Raises BrokerUnavailable."""
@@ -293,3 +321,7 @@ class _Standing(NamedTuple):
     def is_part_of(self, bad: "_Standing", *, is_broken: bool) -> bool:
         """Tell whether this counts to the same batch; ``is_broken``: with whatever the broker itself cannot read."""
         return is_broken if self.is_brokers else bool(self.error) and self.at == bad.at
+
+    def comes_before(self, other: "_Standing") -> bool:
+        """Tell whether this is a record, or cannot be read, and stands before the other."""
+        return self.at < other.at and (self.is_record or bool(self.error))
