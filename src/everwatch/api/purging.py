@@ -44,8 +44,10 @@ class Purges:
 
 def _answered(reply: Reply) -> PurgeView:
     """A purge of which the worker's answer is known, and no more."""
-    if reply.answer is CommandOutcome.REFUSED:
-        return PurgeView(reply.command_id, reply.user_id, PurgeState.REFUSED, over_at=reply.at, reason=reply.reason)
+    if reply.answer not in (CommandOutcome.DONE, CommandOutcome.UNCHANGED):
+        # an older worker does not refuse an id that was that of another command
+        reason = reply.reason or "this Idempotency-Key was that of another request"
+        return PurgeView(reply.command_id, reply.user_id, PurgeState.REFUSED, over_at=reply.at, reason=reason)
     was_watched = reply.answer is not CommandOutcome.UNCHANGED
     return PurgeView(reply.command_id, reply.user_id, PurgeState.ENDED, reply.at, was_watched)
 
