@@ -156,7 +156,7 @@ class Purging:
         if round_.kept:
             self._patiently(round_.store.drop_old_pages)
         for asked, outcome in round_.over:
-            self._patiently(partial(round_.store.finish_purge, asked.key, outcome, self._clock.now_ms()))
+            self._patiently(partial(round_.store.finish_purge, asked, outcome, self._clock.now_ms()))
         if round_.over:
             logger.info("%d purges of users are over", len(round_.over))
 

@@ -89,9 +89,11 @@ class SqlStore:
             with self._engine.begin() as connection:
                 self._rollups.fold(connection, part)
 
-    def begin_purge(self, purge: Purge) -> None:
+    def begin_purge(self, *begun: Purge) -> None:
+        if not begun:
+            return
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            purge_rows.note(connection, purge)
+            purge_rows.note(connection, begun)
         # a batch that was begun before the note could be read is waited for
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.lock(connection, self._offsets.all(connection).keys())
@@ -116,9 +118,9 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
             return purge_records.partition_of_watched(connection, user_id, until)
 
-    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
+    def finish_purge(self, asked: AskedPurge, outcome: PurgeOutcome, now: int) -> None:
         with self._overwriting() as connection:
-            purge_records.finish(connection, key, outcome, now)
+            purge_records.finish(connection, asked, outcome, now)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":
