@@ -1629,6 +1629,15 @@ def test_a_purge_that_is_asked_for_again_with_its_id_is_carried_out_again(feed: 
     assert feed.store.purges_to_do() == []
 
 
+def test_purges_to_carry_out_are_given_behind_one_of_them(feed: Feed) -> None:
+    same = sorted((asked_purge("anna"), asked_purge("bert")), key=lambda one: one.key)
+    early = replace(asked_purge("carl"), ended_at=ENDED - 1)
+    feed.purges(same[1], early, same[0])
+    wanted = [early, *same]
+    assert feed.store.purges_to_do() == wanted
+    assert [feed.store.purges_to_do(each) for each in wanted] == [same, same[1:], []]
+
+
 def test_an_earlier_purge_that_is_begun_later_takes_back_nothing_of_a_later_one(feed: Feed) -> None:
     late, early = purge_of("anna", end=0), purge_of("anna", end=0, ended_at=ENDED - MINUTE)
     feed.store.begin_purge(late, purge_of("bert", end=0))

@@ -84,8 +84,11 @@ class ResultStore(Protocol):
         """
         ...
 
-    def purges_to_do(self) -> list[AskedPurge]:
-        """Return some stored purges that are not over, the oldest first. Raises StoreError, StoreBusy."""
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
+        """Return some stored purges that are not over, the oldest first, those behind ``after``.
+
+        Raises StoreError, StoreBusy.
+        """
         ...
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:

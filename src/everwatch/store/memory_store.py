@@ -148,8 +148,9 @@ class MemoryStore(MemoryReader):
             self._purges[purge.key] = asked, replace(known, deleted=total)
         return deleted
 
-    def purges_to_do(self) -> list[AskedPurge]:
-        return [asked for asked, stored in self._purges.values() if not stored.over_at][:MOST_TO_DO]
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
+        left = sorted((a.ended_at, a.key, a) for a, known in self._purges.values() if not known.over_at)
+        return [a for at, key, a in left if after is None or (at, key) > (after.ended_at, after.key)][:MOST_TO_DO]
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         user, partition = self._users.get(user_id, (None, None))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, literal_column, or_, select, tuple_, update
 
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.bulk_statements import Bulk, insert_into
@@ -44,10 +44,12 @@ def put_purges(connection: Connection, asked: Iterable[AskedPurge]) -> None:
     )
 
 
-def purges_to_do(connection: Connection) -> list[AskedPurge]:
-    """Return purges that are not over, the oldest first."""
+def purges_to_do(connection: Connection, after: AskedPurge | None = None) -> list[AskedPurge]:
+    """Return purges that are not over, the oldest first, those behind ``after``."""
     columns = (_c.purge_key, _c.user_id, _c.ended_at, _c.partition, _c.deletion, _c.was_watched)
     asked = select(*columns).where(_c.over_at == 0).order_by(_c.ended_at, _c.purge_key).limit(MOST_TO_DO)
+    if after is not None:
+        asked = asked.where(tuple_(_c.ended_at, _c.purge_key) > tuple_(after.ended_at, after.key))
     return [AskedPurge(*row) for row in connection.execute(asked)]
 
 

@@ -110,9 +110,9 @@ class SqlStore:
                 purge_records.add_deleted(connection, purge.key, deleted)
             return deleted
 
-    def purges_to_do(self) -> list[AskedPurge]:
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
-            return purge_records.purges_to_do(connection)
+            return purge_records.purges_to_do(connection, after)
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
