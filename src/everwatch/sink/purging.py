@@ -263,9 +263,7 @@ def _why_refused(asked: AskedPurge, number: int) -> str:
 def kept_on_topics(settings: Settings, admin: Admin) -> dict[str, Retention]:
     """Return for how long topics that hold records of users keep them, by topic. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
-    # progress names partitions and no user; tokens that are limited to the user stay until they are revoked,
-    # and bulk jobs that name it until they are forgotten, a week after they ended
-    names = [name for name in topics.all if name not in (topics.progress, topics.access, topics.jobs)]
+    names = topics.of_users
     try:
         kept = retentions(admin, names)
     except AccessError as error:
