@@ -117,7 +117,7 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
         yield Watching(port, None)
         return
     config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "5s"},
+        "global": {"scrape_interval": "3s", "evaluation_interval": "5s"},
         "rule_files": [str(path) for path in RULES],
         "scrape_configs": [{"job_name": "everwatch", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
     }
@@ -189,11 +189,13 @@ def test_every_panel_and_rule_has_an_answer_on_a_real_prometheus(side_by_side: l
     prometheus = watching.prometheus
     if prometheus is None:
         pytest.skip("prometheus is not installed (apt-get install prometheus)")
-    # the demo has ended: ask as of the last instant at which all of its processes answered
-    all_answered = "timestamp(count(everwatch_process_answers == 1) == 5)"
-    [last] = prometheus.ask(f"max_over_time({all_answered}[10m:1s])")
-    empty = prometheus.panels_without_an_answer("30s", float(last["value"][1]))
-    assert empty <= QUIET_PANELS
+    # the demo has ended: ask as of instants at which its processes answered, the last first; on a busy machine a
+    # scrape may be late, and each process has scrapes of its own
+    answered = "timestamp(count(everwatch_process_answers == 1) > 0)"
+    [first], [last] = (prometheus.ask(f"{end}_over_time({answered}[10m:1s])") for end in ("min", "max"))
+    began_s, ended_s = float(first["value"][1]), float(last["value"][1])
+    instants = [ended_s - ago_s for ago_s in range(0, int(ended_s - began_s) + 1, 3)]
+    assert prometheus.panels_without_an_answer("1m", instants) <= QUIET_PANELS
     assert prometheus.unhealthy_rules() == []
 
 

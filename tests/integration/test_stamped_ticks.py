@@ -419,7 +419,8 @@ def test_a_tick_that_is_too_large_for_its_topic_is_reported_and_keeps_nobody_els
     found = account(watched, began, upto)
     assert found.complete, found
     assert found.copies == 0
-    assert replaced() <= before + 1, "what its topic refuses is not sent again with every lap"
+    # once, or twice where the next lap is due before the first refusal has come; a lap is a second
+    assert replaced() <= before + 2, "what its topic refuses is not sent again with every lap"
 
     due = list(due_range("giant", "huge", LAP_MS, first - 1, upto))
     wait_until("each of its instants is reported", lambda: [t for t in reported() if t <= upto] == due)

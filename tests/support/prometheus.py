@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.ports import free_ports
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
@@ -85,7 +87,8 @@ class Prometheus:
 
     def unhealthy_rules(self) -> list[str]:
         """Return the rules that it could not evaluate, with the reason."""
-        groups = self._get("rules")["groups"]
+        groups: list[Any] = []
+        wait_until("Prometheus names its rules", lambda: groups.extend(self._get("rules").get("groups", [])) or groups)
         assert groups
         rules = [rule for group in groups for rule in group["rules"]]
         return [f"{rule['name']}: {rule.get('lastError', rule['health'])}" for rule in rules if rule["health"] != "ok"]
@@ -96,17 +99,17 @@ class Prometheus:
                 said = json.loads(answer.read())
         except urllib.error.HTTPError as refusal:
             raise AssertionError(f"{path}: {refusal.read().decode()}") from None
-        except OSError:
+        except OSError:  # it is not ready yet, or slow
             return {}
         assert said["status"] == "success"
         return dict(said["data"])
 
-    def panels_without_an_answer(self, rate_interval: str, at_s: float | None = None) -> set[str]:
-        """Ask what each panel of each dashboard asks, and return those where a line has no answer."""
+    def panels_without_an_answer(self, rate_interval: str, at_s: Sequence[float | None] = (None,)) -> set[str]:
+        """Ask what each panel of each dashboard asks, and return those where a line has no answer at any instant."""
         expressions = list(runpy.run_path(str(ROOT / "deploy/grafana/dashboards.py"))["expressions"]())
         assert expressions
         filled_in = (
             (place, expression.replace("$namespace", ".*").replace("$__rate_interval", rate_interval))
             for place, expression in expressions
         )
-        return {place for place, expression in filled_in if not self.ask(expression, at_s)}
+        return {place for place, expression in filled_in if not any(self.ask(expression, at) for at in at_s)}

@@ -127,7 +127,7 @@ def test_monitors_are_listed_for_scripts() -> None:
     assert listed["site"] == {
         "user_id": "anna", "monitor_id": "site", "name": "", "labels": {},
         "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "outcome": None, "version": 1,
-        "schedule": "every 1m from midnight 1970 in UTC", "next_run": NOW + MINUTE,
+        "flapping": False, "schedule": "every 1m from midnight 1970 in UTC", "next_run": NOW + MINUTE,
     }  # fmt: skip
     assert listed["quiet"]["next_run"] is None
     assert listed["quiet"]["reason"] == "paused by command"

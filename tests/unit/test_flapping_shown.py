@@ -132,7 +132,7 @@ async def test_commands_say_that_a_monitor_is_flapping(
     assert by_name((await said("monitor", "list", "--json")).splitlines()) == {"shop": True, "other": False}
     if by_api:
         explained = await said("explain", "ann", "shop")
-        assert "flapping: it has gone down and up more than 5 times in 10 minutes" in explained
+        assert "flapping: it changed between up and down more than 5 times in 10 minutes" in explained
         assert "flapping" not in await said("explain", "ann", "other")
     incidents = await said("notify", "incidents", "--phase", "flapping")
     assert "ann/shop  up (flapping" in incidents

@@ -29,8 +29,8 @@ _COUNTED = {
 }
 # what flapping means for the receiver of the alert: nothing follows for a while, whatever the monitor does
 _QUIET = (
-    f"; it went down and up more than {FLAPPING_CHANGES} times in {describe_duration(FLAPPING_WITHIN_MS)}, and the next"
-    f" alert comes when it has been up or down for {describe_duration(FLAPPING_WITHIN_MS)}"
+    f"; it changed between up and down more than {FLAPPING_CHANGES} times in {describe_duration(FLAPPING_WITHIN_MS)},"
+    f" and the next alert comes when it has been up or down for {describe_duration(FLAPPING_WITHIN_MS)}"
 )
 
 

@@ -140,8 +140,8 @@ def _show(
     )
     if is_flapping:
         typer.secho(
-            "flapping: it has gone down and up more than 5 times in 10 minutes, so changes send no alerts until one"
-            " state has lasted for 10 minutes",
+            "flapping: it changed between up and down more than 5 times in 10 minutes, so changes send no alerts until"
+            " one state has lasted for 10 minutes",
             fg=typer.colors.YELLOW,
         )
     if (silence := explanation.silence) is not None:

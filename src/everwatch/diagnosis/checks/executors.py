@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -60,14 +61,17 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
     names = sorted({*present, *traces.finished, *traces.notes})
     stopped = {name: pid for name in names if (pid := _stopped_process(system, name)) is not None}
     waits_for: list[str] = []
-    faults = [
-        *_unclaimed_faults(system, rows),
-        *(_stopped_fault(name, pid, is_present=name in present) for name, pid in stopped.items()),
-        *_behind_faults(system, traces, stopped.keys(), waits_for),
-        *_ended_faults(system, traces, present, stopped.keys()),
-    ]
-    yield from faults
-    if not faults:
+    all_well = True
+    # one by one: a later one may ask the broker again and fail, and what was found before is told nevertheless
+    for found in chain(
+        _unclaimed_faults(system, rows),
+        (_stopped_fault(name, pid, is_present=name in present) for name, pid in stopped.items()),
+        _behind_faults(system, traces, stopped.keys(), waits_for),
+        _ended_faults(system, traces, present, stopped.keys()),
+    ):
+        all_well = False
+        yield found
+    if all_well:
         ids = ", ".join(f"{member.client_id}{_in_region(system, member)}" for member in members)
         also = "".join(f"; {each}" for each in waits_for)
         gone = _gone(system, traces.finished, present, traces.notes)
