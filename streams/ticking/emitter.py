@@ -1,8 +1,9 @@
 """Emitter: sends due ticks, and notes the progress once the broker has acknowledged them.
 
-A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
-when all of it is acknowledged does the timetable mark it emitted; after a failure the next sweep sends again what the
-broker did not acknowledge, which by identity (user, monitor, scheduled instant, attempt, region) is the same ticks.
+A sweep of a partition emits everything due since the last one: ticks as stamped batches, then inline kinds as results.
+Only when all of it is acknowledged does the timetable mark it emitted. When ticks fail, the next sweep sends again what
+the broker did not acknowledge: the same ticks by identity (user, monitor, scheduled instant, attempt, region). A result
+that cannot be delivered ends the worker (``Outbox``); the next owner sends everything since the last progress.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ Failure = tuple[Outgoing, BaseException]
 class TickSending(NamedTuple):
     """Where a sweep sends: ticks to ``batches``, the progress to ``writers``.
 
-    ``outbox``: it waits there until the results of ``Reports`` are acknowledged.
+    ``outbox``: a sweep waits on it until the broker has acknowledged the results of ``Reports``.
     """
 
     batches: BatchSender
