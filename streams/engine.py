@@ -160,7 +160,7 @@ class Engine(Service):
         skipped = SkippedTicks(results, self._packing)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
         result_application = ResultApplication(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
-        self.events.handlers = self._new_handlers(outputs, secrets, inline, result_application)
+        self.events.handlers = self._new_handlers(outputs, secrets, results, inline, result_application)
         agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, result_application, clock)
         sending = TickSending(self._sender, self._packing, self.outbox, self.writers, topics)
         await self.add_runtime_dependency(
@@ -197,13 +197,18 @@ class Engine(Service):
         return Outputs(self.outbox, Transitions(topics, output_format), replies, refused)
 
     def _new_handlers(
-        self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, result_application: ResultApplication
+        self,
+        outputs: Outputs,
+        secrets: ConfigSecrets,
+        results: Results,
+        inline: InlineEvaluator,
+        result_application: ResultApplication,
     ) -> InputHandlers:
         """Make the handlers of signups and commands, signals and results."""
         outbox, _, replies, refused = outputs
         clock = self._clock
         admission = InputAdmission(refused, clock, secrets, self.plans, self._settings.regions)
-        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.evaluate_now)
+        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, results, inline.evaluate_now)
         changes = MonitorChanges(admission, outputs, manual_runs, clock)
         return InputHandlers(
             Registration(self.units, self.planner, outputs, admission, changes, clock),
