@@ -40,8 +40,8 @@ is dropped from the index. An entry of the table that cannot be decoded counts a
 A late tick: ``ticking/sweep_measures`` has the metrics, and logs what a sweep that took a second has waited for: the
 lock of its partition (``state/owned_partition``), while a unit of work held it, the index of due instants
 (``ticking/due_index_loader``), or the broker (``everwatch.kafka.batch_producer``). A sweep goes no further than the
-partition's ``ceiling``, which new users and retries set. Readiness names the partitions that are behind
-(``OwnedPartitions.why_behind``).
+partition's ``ceiling``, which new users and retries set (``ceiling_at``). Readiness names the partitions that are
+behind (``OwnedPartitions.why_behind``).
 
 Order of durability: of an input, its transitions → its changelog records → the RocksDB table → the timetable → replies
 and dead letters acknowledged (replies are sent once the table is written) → the offset of the input. Of ticks, the

@@ -144,13 +144,13 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
             pass
 
 
-def _declare_agent(app: faust.App, channel: Any, name: str, handler: PoisonIsolation) -> None:
+def _declare_agent(app: faust.App, channel: Any, name: str, isolation: PoisonIsolation) -> None:
     @app.agent(channel, name=name)
     async def take(batches: Any) -> None:
         batch: RecordBatch
         async for batch in batches:
-            with batch.handling() as left:
-                await handler.run(left)
+            with batch.handling() as rest:
+                await isolation.run(rest)
 
 
 def _credentials(settings: Settings) -> Any:

@@ -121,15 +121,16 @@ class Engine(Service):
         self.writers = FencedWriters(
             made.fenced_producer, topics, settings.partitions, events.lost, TableNotes(store, self.partitions, member)
         )
-        # the order within a topic is kept, so each has a handler of its own
-        handlers = {
+        # the order within a topic is kept, so each topic has a ``PoisonIsolation`` of its own
+        handle_by_topic = {
             topics.signups: events.signups,
             topics.commands: events.commands,
             topics.signals: events.signals,
             topics.results: events.results,
         }
         self.isolations = {
-            topic: PoisonIsolation(topic, handle, events.refused_inputs, clock) for topic, handle in handlers.items()
+            topic: PoisonIsolation(topic, handle, events.refused_inputs, clock)
+            for topic, handle in handle_by_topic.items()
         }
         # an agent takes a topic's batches from its channel
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolations}
@@ -204,7 +205,7 @@ class Engine(Service):
         inline: InlineEvaluator,
         result_application: ResultApplication,
     ) -> InputHandlers:
-        """Make the handlers of signups and commands, signals and results."""
+        """Make the objects whose methods handle inputs."""
         outbox, _, replies, refused = outputs
         clock = self._clock
         admission = InputAdmission(refused, clock, secrets, self.plans, self._settings.regions)

@@ -10,7 +10,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Outbox, Substitute
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
-from everwatch.kinds.execution.result_builder import InlineRun
+from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
 from streams.outputs.results import Results
@@ -69,8 +69,8 @@ class ManualRuns:
                 key=codec.user_key(monitor.user_id),
                 value=value,
                 timestamp_ms=scheduled_at,
-                instead=partial(self._skipped, InlineRun.of(monitor, scheduled_at, manual=True), topic, now, region),
+                instead=partial(self._skipped, RunIdentity.of(monitor, scheduled_at, manual=True), topic, now, region),
             )
 
-    def _skipped(self, run: InlineRun, topic: str, now: int, region: str, reason: str) -> Substitute:
+    def _skipped(self, run: RunIdentity, topic: str, now: int, region: str, reason: str) -> Substitute:
         return self._results.skipped_instead(run, f"the topic {topic} refused the tick: {reason}", now, region)
