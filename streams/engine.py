@@ -93,8 +93,8 @@ class Engine(Service):
         self._app = app
         self.ready = asyncio.Event()
         self._has_failed = False
-        self.refusal: AccessError | None = None
-        self.refused = asyncio.Event()
+        self.access_error: AccessError | None = None
+        self.access_denied = asyncio.Event()
         self.plans = PlansFile(settings.plans_file, settings.regions) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
         made = self._clients = WorkerClients(settings, clients)
@@ -244,8 +244,8 @@ class Engine(Service):
         self._has_failed = True
         if isinstance(error, AccessError):
             # nothing of ours is wrong: a clean stop, and then the sentence
-            self.refusal = self.refusal or error
-            self.refused.set()
+            self.access_error = self.access_error or error
+            self.access_denied.set()
             return
         self.add_future(self.crash(error))
 

@@ -418,7 +418,10 @@ async def test_a_record_that_is_too_large_even_when_shorter_is_a_failure(
         await returns(waiting)
 
 
-@pytest.mark.parametrize("code", [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP])
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError._INVALID_DIFFERENT_RECORD],
+)
 async def test_in_the_place_of_a_record_that_is_refused_for_its_own_sake_another_one_is_sent_and_waited_for(
     producer: FakeProducer, outbox: Outbox, code: int
 ) -> None:

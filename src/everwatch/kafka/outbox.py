@@ -21,7 +21,12 @@ Shorter = tuple[bytes | None, bytes | None, Headers]
 QUEUE_ENOUGH = 200_000
 # what a broker refuses a record for, whenever it is sent: its size, its timestamp
 _SIZE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-_RECORD_REFUSED = _SIZE | {KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD}
+# the last one is that of the other records of a batch in which one was refused: in that batch they fail each time
+_RECORD_REFUSED = _SIZE | {
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+}
 
 
 class Substitute(NamedTuple):
@@ -81,8 +86,8 @@ class Outbox:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
         ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size;
-        ``instead``, with the reason, should the broker refuse it for its size or its timestamp. A record that the
-        producer refuses outright (one that is too large) raises here and is not waited for.
+        ``instead``, with the reason, should the broker refuse it, or another record of its batch, for its size or its
+        timestamp. A record that the producer refuses outright (too large) raises here and is not waited for.
         ``may_be_lost``: if it cannot be delivered, no ``delivered()`` fails for that.
         """
         gathered = self._groups[group]
