@@ -18,7 +18,7 @@ from everwatch.kafka.clients import new_producer
 
 async def _serve(servers: str, topic: str) -> None:
     settings = load_settings()
-    producer = AcknowledgingProducer(lambda: new_producer(settings, servers, **{"linger.ms": 2}))
+    producer = AcknowledgingProducer(lambda: new_producer(settings, servers, **{"linger.ms": 5}))
 
     async def ping(request: web.Request) -> web.Response:
         await producer.send(topic, request.match_info["key"].encode(), b'{"ping":1}')

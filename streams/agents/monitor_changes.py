@@ -69,7 +69,9 @@ class MonitorChanges:
         self, work: UnitOfWork, source: Record, wanted: Signup | Command, handled: HandledCommands
     ) -> PendingReply:
         """Return the reply to an input that was carried out before. Raises InvalidInput if that one was another."""
-        if handled.is_other(wanted.remembered_id, wanted.request_digest):
+        # a purge is not remembered, so this id was that of something else: the user has not ended
+        is_purge = isinstance(wanted, Command) and wanted.command is CommandType.PURGE
+        if is_purge or handled.is_other(wanted.remembered_id, wanted.request_digest):
             path = "$.command_id" if isinstance(wanted, Command) else "$.signup_id"
             raise InvalidInput("this Idempotency-Key was that of another request", path, RefusalCode.REUSED_KEY)
         version = self._version(work, source.partition, wanted)

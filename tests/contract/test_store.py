@@ -1600,15 +1600,51 @@ def test_a_purge_to_carry_out_is_there_once_and_counts_what_went_and_forgets_who
     went = purge(feed, wanted)
     assert feed.reader.purge("anna", "p-1") == StoredPurge(ENDED, True, went, 0, PurgeOutcome())
     outcome = PurgeOutcome(FAR, (Remains("results", FAR, "retention.ms 7d"), Remains("replies", None, "unbounded")))
-    feed.store.finish_purge(asked.key, outcome, ENDED + 1)
+    feed.store.finish_purge(asked, outcome, ENDED + 1)
     over = StoredPurge(ENDED, True, went, ENDED + 1, outcome)
     assert feed.reader.purge("anna", "p-1") == over
     # the same answer again, as after the offsets were lost
     feed.purges(asked)
-    feed.store.finish_purge(asked.key, PurgeOutcome(refused="no"), ENDED + 2)
+    feed.store.finish_purge(asked, PurgeOutcome(refused="no"), ENDED + 2)
     assert (feed.store.purges_to_do(), feed.reader.purge("anna", "p-1")) == ([], over)
     assert feed.reader.purge("anna", "p-2") is None
     assert feed.reader.purge("annabel", "p-1") is None
+
+
+def test_a_purge_that_is_asked_for_again_with_its_id_is_carried_out_again(feed: Feed) -> None:
+    first = asked_purge("anna")
+    feed.purges(first)
+    feed.store.finish_purge(first, PurgeOutcome(), ENDED + 1)
+    # the user signed up again meanwhile
+    second = replace(first, ended_at=ENDED + MINUTE, deletion=7)
+    feed.purges(second)
+    assert feed.store.purges_to_do() == [second]
+    feed.store.finish_purge(first, PurgeOutcome(refused="late"), ENDED + MINUTE + 1)
+    assert feed.reader.purge("anna", "p-1") == StoredPurge(ENDED + MINUTE, True, {}, 0, PurgeOutcome())
+    # once more before it was carried out, when the worker had no user any more: what it did first stays true
+    third = replace(second, ended_at=ENDED + 2 * MINUTE, was_watched=False)
+    feed.purges(third, second)
+    assert feed.store.purges_to_do() == [replace(third, was_watched=True)]
+    feed.store.finish_purge(third, PurgeOutcome(), ENDED + 2 * MINUTE + 1)
+    assert feed.store.purges_to_do() == []
+
+
+def test_purges_to_carry_out_are_given_behind_one_of_them(feed: Feed) -> None:
+    same = sorted((asked_purge("anna"), asked_purge("bert")), key=lambda one: one.key)
+    early = replace(asked_purge("carl"), ended_at=ENDED - 1)
+    feed.purges(same[1], early, same[0])
+    wanted = [early, *same]
+    assert feed.store.purges_to_do() == wanted
+    assert [feed.store.purges_to_do(each) for each in wanted] == [same, same[1:], []]
+
+
+def test_an_earlier_purge_that_is_begun_later_takes_back_nothing_of_a_later_one(feed: Feed) -> None:
+    late, early = purge_of("anna", end=0), purge_of("anna", end=0, ended_at=ENDED - MINUTE)
+    feed.store.begin_purge(late, purge_of("bert", end=0))
+    feed.store.begin_purge(replace(early, kept_until=FAR - 1))
+    feed.stored_at = FAR
+    feed.results(result(ENDED), result(ENDED, user_id="bert"))
+    assert feed.reader.results(ResultSelection("anna")) == feed.reader.results(ResultSelection("bert")) == []
 
 
 def test_a_user_that_is_watched_is_told_from_one_that_signed_up_later(feed: Feed) -> None:

@@ -157,7 +157,7 @@ class Worker:
         while self._store.purge_some(purge, 1_000):
             pass
         remains = (Remains("results", reply.at + DAY_MS, "retention.ms 1d"), Remains("audit", None, "unbounded"))
-        self._store.finish_purge(key, PurgeOutcome(purge.kept_until, remains), reply.at)
+        self._store.finish_purge(asked, PurgeOutcome(purge.kept_until, remains), reply.at)
 
     def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
         if asked.asker.user_id in self.unknown:

@@ -15,7 +15,7 @@ from everwatch.core.errors import AccessError, SettingsError, TransportRefused, 
 from everwatch.kafka.access_errors import read_of, refused, refused_connection
 from everwatch.kafka.acl import Operation, Resource
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.process_rights import ProcessRole, rights_of
+from everwatch.kafka.process_rights import ProcessRole, needed_to_start, rights_of
 from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 
@@ -74,6 +74,14 @@ def test_rights_of_a_process_are_about_every_topic() -> None:
         topics = {right.name for right in rights_of(process, settings) if right.resource == "topic"}
         assert topics >= set(Topics.of(settings).all)
     assert "orders" in {right.name for right in rights_of(ProcessRole.EXECUTOR, settings)}
+
+
+def test_a_sink_may_ask_how_long_topics_keep_records_of_users_and_starts_without() -> None:
+    settings = load_settings()
+    asked = {r.name for r in rights_of(ProcessRole.SINK, settings) if r.operation is Operation.DESCRIBE_CONFIGS}
+    assert set(Topics.of(settings).stored) < asked == set(Topics.of(settings).of_users)
+    needed = needed_to_start(ProcessRole.SINK, settings)
+    assert {r.operation for r in needed} == {Operation.READ, Operation.WRITE, Operation.DESCRIBE}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import pytest
 from msgspec.structs import replace
-from support.api import START, Api, api
+from support.api import CHANGELOG, START, Api, api
 
 from everwatch.api.batch import BODY_LIMIT, MOST_LINES
 from everwatch.api.permissions import Role
@@ -52,7 +52,10 @@ async def test_a_purge_is_kept_carried_out_and_its_report_is_shown(server: Api) 
     server.worker.silent = True
     kept = await server.call("POST", path, **key, Prefer="wait=1")
     assert (kept.status, kept.json["state"], kept.headers["Location"]) == (202, "asked", f"{path}/p-1")
-    assert (await server.call("GET", f"{path}/p-1")).code == "not_found"
+    assert (await server.call("GET", f"{path}/p-1")).json["state"] == "asked"
+    assert (await server.call("GET", f"{path}/p-0")).code == "not_found"
+    # to the worker that has the user, whatever partitioner its signups were produced with
+    assert server.worker.inputs[-1].partition == CHANGELOG.number
     server.worker.silent, server.worker.sink_is_away = False, True
     asked = await server.call("POST", path, **key)
     assert (asked.status, asked.json["state"], asked.json["was_watched"]) == (202, "ended", True)
@@ -64,6 +67,10 @@ async def test_a_purge_is_kept_carried_out_and_its_report_is_shown(server: Api) 
     assert (done["state"], done["purge_id"], done["deleted"]["monitor_history"]) == ("done", "p-2", 1)
     assert [each["topic"] for each in done["remains"]] == ["results", "audit"]
     assert (await server.call("GET", "/v1/users/ann")).status == 404
+    # asked for again, an earlier report is not that of this one
+    server.worker.silent = True
+    await server.call("POST", path, Idempotency_Key="p-2", Prefer="wait=1")
+    assert (await server.call("GET", f"{path}/p-2")).json["state"] == "asked"
     entry = server.audit.entries[-1]
     assert (entry.command, entry.user_id, entry.status, entry.outcome) == ("purge", "ann", 202, "accepted")
 

@@ -247,8 +247,8 @@ def test_replies_are_read_in_either_encoding_and_that_to_a_purge_is_a_purge(outp
     assert (asked.offset, asked.value) == (1, AskedPurge(key_of_purge("anna", "c-1"), "anna", AT, 1, 42, True))
 
 
-def test_of_purges_those_that_a_worker_refused_are_none_and_one_without_a_user_says_so() -> None:
-    answers = [CommandOutcome.REFUSED, CommandOutcome.UNCHANGED]
+def test_of_purges_those_that_a_worker_did_not_carry_out_are_none_and_one_without_a_user_says_so() -> None:
+    answers = [CommandOutcome.REFUSED, CommandOutcome.UNCHANGED, CommandOutcome.REPEATED]
     records = [
         Record(TOPICS.replies, 1, number, AT, b"anna", encode_reply(one, OutputFormat.JSON))
         for number, one in enumerate(reply(command="purge", answer=answer, version=0) for answer in answers)

@@ -1,12 +1,15 @@
 """The sink carries out purges beside its batches, on a store in memory."""
 
+import pytest
 from msgspec.structs import replace
 from support.worker import until
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.encoding.codec import table_key
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.memory.broker import SentRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import User
 from everwatch.sink.purging import Purging
@@ -33,8 +36,8 @@ class Store(MemoryStore):
         return super().purge_some(purge, most)
 
 
-def asked(user_id: str = "anna", *, deletion: int = 1, was_watched: bool = True) -> AskedPurge:
-    return AskedPurge(key_of_purge(user_id, "p-1"), user_id, NOW, 3, deletion, was_watched)
+def asked(user_id: str = "anna", *, partition: int = 3, deletion: int = 1, was_watched: bool = True) -> AskedPurge:
+    return AskedPurge(key_of_purge(user_id, "p-1"), user_id, NOW, partition, deletion, was_watched)
 
 
 def store_of(*purges: AskedPurge, failures: list[Exception] | None = None) -> Store:
@@ -53,11 +56,18 @@ def read_on(store: MemoryStore) -> None:
 
 
 class Running:
-    """A sink's purging, which looks whenever it is asked whether a purge is over."""
+    """A sink's purging, which looks whenever it is asked whether a purge is over.
 
-    def __init__(self, store: MemoryStore) -> None:
+    ``signed_up``: partition of the changelog with the user's signup, which is not stored yet. Partition 3 has an entry
+    of the user and its deletion.
+    """
+
+    def __init__(self, store: MemoryStore, signed_up: int | None = None) -> None:
         self.clock = SettableClock(NOW)
-        clients = MemoryClients(MemoryKafka(clock=self.clock))
+        kafka = MemoryKafka(partitions=6, clock=self.clock)
+        for number in (3, 3) if signed_up is None else (3, 3, signed_up):
+            kafka.append(SentRecord(CHANGELOG.topic, number, table_key("anna"), None, NOW - 1, []))
+        clients = MemoryClients(kafka)
         self.purging = Purging(SETTINGS, clients, self.clock, store, lambda: store)
         self._store = store
 
@@ -72,6 +82,19 @@ class Running:
         await until("the purge is over", lambda: bool(self.found(user_id).over_at))
         await self.purging.close()
         return self.found(user_id)
+
+
+class Large(Store):
+    """A store that always has more of anna to delete, which takes long."""
+
+    running: Running
+    is_large = True
+
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
+        if purge.user_id != "anna" or not self.is_large:
+            return super().purge_some(purge, most)
+        self.running.clock.advance(10_000)
+        return {"results": 1}
 
 
 async def test_a_purge_begins_when_the_end_of_its_user_is_stored() -> None:
@@ -90,11 +113,64 @@ async def test_a_purge_begins_when_the_end_of_its_user_is_stored() -> None:
     assert store.user("anna") is None
 
 
-async def test_a_user_that_another_worker_watches_is_not_purged() -> None:
-    store = store_of(asked(was_watched=False))
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (asked(partition=4, deletion=0, was_watched=False), "on partition 3, and the command came to the worker of 4"),
+        (asked(was_watched=False), "the worker of partition 3 does not have the user"),
+        (asked(deletion=50), "the changelog is another one since"),
+        (asked(partition=9), "the changelog is another one since"),
+    ],
+    ids=["partitioner", "changelog lost", "changelog restored", "repartitioned"],
+)
+async def test_a_user_that_the_database_still_has_is_not_purged(wanted: AskedPurge, why: str) -> None:
+    store = store_of(wanted)
     over = await Running(store).until_over()
-    assert (over.deleted, "the user is on partition 3" in over.outcome.refused) == ({}, True)
+    assert (over.deleted, why in over.outcome.refused) == ({}, True)
     assert store.user("anna") == USER
+
+
+@pytest.mark.parametrize(("partition", "deletion"), [(3, 50), (9, 1)])
+async def test_a_purge_of_an_earlier_changelog_does_not_wait_for_an_offset_that_never_comes(
+    partition: int, deletion: int
+) -> None:
+    store = store_of(asked(partition=partition, deletion=deletion))
+    read_on(store)
+    over = await Running(store).until_over()
+    assert (over.outcome.refused, store.purges_to_do()) == ("", [])
+
+
+async def test_a_user_whose_signup_at_another_worker_is_not_stored_yet_is_not_purged() -> None:
+    store = store_of(asked(deletion=0, was_watched=False), asked("bert", deletion=0, was_watched=False))
+    read_on(store)
+    running = Running(store, signed_up=5)
+    await until("the other one is over", lambda: bool(running.found("bert").over_at))
+    assert running.found().over_at == 0
+    entry = Received(Partition(CHANGELOG.topic, 5), 0, NOW - 1, CatalogueEntry("anna", "", USER))
+    store.apply(SinkBatch(NOW, {entry.source: 1}, entries=[entry]))
+    over = await running.until_over()
+    assert ("the user is on partition 5" in over.outcome.refused, store.user("anna")) == (True, USER)
+
+
+async def test_purges_that_wait_keep_none_from_its_turn_and_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"user-{number}" for number in range(MOST_TO_DO)]
+    store = store_of(*(asked(name, deletion=2) for name in names), replace(asked("bert"), ended_at=NOW + 1))
+    running = Running(store)
+    await until("the last one is over", lambda: bool(running.found("bert").over_at))
+    await until("it is said", lambda: running.found(names[0]).over_at > 0 or "A purge has waited" in caplog.text)
+    assert running.found(names[0]).over_at == 0
+    await running.purging.close()
+
+
+async def test_a_large_purge_keeps_no_small_one_from_being_over() -> None:
+    store = Large([])
+    reply = [Received(REPLIES, number, NOW, each) for number, each in enumerate((asked(deletion=0), asked("bert")))]
+    store.apply(SinkBatch(NOW, {CHANGELOG: 2, REPLIES: 2}, purges=reply))
+    running = store.running = Running(store)
+    await until("the small one is over", lambda: bool(running.found("bert").over_at))
+    assert running.found().over_at == 0
+    store.is_large = False
+    await running.until_over()
 
 
 async def test_more_purges_than_are_looked_for_at_once_are_all_carried_out() -> None:
@@ -108,7 +184,8 @@ async def test_more_purges_than_are_looked_for_at_once_are_all_carried_out() -> 
 
 async def test_what_goes_wrong_is_tried_again_and_keeps_no_other_purge_from_being_carried_out() -> None:
     failures: list[Exception] = [ValueError("a bug"), StoreError("its server is away")]
-    store = store_of(replace(asked(), deletion=0), asked("bert"), failures=failures)
+    store = store_of(asked(deletion=2), asked("bert"), failures=failures)
+    read_on(store)
     running = Running(store)
     await until("both are over", lambda: all(running.found(each).over_at for each in ("anna", "bert")))
     await running.purging.close()

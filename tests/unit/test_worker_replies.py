@@ -225,6 +225,17 @@ async def test_an_id_that_was_that_of_another_request_is_refused_and_changes_not
     assert (unknown.answer, unknown.version) == (CommandOutcome.REPEATED, 1)
 
 
+async def test_a_purge_with_the_id_of_another_command_is_refused_and_ends_nobody(life: Life) -> None:
+    await sign_up(life, {"plan": "pro", "signup_id": "s-1"})
+    purge = {"command": "purge", "command_id": "c-1"}
+    _, reused, other = await take(
+        life, TOPICS.commands, {"command": "pause_user", "command_id": "c-1"}, purge, purge | {"command_id": "c-2"}
+    )
+    assert (reused.answer, reused.code, reused.path) == (CommandOutcome.REFUSED, "reused_key", "$.command_id")
+    # had the first one ended the user, there would be none
+    assert other.answer is CommandOutcome.DONE
+
+
 async def test_the_id_of_a_signup_is_remembered_with_the_digest_of_its_request(life: Life) -> None:
     signup = {"plan": "pro", "signup_id": "s-1", "request_digest": "one"}
     [made] = await sign_up(life, signup)

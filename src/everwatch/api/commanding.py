@@ -51,7 +51,9 @@ class KafkaCommands:
         self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
 
     async def send(self, inputs: Sequence[Asked]) -> None:
-        await self._producer.send_all([self._record(each) for each in inputs])
+        for failure in await self._send_each(inputs):
+            if failure is not None:
+                raise failure
 
     async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
         if not inputs:
@@ -61,7 +63,7 @@ class KafkaCommands:
         for place, each in enumerate(inputs):
             self._waiting.setdefault(each.asker.key, []).append((awaited, place))
         try:
-            failures = await self._producer.send_each([self._record(each) for each in inputs])
+            failures = await self._send_each(inputs)
             for place, failure in enumerate(failures):
                 if failure is not None:
                     awaited.settle(place, failure)
@@ -86,6 +88,10 @@ class KafkaCommands:
                 continue  # a record that no worker wrote answers nothing
         if found and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._settle, found)
+
+    async def _send_each(self, inputs: Sequence[Asked]) -> list[EverwatchError | None]:
+        partitions = {place: each.partition for place, each in enumerate(inputs) if each.partition is not None}
+        return await self._producer.send_each([self._record(each) for each in inputs], partitions)
 
     def _record(self, asked: Asked) -> tuple[str, bytes, bytes]:
         return asked.topic_of(self._topics), codec.user_key(asked.asker.user_id), asked.value

@@ -329,7 +329,7 @@ class Api(Process):
             **{
                 "delivery.timeout.ms": DELIVERED_WITHIN_MS,
                 "queue.buffering.max.messages": MOST_QUEUED,
-                "linger.ms": 2,
+                "linger.ms": 5,
             },
         )
 

@@ -99,17 +99,20 @@ def has_precondition(call: Call) -> bool:
     return "If-Match" in call.headers or "If-None-Match" in call.headers
 
 
-async def carry_out(commands: Commands, call: Call, wanted: Mapping[str, Any], *, body_at: str = "$") -> Reply | Answer:
+async def carry_out(
+    commands: Commands, call: Call, wanted: Mapping[str, Any], *, body_at: str = "$", partition: int | None = None
+) -> Reply | Answer:
     """Send a command and wait for its answer. Raises Problem for a refusal; gives a 202 if no worker answered.
 
     ``body_at``: where the request's body stands in the command, so that paths of what is wrong are those of the body.
+    ``partition``: see ``Asked``.
     """
     digest = {"request_digest": call.request_digest} if call.request_digest else {}
     try:
         asked = asked_of({**wanted, "command_id": command_id_of(call), **digest})
     except InvalidInput as error:
         raise InvalidInput(error.reason, _in_body(error.path, body_at), error.code) from None
-    return await ask(commands, call, asked, body_at=body_at)
+    return await ask(commands, call, asked._replace(partition=partition), body_at=body_at)
 
 
 async def sign_up(commands: Commands, call: Call, value: bytes) -> Reply | Answer:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 _CLOSE_S = 2.0
 _POLL_S = 0.1
 _FATAL = KafkaError._FATAL
+_OF_ITS_KEY = -1
+_OF_THEIR_KEYS: Mapping[int, int] = MappingProxyType({})
 ToSend = tuple[str, bytes, bytes | None]
 """Topic, key and value of a record."""
 
@@ -54,27 +57,34 @@ class AcknowledgingProducer:
             if failure is not None:
                 raise failure
 
-    async def send_each(self, records: Sequence[ToSend]) -> list[EverwatchError | None]:
-        """Send records in this order, and give why each is not acknowledged: None if it is."""
+    async def send_each(
+        self, records: Sequence[ToSend], partitions: Mapping[int, int] = _OF_THEIR_KEYS
+    ) -> list[EverwatchError | None]:
+        """Send records in this order, and give why each is not acknowledged: None if it is.
+
+        ``partitions``: of the records at these places; the others go to those of their keys.
+        """
         if not records:
             return []
         group: _Group = SettledTogether(len(records), self._loop.create_future())
         for place, (topic, key, value) in enumerate(records):
-            failure = self._begin(group, place, topic, key, value)
+            number = partitions.get(place, _OF_ITS_KEY)
+            failure = self._begin(group, place, (topic, key, value), number)
             if failure is not None:
                 group.settle(place, failure)
         await group.all_settled
         return group.outcomes
 
-    def _begin(self, group: _Group, place: int, topic: str, key: bytes, value: bytes | None) -> EverwatchError | None:
+    def _begin(self, group: _Group, place: int, record: ToSend, partition: int) -> EverwatchError | None:
         """Queue one record of a group; gives why it cannot be."""
+        topic, key, value = record
 
         def report(error: KafkaError | None, _: Message) -> None:
             self._settled.append((group, place, None if error is None else self._failure(error, topic)))
 
         try:
             with self._lock:
-                self._producer.produce(topic, value=value, key=key, on_delivery=report)
+                self._producer.produce(topic, value=value, key=key, partition=partition, on_delivery=report)
         except BufferError:
             return BrokerUnavailable("Kafka is slower than what is sent to it; too much is waiting already.")
         except KafkaException as error:

@@ -27,11 +27,15 @@ class Unanswered(EverwatchError):
 
 
 class Asked(NamedTuple):
-    """An input that may be sent: its asker, the record's value, and the line that it came from (0: from none)."""
+    """An input that may be sent: its asker, the record's value, and the line that it came from (0: from none).
+
+    ``partition``: the one that the API sends it to; None: that of its user's key.
+    """
 
     asker: Asker
     value: bytes
     line: int = 0
+    partition: int | None = None
 
     def topic_of(self, topics: Topics) -> str:
         """The topic that it goes to."""

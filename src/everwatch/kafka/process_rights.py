@@ -46,6 +46,8 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
         case ProcessRole.SINK:
             read = [*topics.stored]
             write = [topics.dead_letters]
+            # for how long they hold records of a purged user; without it the sink goes on, and does not know
+            others = [Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, name) for name in topics.of_users]
             groups = [_group(f"{application}-sink")]
         case ProcessRole.NOTIFIER:
             read = [*topics.notified]
@@ -69,6 +71,11 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
     rest = set(topics.all).difference(read, write)
     rights += [Right(Operation.DESCRIBE, Resource.TOPIC, name) for name in topics.all if name in rest]
     return rights + groups + others
+
+
+def needed_to_start(process: ProcessRole, settings: Settings) -> list[Right]:
+    """The rights without which a process does not start: of one that lacks DescribeConfigs all else works."""
+    return [right for right in rights_of(process, settings) if right.operation is not Operation.DESCRIBE_CONFIGS]
 
 
 def transactions_of(topics: Topics) -> Right:

@@ -127,6 +127,15 @@ class Topics:
         )
 
     @property
+    def of_users(self) -> tuple[str, ...]:
+        """The topics that hold records of users, for as long as their configurations say.
+
+        Progress names partitions and no user; tokens that are limited to the user stay until they are revoked, and bulk
+        jobs that name it until they are forgotten, a week after they ended.
+        """
+        return tuple(name for name in self.all if name not in (self.progress, self.access, self.jobs))
+
+    @property
     def notified(self) -> tuple[str, ...]:
         """The topics that the notifier reads."""
         return self.transitions, self.monitors_changelog, self.incidents

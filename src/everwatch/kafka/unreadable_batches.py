@@ -140,8 +140,9 @@ class Sieve:
                     self._pass_over(sifted, [_too_large(message)])
             elif is_unreadable(message):
                 # whatever came behind the error is read again
-                messages[:] = [other for other in messages if _place_of(other) != place]
-                self._pass_over(sifted, self._find(message, error))
+                others = [other for other in messages if _place_of(other) != place]
+                has_gone_on, messages[:] = len(others) < len(messages), others
+                self._pass_over(sifted, self._find(message, error, has_gone_on))
             elif error.code() == KafkaError.UNKNOWN and message.offset() is not None:
                 # an error within the broker, as for a batch of a format version that it does not know
                 self._standing.failed(place)
@@ -183,7 +184,7 @@ class Sieve:
         self._consumer.seek(behind)
         self._standing.sought((behind.topic, behind.partition), behind.offset)
 
-    def _find(self, message: Message, error: KafkaError) -> list[Unreadable]:
+    def _find(self, message: Message, error: KafkaError, has_gone_on: bool) -> list[Unreadable]:
         """The batches that cannot be read from where ``error`` was reported; the consumer stands behind them then.
 
         None if it can be read now, or if that is not known yet: then the consumer stands where they begin.
@@ -193,7 +194,8 @@ class Sieve:
         try:
             (position,) = self._consumer.position([TopicPartition(topic, number)])
             # the consumer may stand in the middle of a batch, when it begins there
-            stands = max(first, position.offset)
+            if not has_gone_on:  # else it stands behind records that are dropped here, and read again
+                stands = max(first, position.offset)
             found = self._looked_for(topic, number, first, stands)
             # not only where something was found: behind a wrong checksum librdkafka asks for an offset that it made up,
             # and begins the partition anew when the broker has none such

@@ -29,9 +29,9 @@ from everwatch.store.purged_users import AskedPurge, key_of_purge
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[RefusedRecord]]:
     """Return the rows of ``records`` (in the order of their partitions), and the refused records.
 
-    Other entries of the monitors table than users and monitors are passed over. The answer to a purge is a purge to
-    carry out, and who asked for it is kept without the user. Of dead letters none is refused. The batch's offsets lie
-    behind all of them, the refused ones too. ``stored_at``: ms, when they are stored.
+    Other entries of the monitors table than users and monitors are passed over. The answer to a purge that a worker
+    has carried out is a purge to carry out, and who asked for it is kept without the user. Of dead letters none is
+    refused. The batch's offsets lie behind all of them, the refused ones too. ``stored_at``: ms, when they are stored.
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
@@ -97,8 +97,11 @@ def _reply(value: bytes | None, latest: int) -> Reply:
 
 
 def _purge(reply: Reply, number: int) -> AskedPurge | None:
-    """Return the purge that a worker has answered; None if it has refused it. ``number``: of the reply's partition."""
-    if reply.answer is CommandOutcome.REFUSED:
+    """Return the purge that a worker has carried out; None for any other answer. ``number``: of the reply's partition.
+
+    A repeated one was answered by an older worker: its id was that of another command, and no user was ended.
+    """
+    if reply.answer not in (CommandOutcome.DONE, CommandOutcome.UNCHANGED):
         return None
     key = key_of_purge(reply.user_id, reply.command_id)
     was_watched = reply.answer is not CommandOutcome.UNCHANGED

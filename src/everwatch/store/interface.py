@@ -64,12 +64,16 @@ class ResultStore(Protocol):
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
         held, so a repetition changes none. The identity of a dead letter is its place on the topic, that of a reply
-        its content, that of an entry of the audit log its id, that of a purge its key. Raises StoreError, StoreBusy.
+        its content, that of an entry of the audit log its id, that of a purge its key. A purge of the same key whose
+        user ended later is to be carried out anew. Raises StoreError, StoreBusy.
         """
         ...
 
-    def begin_purge(self, purge: Purge) -> None:
-        """Store no more records of the user from up to ``purge.ended_at``. Raises StoreError, StoreBusy."""
+    def begin_purge(self, *begun: Purge) -> None:
+        """Store no more records of each user from up to its purge's ``ended_at``; none is taken back.
+
+        Raises StoreError, StoreBusy.
+        """
         ...
 
     def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
@@ -80,16 +84,22 @@ class ResultStore(Protocol):
         """
         ...
 
-    def purges_to_do(self) -> list[AskedPurge]:
-        """Return some stored purges that are not over, the oldest first. Raises StoreError, StoreBusy."""
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
+        """Return some stored purges that are not over, the oldest first, those behind ``after``.
+
+        Raises StoreError, StoreBusy.
+        """
         ...
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         """Return the partition of a user that registered up to ``until`` (ms). Raises StoreError, StoreBusy."""
         ...
 
-    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
-        """Note that a purge is over, and forget whose it was. Raises StoreError, StoreBusy."""
+    def finish_purge(self, asked: AskedPurge, outcome: PurgeOutcome, now: int) -> None:
+        """Note that a purge is over, and forget whose it was; not if it was asked for again since.
+
+        Raises StoreError, StoreBusy.
+        """
         ...
 
     def drop_old_pages(self) -> None:

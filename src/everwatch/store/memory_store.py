@@ -70,17 +70,31 @@ class MemoryStore(MemoryReader):
                 self._audit.setdefault(noted.value.entry_id, noted.value)
         for asked in batch.purges:
             if asked.offset >= stored.get(asked.source, 0):
-                begun = StoredPurge(asked.value.ended_at, asked.value.was_watched, {}, 0, PurgeOutcome())
-                self._purges.setdefault(asked.value.key, (asked.value, begun))
+                self._put_purge(asked.value)
         for entry in batch.entries:
             if entry.offset >= stored.get(entry.source, 0):
                 self._put_entry(entry)
         for partition, offset in batch.offsets.items():
             self._offsets[partition] = max(offset, stored.get(partition, 0))
 
-    def begin_purge(self, purge: Purge) -> None:
-        self._purged = {user: ended for user, ended in self._purged.items() if ended[1] >= purge.ended_at}
-        self._purged[hash_of(purge.user_id)] = (purge.ended_at, purge.kept_until)
+    def _put_purge(self, asked: AskedPurge) -> None:
+        earlier, known = self._purges.get(asked.key, (None, None))
+        deleted: dict[str, int] = {}
+        if earlier is not None and known is not None:
+            if known.ended_at >= asked.ended_at:
+                return
+            if not known.over_at and earlier.partition == asked.partition:
+                asked = replace(asked, was_watched=asked.was_watched or earlier.was_watched)
+                deleted = known.deleted
+        self._purges[asked.key] = asked, StoredPurge(asked.ended_at, asked.was_watched, deleted, 0, PurgeOutcome())
+
+    def begin_purge(self, *begun: Purge) -> None:
+        if begun:
+            first = min(each.ended_at for each in begun)
+            self._purged = {user: ended for user, ended in self._purged.items() if ended[1] >= first}
+        for each in begun:
+            ended_at, until = self._purged.get(hash_of(each.user_id), (0, 0))
+            self._purged[hash_of(each.user_id)] = (max(ended_at, each.ended_at), max(until, each.kept_until))
 
     def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
         user_id, ended_at = purge.user_id, purge.ended_at
@@ -134,17 +148,18 @@ class MemoryStore(MemoryReader):
             self._purges[purge.key] = asked, replace(known, deleted=total)
         return deleted
 
-    def purges_to_do(self) -> list[AskedPurge]:
-        return [asked for asked, stored in self._purges.values() if not stored.over_at][:MOST_TO_DO]
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
+        left = sorted((a.ended_at, a.key, a) for a, known in self._purges.values() if not known.over_at)
+        return [a for at, key, a in left if after is None or (at, key) > (after.ended_at, after.key)][:MOST_TO_DO]
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         user, partition = self._users.get(user_id, (None, None))
         return partition if user is not None and user.registered_at <= until else None
 
-    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
-        asked, known = self._purges[key]
-        if not known.over_at:
-            self._purges[key] = replace(asked, user_id=""), replace(known, over_at=now, outcome=outcome)
+    def finish_purge(self, asked: AskedPurge, outcome: PurgeOutcome, now: int) -> None:
+        newest, known = self._purges[asked.key]
+        if not known.over_at and known.ended_at == asked.ended_at:
+            self._purges[asked.key] = replace(newest, user_id=""), replace(known, over_at=now, outcome=outcome)
 
     def drop_old_pages(self) -> None:
         """Nothing is kept of deleted rows."""

@@ -1,9 +1,10 @@
 """The rows of purges that the sink carries out."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, literal_column, or_, select, tuple_, update
 
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.bulk_statements import Bulk, insert_into
@@ -17,11 +18,24 @@ _c = purges.c
 
 
 def put_purges(connection: Connection, asked: Iterable[AskedPurge]) -> None:
-    """Store purges to carry out; one that is there stays as it is."""
+    """Store purges to carry out; one that is there stays as it is, unless the user was ended later once more.
+
+    That is carried out, too: the user may have signed up again in between. Of a purge that is carried out, and whose
+    user the same worker ended before, what is known stays.
+    """
     dialect = connection.dialect
-    insert = Bulk(insert_into(purges, dialect).on_conflict_do_nothing(), _c.keys(), dialect)
+    insert = insert_into(purges, dialect)
+    new = insert.excluded
+    goes_on = and_(_c.over_at == literal_column("0"), _c.partition == new.partition)
+    replacing: dict[str, ColumnElement[Any]] = {column.name: new[column.name] for column in purges.c}
+    replacing["was_watched"] = or_(new.was_watched, and_(goes_on, _c.was_watched))
+    replacing["deleted"] = case((goes_on, _c.deleted), else_=new.deleted)
+    later = insert.on_conflict_do_update(
+        index_elements=[_c.purge_key], set_=replacing, where=_c.ended_at < new.ended_at
+    )
+    statement = Bulk(later, _c.keys(), dialect)
     outcome = msgspec.json.encode(PurgeOutcome()).decode()
-    insert.run(
+    statement.run(
         connection,
         [
             (each.key, each.user_id, each.ended_at, each.partition, each.deletion, each.was_watched, "{}", 0, outcome)
@@ -30,10 +44,12 @@ def put_purges(connection: Connection, asked: Iterable[AskedPurge]) -> None:
     )
 
 
-def purges_to_do(connection: Connection) -> list[AskedPurge]:
-    """Return purges that are not over, the oldest first."""
+def purges_to_do(connection: Connection, after: AskedPurge | None = None) -> list[AskedPurge]:
+    """Return purges that are not over, the oldest first, those behind ``after``."""
     columns = (_c.purge_key, _c.user_id, _c.ended_at, _c.partition, _c.deletion, _c.was_watched)
     asked = select(*columns).where(_c.over_at == 0).order_by(_c.ended_at, _c.purge_key).limit(MOST_TO_DO)
+    if after is not None:
+        asked = asked.where(tuple_(_c.ended_at, _c.purge_key) > tuple_(after.ended_at, after.key))
     return [AskedPurge(*row) for row in connection.execute(asked)]
 
 
@@ -54,9 +70,12 @@ def add_deleted(connection: Connection, key: str, some: Mapping[str, int]) -> No
     connection.execute(update(purges).where(_c.purge_key == key).values(deleted=msgspec.json.encode(total).decode()))
 
 
-def finish(connection: Connection, key: str, outcome: PurgeOutcome, now: int) -> None:
-    """Note that a purge is over, and forget its user and purges that have been over for long."""
-    is_it = (_c.purge_key == key) & (_c.over_at == 0)
+def finish(connection: Connection, asked: AskedPurge, outcome: PurgeOutcome, now: int) -> None:
+    """Note that a purge is over, and forget its user and purges that have been over for long.
+
+    One that was asked for again meanwhile is not over.
+    """
+    is_it = (_c.purge_key == asked.key) & (_c.over_at == 0) & (_c.ended_at == asked.ended_at)
     said = msgspec.json.encode(outcome).decode()
     connection.execute(update(purges).where(is_it).values(over_at=now, user_id="", outcome=said))
     connection.execute(delete(purges).where(_c.over_at > 0, _c.over_at < now - KEPT_MS))

@@ -1,6 +1,6 @@
 """The rows of purged users: which of them are from before, deleting them, and the note that keeps them away."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import (
@@ -9,6 +9,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     false,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     true,
 )
 
-from everwatch.store.bulk_statements import Bulk, upsert
+from everwatch.store.bulk_statements import Bulk, insert_into
 from everwatch.store.counters import Counters
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge, hash_of
@@ -44,11 +45,21 @@ from everwatch.store.sql_schema import (
 AT_ONCE = 1_000
 
 
-def note(connection: Connection, purge: Purge) -> None:
-    """Note a purge for the sinks; notes that nothing can come of any more go."""
-    connection.execute(delete(purged_users).where(purged_users.c.kept_until < purge.ended_at))
-    row = (hash_of(purge.user_id), purge.ended_at, purge.kept_until)
-    upsert(purged_users, connection.dialect).run(connection, [row])
+def note(connection: Connection, begun: Sequence[Purge]) -> None:
+    """Note purges for the sinks; an earlier one takes nothing back. Notes that nothing can come of any more go."""
+    c = purged_users.c
+    connection.execute(delete(purged_users).where(c.kept_until < min(each.ended_at for each in begun)))
+    insert = insert_into(purged_users, connection.dialect)
+    new = insert.excluded
+    greater = {
+        column.name: case((column < new[column.name], new[column.name]), else_=column)
+        for column in (c.ended_at, c.kept_until)
+    }
+    noting = Bulk(
+        insert.on_conflict_do_update(index_elements=[c.user_hash], set_=greater), c.keys(), connection.dialect
+    )
+    # in one order, so that no two wait for each other
+    noting.run(connection, sorted((hash_of(each.user_id), each.ended_at, each.kept_until) for each in begun))
 
 
 def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]]) -> dict[str, int]:

@@ -107,9 +107,11 @@ class SqlStore:
 
         return work
 
-    def begin_purge(self, purge: Purge) -> None:
+    def begin_purge(self, *begun: Purge) -> None:
+        if not begun:
+            return
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            purge_rows.note(connection, purge)
+            purge_rows.note(connection, begun)
         # a batch that was begun before the note could be read is waited for
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.lock(connection, self._offsets.all(connection).keys())
@@ -126,17 +128,17 @@ class SqlStore:
                 purge_records.add_deleted(connection, purge.key, deleted)
             return deleted
 
-    def purges_to_do(self) -> list[AskedPurge]:
+    def purges_to_do(self, after: AskedPurge | None = None) -> list[AskedPurge]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
-            return purge_records.purges_to_do(connection)
+            return purge_records.purges_to_do(connection, after)
 
     def partition_of_watched(self, user_id: str, until: int) -> int | None:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
             return purge_records.partition_of_watched(connection, user_id, until)
 
-    def finish_purge(self, key: str, outcome: PurgeOutcome, now: int) -> None:
+    def finish_purge(self, asked: AskedPurge, outcome: PurgeOutcome, now: int) -> None:
         with self._overwriting() as connection:
-            purge_records.finish(connection, key, outcome, now)
+            purge_records.finish(connection, asked, outcome, now)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":

@@ -20,7 +20,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.core.private_files import make_private_data_folder
 from everwatch.kafka.embedded import remembered_address
-from everwatch.kafka.process_rights import ProcessRole, rights_of
+from everwatch.kafka.process_rights import ProcessRole, needed_to_start
 from everwatch.observability.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare, parse_moment_ms
@@ -239,7 +239,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> tupl
 
         write_by_registry(settings)
     if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
-        expect_rights(admin, rights_of(process, settings))
+        expect_rights(admin, needed_to_start(process, settings))
     return settings, bootstrap
 
 
