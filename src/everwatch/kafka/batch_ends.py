@@ -14,14 +14,16 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable
 
-# the client could not make records of the bytes that it got
+BROKERS_CODES = KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD
+"""What the broker says of a batch that it cannot read itself."""
+# the client could not make records of the bytes that it got, or the broker itself could not read them
 CODES = frozenset(
     {
         KafkaError._BAD_COMPRESSION,
         KafkaError._BAD_MSG,
         KafkaError._NOT_IMPLEMENTED,
         KafkaError._UNDERFLOW,
-        KafkaError.INVALID_MSG,
+        *BROKERS_CODES,
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
@@ -277,7 +279,7 @@ class Prober:
                 if at is None:
                     continue
                 if error is not None and error.code() in CODES:
-                    return _Standing(at, error.str(), is_brokers=error.code() == KafkaError.INVALID_MSG)
+                    return _Standing(at, error.str(), is_brokers=error.code() in BROKERS_CODES)
                 if error is not None and error.code() == KafkaError.UNKNOWN and at == offset:
                     unknown, reason = unknown + 1, error.str()
                     continue

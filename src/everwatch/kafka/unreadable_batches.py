@@ -148,7 +148,8 @@ class Sieve:
                     sifted.records.append(message)
                 else:
                     self._pass_over(sifted, [_too_large(message)])
-            elif is_unreadable(message):
+            elif is_unreadable(message) or (error.code() == KafkaError.UNKNOWN and place in self._looks):
+                # the broker may name another error when it is asked again, while the end is looked for
                 # whatever came behind the error is read again
                 others = [other for other in messages if _place_of(other) != place]
                 has_gone_on, messages[:] = len(others) < len(messages), others
