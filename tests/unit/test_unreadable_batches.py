@@ -379,6 +379,14 @@ def test_where_the_broker_goes_on_with_the_next_segment_the_rest_of_the_damaged_
     assert sieve.take(10, 0, 0).records[0].offset() == first
 
 
+def test_offsets_that_hold_nothing_behind_a_batch_are_not_counted_to_it() -> None:
+    log = [Batch(3, 3, 500, False), Batch(506, 2, 0, True)]
+    client = Client(log)
+    sieve = sieve_of(client, lambda: Client(log), SettableClock(0))
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 6)]
+    assert [message.offset() for message in sieve.take(2, 0, 0).records] == [506, 507]
+
+
 def test_a_good_record_between_a_batch_and_what_its_end_is_sought_in_is_read() -> None:
     # from offset 6 the search goes to 10, behind all damage, and halves what lies between
     log = [Batch(3, 4, 0, False), Batch(7, 1, 0, True), Batch(8, 2, 0, False), Batch(10, 5, 0, True)]
