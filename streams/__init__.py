@@ -7,16 +7,15 @@ Begin with ``events.py``: one table, which part calls which. Then a path a line,
 record passes them. ``transport/batch_consumer`` hands a batch to an agent (``app``), the agent to ``agents/isolation``,
 and that, by ``events``, to its handler:
 
-- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` (which writes the dead letters: of
-  poison records, which it finds, and of invalid ones, which any next step refuses) → ``agents/input_admission`` →
+- **signup, command**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/input_admission`` →
   ``agents/registration`` → ``agents/newcomers`` or ``agents/monitor_changes`` → ``state/unit_of_work`` →
-  ``state/fenced_writers`` → ``state/entry_store`` → ``state/timetable_planner``;
+  ``state/fenced_writers`` → ``state/entry_store`` → ``state/timetable_planner``. Any step may refuse a record as
+  invalid; ``agents/isolation`` writes its dead letter when the batch is handled;
 - **signal**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/signals`` → ``state/unit_of_work``;
 - **tick**: ``everwatch.timetable`` (what is due when, in memory), held by ``state/owned_partition``, filled ahead by
-  ``ticking/due_index_loader`` → ``ticking/emitter`` → ``state/fenced_writers`` (progress);
-- **check**: executors run the ticks (``src/everwatch/executor/``), and send results; kinds that judge signals are run
-  here by ``ticking/inline_evaluator``. What a kind does is in ``src/everwatch/kinds/``, a file each, and a line in its
-  registry (CONTRIBUTING.md, *Add a kind*);
+  ``ticking/due_index_loader`` → ``ticking/emitter`` → ``state/fenced_writers`` (progress). Executors read the ticks;
+- **check**: ``src/everwatch/executor/`` runs the tick's kind and sends the result;
+- **inline check**: kinds that judge signals have no tick: ``ticking/inline_evaluator`` runs them here;
 - **result**: ``transport/batch_consumer`` → ``agents/isolation`` → ``agents/feedback`` → ``result_application``
   (``everwatch.rules.lifecycle`` decides the state) → ``outputs/transitions`` → ``state/unit_of_work``;
 - **result stored**: by the sink (``src/everwatch/sink/``, ``store/``), which reads the same topic;
@@ -27,10 +26,13 @@ and that, by ``events``, to its handler:
 
 The wiring comes last: ``engine``, ``app``, ``worker``.
 
-A poison record, one that makes its handler fail each time, is found by halving its batch (``agents/isolation``); it
+A kind is a file in ``src/everwatch/kinds/`` and a line in its registry (CONTRIBUTING.md, *Add a kind*).
+
+A poison input, one that makes its handler fail each time, is found by halving its batch (``agents/isolation``); it
 goes to the topic ``dead-letters`` with the reason (``outputs/refused_inputs``), and its offset is committed. A batch
 that cannot be read at all is reported by ``transport/batch_consumer`` and goes there, too. A tick that its topic
-refuses (too large, say) becomes a skipped result (``ticking/skipped_ticks``). Of a monitor's agenda
+refuses (too large, say) becomes a skipped result (``ticking/skipped_ticks``). A tick that an executor cannot begin
+becomes a dead letter at its first failure (``everwatch.executor.check_runner``). Of a monitor's agenda
 ``ticking/agenda_runner`` carries out what is no tick (reminders, ends of pauses, runs in regions); an item that fails
 is dropped from the index. An entry of the table that cannot be decoded counts as absent
 (``state/undecodable_entries``).
@@ -38,8 +40,8 @@ is dropped from the index. An entry of the table that cannot be decoded counts a
 A late tick: ``ticking/sweep_measures`` has the metrics, and logs what a sweep that took a second has waited for: the
 lock of its partition (``state/owned_partition``), while a unit of work held it, the index of due instants
 (``ticking/due_index_loader``), or the broker (``everwatch.kafka.batch_producer``). A sweep goes no further than the
-partition's ``ceiling``, which new users and retries set. Readiness names the partitions that are behind
-(``OwnedPartitions.why_behind``).
+partition's ``ceiling``, which new users and retries set (``ceiling_at``). Readiness names the partitions that are
+behind (``OwnedPartitions.why_behind``).
 
 Order of durability: of an input, its transitions → its changelog records → the RocksDB table → the timetable → replies
 and dead letters acknowledged (replies are sent once the table is written) → the offset of the input. Of ticks, the

@@ -54,7 +54,7 @@ class App(faust.App):
     @property
     def ended_for(self) -> EverwatchError | None:
         """Return the error with a sentence that ended the worker; None after an ordinary stop, and after a crash."""
-        reasons = (self.engine.refusal, self.engine.crash_reason, self.crash_reason)
+        reasons = (self.engine.access_error, self.engine.crash_reason, self.crash_reason)
         return next((reason for reason in reasons if isinstance(reason, EverwatchError)), None)
 
     def _exit(self) -> None:
@@ -135,22 +135,22 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
     for topic, channel in engine.channels.items():
         _declare_agent(app, channel, names[topic], engine.isolations[topic])
 
-    # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one. One input
-    # stands for all: topics have one partition count, so the partitions of the table that Faust assigns
-    # (``MonitorsTable.on_rebalance``) are those of every input, and batch consumers assign them to themselves.
+    # for the assignment alone: this stream yields nothing (``faust_transport``). One input stands for all: topics
+    # have one partition count, so the partitions of the table that Faust assigns (``MonitorsTable.on_rebalance``) are
+    # those of every input, and batch consumers assign them to themselves
     @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")
     async def ignore(stream: Any) -> None:
         async for _ in stream:
             pass
 
 
-def _declare_agent(app: faust.App, channel: Any, name: str, handler: PoisonIsolation) -> None:
+def _declare_agent(app: faust.App, channel: Any, name: str, isolation: PoisonIsolation) -> None:
     @app.agent(channel, name=name)
     async def take(batches: Any) -> None:
         batch: RecordBatch
         async for batch in batches:
-            with batch.handling() as left:
-                await handler.run(left)
+            with batch.handling() as rest:
+                await isolation.run(rest)
 
 
 def _credentials(settings: Settings) -> Any:

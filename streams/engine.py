@@ -93,8 +93,8 @@ class Engine(Service):
         self._app = app
         self.ready = asyncio.Event()
         self._has_failed = False
-        self.refusal: AccessError | None = None
-        self.refused = asyncio.Event()
+        self.access_error: AccessError | None = None
+        self.access_denied = asyncio.Event()
         self.plans = PlansFile(settings.plans_file, settings.regions) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
         made = self._clients = WorkerClients(settings, clients)
@@ -121,15 +121,16 @@ class Engine(Service):
         self.writers = FencedWriters(
             made.fenced_producer, topics, settings.partitions, events.lost, TableNotes(store, self.partitions, member)
         )
-        # the order within a topic is kept, so each has a handler of its own
-        handlers = {
+        # the order within a topic is kept, so each topic has a ``PoisonIsolation`` of its own
+        handle_by_topic = {
             topics.signups: events.signups,
             topics.commands: events.commands,
             topics.signals: events.signals,
             topics.results: events.results,
         }
         self.isolations = {
-            topic: PoisonIsolation(topic, handle, events.refused_inputs, clock) for topic, handle in handlers.items()
+            topic: PoisonIsolation(topic, handle, events.refused_inputs, clock)
+            for topic, handle in handle_by_topic.items()
         }
         # an agent takes a topic's batches from its channel
         self.channels = {topic: app.channel(maxsize=1) for topic in self.isolations}
@@ -160,7 +161,7 @@ class Engine(Service):
         skipped = SkippedTicks(results, self._packing)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
         result_application = ResultApplication(outputs.transitions, clock.now_ms, settings.tasks_kept_s * 1_000)
-        self.events.handlers = self._new_handlers(outputs, secrets, inline, result_application)
+        self.events.handlers = self._new_handlers(outputs, secrets, results, inline, result_application)
         agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, result_application, clock)
         sending = TickSending(self._sender, self._packing, self.outbox, self.writers, topics)
         await self.add_runtime_dependency(
@@ -197,13 +198,18 @@ class Engine(Service):
         return Outputs(self.outbox, Transitions(topics, output_format), replies, refused)
 
     def _new_handlers(
-        self, outputs: Outputs, secrets: ConfigSecrets, inline: InlineEvaluator, result_application: ResultApplication
+        self,
+        outputs: Outputs,
+        secrets: ConfigSecrets,
+        results: Results,
+        inline: InlineEvaluator,
+        result_application: ResultApplication,
     ) -> InputHandlers:
-        """Make the handlers of signups and commands, signals and results."""
+        """Make the objects whose methods handle inputs."""
         outbox, _, replies, refused = outputs
         clock = self._clock
         admission = InputAdmission(refused, clock, secrets, self.plans, self._settings.regions)
-        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, inline.evaluate_now)
+        manual_runs = ManualRuns(outbox, self._topics, admission.produced_at, results, inline.evaluate_now)
         changes = MonitorChanges(admission, outputs, manual_runs, clock)
         return InputHandlers(
             Registration(self.units, self.planner, outputs, admission, changes, clock),
@@ -238,8 +244,8 @@ class Engine(Service):
         self._has_failed = True
         if isinstance(error, AccessError):
             # nothing of ours is wrong: a clean stop, and then the sentence
-            self.refusal = self.refusal or error
-            self.refused.set()
+            self.access_error = self.access_error or error
+            self.access_denied.set()
             return
         self.add_future(self.crash(error))
 

@@ -34,7 +34,7 @@ from streams.ownership import Ownership, WorkerHost
 
 
 class InputHandlers(NamedTuple):
-    """Handlers of inputs, made when the clients are connected."""
+    """The objects whose methods handle inputs, made when the clients are connected."""
 
     registration: Registration
     signals: SignalTaker

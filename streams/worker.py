@@ -75,12 +75,12 @@ class Worker(Process):
         assert self._services is not None  # made by ``start``
         assert self._app is not None
         self._running = asyncio.create_task(self._services.start())
-        refused = asyncio.create_task(self._app.engine.refused.wait())
+        denied = asyncio.create_task(self._app.engine.access_denied.wait())
         stopped = asyncio.create_task(self.stopping.wait())
         try:
-            await asyncio.wait({self._running, refused, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._running, denied, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            refused.cancel()
+            denied.cancel()
             stopped.cancel()
         if self._running.done():
             self._running.result()

@@ -49,7 +49,7 @@ class Feedback:
     async def handle_results(self, records: Iterable[Record]) -> None:
         """Change states by the results; the changes are durable when this returns."""
         keyed = await self._keyed(records)
-        async with self._units.begin() as work, AsyncExitStack() as holds:
+        async with self._units.begin() as work, AsyncExitStack() as ceilings:
             changed: list[tuple[int, Monitor, Monitor]] = []
             for number, some in keyed.items():
                 partition = work.owned(number)
@@ -58,7 +58,7 @@ class Feedback:
                 if earliest:
                     # sweeps stop one ms before ``earliest``, as a retry may be due at that very instant
                     # (newcomers, due strictly after their begin, need no such ms)
-                    holds.enter_context(partition.sweeps_held_at(earliest - 1))
+                    ceilings.enter_context(partition.ceiling_at(earliest - 1))
                 changed += [(number, *each) for each in await self._change(work, partition, relevant, earliest)]
             await work.finish()
             with all_or_worker_ends():
@@ -119,7 +119,7 @@ class Feedback:
                 # one whose entry cannot be decoded counts as absent
                 if key in after:
                     if after[key].monitor.spec.policy.regions:
-                        partition.without_result.pop(result.region, None)
+                        partition.unanswered.pop(result.region, None)
                     monitor, announced = self._result_application.after_result(
                         partition, key, after[key], result, earliest
                     )
@@ -144,13 +144,13 @@ def _retry_of(monitor: Monitor) -> tuple[int, int, int]:
 
 def _note_alive(partition: OwnedPartition, keyed: list[KeyedRecord]) -> None:
     """Note that executors without a region are alive, if one of these results is theirs."""
-    ticks = partition.without_result.get("")
+    ticks = partition.unanswered.get("")
     if ticks is None:
         return
     # among results of regions theirs may be few
     most = len(keyed) if ticks.last - ticks.first >= LOOKED_CLOSER_MS else LOOKED_AT
     if any(_is_executors(record) for record, _, _ in islice(reversed(keyed), most)):
-        del partition.without_result[""]
+        del partition.unanswered[""]
 
 
 def _is_executors(record: Record) -> bool:

@@ -20,7 +20,10 @@ LONGEST_PAUSES_S = 1.0
 
 
 class PoisonIsolation:
-    """Handler of one topic's records that refuses poison records: one whose handling fails each time harms no other."""
+    """Calls the handler of one topic, ``handle``, and refuses poison records: one that fails each time harms no other.
+
+    The agent of the topic runs it.
+    """
 
     def __init__(
         self,
@@ -34,26 +37,26 @@ class PoisonIsolation:
         self._refused = refused
         self._log_throttle = LogThrottle(clock)
 
-    async def run(self, left: Bisection[Record]) -> None:
+    async def run(self, rest: Bisection[Record]) -> None:
         """Handle the rest of a batch; when this returns, every record is durably handled or refused.
 
         A part that fails is halved, down to the records that fail alone; those are refused after three attempts
         (``Bisection``). Meanwhile the topic's other partitions at this worker wait, too: a batch spans them.
-        Raises errors that are no record's fault (``is_retryable``); the caller then runs the rest, ``left``, again.
+        Raises errors that are no record's fault (``is_retryable``); the caller then runs ``rest`` again.
         """
         pauses_s = LONGEST_PAUSES_S
-        while part := left.part:
+        while part := rest.part:
             try:
                 await self._handle_part(part)
             except Exception as error:
                 if is_retryable(error):
                     raise
                 self._complain(error, part)
-                if not left.failed():
+                if not rest.failed():
                     pauses_s -= await _pause(len(part), pauses_s)
                     continue
                 await self._refuse(part[0], error)
-            left.done()
+            rest.done()
 
     async def _handle_part(self, part: Sequence[Record]) -> None:
         refused = self._refused()

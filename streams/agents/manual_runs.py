@@ -1,16 +1,19 @@
 """Runs of monitors beside their schedules, by command."""
 
 from collections.abc import Callable
+from functools import partial
 from zlib import crc32
 
 from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.outbox import Outbox, Substitute
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
+from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
+from streams.outputs.results import Results
 from streams.state.owned_partition import OwnedPartition
 
 EvaluateNow = Callable[[OwnedPartition, Monitor, int, int], None]
@@ -18,14 +21,23 @@ EvaluateNow = Callable[[OwnedPartition, Monitor, int, int], None]
 
 
 class ManualRuns:
-    """Lets a monitor run once, now: an executed kind by a tick, an inline one at once."""
+    """Lets a monitor run once, now: an executed kind by a tick, an inline one at once.
+
+    A tick that its topic refuses becomes a skipped result, as the emitter's do.
+    """
 
     def __init__(
-        self, outbox: Outbox, topics: Topics, produced_at: Callable[[Record], int], evaluate_now: EvaluateNow
+        self,
+        outbox: Outbox,
+        topics: Topics,
+        produced_at: Callable[[Record], int],
+        results: Results,
+        evaluate_now: EvaluateNow,
     ) -> None:
         self._outbox = outbox
         self._topics = topics
         self._produced_at = produced_at
+        self._results = results
         self._evaluate_now = evaluate_now
 
     def run(
@@ -50,10 +62,15 @@ class ManualRuns:
             ticks = self._topics.ticks_in(region)
             if ticks is None:  # the setting has lost it: a region without executors
                 continue
+            topic = ticks.of(monitor.spec.policy.priority)
             self._outbox.send(
-                ticks.of(monitor.spec.policy.priority),
+                topic,
                 partition=partition.number,
                 key=codec.user_key(monitor.user_id),
                 value=value,
                 timestamp_ms=scheduled_at,
+                instead=partial(self._skipped, RunIdentity.of(monitor, scheduled_at, manual=True), topic, now, region),
             )
+
+    def _skipped(self, run: RunIdentity, topic: str, now: int, region: str, reason: str) -> Substitute:
+        return self._results.skipped_instead(run, f"the topic {topic} refused the tick: {reason}", now, region)

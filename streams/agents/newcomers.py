@@ -79,7 +79,7 @@ class Newcomers:
             for number, some in newcomers.items():
                 partition = work.owned(number)
                 now = max(self._clock.now_ms(), partition.sweeping_to)
-                stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
+                stack.enter_context(partition.ceiling_at(now + BEGIN_AFTER_MS))
                 registered.append((partition, *await self._enter(work, number, some, now, asked)))
                 # the broker commits while the next partition's users are encoded
                 work.begin_commit(number)

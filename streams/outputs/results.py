@@ -1,10 +1,10 @@
 """Results that the worker itself sends: those of inline kinds, and of ticks that are not run."""
 
 from everwatch.encoding import codec
-from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.outbox import Outbox, Substitute
 from everwatch.kafka.topics import Topics
-from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder, RunTimes
-from everwatch.model import Outcome
+from everwatch.kinds.execution.result_builder import ResultBuilder, RunIdentity, RunTimes
+from everwatch.model import Outcome, Status
 
 
 class Results:
@@ -18,7 +18,7 @@ class Results:
     def send(
         self,
         number: int,
-        run: InlineRun,
+        run: RunIdentity,
         outcome: Outcome,
         now: int,
         *,
@@ -38,7 +38,12 @@ class Results:
             group=None if run.manual else number,
         )
 
-    def report_fault(self, run: InlineRun, error: BaseException) -> None:
+    def skipped_instead(self, run: RunIdentity, reason: str, now: int, region: str = "") -> Substitute:
+        """Return the result to send in the place of a tick that its topic refuses; safe in any thread."""
+        result = self._builder.build(run, Outcome(Status.SKIPPED, reason), RunTimes(now), region=region)
+        return Substitute(self._topic, codec.user_key(result.user_id), self._builder.encode(result), [])
+
+    def report_fault(self, run: RunIdentity, error: BaseException) -> None:
         """Log an error that a kind should have handled."""
         self._builder.report_fault(run, error)
 

@@ -46,7 +46,7 @@ class Sweep:
     sent: Counter[Route] = field(default_factory=Counter)
 
 
-class TicksWithoutResult(NamedTuple):
+class UnansweredTicks(NamedTuple):
     """Instants of the first and the last tick for executors that have sent no result since, ms."""
 
     first: int
@@ -58,8 +58,8 @@ class OwnedPartition:
 
     Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work of
     signups, commands or agenda items that changes known monitors: nothing is emitted meanwhile. Feedback, which
-    changes retries alone in the timetable, does not take it. ``sweeps_held_at`` is for what is about to enter the
-    timetable, new users and retries: sweeps go on up to that instant and no further (``ceiling``).
+    changes retries alone in the timetable, does not take it. ``ceiling_at`` is for what is about to enter the
+    timetable, new users and retries: sweeps go on up to that instant and no further (the lowest is ``ceiling``).
     ``opened_at``: since when this worker watches it, ms. ``entries``: how many its table has; None: not counted.
     """
 
@@ -70,11 +70,11 @@ class OwnedPartition:
         self.sweep: Sweep | None = None
         self.entries: EntryCounts | None = None
         # by region ("": executors without one): the first and the last tick since its last result
-        self.without_result: dict[str, TicksWithoutResult] = {}
+        self.unanswered: dict[str, UnansweredTicks] = {}
         # regions whose gauge of silence is not 0
         self.silent: set[str] = set()
         self.sweep_lock = asyncio.Lock()
-        self._holds: list[int] = []
+        self._ceilings: list[int] = []
         # of monitors in regions, the one that was answered last at the end
         self._answers: dict[bytes, RegionalAnswers] = {}
 
@@ -91,7 +91,7 @@ class OwnedPartition:
     @property
     def ceiling(self) -> int | None:
         """The instant that sweeps may not pass yet, None if there is none."""
-        return min(self._holds, default=None)
+        return min(self._ceilings, default=None)
 
     def count(self, users: int, monitors: int) -> None:
         """Correct the number of the table's entries by these."""
@@ -111,10 +111,10 @@ class OwnedPartition:
         return answers
 
     @contextmanager
-    def sweeps_held_at(self, instant: int) -> Iterator[None]:
-        """Keep sweeps at ``instant`` or before: what begins there enters the timetable only when the block ends."""
-        self._holds.append(instant)
+    def ceiling_at(self, instant: int) -> Iterator[None]:
+        """Let no sweep pass ``instant``: what begins after it enters the timetable only when the block ends."""
+        self._ceilings.append(instant)
         try:
             yield
         finally:
-            self._holds.remove(instant)
+            self._ceilings.remove(instant)

@@ -252,7 +252,7 @@ class UnitOfWork:
             for partition in changed:
                 self.owned(partition)
         except BaseException:
-            self.abandon()
+            self.note_failure()
             raise
         self.commits.clear()
         for partition, offset in zip(changed, offsets, strict=True):
@@ -274,8 +274,11 @@ class UnitOfWork:
             self._positions[number] = self._store.offset_of(number)
         return self._positions[number]
 
-    def abandon(self) -> None:
-        """Give the unit up. A part that was sent may be committed anyway, without being in the local store."""
+    def note_failure(self) -> None:
+        """Have all partitions fenced at their next assignment, if a commit began.
+
+        A part of the unit may be committed, without being in the local store; nothing is undone.
+        """
         if self.commits:
             self._writers.fence_all_at_next_assignment()
 
@@ -324,7 +327,7 @@ class UnitsOfWork:
                 self._partitions.abandon()
                 raise
             except BaseException:
-                work.abandon()
+                work.note_failure()
                 raise
 
     async def idle(self) -> None:

@@ -1,8 +1,9 @@
 """Emitter: sends due ticks, and notes the progress once the broker has acknowledged them.
 
-A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
-when all of it is acknowledged does the timetable mark it emitted; after a failure the next sweep sends again what the
-broker did not acknowledge, which by identity (user, monitor, scheduled instant, attempt, region) is the same ticks.
+A sweep of a partition emits everything due since the last one: ticks as stamped batches, then inline kinds as results.
+Only when all of it is acknowledged does the timetable mark it emitted. When ticks fail, the next sweep sends again what
+the broker did not acknowledge: the same ticks by identity (user, monitor, scheduled instant, attempt, region). A result
+that cannot be delivered ends the worker (``Outbox``); the next owner sends everything since the last progress.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ Failure = tuple[Outgoing, BaseException]
 class TickSending(NamedTuple):
     """Where a sweep sends: ticks to ``batches``, the progress to ``writers``.
 
-    ``outbox``: it waits there until the results of ``Reports`` are acknowledged.
+    ``outbox``: a sweep waits on it until the broker has acknowledged the results of ``Reports``.
     """
 
     batches: BatchSender
@@ -181,7 +182,7 @@ class Emitter(Service):
     async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
         """Send the ticks; what the broker did not take stays in ``sweep.outgoing``."""
         if self._sizes_refused:
-            sweep.outgoing = [each for each in sweep.outgoing if not self._set_aside(sweep, each)]
+            self._drop_known_too_large(sweep)
         producer = self._sender.producer
         by_route = [list(some) for _, some in groupby(sorted(sweep.outgoing, key=_route_of), key=_route_of)]
         if len(by_route) == 1:
@@ -207,11 +208,15 @@ class Emitter(Service):
         refused = {id(each): error for each, error in failed if is_refused(error)}
         if not refused:
             return False
-        sweep.outgoing = [
-            part
-            for each in sweep.outgoing
-            for part in (self._parts(sweep, each, refused[id(each)]) if id(each) in refused else [each])
-        ]
+        whole, sweep.outgoing = sweep.outgoing, []
+        for each in whole:
+            error = refused.get(id(each))
+            if error is None:
+                sweep.outgoing.append(each)
+            elif each.chunk.count == 1:
+                sweep.unsendable.append((*each, self._why_unsendable(sweep, each, error)))
+            else:
+                sweep.outgoing.extend(self._halves(each))
         too_large = [each.chunk.size_in(self._packing) for each, error in failed if is_too_large(error)]
         if too_large:
             self._fit(max(too_large))
@@ -251,34 +256,39 @@ class Emitter(Service):
             failed += [(each, failure) for each in outgoing[len(futures) :]]
         return failed
 
-    def _parts(self, sweep: Sweep, refused: Outgoing, error: BaseException) -> Iterable[Outgoing]:
-        """Yield the halves of a refused chunk; a single tick becomes unsendable."""
+    def _halves(self, refused: Outgoing) -> Iterable[Outgoing]:
+        """Yield the halves of a chunk."""
         route, chunk, instant = refused
-        if chunk.count == 1:
-            if not is_too_large(error):
-                sweep.unsendable.append((*refused, f"the broker refused the tick: {error!r}"))
-                return
-            sweep.unsendable.append((*refused, self._too_large(refused)))
-            size, until = self._sizes_refused.get(route, (0, 0))
-            size_refused = len(chunk.packed(self._packing))
-            self._sizes_refused[route] = (
-                min(size, size_refused) if sweep.now < until else size_refused,
-                sweep.now + REFUSED_FOR_MS,
-            )
-            return
         entries = list(chunk.entries(self._packing))
         middle = len(entries) // 2
         for some in (entries[:middle], entries[middle:]):
             yield Outgoing(route, chunk_of(some, self._packing), instant)
 
-    def _set_aside(self, sweep: Sweep, each: Outgoing) -> bool:
-        """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
+    def _why_unsendable(self, sweep: Sweep, refused: Outgoing, error: BaseException) -> str:
+        """Return why a single tick cannot be sent; note its size if it is too large for its topic."""
+        if not is_too_large(error):
+            return f"the broker refused the tick: {error!r}"
+        size, until = self._sizes_refused.get(refused.route, (0, 0))
+        size_refused = len(refused.chunk.packed(self._packing))
+        self._sizes_refused[refused.route] = (
+            min(size, size_refused) if sweep.now < until else size_refused,
+            sweep.now + REFUSED_FOR_MS,
+        )
+        return self._too_large(refused)
+
+    def _drop_known_too_large(self, sweep: Sweep) -> None:
+        """Make each tick unsendable that is as large as one that its topic refused a short while ago."""
+        whole, sweep.outgoing = sweep.outgoing, []
+        for each in whole:
+            if self._is_known_too_large(sweep, each):
+                sweep.unsendable.append((*each, self._too_large(each)))
+            else:
+                sweep.outgoing.append(each)
+
+    def _is_known_too_large(self, sweep: Sweep, each: Outgoing) -> bool:
         route, chunk, _ = each
         size, until = self._sizes_refused.get(route, (0, 0))
-        if chunk.count > 1 or sweep.now >= until or len(chunk.packed(self._packing)) < size:
-            return False
-        sweep.unsendable.append((*each, self._too_large(each)))
-        return True
+        return chunk.count == 1 and sweep.now < until and len(chunk.packed(self._packing)) >= size
 
     def _too_large(self, each: Outgoing) -> str:
         route, chunk, _ = each

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from everwatch.observability.logs import labelled
 from streams.metrics import remove_unanswered_gauge_of, unanswered_gauge_of
-from streams.state.owned_partition import OwnedPartition, TicksWithoutResult
+from streams.state.owned_partition import OwnedPartition, UnansweredTicks
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +27,19 @@ class ExecutorSilence:
     def note(self, partition: OwnedPartition, regions: Collection[str], upto: int) -> None:
         """Note a sweep up to ``upto`` that has sent ticks to ``regions`` ("": executors without one)."""
         for region in regions:
-            known = partition.without_result.get(region)
-            ticks = TicksWithoutResult(known.first if known else upto, upto)
-            partition.without_result[region] = ticks
+            known = partition.unanswered.get(region)
+            ticks = UnansweredTicks(known.first if known else upto, upto)
+            partition.unanswered[region] = ticks
             unanswered_gauge_of(partition.number, region).set((upto - ticks.first) / 1000)
             if upto > ticks.first:
                 partition.silent.add(region)
             self._warn(partition.number, region, ticks)
         if partition.silent:
             _clear_silence(partition)
-        if partition.without_result:
+        if partition.unanswered:
             _forget_unasked(partition, upto)
 
-    def _warn(self, number: int, region: str, ticks: TicksWithoutResult) -> None:
+    def _warn(self, number: int, region: str, ticks: UnansweredTicks) -> None:
         silent_ms = ticks.last - ticks.first
         if silent_ms < UNANSWERED_MS or self._warned.get((number, region)) == ticks.first:
             return
@@ -64,14 +64,14 @@ class ExecutorSilence:
 
 def _clear_silence(partition: OwnedPartition) -> None:
     """Set the gauges to 0 where a result has come since: the next tick may be an hour away."""
-    for region in partition.silent - partition.without_result.keys():
+    for region in partition.silent - partition.unanswered.keys():
         partition.silent.remove(region)
         unanswered_gauge_of(partition.number, region).set(0)
 
 
 def _forget_unasked(partition: OwnedPartition, upto: int) -> None:
-    for region, ticks in [*partition.without_result.items()]:
+    for region, ticks in [*partition.unanswered.items()]:
         if upto - ticks.last >= UNASKED_MS:
-            del partition.without_result[region]
+            del partition.unanswered[region]
             partition.silent.discard(region)
             remove_unanswered_gauge_of(partition.number, region)

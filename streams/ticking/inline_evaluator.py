@@ -8,7 +8,7 @@ from everwatch.encoding import codec
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import check_outcome
-from everwatch.kinds.execution.result_builder import InlineRun
+from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Monitor, Outcome, Status
 from everwatch.timetable import Firing, Packing
@@ -74,11 +74,11 @@ class InlineEvaluator:
         attempt: int = 1,
         manual: bool = False,
     ) -> None:
-        run = InlineRun.of(monitor, scheduled_at, attempt, manual=manual)
+        run = RunIdentity.of(monitor, scheduled_at, attempt, manual=manual)
         outcome = self._outcome(partition, monitor, run, max(scheduled_at, now))
         self._results.send(partition.number, run, outcome, now)
 
-    def _outcome(self, partition: OwnedPartition, monitor: Monitor, run: InlineRun, at: int) -> Outcome:
+    def _outcome(self, partition: OwnedPartition, monitor: Monitor, run: RunIdentity, at: int) -> Outcome:
         try:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from everwatch.kinds.execution.result_builder import InlineRun
+from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.model import Outcome, Status
 from everwatch.timetable import Chunk, Firing, Packing
 from streams.outputs.results import Results
@@ -37,7 +37,9 @@ class SkippedTicks:
             for delta, tick in ticks_of(entries, partition.number):
                 self._results.send(
                     partition.number,
-                    InlineRun(tick.user_id, tick.monitor_id, skipped[0] + delta, tick.kind, tick.version, tick.attempt),
+                    RunIdentity(
+                        tick.user_id, tick.monitor_id, skipped[0] + delta, tick.kind, tick.version, tick.attempt
+                    ),
                     outcome,
                     now,
                     skipped=(skipped[-1] + delta, len(skipped)),

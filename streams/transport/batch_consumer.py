@@ -36,8 +36,8 @@ T = TypeVar("T")
 class RecordBatch:
     """One batch of a topic on its way through an agent: the records left to handle, and a future for their end."""
 
-    def __init__(self, left: Bisection[Record]) -> None:
-        self._left = left
+    def __init__(self, rest: Bisection[Record]) -> None:
+        self._rest = rest
         self.taken = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # a batch consumer that stopped reading meanwhile does not ask how the batch ended: its partitions are lost, and
@@ -52,7 +52,7 @@ class RecordBatch:
             return
         self.taken = True
         try:
-            yield self._left
+            yield self._rest
         except BaseException as error:
             if not self.ended.done():
                 self.ended.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
@@ -81,7 +81,7 @@ class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
     ``refuse`` writes a dead letter for each batch that cannot be read; only then is the offset after it committed.
-    ``on_ended`` gets the error that ended the reading loop. ``retry_s``: pause between attempts at a batch.
+    ``on_failed`` gets the error that ended the reading loop. ``retry_s``: pause between attempts at a batch.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BatchConsumer:
         source: InputTopic,
         channel: Any,
         refuse: Callable[[list[Unreadable]], Awaitable[None]],
-        on_ended: Callable[[BaseException], None],
+        on_failed: Callable[[BaseException], None],
         clock: Clock,
         retry_s: float,
     ) -> None:
@@ -98,7 +98,7 @@ class BatchConsumer:
         self._channel = channel
         self._refuse = refuse
         self._clock = clock
-        self._on_ended = on_ended
+        self._on_failed = on_failed
         self._log_throttle = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
@@ -195,9 +195,9 @@ class BatchConsumer:
 
     async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch; False if it was withdrawn: the next owner of the partitions reads it again."""
-        left = Bisection(records)
+        rest = Bisection(records)
         while self._should_read:
-            batch = self._batch = RecordBatch(left)
+            batch = self._batch = RecordBatch(rest)
             try:
                 while not batch.ended.done():
                     if not batch.taken:
@@ -224,14 +224,15 @@ class BatchConsumer:
 
     async def _offer(self, batch: RecordBatch) -> None:
         # when a rebalance ends, Faust empties channels and cancels waiting puts: an offer may be lost, so it is made
-        # again until the agent takes the batch
+        # again until the agent takes the batch. One batch may be in the channel twice then: the agent handles the first
+        # and gets nothing of the second (``RecordBatch.handling``)
         offer = asyncio.ensure_future(self._channel.put(batch))
         await asyncio.wait([offer], timeout=self._retry_s)
         offer.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._should_read and not task.cancelled() and task.exception() is not None:
-            self._on_ended(task.exception() or Interrupted(self._topic))
+            self._on_failed(task.exception() or Interrupted(self._topic))
 
     def _assign(self, consumer: Consumer, positions: list[TopicPartition]) -> None:
         assert self._gate is not None

@@ -53,7 +53,7 @@ class MannersMachine(RuleBasedStateMachine):
         if wanted:
             self.start(host)
         else:
-            self.manners.pass_over(host, self.now_s)
+            self.manners.yield_turn(host, self.now_s)
 
     @precondition(lambda self: any(self.running.values()))
     @rule(data=st.data())

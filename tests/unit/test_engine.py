@@ -301,9 +301,9 @@ async def test_a_changelog_that_may_not_be_read_any_more_ends_the_worker_with_a_
     await broken_changelog(broker, clock, tmp_path / "a")
     async with worker(broker, tmp_path / "b", clock, unreadable_every_s=0.01) as life:
         broker.denied.add(CHANGELOG)
-        await asyncio.wait_for(life.engine.refused.wait(), PATIENCE_S)
-        assert isinstance(life.engine.refusal, PermissionMissing)
-        assert CHANGELOG in str(life.engine.refusal)
+        await asyncio.wait_for(life.engine.access_denied.wait(), PATIENCE_S)
+        assert isinstance(life.engine.access_error, PermissionMissing)
+        assert CHANGELOG in str(life.engine.access_error)
         assert not life.engine.crashed
 
 
@@ -334,8 +334,8 @@ async def test_a_standby_that_may_not_read_the_changelog_ends_the_worker_with_a_
     async with worker(broker, tmp_path, clock) as life:
         broker.denied.add(TOPICS.progress)
         assert await life.engine.table.usable_as_standby({1}) == set()
-        assert life.engine.refused.is_set()
-        assert isinstance(life.engine.refusal, PermissionMissing)
+        assert life.engine.access_denied.is_set()
+        assert isinstance(life.engine.access_error, PermissionMissing)
 
 
 async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from everwatch.core.errors import BrokerUnavailable, PermissionMissing
-from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.outbox import Outbox, Substitute
 
 OnDelivery = Callable[[KafkaError | None, Any], None]
 # ten times what a loaded machine needs; a barrier that is down wakes its waiter at once
@@ -416,3 +416,31 @@ async def test_a_record_that_is_too_large_even_when_shorter_is_a_failure(
     producer.deliver(b"short", error=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
     with pytest.raises(BrokerUnavailable):
         await returns(waiting)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError._INVALID_DIFFERENT_RECORD],
+)
+async def test_in_the_place_of_a_record_that_is_refused_for_its_own_sake_another_one_is_sent_and_waited_for(
+    producer: FakeProducer, outbox: Outbox, code: int
+) -> None:
+    send(outbox, b"tick", instead=lambda reason: Substitute("skipped", b"u", reason.encode(), []))
+    waiting = await barrier(outbox)
+    producer.deliver(b"tick", error=KafkaError(code))
+    await still_waits(waiting, producer, 1)
+    sent = producer.produced[-1]
+    assert (sent["topic"], sent["partition"], sent["value"]) == ("skipped", 3, KafkaError(code).str().encode())
+    producer.deliver(sent["value"])
+    await returns(waiting)
+
+
+async def test_of_a_record_that_the_broker_cannot_take_no_other_one_is_sent(
+    producer: FakeProducer, outbox: Outbox
+) -> None:
+    send(outbox, b"tick", instead=lambda _: Substitute("skipped", b"u", b"", []))
+    waiting = await barrier(outbox)
+    producer.deliver(b"tick", error=failed())
+    with pytest.raises(BrokerUnavailable):
+        await returns(waiting)
+    assert len(producer.produced) == 1

@@ -251,7 +251,7 @@ async def test_a_cancelled_delivery_is_a_failure_and_ends_no_sweep() -> None:
 
 async def test_no_sweep_passes_the_instant_at_which_somebody_is_about_to_begin() -> None:
     worker = Worker(monitor("ann"))
-    with worker.partition.sweeps_held_at(START + 700):
+    with worker.partition.ceiling_at(START + 700):
         await worker.sweep_at(START + 5_000)
         assert worker.partition.emitted_to == START + 700
         worker.partition.timetable.put(monitor("bob")._replace(since=START + 700))

@@ -216,7 +216,7 @@ async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_fro
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        with life.partition.sweeps_held_at(START + 2_500):
+        with life.partition.ceiling_at(START + 2_500):
             await life.engine.ownership.close_partitions({0})
         assert not life.put_away()
 

@@ -15,7 +15,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput
 from everwatch.encoding import avro_schemas, codec
 from everwatch.kafka.consumed_record import Record
-from everwatch.model import At, Monitor, State
+from everwatch.model import At, Monitor, State, Status
 from streams.state.unit_of_work import LARGEST_ENTRY_BYTES
 
 INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
@@ -261,6 +261,20 @@ async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(life: Life, b
     await until("it is sent", lambda: broker.records(TOPICS.ticks))
     [instant] = [each.timestamp_ms for each in broker.records(TOPICS.ticks)]
     assert START - 1_000 < instant < START + 3_600_000
+
+
+async def test_a_run_by_hand_whose_tick_the_topic_refuses_is_a_skipped_result_and_the_worker_goes_on(
+    life: Life, broker: Broker
+) -> None:
+    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [every("m", "http", "1h", url="http://127.0.0.1:1/")]})
+    await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+    broker.max_bytes[TOPICS.ticks] = 10
+    assert await life.command("ann", "run_now")
+    [result] = [codec.decode_result(value) for _, value in broker.pairs[TOPICS.results]]
+    assert (result.status, result.manual, result.skipped_count) == (Status.SKIPPED, True, 1)
+    assert TOPICS.ticks in result.reason
+    # what it sends later is delivered, too
+    assert await life.command("ann", "pause")
 
 
 async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it_is_sent(

@@ -24,7 +24,7 @@ from everwatch.model import INLINE_EXECUTOR, Misfire, Monitor, Outcome, Result, 
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
 from streams.outputs.results import Results
-from streams.state.owned_partition import TicksWithoutResult
+from streams.state.owned_partition import UnansweredTicks
 from streams.ticking.inline_evaluator import InlineEvaluator
 
 UNANSWERED = "everwatch_unanswered_seconds"
@@ -89,12 +89,12 @@ def record(value: bytes, offset: int = 0) -> Record:
 
 @pytest.mark.parametrize("wrong", [result("site")[:-2], result("site", duration_ms=nan)], ids=["cut", "nan"])
 async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Life, wrong: bytes) -> None:
-    life.partition.without_result[""] = TicksWithoutResult(START, START)
+    life.partition.unanswered[""] = UnansweredTicks(START, START)
     await life.handle(TOPICS.results, [record(wrong), record(result("shop"), 1)])
     assert (state(life, "shop"), state(life, "site")) == (State.UP, State.NEW)
     await until("it is kept", lambda: [value for _, value in life.broker.pairs[TOPICS.dead_letters]] == [wrong])
     # the one beside it is an executor's
-    assert life.partition.without_result == {}
+    assert life.partition.unanswered == {}
 
 
 async def test_results_of_one_monitor_in_one_batch_count_in_their_order(life: Life) -> None:
@@ -116,9 +116,9 @@ async def test_results_of_one_monitor_in_one_batch_count_in_their_order(life: Li
 
 
 async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:
-    life.partition.without_result[""] = TicksWithoutResult(START, START)
+    life.partition.unanswered[""] = UnansweredTicks(START, START)
     await life.handle(TOPICS.results, [record(result("site")[:-2])])
-    assert life.partition.without_result == {"": TicksWithoutResult(START, START)}
+    assert life.partition.unanswered == {"": UnansweredTicks(START, START)}
 
 
 @pytest.fixture
@@ -160,20 +160,20 @@ async def test_a_silence_is_over_with_the_first_result_although_no_tick_is_due_f
 
 async def test_the_silence_of_a_region_is_counted_whatever_others_answer(far: Life) -> None:
     await far.tick_to(START + 4_000)
-    assert set(far.partition.without_result) == set(REGIONS)
+    assert set(far.partition.unanswered) == set(REGIONS)
     more = [result("site", region="eu", at=START + 3_000)] + 30 * [result("site", region="eu", at=START + 2_000)]
     await far.handle(TOPICS.results, [record(value, offset) for offset, value in enumerate(more)])
     # those of a region say nothing of executors without one
-    assert set(far.partition.without_result) == {"", "us"}
+    assert set(far.partition.unanswered) == {"", "us"}
     await far.handle(TOPICS.results, [record(result("shop", at=START + 3_000))])
-    assert set(far.partition.without_result) == {"us"}
+    assert set(far.partition.unanswered) == {"us"}
     await far.tick_to(START + 15_000)
     await far.tick_to(START + 30_000)
     assert silent(far).keys() == set(REGIONS)
     # one among many, after a long silence
     few = [result("shop", at=START + 20_000)] + 30 * [result("site", region="eu", at=START + 20_000)]
     await far.handle(TOPICS.results, [record(value, offset) for offset, value in enumerate(few)])
-    assert set(far.partition.without_result) == {"us"}
+    assert set(far.partition.unanswered) == {"us"}
     await far.tick_to(START + 31_000)
     found = silent(far)
     assert found["us"] > 25
@@ -183,7 +183,7 @@ async def test_the_silence_of_a_region_is_counted_whatever_others_answer(far: Li
     await until("it is changed", lambda: far.broker.is_acknowledged(TOPICS.signups))
     for instant in range(START + 32_000, START + 3 * 3_600_000, 1_200_000):
         await far.tick_to(instant)
-    assert "us" not in far.partition.without_result
+    assert "us" not in far.partition.unanswered
     assert "us" not in silent(far)
 
 

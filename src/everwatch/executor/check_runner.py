@@ -349,11 +349,11 @@ class Checks:
         backlog.place, backlog.host = QueuePlace.NOWHERE, ""
         found = self._choose(backlog)
         if found is not None and self._awaits_fresher(backlog, found):
-            self._host_limiter.pass_over(host, now_s)
+            self._host_limiter.yield_turn(host, now_s)
             return False
         job = None if found is None else self._job_of(backlog, found)
         if found is None or job is None or target_of(job) != host or self.running.in_the_way_of(found.tick):
-            self._host_limiter.pass_over(host, now_s)
+            self._host_limiter.yield_turn(host, now_s)
             self._go_on(backlog)
             return False
         self._begin(slot, backlog, found, job, host)

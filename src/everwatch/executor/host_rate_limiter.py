@@ -109,7 +109,7 @@ class HostRateLimiter(Generic[Item]):
         self._look(host, known, now_s)
 
     def take(self, host: str, priority: Priority, now_s: float) -> Item | None:
-        """Take the next item; None if the host has no room. ``start`` or ``pass_over`` has to follow an item."""
+        """Take the next item; None if the host has no room. ``start`` or ``yield_turn`` has to follow an item."""
         known = self._hosts.get(host)
         if known is None:  # it was forgotten by ``clear``
             return None
@@ -120,7 +120,7 @@ class HostRateLimiter(Generic[Item]):
         known.shares.spend(priority, known.ready())
         return known.waiting[priority].popleft()
 
-    def pass_over(self, host: str, now_s: float) -> None:
+    def yield_turn(self, host: str, now_s: float) -> None:
         """Note that the granted check does not begin: it is the next one's turn."""
         self._look(host, self._known(host, now_s), now_s)
 

@@ -4,7 +4,8 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -18,6 +19,26 @@ OnDelivered = Callable[[Message], None]
 Shorter = tuple[bytes | None, bytes | None, Headers]
 """Key, value and headers of a record."""
 QUEUE_ENOUGH = 200_000
+# what a broker refuses a record for, whenever it is sent: its size, its timestamp
+_SIZE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+# the last one is that of the other records of a batch in which one was refused: in that batch they fail each time
+_RECORD_REFUSED = _SIZE | {
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+}
+
+
+class Substitute(NamedTuple):
+    """A record that is sent in the place of one that the broker refuses, to the same partition of ``topic``."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+SubstituteFor = Callable[[KafkaError], Substitute | None]
 
 
 class Outbox:
@@ -25,7 +46,9 @@ class Outbox:
 
     ``send`` may be called from the event loop only; delivery callbacks run in the outbox's own thread.
     A record that could not be delivered fails every later ``delivered()``: the process should end, and its successor
-    starts from what is durable. ``on_failed`` is called with the error, in the event loop.
+    starts from what is durable. ``on_failed`` is called with the error, in the event loop. A successor that reads the
+    same input would fail at a record that the broker refuses for its own sake: records that a topic may refuse so while
+    it takes others are sent with ``shorter`` or ``instead``.
     """
 
     def __init__(
@@ -57,18 +80,25 @@ class Outbox:
         on_delivered: OnDelivered | None = None,
         group: Hashable = None,
         shorter: Callable[[], Shorter | None] | None = None,
+        instead: Callable[[str], Substitute | None] | None = None,
         may_be_lost: bool = False,
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
-        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size. A
-        record that the producer refuses outright (one that is too large) raises here and is not waited for.
+        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size;
+        ``instead``, with the reason, should the broker refuse it, or another record of its batch, for its size or its
+        timestamp. A record that the producer refuses outright (too large) raises here and is not waited for.
         ``may_be_lost``: if it cannot be delivered, no ``delivered()`` fails for that.
         """
         gathered = self._groups[group]
         stretch = gathered.stretches[-1]
         stretch.sent += 1
         extra: dict[str, Any] = {"headers": headers} if headers else {}
+        substitute: SubstituteFor | None = None
+        if shorter is not None:
+            substitute = partial(_shorter_one, topic, shorter)
+        elif instead is not None:
+            substitute = partial(_one_instead, instead)
         try:
             produce(
                 self._producer,
@@ -77,7 +107,7 @@ class Outbox:
                 key=key,
                 partition=partition,
                 timestamp=timestamp_ms,
-                on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter, may_be_lost),
+                on_delivery=self._callback(gathered, stretch, on_delivered, partition, substitute, may_be_lost),
                 **extra,
             )
         except BaseException:
@@ -124,16 +154,15 @@ class Outbox:
         stretch: "_Stretch",
         on_delivered: OnDelivered | None,
         partition: int,
-        shorter: Callable[[], Shorter | None] | None,
+        substitute: SubstituteFor | None,
         may_be_lost: bool = False,
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
             failure: EverwatchError | None = None
             if (
                 error is not None
-                and shorter is not None
-                and error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-                and self._send_again(message, partition, shorter(), again)
+                and substitute is not None
+                and self._send_substitute(partition, substitute, error, again)
             ):
                 return
             if error is not None:
@@ -156,20 +185,20 @@ class Outbox:
             if look and gathered.waiting:
                 self._wake(gathered)
 
-        again = counted if shorter is None else self._callback(gathered, stretch, on_delivered, partition, None)
+        again = counted if substitute is None else self._callback(gathered, stretch, on_delivered, partition, None)
         return counted
 
-    def _send_again(
+    def _send_substitute(
         self,
-        message: Message,
         partition: int,
-        record: Shorter | None,
+        substitute: SubstituteFor,
+        error: KafkaError,
         counted: Callable[[KafkaError | None, Message], None],
     ) -> bool:
-        topic = message.topic()
-        if record is None or topic is None:
+        record = substitute(error)
+        if record is None:
             return False
-        key, value, headers = record
+        topic, key, value, headers = record
         try:
             given: Any = headers
             self._producer.produce(topic, value=value, key=key, partition=partition, headers=given, on_delivery=counted)
@@ -229,6 +258,15 @@ class _Stretch:
     def __init__(self) -> None:
         self.sent = 0
         self.done = 0
+
+
+def _shorter_one(topic: str, shorter: Callable[[], Shorter | None], error: KafkaError) -> Substitute | None:
+    record = shorter() if error.code() in _SIZE else None
+    return None if record is None else Substitute(topic, *record)
+
+
+def _one_instead(instead: Callable[[str], Substitute | None], error: KafkaError) -> Substitute | None:
+    return instead(error.str()) if error.code() in _RECORD_REFUSED else None
 
 
 def _undelivered(error: KafkaError, message: Message) -> EverwatchError:

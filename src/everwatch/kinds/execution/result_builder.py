@@ -29,8 +29,8 @@ class Run(Attempted, Protocol):
     def manual(self) -> bool: ...
 
 
-class InlineRun(NamedTuple):
-    """A run without a tick."""
+class RunIdentity(NamedTuple):
+    """The run that a result is about, without its tick: of an inline kind, or of a tick that is not run."""
 
     user_id: str
     monitor_id: str
