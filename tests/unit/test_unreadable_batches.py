@@ -268,6 +268,19 @@ def test_other_partitions_are_read_while_the_end_of_a_batch_is_looked_for() -> N
     assert [message.offset() for message in sieve.take(10, 0, 0).records] == [6, 7]
 
 
+def test_records_that_come_together_with_the_error_of_a_batch_before_them_are_read_again() -> None:
+    log = [Batch(3, 3, 0, False), Batch(6, 3, 0, True)]
+    client = Client(log)
+    sieve = sieve_of(client, lambda: Client(log), SettableClock(0))
+    # the client has gone on by itself
+    client.at = 8
+    came: Any = [Message(3, KafkaError._BAD_MSG), Message(6), Message(7)]
+    sifted = sieve.sift(came)
+    assert [(each.first, each.end) for each in sifted.unreadable] == [(3, 6)]
+    assert sifted.records == []
+    assert [message.offset() for message in sieve.take(3, 0, 0).records] == [6, 7, 8]
+
+
 def test_a_look_at_a_batch_that_another_owner_has_passed_over_says_nothing_of_the_next_one() -> None:
     log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True), Batch(5, 4, 0, False), Batch(9, 1, 0, True)]
     client, may_go_on = Client(log), threading.Event()
@@ -377,6 +390,14 @@ def test_where_the_broker_goes_on_with_the_next_segment_the_rest_of_the_damaged_
     assert [message.offset() for message in sieve.take(3, 0, 0).records] == [0, 1, 2]
     assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, first)]
     assert sieve.take(10, 0, 0).records[0].offset() == first
+
+
+def test_offsets_that_hold_nothing_behind_a_batch_are_not_counted_to_it() -> None:
+    log = [Batch(3, 3, 500, False), Batch(506, 2, 0, True)]
+    client = Client(log)
+    sieve = sieve_of(client, lambda: Client(log), SettableClock(0))
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(3, 6)]
+    assert [message.offset() for message in sieve.take(2, 0, 0).records] == [506, 507]
 
 
 def test_a_good_record_between_a_batch_and_what_its_end_is_sought_in_is_read() -> None:

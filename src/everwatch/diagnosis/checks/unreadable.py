@@ -14,8 +14,8 @@ def _remedy(system: System, row: PartitionLag) -> str:
         return UNREADABLE_REMEDY
     place = f"{row.topic}/{row.partition}/{row.committed or 0}"
     return (
-        "Processes pass over such a batch within two minutes, once records that can be read stand after it. If this one"
-        " stays, take the partition from a whole replica, or give it up:"
+        "Processes pass over such a batch within three minutes, once records that can be read stand after it. If this"
+        " one stays, take the partition from a whole replica, or give it up:"
         f" 'everwatch topics skip {place} --dry-run' says what that deletes."
     )
 
