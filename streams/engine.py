@@ -41,8 +41,8 @@ from streams.options import WorkerOptions
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.refused_inputs import RefusedInputs
 from streams.outputs.replies import Replies
-from streams.outputs.results import Results
 from streams.outputs.transitions import Transitions
+from streams.outputs.worker_results import WorkerResults
 from streams.ownership import Ownership, PartitionParts, within
 from streams.result_application import ResultApplication
 from streams.state.fenced_writers import FencedWriters
@@ -156,7 +156,7 @@ class Engine(Service):
         outputs = self._new_outputs()
         secrets = config_secrets(settings)
         builder = ResultBuilder(INLINE_EXECUTOR, settings.output_format, clock)
-        results = Results(self.outbox, topics, builder)
+        results = WorkerResults(self.outbox, topics, builder)
         inline = InlineEvaluator(self._store, results, self._packing, secrets)
         skipped = SkippedTicks(results, self._packing)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
@@ -201,7 +201,7 @@ class Engine(Service):
         self,
         outputs: Outputs,
         secrets: ConfigSecrets,
-        results: Results,
+        results: WorkerResults,
         inline: InlineEvaluator,
         result_application: ResultApplication,
     ) -> InputHandlers:

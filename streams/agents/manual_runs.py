@@ -13,7 +13,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
-from streams.outputs.results import Results
+from streams.outputs.worker_results import WorkerResults
 from streams.state.owned_partition import OwnedPartition
 
 EvaluateNow = Callable[[OwnedPartition, Monitor, int, int], None]
@@ -31,7 +31,7 @@ class ManualRuns:
         outbox: Outbox,
         topics: Topics,
         produced_at: Callable[[Record], int],
-        results: Results,
+        results: WorkerResults,
         evaluate_now: EvaluateNow,
     ) -> None:
         self._outbox = outbox

@@ -12,7 +12,7 @@ from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Monitor, Outcome, Status
 from everwatch.timetable import Firing, Packing
-from streams.outputs.results import Results
+from streams.outputs.worker_results import WorkerResults
 from streams.state.entry_store import EntryStore
 from streams.state.owned_partition import OwnedPartition
 from streams.ticking.chunk_ticks import AT_ONCE, records_of, ticks_of
@@ -24,7 +24,7 @@ class InlineEvaluator:
     def __init__(
         self,
         store: EntryStore,
-        results: Results,
+        results: WorkerResults,
         packing: Packing,
         secrets: ConfigSecrets,
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from everwatch.kinds.execution.result_builder import RunIdentity
 from everwatch.model import Outcome, Status
 from everwatch.timetable import Chunk, Firing, Packing
-from streams.outputs.results import Results
+from streams.outputs.worker_results import WorkerResults
 from streams.state.owned_partition import OwnedPartition, Unsendable
 from streams.ticking.chunk_ticks import records_of, ticks_of
 
@@ -14,7 +14,7 @@ from streams.ticking.chunk_ticks import records_of, ticks_of
 class SkippedTicks:
     """Sends one result for each monitor's stretch of skipped ticks."""
 
-    def __init__(self, results: Results, packing: Packing) -> None:
+    def __init__(self, results: WorkerResults, packing: Packing) -> None:
         self._results = results
         self._packing = packing
 

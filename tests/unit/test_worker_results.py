@@ -23,7 +23,7 @@ from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
-from streams.outputs.results import Results
+from streams.outputs.worker_results import WorkerResults
 from streams.state.owned_partition import UnansweredTicks
 from streams.ticking.inline_evaluator import InlineEvaluator
 
@@ -288,7 +288,7 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     packing, room = codec_named("none"), Room()
     builder = ResultBuilder(INLINE_EXECUTOR, OutputFormat.AVRO, SettableClock(START))
-    inline = InlineEvaluator(life.store, Results(room, TOPICS, builder), packing, ConfigSecrets())  # type: ignore[arg-type]
+    inline = InlineEvaluator(life.store, WorkerResults(room, TOPICS, builder), packing, ConfigSecrets())  # type: ignore[arg-type]
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
     ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
     chunk = chunk_of([FramedRecord(0, framed(b"bob", tick)) for tick in ticks], packing)

@@ -7,7 +7,7 @@ from everwatch.kinds.execution.result_builder import ResultBuilder, RunIdentity,
 from everwatch.model import Outcome, Status
 
 
-class Results:
+class WorkerResults:
     """Puts results on the topic ``results``, to the partition of their tick."""
 
     def __init__(self, outbox: Outbox, topics: Topics, builder: ResultBuilder) -> None:
