@@ -3,6 +3,7 @@
 All in one file: one broker that is made up; what its client gives is what librdkafka gives.
 """
 
+import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -18,7 +19,7 @@ from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
 UNKNOWN_OFFSET = -1001
 FETCHES_A_SECOND = 100
-BROKERS_OWN = (KafkaError.UNKNOWN, KafkaError.INVALID_MSG)
+BROKERS_OWN = (KafkaError.UNKNOWN, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
 
 
 class Message:
@@ -178,9 +179,13 @@ class Reading:
         until_ms = self.clock.now_ms() + 1_000 * seconds
         while self.clock.now_ms() < until_ms or self.sieve.is_looking:
             wait_until("the look is over", lambda: not self.sieve.is_looking, 60 * PATIENCE)
-            sifted = self.sieve.take(10, 0.5, 0.0)
-            self.records += [message.offset() or 0 for message in sifted.records]
-            self.passed += sifted.unreadable
+            self.take()
+
+    def take(self) -> None:
+        """Read once."""
+        sifted = self.sieve.take(10, 0.5, 0.0)
+        self.records += [message.offset() or 0 for message in sifted.records]
+        self.passed += sifted.unreadable
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -203,7 +208,34 @@ def test_what_the_broker_never_gives_is_passed_over(log: Partition, error: int |
     assert (reading.passed[0].reason == SILENT) == (error is None)
 
 
-@pytest.mark.parametrize("error", [None, *BROKERS_OWN], ids=["silent", "unknown", "refused"])
+@pytest.mark.parametrize("later", [KafkaError.UNKNOWN, KafkaError.INVALID_RECORD])
+def test_a_batch_is_passed_over_where_the_broker_names_another_error_when_it_is_asked_again(
+    log: Partition, later: int
+) -> None:
+    """So it goes for a changed format version: the client cannot read the first answer, later ones are errors."""
+    log.error = KafkaError._BAD_MSG
+    reading = Reading(log)
+    new_prober, has_heard = reading.new_prober, threading.Event()
+
+    def prober(**settings: Any) -> Any:
+        log.error = later
+        return new_prober(**settings)
+
+    def look_later(client: Client) -> None:
+        if client is not reading.client:
+            has_heard.wait(PATIENCE)
+        elif log.error == later:
+            has_heard.set()
+
+    reading.new_prober, log.after_fetch = prober, look_later
+    reading.take()
+    wait_until("the batch is passed over", lambda: reading.take() or reading.passed)
+    reading.run(1)
+    assert reading.spans == [(3, 7)]
+    assert reading.records == [0, 1, 2, 7, 8, 9]
+
+
+@pytest.mark.parametrize("error", [None, *BROKERS_OWN], ids=["silent", "unknown", "refused", "invalid"])
 def test_good_records_between_two_stretches_of_nothing_are_read(log: Partition, error: int | None) -> None:
     log.error, log.silent = error, [*range(3, 7), *range(9, 21)]
     log.records, log.end, log.stable = set(range(40)), 40, 40
