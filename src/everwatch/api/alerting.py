@@ -127,6 +127,7 @@ class Alerting:
         self._database = database
 
     async def incidents(self, call: Call, query: IncidentsQuery) -> Answer:
+        """List incidents that are not closed."""
         user_id, phase = narrowed(call.principal, query.user), Phase(query.phase) if query.phase else None
         pages = NotifierPages(
             ("incidents", user_id, query.phase or ""),
@@ -137,12 +138,14 @@ class Alerting:
         return await self._page(call, query, pages, with_acks)
 
     async def shared(self, _: Call) -> Answer:
+        """List open incidents of many monitors: of targets, and of executors."""
         found, reason = await self._database.look_if_there(lambda work: (work.open_targets(), work.outages()))
         targets, outages = found or ([], {})
         executors = [each for each in outages.values() if each.is_open]
         return Answer(SharedIncidentsView(not reason, reason, targets, executors))
 
     async def deliveries(self, call: Call, query: DeliveriesQuery) -> Answer:
+        """List messages to receivers of alerts."""
         which = narrowed(call.principal, query.user), query.state or "", query.route, query.since
         pages = NotifierPages(
             ("deliveries", *which),
@@ -153,6 +156,7 @@ class Alerting:
         return await self._page(call, query, pages, lambda _, found: map(delivery_view, found))
 
     async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
+        """List addresses that were given up, because nothing sent there arrives."""
         user_id = narrowed(call.principal, query.user)
         pages = NotifierPages(
             ("channels", user_id),
@@ -183,6 +187,7 @@ class Alerting:
         return Answer(view, headers=next_link(call, following))
 
     async def delivery(self, call: Call) -> Answer:
+        """Show a message to a receiver of alerts, with its lines."""
         wanted = call.path["delivery_id"]
         found = (await self._database.look(lambda work: work.deliveries([wanted]))).get(wanted)
         # a token of one user is not told whether another one's message exists
@@ -192,6 +197,7 @@ class Alerting:
         return Answer(DeliveryDetail(**msgspec.structs.asdict(delivery_view(found)), lines=lines))
 
     async def of_monitor(self, call: Call) -> Answer:
+        """Show which alerts of a monitor's newest changes were sent to whom, or why none was sent."""
         key = call.path["user_id"], call.path["monitor_id"]
 
         def told(work: Work) -> tuple[IncidentView | None, list[EventView]]:

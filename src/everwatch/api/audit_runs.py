@@ -41,6 +41,7 @@ class AuditRunRoutes:
         self._clock = clock
 
     async def create(self, call: Call, body: AuditRunBody) -> Answer:
+        """Look in the background whether every tick that was due ran, once each."""
         now, who = self._clock.now_ms(), call.principal
         run_id = job_id_of(command_id_of(call), who.user_id)
         if (known := self._jobs.audit_run(run_id)) is not None:
@@ -59,9 +60,11 @@ class AuditRunRoutes:
         return _accepted(run, [AuditedChange("audit_run", body.user, command_id=run_id, status=202)])
 
     async def list(self, _: Call) -> Answer:
+        """List runs of the tick audit."""
         return Answer(AuditRunList([_view(run) for run in self._jobs.audit_runs()]))
 
     async def get(self, call: Call) -> Answer:
+        """Show a run of the tick audit, with its report once it is done."""
         run = self._jobs.audit_run(call.path["run_id"])
         if run is None:
             raise not_found("such run of the audit")

@@ -48,6 +48,7 @@ class Badges:
         self._clock = clock
 
     async def key(self, call: Call) -> Answer:
+        """Show the URL of a monitor's badge, which shows its state without a token."""
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
         if await self._database.ask(lambda reader: reader.monitor(user_id, monitor_id)) is None:
             raise not_found(f"monitor {monitor_id!r} of user {user_id!r}")
@@ -58,10 +59,12 @@ class Badges:
         return Answer(BadgeView(key, f"/badge/{key}.svg", f"/badge/{key}.json"))
 
     async def svg(self, call: Call, query: BadgeQuery) -> Answer:
+        """A monitor's badge as a picture."""
         shown = await self._shown(call, query)
         return Answer(drawn(shown.label, shown.message, shown.color), headers=_HEADERS, media_type=SVG)
 
     async def as_json(self, call: Call, query: BadgeQuery) -> Answer:
+        """A monitor's badge as what shields.io draws."""
         return Answer(await self._shown(call, query), headers=_HEADERS)
 
     async def _shown(self, call: Call, query: BadgeQuery) -> BadgeJson:

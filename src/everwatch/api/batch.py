@@ -41,6 +41,7 @@ class Batches:
         self._commands = commands
 
     async def post(self, call: Call, data: bytes) -> Answer:
+        """Carry out up to 10,000 commands, one a line, as on the topic commands; also signup and signal."""
         lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
         if not lines:
             raise Problem(400, "empty", "Send one command a line, as on the topic commands.")

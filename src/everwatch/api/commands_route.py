@@ -16,12 +16,14 @@ class CommandOutcomes:
         self._database = database
 
     async def find(self, call: Call, query: CommandQuery) -> Answer:
+        """Show what became of a command: the Location of a 202 leads here."""
         user_id = narrowed(call.principal, query.user)
         if not user_id:
             raise Problem(400, "invalid_parameter", "Name the user of the command: two users may have one of this id.")
         return await self._outcome(user_id, call.path["command_id"])
 
     async def get(self, call: Call) -> Answer:
+        """Show what became of a command of a user."""
         return await self._outcome(call.path["user_id"], call.path["command_id"])
 
     async def _outcome(self, user_id: str, command_id: str) -> Answer:

@@ -27,6 +27,7 @@ class ConsoleRoutes:
         self._files = files
 
     async def file(self, call: Call) -> Answer:
+        """A file of the console, or its page."""
         found = self._files.find(call.path["path"])
         if found is None:
             raise Problem(404, "no_console", "There is no such file of the console: /openapi.json lists all there is.")
@@ -38,6 +39,7 @@ class ConsoleRoutes:
         return Answer(found.content, headers=headers, media_type=found.content_type)
 
     async def enter(self, _: Call) -> Answer:
+        """Go to the console."""
         return Answer(None, 308, {"Location": CONSOLE, "Cache-Control": "no-store"})
 
 

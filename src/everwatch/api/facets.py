@@ -31,6 +31,7 @@ class Facets:
         self._database = database
 
     async def facets(self, call: Call, query: FacetsQuery) -> Answer:
+        """Count monitors by state, kind and plan, each under what the other filters say."""
         which = labelled(call.principal, selection_of(query, narrowed(call.principal, query.user)))
         by_counters = which == Selection(state=which.state, kind=which.kind, plan=which.plan)
         # each facet leaves its own filter out, so state and kind are counted afterwards

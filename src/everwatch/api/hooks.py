@@ -62,6 +62,7 @@ class Hooks:
         self._clock = clock
 
     async def key(self, call: Call) -> Answer:
+        """Show where a user's monitors take webhooks."""
         user_id = call.path["user_id"]
         if self._keys.is_empty:
             raise unavailable("no_ping_secret", "There is no secret for keys yet.")
@@ -69,6 +70,7 @@ class Hooks:
         return Answer(HookView(user_id, key, f"/hooks/{key}"))
 
     async def take(self, call: Call, data: bytes) -> Answer:
+        """Take signals from a webhook: Alertmanager's, or {"signals": […]}."""
         user_id = self._keys.hook_of(call.path["key"])
         if user_id is None:
             raise not_found("such webhook")

@@ -68,6 +68,7 @@ class ImportRoutes:
         self._importing = importing
 
     async def post(self, call: Call, query: ImportQuery, data: bytes) -> Answer:
+        """Judge or import up to 10,000 rows of a file, CSV or JSON lines, as 'everwatch import' reads it."""
         rows = await asyncio.to_thread(_rows, data, query)
         outcomes = await self._importing.carry_out(call, rows, line_ids_of(call), dry_run=query.dry_run)
         return Answer(_view(rows, outcomes, query.dry_run), changes=[])

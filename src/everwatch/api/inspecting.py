@@ -75,10 +75,12 @@ class Inspecting:
         self._topics = SharedLook(looks.topics, 5.0, clock)
 
     async def database(self, _: Call) -> Answer:
+        """Show size, rows and oldest row of each table, for how long rows are kept, and the next deletions."""
         at, found = await self._database.value()
         return Answer(DatabaseView(at, found.kind, found.size, found.free, found.days, found.tables))
 
     async def topics(self, _: Call) -> Answer:
+        """Compare the topics with the settings."""
         at, (states, problems) = await self._topics.value()
         items = [TopicView(each.name, each.partitions, each.problem, each.hidden) for each in states]
         return Answer(TopicsView(at, items, list(problems)))

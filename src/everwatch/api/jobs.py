@@ -45,9 +45,11 @@ class JobRoutes:
         self._clock = clock
 
     async def preview(self, call: Call, body: JobPreviewBody) -> Answer:
+        """Count the monitors that a bulk job would be about."""
         return Answer(await self._counted(_selected(body.filter, call.principal)))
 
     async def create(self, call: Call, body: JobBody) -> Answer:
+        """Pause, resume, run or delete in the background all monitors that a filter has, or some by name."""
         if body.until is not None and body.action is not JobAction.PAUSE:
             raise Problem(422, "invalid", "Only a pause has an end: omit until.")
         ids = _named(body, call.principal)
@@ -82,6 +84,7 @@ class JobRoutes:
         return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
 
     async def list(self, call: Call, query: ShortList) -> Answer:
+        """List bulk jobs."""
         jobs = [job for job in self._jobs.all() if _is_of(job, call.principal)]
         question = ("jobs", call.principal.user_id)
         found, total = held_page(query, jobs, _place, tuple[int, str], question, descending=True)
@@ -89,12 +92,15 @@ class JobRoutes:
         return Answer(view, headers=next_link(call, found.next))
 
     async def get(self, call: Call) -> Answer:
+        """Show a bulk job and how far it has come."""
         return Answer(_view(self._found(call)))
 
     async def errors(self, call: Call) -> Answer:
+        """List the monitors that refused a bulk job's command."""
         return Answer(JobErrorsView(self._jobs.errors(self._found(call).job_id)))
 
     async def cancel(self, call: Call) -> Answer:
+        """Stop a bulk job; what it has done stays."""
         job = self._found(call)
         if job.state is not JobState.RUNNING:
             raise Problem(409, "not_pending", "The job is over.")

@@ -64,6 +64,7 @@ class Letters:
         self._turn = asyncio.Lock()
 
     async def list(self, _: Call, query: LettersQuery) -> Answer:
+        """List refused records, the latest first, and count them by reason."""
         which, when = LetterSelection(query.user, query.source, query.code, text=query.reason), when_of(query)
         counted = When(when.since or max(0, self._clock.now_ms() - COUNTED_MS), when.until)
 
@@ -88,6 +89,7 @@ class Letters:
         )
 
     async def get(self, call: Call) -> Answer:
+        """Show a refused record."""
         partition, offset = int(call.path["partition"]), int(call.path["offset"])
         found = await self._database.ask(lambda reader: reader.dead_letter(partition, offset))
         if found is None:
@@ -95,6 +97,7 @@ class Letters:
         return Answer(LetterView(**plain_stored(found)))
 
     async def original(self, call: Call) -> Answer:
+        """Show a refused record whole, with its secrets, as its topic has it; takes the scope secrets, too."""
         if not call.principal.has(Scope.SECRETS):
             raise Problem(403, "forbidden", "The token may not do this: this takes the scope 'secrets'.")
         partition, offset = int(call.path["partition"]), int(call.path["offset"])
@@ -104,6 +107,7 @@ class Letters:
         return Answer(LetterView(**found))
 
     async def redrive(self, _: Call, body: RedriveBody) -> Answer:
+        """Send refused records back to where they came from, or say what would be sent."""
         named = (body.letters, body.source, body.user, body.reason, body.code, body.since, body.everything)
         if not any(named):
             raise Problem(422, "invalid", "Say which dead letters: letters, a filter such as code, or everything.")

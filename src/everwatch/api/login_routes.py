@@ -90,10 +90,12 @@ class LoginRoutes:
         self._routes = routes
 
     async def options(self, _: Call) -> Answer:
+        """Show which ways there are to log in besides tokens and links."""
         shown = LoginOptions(bool(self._tokens.operators), self._oidc.option)
         return Answer(shown, headers={"Cache-Control": "no-store"})
 
     async def by_link(self, call: Call, query: LoginQuery) -> Answer:
+        """Log a browser in by a one-time link."""
         found = self._logins.find(query.code, self._clock.now_ms())
         if found is None:
             return self._refused_link()
@@ -108,6 +110,7 @@ class LoginRoutes:
         return to_page(CONSOLE, [opened.cookie])._replace(changes=changes)
 
     async def by_token(self, call: Call, body: LoginBody) -> Answer:
+        """Log a page of the console in with a token: the answer sets a cookie."""
         principal = self._tokens.principal(body.token.strip(), self._clock.now_ms())
         if principal is not None and principal.by_jwt:
             raise Problem(401, "unauthorized", "A JWT begins no session of the console: take a token of the API.")
@@ -123,6 +126,7 @@ class LoginRoutes:
         return Answer(None, 204, {"Set-Cookie": opened.cookie}, changes=changes)
 
     async def logout(self, call: Call) -> Answer:
+        """End the session of the cookie; nothing ends a token but its revocation."""
         record = self._tokens.get(call.principal.token_id)
         if record is not None and record.session:
             await self._sessions.end(record)
@@ -133,6 +137,7 @@ class LoginRoutes:
         return Answer(None, 204, over)
 
     async def me(self, call: Call) -> Answer:
+        """Show who asks: the role, what it may do, and the user that it is limited to."""
         who = call.principal
         # whether a path is of the token's own user is seen when it is asked for
         may = [

@@ -54,9 +54,11 @@ class Monitors:
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def list(self, call: Call, query: AllMonitorsQuery) -> Answer:
+        """List monitors of all users."""
         return await self._page(call, query, narrowed(call.principal, query.user))
 
     async def list_of_user(self, call: Call, query: MonitorsQuery) -> Answer:
+        """List a user's monitors."""
         return await self._page(call, query, call.path["user_id"])
 
     async def _page(self, call: Call, query: MonitorsQuery, user_id: str) -> Answer:
@@ -75,6 +77,7 @@ class Monitors:
         return answer._replace(body=msgspec.structs.replace(answer.body, items=shown))
 
     async def get(self, call: Call) -> Answer:
+        """Show a monitor."""
         monitor = await self._found(call)
         [shown] = await self._flapping.marked([self._view(call, monitor)])
         view = msgspec.json.encode(shown)
@@ -82,11 +85,13 @@ class Monitors:
         return Answer(view, headers={"ETag": f'"{monitor.version}.{_digest(view)}"'})
 
     async def next_runs(self, call: Call, query: NextQuery) -> Answer:
+        """Tell when a monitor is due next."""
         monitor = await self._found(call)
         coming = upcoming(monitor, self._clock.now_ms(), query.limit)
         return Answer(RunView(monitor.user_id, monitor.monitor_id, coming))
 
     async def changes(self, call: Call) -> Answer:
+        """Say which fields of a monitor's specification changed, by signups and commands."""
         monitor = await self._found(call)
         of = monitor.user_id, monitor.monitor_id
         former = await self._database.ask(lambda reader: reader.former_specs(*of, limit=MOST_CHANGES))
@@ -122,6 +127,7 @@ class Monitors:
     # --- writing ------------------------------------------------------------------------------------------------
 
     async def put(self, call: Call, body: MonitorInput) -> Answer:
+        """Put a monitor, or with If-Match change the one that is there."""
         wanted, monitor = version_of(call), msgspec.to_builtins(body)
         if wanted is not None:
             before = await self._known(call) if wanted else None
@@ -138,6 +144,7 @@ class Monitors:
             raise
 
     async def patch(self, call: Call, body: dict[str, Any]) -> Answer:
+        """Change fields of a monitor by a JSON merge patch (RFC 7396)."""
         if "If-Match" not in call.headers:
             raise _precondition_missing()
         return await self._changed(
@@ -162,24 +169,30 @@ class Monitors:
             return self._noted(self._after_put(call, reply), found, monitor)
 
     async def delete(self, call: Call) -> Answer:
+        """Delete a monitor; its results stay."""
         reply = await self._send(call, "delete")
         return reply if isinstance(reply, Answer) else done(reply, 204, body=False)
 
     async def pause(self, call: Call, body: MonitorPauseBody) -> Answer:
+        """Pause a monitor."""
         reason = {"reason": body.reason} if body.reason else {}
         return self._done(await self._send(call, "pause", until=body.until, **reason))
 
     async def resume(self, call: Call) -> Answer:
+        """Resume a monitor."""
         return self._done(await self._send(call, "resume"))
 
     async def maintain(self, call: Call, body: MonitorMaintenanceBody) -> Answer:
+        """Put a monitor into maintenance until an instant: checks go on, no alerts are sent."""
         reason = {"reason": body.reason} if body.reason else {}
         return self._done(await self._send(call, "maintain", until=body.until, **reason))
 
     async def end_maintenance(self, call: Call) -> Answer:
+        """End the maintenance of a monitor that was asked for; windows of its policy stay."""
         return self._done(await self._send(call, "maintain"))
 
     async def run(self, call: Call) -> Answer:
+        """Run a monitor once, beside its schedule."""
         return self._done(await self._send(call, "run_now"))
 
     async def _send(self, call: Call, command: str, **more: object) -> Reply | Answer:

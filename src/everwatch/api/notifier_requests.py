@@ -53,6 +53,7 @@ class NotifierRequests:
         self._tests = RateLimiter(TESTS_PER_MIN)
 
     async def replay(self, call: Call, body: ReplayBody) -> Answer:
+        """Send messages again that were given up, or that a receiver has lost; each under its own id."""
         user_id = narrowed(call.principal, body.user)
         messages = await self._database.look(
             lambda work: work.count_deliveries(body.state, body.since, body.route, user_id)
@@ -64,6 +65,7 @@ class NotifierRequests:
         return Answer(ReplayView(messages), 202)
 
     async def contacts(self, call: Call) -> Answer:
+        """List mail addresses and numbers of a user that are or are to be verified."""
         user_id = call.path["user_id"]
         found = await self._database.look(lambda work: work.contacts_of([user_id]))
         return Answer(Listed(True, "", False, [_view(each) for each in found]))

@@ -66,6 +66,7 @@ class OidcRoutes:
         self._of_addresses = RateLimiter(ANSWERS_OF_ADDRESS_PER_MIN)
 
     async def begin(self, call: Call, query: OidcBegin) -> Answer:
+        """Send a browser to the identity provider to log in."""
         provider = self._configured()
         now = self._clock.now_ms()
         begun = begin_login(now, query.to)
@@ -76,6 +77,7 @@ class OidcRoutes:
         return to_page(url, [begun_login_cookie(call.headers, begun.text, LOGIN_VALID_MS // 1_000)])
 
     async def end(self, call: Call, query: OidcAnswer) -> Answer:
+        """Log a browser in that comes back from the identity provider."""
         provider = self._configured()
         now = self._clock.now_ms()
         begun = begun_login(begun_login_in(call.headers), now)

@@ -29,9 +29,11 @@ class OperatorRoutes:
         self._clock = clock
 
     async def list(self, _: Call) -> Answer:
+        """List operators who log in with a password."""
         return Answer(OperatorList(list(map(_view, self._operators.records()))))
 
     async def put(self, call: Call, body: OperatorBody) -> Answer:
+        """Add an operator, or change role or password; a change ends the operator's sessions."""
         name, now = call.path["operator"], self._clock.now_ms()
         found = self._operators.find(name)
         if body.password is not None:
@@ -54,6 +56,7 @@ class OperatorRoutes:
         return Answer(_view(made), status, headers, changes=[change])
 
     async def remove(self, call: Call) -> Answer:
+        """Remove an operator, and end the operator's sessions."""
         found = self._operators.find(call.path["operator"])
         if found is None:
             raise not_found("such operator")
@@ -63,6 +66,7 @@ class OperatorRoutes:
         return Answer(None, 204, changes=[change])
 
     async def link(self, _: Call, body: LoginLinkBody) -> Answer:
+        """Make a link that logs a browser in to the console: once, within ten minutes."""
         made = new_login(body.role, self._clock.now_ms(), user_id=body.user_id or "")
         await self._records.send(self._topic, key_of(made.record), encoded(made.record))
         view = LoginLinkView(made.link(""), made.record.expires_at)

@@ -60,6 +60,7 @@ class PasswordRoutes:
         self._waiting = 0
 
     async def log_in(self, call: Call, body: PasswordBody) -> Answer:
+        """Log a page of the console in with an operator's name and password: the answer sets a cookie."""
         name = body.name.strip().lower()
         now_s = self._clock.monotonic_s()
         for allowance in (self._of_addresses.take(call.address, now_s), self._of_names.take(name, now_s)):

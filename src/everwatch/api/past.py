@@ -34,23 +34,28 @@ class Past:
         self._clock = clock
 
     async def results(self, call: Call, query: AllResultsQuery) -> Answer:
+        """List results of all users."""
         user_id = narrowed(call.principal, query.user)
         return await self._results(call, query, user_id, "", query.kind)
 
     async def results_of_monitor(self, call: Call, query: ResultsQuery) -> Answer:
+        """List a monitor's results."""
         return await self._results(call, query, call.path["user_id"], call.path["monitor_id"], "")
 
     async def transitions(self, call: Call, query: AllTransitionsQuery) -> Answer:
+        """List transitions of all users."""
         user_id, state = narrowed(call.principal, query.user), _state(query)
         which = TransitionSelection(user_id, "", state, query.kind, query.plan, query.target, query.alerts)
         return await self._transitions(call, query, which)
 
     async def transitions_of_monitor(self, call: Call, query: TransitionsQuery) -> Answer:
+        """List a monitor's transitions."""
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
         which = TransitionSelection(user_id, monitor_id, _state(query), alerts=query.alerts)
         return await self._transitions(call, query, which)
 
     async def timeline(self, call: Call, query: TimelineQuery) -> Answer:
+        """Show for how long a monitor was in which state, and its availability."""
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
         end = query.until or self._clock.now_ms()
         begin = query.since or end - DAY_MS
@@ -63,6 +68,7 @@ class Past:
         return Answer(TimelineView(_bar(had.total), [_bar(each) for each in had.bars]))
 
     async def latency(self, call: Call, query: LatencyQuery) -> Answer:
+        """Show durations and counts of a monitor by hour or day, from its roll-ups."""
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
         step = RollupStep[query.step.upper()]
         end = query.until or self._clock.now_ms() + 1

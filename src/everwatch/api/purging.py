@@ -28,6 +28,7 @@ class Purges:
         self._asked: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     async def post(self, call: Call) -> Answer:
+        """End a user, and delete all that the database holds of it, in the background."""
         user_id = call.path["user_id"]
         purge_id = command_id_of(call)
         wanted = {"command": CommandType.PURGE, "user_id": user_id}
@@ -51,6 +52,7 @@ class Purges:
         return Answer(_answered(reply), 202, headers)
 
     async def get(self, call: Call) -> Answer:
+        """Show how far a purge has come, what it deleted, and what remains on topics until when."""
         user_id, purge_id = call.path["user_id"], call.path["purge_id"]
         stored = await self._database.ask(lambda reader: reader.purge(user_id, purge_id))
         reply = self._reply(user_id, purge_id)

@@ -34,6 +34,7 @@ class RouteListing:
         self._database = database
 
     async def list(self, call: Call, query: RoutesQuery) -> Answer:
+        """List the routes of the rules: whether each reaches a user or takes a monitor's alert, or why not."""
         own_user = call.principal.user_id
         user_id = narrowed(call.principal, query.user)
         monitor = await self._monitor(user_id, query.monitor) if query.monitor else None

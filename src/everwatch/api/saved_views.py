@@ -70,9 +70,11 @@ class SavedViewRoutes:
         self._clock = clock
 
     async def list(self, call: Call) -> Answer:
+        """List the saved views of the console."""
         return Answer(SavedViewList(self._views.of(call.principal.user_id)))
 
     async def save(self, call: Call, body: SavedViewBody) -> Answer:
+        """Save the filters and the order of a page under a name."""
         user_id = call.principal.user_id
         view = SavedView(
             view_id=_id_of(user_id, body.page, body.name),
@@ -91,6 +93,7 @@ class SavedViewRoutes:
         return Answer(view, changes=[_change("save_view", call.principal, view, 200)])
 
     async def delete(self, call: Call) -> Answer:
+        """Delete a saved view."""
         wanted = call.path["view_id"]
         found = next((each for each in self._views.of(call.principal.user_id) if each.view_id == wanted), None)
         if found is None:

@@ -47,6 +47,7 @@ class Signals:
         self._clock = clock
 
     async def post(self, call: Call, body: SignalsBody) -> Answer:
+        """Send signals of jobs, and values."""
         now = self._clock.now_ms()
         asked = []
         for index, each in enumerate(body.signals):
@@ -60,6 +61,7 @@ class Signals:
         return Answer(Accepted(len(asked)), 202)
 
     async def key(self, call: Call) -> Answer:
+        """Show the key of a user's ping URLs."""
         user_id = call.path["user_id"]
         if self._keys.is_empty:
             raise unavailable("no_ping_secret", "There is no secret for ping keys yet.")

@@ -47,6 +47,7 @@ class Silences:
         self._clock = clock
 
     async def list(self, call: Call, query: ShortList) -> Answer:
+        """List silences that are on or ahead."""
         try:
             found = await self._alerts.look(self._of(call.principal))
         except Problem as problem:
@@ -58,6 +59,7 @@ class Silences:
         return Answer(view, headers=next_link(call, page.next))
 
     async def preview(self, call: Call, body: SelectorBody) -> Answer:
+        """Say which monitors and open incidents a silence would be about."""
         match = _selected(body.match, call.principal)
         which = Selection(match.user, "", match.kind, match.plan, tuple(match.label.items()), match.target)
         is_counted = not match.target.startswith("*.")
@@ -83,6 +85,7 @@ class Silences:
         return Answer(SilencePreview(monitors.count if is_counted else None, monitors.sample, count, [*some]))
 
     async def create(self, call: Call, body: SilenceBody) -> Answer:
+        """Send no alerts of the monitors that a selector has, for a while; checks go on."""
         now = self._clock.now_ms()
         try:
             begin = now if body.starts_at is None else parse_instant_ms(body.starts_at)
@@ -107,6 +110,7 @@ class Silences:
         return await self._sent(call, made, 201, change)
 
     async def end(self, call: Call) -> Answer:
+        """End a silence; alerts go out for what is still down."""
         command_id_of(call)
         wanted, now = call.path["silence_id"], self._clock.now_ms()
         found = await self._alerts.look(self._of(call.principal))

@@ -65,6 +65,7 @@ class StatusPages:
         self._drawing: dict[str, asyncio.Task[_Drawn]] = {}
 
     async def key(self, call: Call) -> Answer:
+        """Show the URLs of a user's status page, feed and badge, which show its monitors without a token."""
         user_id = call.path["user_id"]
         if await self._database.ask(lambda reader: reader.user(user_id)) is None:
             raise not_found(f"user {user_id!r}")
@@ -75,6 +76,7 @@ class StatusPages:
         return Answer(StatusPageView(key, *_addresses(key)))
 
     async def list(self, _: Call) -> Answer:
+        """List the status pages of operators."""
         return Answer(OperatorPages([self._listed(each) for each in self._pages.current.values()]))
 
     def _listed(self, page: OperatorPage) -> OperatorPageView:
@@ -85,6 +87,7 @@ class StatusPages:
         return OperatorPageView(page.slug, page.title, page.domain, html, atom, page.access, badge)
 
     async def html(self, call: Call) -> Answer:
+        """A user's status page by its key, or one of operators by its slug or its key."""
         key = call.path["key"]
         drawn = await self._shown(key)
         if drawn.access is not PageAccess.SIGNED_IN:
@@ -95,10 +98,12 @@ class StatusPages:
         return Answer(drawn.html, headers=_PAGE_HEADERS | _PRIVATE, media_type=HTML)
 
     async def atom(self, call: Call) -> Answer:
+        """The outages of a status page as a feed."""
         drawn = await self._shown(call.path["key"])
         return Answer(drawn.atom, headers=_headers_for(call.principal, drawn), media_type=ATOM)
 
     async def badge(self, call: Call) -> Answer:
+        """A badge of a status page: its title, and how many of its monitors are down."""
         drawn = await self._shown(call.path["key"])
         return Answer(drawn.badge, headers=_headers_for(call.principal, drawn) | ANYWHERE, media_type=SVG)
 

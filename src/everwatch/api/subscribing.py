@@ -45,6 +45,7 @@ class Subscribing:
         self._page_limiter = RateLimiter(PAGE_PER_MIN)
 
     async def subscribe(self, call: Call, body: bytes) -> Answer:
+        """Ask for news of the status page whose domain this is."""
         page = self._pages.at(call.headers.get("Host", ""))
         if page is None or not page.subscribe:
             raise _unknown()
@@ -68,6 +69,7 @@ class Subscribing:
         return any(each is not None and each.retry_in_s > 0 for each in taken)
 
     async def show(self, call: Call) -> Answer:
+        """Ask whether a subscription is wanted."""
         page, _ = self._named(call)
         return _said(
             page,

@@ -60,30 +60,37 @@ class Installation:
         self._document = b""
 
     async def lag(self, _: Call) -> Answer:
+        """Show how far processes are behind, by topic and group."""
         measured = await self._lag()
         return Answer(LagView(measured.at, summed(measured.partitions)))
 
     async def partitions(self, _: Call) -> Answer:
+        """Show how far processes are behind, by partition, and who owns it."""
         measured = await self._lag()
         return Answer(PartitionsView(measured.at, list(measured.partitions)))
 
     async def workers(self, _: Call) -> Answer:
+        """List workers, executors and sinks."""
         measured = await self._lag()
         found = [_worker(process, each) for process, members in measured.members.items() for each in members]
         return Answer(WorkersView(measured.at, found))
 
     async def counts(self, _: Call) -> Answer:
+        """Count monitors by state, kind and plan, and users by plan."""
         found = await self._database.ask(lambda reader: reader.catalogue_counts())
         return Answer(CountsView([CountView(*each) for each in found.monitors], found.users))
 
     async def plans(self, _: Call) -> Answer:
+        """List plans."""
         plans = await asyncio.to_thread(self._plans)
         return Answer(PlansView([] if plans is None else plan_views(plans)))
 
     async def alive(self, _: Call) -> Answer:
+        """Tell whether the process is alive."""
         return Answer(ProbeView("alive"), headers={"Cache-Control": "no-store"})
 
     async def ready(self, _: Call) -> Answer:
+        """Tell whether the process can serve."""
         reasons = self._not_ready()
         return Answer(
             ProbeView("not ready" if reasons else "ready", reasons),
@@ -92,10 +99,12 @@ class Installation:
         )
 
     async def metrics(self, _: Call) -> Answer:
+        """Metrics for Prometheus."""
         text = await asyncio.to_thread(generate_latest)
         return Answer(text, headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self, _: Call) -> Answer:
+        """This document."""
         return Answer(self._document, headers={"Cache-Control": "no-cache"})
 
     def describe(self, document: dict[str, Any]) -> None:

@@ -27,17 +27,21 @@ class Tasks:
         self._clock = clock
 
     async def list(self, call: Call, query: AllTasksQuery) -> Answer:
+        """List delayed tasks of all users."""
         return await self._page(call, query, narrowed(call.principal, query.user))
 
     async def list_of_user(self, call: Call, query: TasksQuery) -> Answer:
+        """List a user's delayed tasks."""
         return await self._page(call, query, call.path["user_id"])
 
     async def counts(self, call: Call, query: TaskCountsQuery) -> Answer:
+        """Count delayed tasks by status."""
         user_id, when, now = narrowed(call.principal, query.user), when_of(query), self._clock.now_ms()
         counted = await self._database.ask(lambda reader: reader.count_tasks(user_id, when=when, now=now))
         return Answer(TaskCountsView({TaskStatus(status): number for status, number in counted.items()}))
 
     async def get(self, call: Call) -> Answer:
+        """Show a delayed task; it is kept when it is over."""
         user_id, task_id, now = call.path["user_id"], call.path["task_id"], self._clock.now_ms()
         found = await self._database.ask(lambda reader: reader.task(user_id, task_id, now))
         if found is None:
@@ -45,6 +49,7 @@ class Tasks:
         return Answer(task_view(found))
 
     async def create(self, call: Call, body: TaskBody) -> Answer:
+        """Create a delayed task."""
         if (body.at is None) == (body.in_ is None):
             reason = "a task takes either at or in"
             raise Problem(422, "invalid", reason, errors=[InvalidField("$.at", reason)])
@@ -60,6 +65,7 @@ class Tasks:
         return done(reply, 201, location=f"/v1/users/{quoted(call.path['user_id'])}/tasks/{quoted(task_id)}")
 
     async def cancel(self, call: Call) -> Answer:
+        """Cancel a pending task."""
         named = {"user_id": call.path["user_id"], "monitor_id": call.path["task_id"]}
         reply = await carry_out(self._commands, call, {"command": "cancel", **named})
         return reply if isinstance(reply, Answer) else done(reply, 204, body=False)

@@ -33,15 +33,18 @@ class TokenRoutes:
         self._clock = clock
 
     async def list(self, call: Call, query: ShortList) -> Answer:
+        """List tokens."""
         held = list(self._tokens.records())
         found, total = held_page(query, held, _place, tuple[int, str], ("tokens",))
         view = TokenList([_view(record) for record in found], found.next or None, **total_fields(total))
         return Answer(view, headers=next_link(call, found.next))
 
     async def roles(self, _: Call) -> Answer:
+        """List roles with their scopes."""
         return Answer(RoleList([RoleView(role, sorted(SCOPES_OF[role])) for role in Role]))
 
     async def create(self, _: Call, body: TokenBody) -> Answer:
+        """Make a token; it is shown this once."""
         now = self._clock.now_ms()
         if 0 < body.expires_at <= now:
             raise Problem(422, "invalid", "The token would have expired already.")
@@ -64,6 +67,7 @@ class TokenRoutes:
         return Answer(CreatedToken(made.text, _view(made.record)), 201, {"Location": place}, changes=[change])
 
     async def revoke(self, call: Call) -> Answer:
+        """Revoke a token."""
         token_id = call.path["token_id"]
         found = self._tokens.get(token_id)
         if found is None:

@@ -39,6 +39,7 @@ class Trying:
         self._limiter = RateLimiter(TRIALS_PER_MIN)
 
     async def new(self, call: Call, body: MonitorInput) -> Answer:
+        """Run a monitor once, on an executor, and say what it found; nothing is stored."""
         return await self._tried(call, admit_monitor(monitor_of(body, "$", "m"), "$"))
 
     async def changed(self, call: Call, body: dict[str, Any]) -> Answer:

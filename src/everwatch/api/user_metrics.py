@@ -26,6 +26,7 @@ class UserMetrics:
         self._database = database
 
     async def show(self, call: Call) -> Answer:
+        """A user's monitors for Prometheus."""
         user_id = call.path["user_id"]
 
         def asked(reader: Reader) -> bytes | None:

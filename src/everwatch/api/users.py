@@ -32,6 +32,7 @@ class Users:
         self._commands = commands
 
     async def list(self, call: Call, query: UsersQuery) -> Answer:
+        """List users."""
         which = selection_of(query, call.principal.user_id)
         return await paging.page(
             self._database,
@@ -45,6 +46,7 @@ class Users:
         )
 
     async def get(self, call: Call) -> Answer:
+        """Show a user."""
         user_id = call.path["user_id"]
 
         def asked(reader: Reader) -> tuple[ListedUser, str] | None:
@@ -63,6 +65,7 @@ class Users:
         return Answer(view, headers={"ETag": f'"{tag}.{blake2b(view, digest_size=8).hexdigest()}"'})
 
     async def put(self, call: Call, body: UserBody) -> Answer:
+        """Sign a user up, or state its registration anew; with If-Match only the one that was seen."""
         user_id = call.path["user_id"]
         value = member(body, user_id)
         if expected := registration_of(call):
@@ -74,6 +77,7 @@ class Users:
         return done(reply, 201 if created else 200, location=f"/v1/users/{quoted(user_id)}" if created else "")
 
     async def patch(self, call: Call, body: UserChange) -> Answer:
+        """Change a user's plan or attributes."""
         if body.plan is not None and (objection := call.principal.plan_objection):
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         if "If-None-Match" in call.headers:
@@ -84,18 +88,22 @@ class Users:
         return await self._carried_out(call, wanted)
 
     async def delete(self, call: Call) -> Answer:
+        """End a user with all monitors and pending tasks; results stay."""
         wanted = {"command": "deregister", "user_id": call.path["user_id"]}
         reply = await carry_out(self._commands, call, wanted)
         return reply if isinstance(reply, Answer) else done(reply, 204, body=False)
 
     async def pause(self, call: Call, body: PauseBody) -> Answer:
+        """Pause all monitors of a user."""
         wanted = {"command": "pause_user", "user_id": call.path["user_id"], "until": body.until}
         return await self._carried_out(call, wanted)
 
     async def resume(self, call: Call) -> Answer:
+        """Resume what a pause of the user paused."""
         return await self._carried_out(call, {"command": "resume_user", "user_id": call.path["user_id"]})
 
     async def maintain(self, call: Call, body: MaintenanceBody) -> Answer:
+        """Set a user's maintenance windows."""
         wanted = {"command": "maintain", "user_id": call.path["user_id"], **msgspec.to_builtins(body)}
         return await self._carried_out(call, wanted)
 

@@ -28,6 +28,7 @@ class Validating:
         self._clock = clock
 
     async def validate(self, _: Call, body: MonitorInput) -> Answer:
+        """Say whether a monitor would be admitted, and why not; nothing is stored."""
         now = self._clock.now_ms()
         try:
             spec = resolved(admit_monitor(monitor_of(body, "$", "m"), "$"), now)
