@@ -33,6 +33,8 @@ from everwatch.store.partition import Partition
 from everwatch.store.sqlite import READS_ONLY, file_of
 
 SCHEMA = Schema(Path(__file__).parent / "migrations", "notifier_version", "notifier")
+SQLITE_CACHE_KIB = 32_768
+"""Of pages: what is under way fits, and a burst adds no more than this to the memory of the notifier."""
 
 
 class Statements:
@@ -95,9 +97,10 @@ def open_storage(settings: Settings) -> "Storage":
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
-        def sync_each_commit(connection: Any, _record: object) -> None:
+        def configure(connection: Any, _record: object) -> None:
             # after a power cut an attempt that was made must still be known: some receivers know no repetition
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
 
         engine.dispose()
     return Storage(engine)
