@@ -94,7 +94,10 @@ async def _steps(users: int) -> list[Figure]:
 
 
 async def _step_times(users: int, path: str) -> list[float]:
-    """CPU seconds of each step for so many users. ``path``: of the webhook's URL; with a name in it users choose it."""
+    """Return the CPU seconds of each step for this number of users.
+
+    ``path``: of the webhook's URL. A path with a placeholder stands for an address that users choose.
+    """
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder, receiver() as taking:
         clock = SystemClock()
         resolver = Resolver(clock)

@@ -36,7 +36,7 @@ RATE, QUICK_RATE = 1_000, 2
 HOURS, KEPT_DAYS = 72, 1
 BEGIN_MS = 20_000 * DAY_MS
 MOST_RESULTS, MOST_MINUTES = 300_000, 10
-"""Of a batch: so many minutes of the load, or fewer at high rates."""
+"""Limits of one batch: results, and minutes of the load. The first that is reached ends it."""
 SINKS = 2
 """Processes that store into PostgreSQL."""
 SAY_EVERY_HOURS = SIZE_EVERY_HOURS = 6
@@ -44,7 +44,7 @@ SAY_EVERY_HOURS = SIZE_EVERY_HOURS = 6
 
 @dataclass
 class Part:
-    """What a process stored in a simulated hour, and how long each deletion, and each batch with its own, took (s)."""
+    """One simulated hour of one process. ``turns``: seconds of each batch with its deletion."""
 
     results: int = 0
     turns: list[float] = field(default_factory=list)
@@ -197,7 +197,7 @@ def _stored(name: str, settings: Settings, rate: int, sinks: int, server: Postgr
 
 
 def _store_hours(settings: Settings, rate: int, number: int, sinks: int, pipe: Connection) -> None:
-    """Store an hour of a share of the load whenever the parent says so; it is told what that took."""
+    """Store one hour of a share of the load for each word of the parent, and send it what that took."""
     store = open_store(settings)
     # as a sink does
     expect_batches()

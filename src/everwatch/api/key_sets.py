@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "Ed25519", "EdDSA")
 """Signatures that are accepted: of public keys alone, so that a process that checks a token cannot make one."""
 LEEWAY_S = 30
-"""How far the signer's clock may differ from ours."""
+"""The most by which the clock of the host that signs tokens may differ from this one's."""
 _PUBLIC_TYPES = ("RSA", "EC", "OKP")
 _PRIVATE_PARTS = frozenset({"d", "p", "q", "k"})
 RENEWED_AFTER_MS = 300_000

@@ -1,4 +1,4 @@
-"""Places for requests that last, such as imports: so many of a process, and fewer for tokens of users."""
+"""A limit on long requests, such as imports, that one process serves at once. Tokens of users share a part of it."""
 
 from collections import Counter
 from collections.abc import Iterator

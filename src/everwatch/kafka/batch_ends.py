@@ -15,7 +15,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable
 
 BROKERS_CODES = KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD
-"""What the broker says of a batch that it cannot read itself."""
+"""Errors of a broker that cannot read a batch itself."""
 # the client could not make records of the bytes that it got, or the broker itself could not read them
 CODES = frozenset(
     {
@@ -47,10 +47,10 @@ _PATIENCE_S = 20.0
 SILENT = "Kafka gives nothing, and no error"
 """Why a partition cannot be read where the broker answers that there is more, and gives none of it."""
 EMPTY_FETCHES = 20
-"""An offset gives nothing when the broker has answered so many fetches with nothing, twice."""
+"""Fetches that the broker must answer with nothing, in each of two rounds, before an offset counts as silent."""
 _TAKE_S = 0.1
 ONE_BY_ONE = 64
-"""Offsets for which the broker gives nothing are tried one by one at first, so many of them."""
+"""Number of silent offsets that are tried one by one. After these the steps double."""
 # of one partition at a time: many in a row are found with one client
 MOST_IN_A_ROW = 1_000
 

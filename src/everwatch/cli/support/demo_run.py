@@ -154,6 +154,8 @@ class DemoRun:
 
     def _progress(self, counts: Counts, wanted: int) -> str:
         """One sentence on how far the sign-up has come."""
+        if counts.users > self._cast.everybody:
+            return f"{counts.users - self._cast.everybody} users of an earlier, larger demo are still to be removed"
         if (counts.users, counts.monitors) != (self._cast.everybody, wanted):
             return f"{counts.users} of {self._cast.everybody} users, {counts.monitors} of {wanted} monitors stored"
         return "all users are stored; the worker still catches up with what was due since the last run"

@@ -62,7 +62,7 @@ def findings(system: System, traces: ExecutorTraces) -> Iterator[Finding]:
     stopped = {name: pid for name in names if (pid := _stopped_process(system, name)) is not None}
     waits_for: list[str] = []
     all_well = True
-    # one by one: a later one may ask the broker again and fail, and what was found before is told nevertheless
+    # not as a list: a later check asks the broker again, and if that fails, earlier faults must be out already
     for found in chain(
         _unclaimed_faults(system, rows),
         (_stopped_fault(name, pid, is_present=name in present) for name, pid in stopped.items()),
